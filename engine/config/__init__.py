@@ -1,0 +1,47 @@
+"""The validated config tree: schema, loading of YAML and key=value, explanations."""
+
+from engine.config.loading import dump_yaml, load_config, parse_config
+from engine.config.schema import (
+    ARMS,
+    BackendConfig,
+    ClassifierConfig,
+    Config,
+    DataConfig,
+    DenoiserConfig,
+    EmbedderConfig,
+    EvaluationConfig,
+    JudgeConfig,
+    LoopConfig,
+    OptimConfig,
+    PhantomConfig,
+    PolicyConfig,
+    Section,
+    SplitConfig,
+    SynthesisConfig,
+    TrackingConfig,
+    VaeConfig,
+)
+
+__all__ = [
+    "ARMS",
+    "BackendConfig",
+    "ClassifierConfig",
+    "Config",
+    "DataConfig",
+    "DenoiserConfig",
+    "EmbedderConfig",
+    "EvaluationConfig",
+    "JudgeConfig",
+    "LoopConfig",
+    "OptimConfig",
+    "PhantomConfig",
+    "PolicyConfig",
+    "Section",
+    "SplitConfig",
+    "SynthesisConfig",
+    "TrackingConfig",
+    "VaeConfig",
+    "dump_yaml",
+    "load_config",
+    "parse_config",
+]

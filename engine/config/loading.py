@@ -1,0 +1,151 @@
+"""From a YAML file and key=value overrides to a validated Config; every error at once, with its dotted path."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from engine.config.schema import Config, Section
+from engine.errors import ConfigError
+
+PolicyCheck = Callable[[str, Mapping[str, Any]], None]
+"""Called with (kind, spec) for each policy; raises ConfigError when the spec names no known policy or field."""
+
+
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, check_policy: PolicyCheck | None = None
+) -> Config:
+    """Read ``path``, apply ``a.b=value`` overrides (values parsed as YAML) and validate.
+
+    Raises:
+        ConfigError: the file cannot be read or parsed, or any value is wrong; all problems in one message.
+    """
+    tree = _read_yaml(path)
+    for override in overrides:
+        apply_override(tree, override)
+    return parse_config(tree, check_policy=check_policy, source=str(path))
+
+
+def parse_config(
+    tree: Mapping[str, Any], *, check_policy: PolicyCheck | None = None, source: str = "config"
+) -> Config:
+    """Validate a plain mapping; raises ConfigError listing every problem."""
+    problems: list[str] = []
+    config: Config | None = None
+    try:
+        config = Config.model_validate(tree)
+    except ValidationError as error:
+        problems += [_describe(item) for item in error.errors()]
+    if check_policy is not None:
+        problems += _policy_problems(tree, config, check_policy)
+    if problems:
+        lines = "\n".join(f"  {line}" for line in problems)
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise ConfigError(f"{source}: {count}\n{lines}")
+    assert config is not None
+    return config
+
+
+def apply_override(tree: dict[str, Any], override: str) -> None:
+    """Set one ``a.b.c=value`` in ``tree``; the value is parsed as YAML.
+
+    Raises:
+        ConfigError: no ``=``, an empty key, a value that is not YAML, or a path through something that is no section.
+    """
+    key, sign, text = override.partition("=")
+    if not sign or not all(key.split(".")):
+        raise ConfigError(f"override {override!r}: expected key=value with a dotted key, for example loop.rounds=3")
+    try:
+        value = yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML ({_one_line(error)})") from None
+    node = tree
+    *parents, last = key.split(".")
+    for depth, part in enumerate(parents):
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
+        if not isinstance(node, dict):
+            raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+    node[last] = value
+
+
+def dump_yaml(config: BaseModel) -> str:
+    """Return the tree as YAML, keys in the schema's order; loading it gives an equal tree."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({_one_line(error)}); give the path of a YAML config") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.constructor.ConstructorError as error:
+        raise ConfigError(f"{path}: YAML tags are not allowed ({_one_line(error)}); use plain values") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({_one_line(error)})") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
+    return tree
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _policy_problems(
+    tree: Mapping[str, Any], config: Config | None, check: PolicyCheck
+) -> list[str]:
+    """Check each policy spec; looks at the raw tree when the rest of the config did not validate."""
+    given = config.policy.model_dump() if config else tree.get("policy")
+    problems = []
+    for kind, spec in (given.items() if isinstance(given, Mapping) else ()):
+        if kind in Config().policy.model_dump() and isinstance(spec, Mapping):
+            try:
+                check(kind, spec)
+            except ConfigError as error:
+                problems.append(str(error))
+    return problems
+
+
+def _describe(item: Any) -> str:
+    """One line for one pydantic error: dotted path, what is wrong, the remedy."""
+    path = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _known_keys(item["loc"][:-1])
+        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
+        return f"{path}: unknown key; {hint}"
+    message = item["msg"].removeprefix("Value error, ")
+    if item["type"] == "value_error":
+        return f"{path}: {message}" if path else message
+    return f"{path}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    section = section_at(tuple(str(part) for part in loc))
+    return sorted(section.model_fields) if section else []
+
+
+def section_at(path: tuple[str, ...]) -> type[Section] | None:
+    """Return the Section class at a dotted path, or None where the path is a value or unknown."""
+    section: type[Section] = Config
+    for part in path:
+        field = section.model_fields.get(part)
+        if field is None:
+            return None
+        options = [field.annotation, *get_args(field.annotation)]
+        found = next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
+        if found is None:
+            return None
+        section = found
+    return section

@@ -1,0 +1,1 @@
+"""One file a stage: config section + input folders -> output folder."""

@@ -1,0 +1,46 @@
+"""What the loop tells a tracker, and the tracker that keeps nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Tracker(Protocol):
+    """Logs a loop: one parent run, one child run a (round, arm). Never raises because a server is down.
+
+    Every call is idempotent: a resumed loop repeats them, run ids are kept in ``run_folder``.
+    """
+
+    def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
+        """Open or resume the parent run; ``dataset`` holds name, digest, counts a split and class."""
+        ...
+
+    def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
+        """Log one (round, arm): ``report`` is its object of report.json, ``folder`` its folder in RUN/rounds."""
+        ...
+
+    def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
+        """Log and register the champion (champion.json's object), move the alias when val says so."""
+        ...
+
+    def finish(self, status: str, run_folder: Path) -> None:
+        """Close the parent run with "FINISHED" or "FAILED"; attach report.html and report.json."""
+        ...
+
+
+class NullTracker:
+    """Keeps nothing (``tracking.kind: none``)."""
+
+    def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
+        """Do nothing."""
+
+    def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
+        """Do nothing."""
+
+    def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
+        """Do nothing."""
+
+    def finish(self, status: str, run_folder: Path) -> None:
+        """Do nothing."""

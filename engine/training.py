@@ -1,0 +1,304 @@
+"""One training loop for every part: seeded a step, checkpointed, resumable, identical in any process.
+
+The batch and the noise of step t depend on (seed, name, t) alone, so a killed training that resumes from its
+checkpoint ends in the same bits as one that was not killed. With several workers each takes its slice of the same
+global batch and gradients are averaged, so the loss agrees with one worker's up to float32 rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from engine.errors import StageError
+
+Progress = Callable[[str, int, int], None]
+"""Called as progress(what, done, total); cheap, may be called every step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainEnv:
+    """The process a training runs in: its place among the workers, device, threads and where progress goes."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "float32"
+    progress: Progress | None = None
+
+    def begin(self) -> None:
+        """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
+        torch.set_num_threads(self.threads)
+
+    def shard(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return this worker's slice of a global batch."""
+        return np.array_split(batch, self.world)[self.rank]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this worker writes files."""
+        return self.rank == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainPlan:
+    """What the loop needs to know; one optimizer step consumes ``batch_size`` examples over all workers."""
+
+    name: str
+    seed: int
+    steps: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    lr_schedule: str = "one_cycle"
+    grad_clip: float | None = 1.0
+    checkpoint_every: int = 200
+    ema: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    optimizer: str = "adamw"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLog:
+    """The loss of every step, and the steps that ran in this process (fewer than all after a resume)."""
+
+    losses: list[float]
+    resumed_from: int
+
+
+class Objective(Protocol):
+    """What a trainer supplies: the loss on one shard of a batch, as a scalar that averages over its examples."""
+
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of the examples ``rows``; draw all randomness from ``generator``."""
+        ...
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a 63-bit seed that depends on every part (their text), the same on every machine."""
+    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def step_generator(plan_seed: int, name: str, step: int) -> torch.Generator:
+    """Return the CPU generator of one step; draw noise on CPU and move it, so that devices agree."""
+    return torch.Generator().manual_seed(derive_seed(plan_seed, name, "step", step))
+
+
+def draw_rows(weights_N: npt.NDArray[np.float64], plan: TrainPlan, step: int) -> npt.NDArray[np.int64]:
+    """Draw the global batch of ``step``: uniform weights walk through epochs, others draw with replacement.
+
+    Args:
+        weights_N: sampling weight of each example, >= 0; all equal means every example once an epoch.
+        plan: gives seed, name and batch size.
+        step: 0-based.
+    """
+    count = len(weights_N)
+    if np.all(weights_N == weights_N[0]):
+        positions = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
+        epochs = {int(e): _epoch_order(count, plan, int(e)) for e in np.unique(positions // count)}
+        return np.array([epochs[int(p // count)][int(p % count)] for p in positions], dtype=np.int64)
+    rng = np.random.default_rng(derive_seed(plan.seed, plan.name, "rows", step))
+    return rng.choice(count, size=plan.batch_size, p=weights_N / weights_N.sum()).astype(np.int64)
+
+
+def balanced_weights(labels_N: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:
+    """Sampling weights n_c^(-balance): 0 draws images as frequent as they are, 1 draws classes equally often."""
+    counts = np.bincount(labels_N)
+    return np.asarray(counts[labels_N].astype(np.float64) ** -balance)
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    weights_N: npt.NDArray[np.float64],
+    plan: TrainPlan,
+    env: TrainEnv,
+    checkpoint: Path,
+) -> TrainLog:
+    """Train ``model`` in place for ``plan.steps`` steps; on return it holds the EMA weights where ``ema`` > 0.
+
+    A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps
+    and resumed from when present. ``objective`` computes the loss with ``model`` in the mode it was given.
+
+    Raises:
+        StageError: the loss is not finite; names the step, the last good checkpoint stays.
+    """
+    env.begin()
+    model.to(env.device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = _optimizer(parameters, plan)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
+    losses = _resume(model, optimizer, average, checkpoint, plan, env)
+    start = len(losses)
+    for step in range(start, plan.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(plan, step)
+        rows = env.shard(draw_rows(weights_N, plan, step))
+        generator = step_generator(plan.seed, plan.name, step)
+        torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
+        optimizer.zero_grad(set_to_none=True)
+        with autocast(env):
+            loss = objective(rows, step, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        losses.append(_finish_step(loss, parameters, optimizer, plan, env, step))
+        if plan.ema > 0:
+            _update_average(average, model, plan.ema, step)
+        if env.progress is not None and env.is_main:
+            env.progress(plan.name, step + 1, plan.steps)
+        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
+            _save(model, optimizer, average, losses, checkpoint)
+    if plan.ema > 0:
+        model.load_state_dict(average)
+    return TrainLog(losses=losses, resumed_from=start)
+
+
+def learning_rate(plan: TrainPlan, step: int) -> float:
+    """Return the rate of a 0-based step: one cycle (30 % linear-cosine rise from lr/25, fall to lr/1e4), or others."""
+    progress = (step + 0.5) / plan.steps
+    if plan.lr_schedule == "constant":
+        return plan.lr
+    if plan.lr_schedule == "cosine":
+        return plan.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    rise = 0.3
+    if progress < rise:
+        low, share = plan.lr / 25, progress / rise
+        return low + (plan.lr - low) * 0.5 * (1 - math.cos(math.pi * share))
+    low, share = plan.lr / 1e4, (progress - rise) / (1 - rise)
+    return low + (plan.lr - low) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+@contextlib.contextmanager
+def autocast(env: TrainEnv) -> Iterator[None]:
+    """bf16 autocast on an accelerator where the config asks for it, nothing otherwise."""
+    if env.precision == "bf16" and env.device != "cpu":
+        with torch.autocast(env.device.split(":")[0], dtype=torch.bfloat16):
+            yield
+    else:
+        yield
+
+
+def _epoch_order(count: int, plan: TrainPlan, epoch: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(derive_seed(plan.seed, plan.name, "epoch", epoch)).permutation(count)
+
+
+def _optimizer(parameters: list[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:
+    """AdamW (or Adam, the paper's VAE); no decay on biases, norms and gains (1-d tensors)."""
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": plan.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
+    return kind([g for g in groups if g["params"]], lr=plan.lr, betas=plan.betas)
+
+
+def _finish_step(
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    plan: TrainPlan,
+    env: TrainEnv,
+    step: int,
+) -> float:
+    value = loss.detach().float().clone()
+    if env.world > 1:
+        _average_gradients(parameters, env)
+        dist.all_reduce(value)
+        value /= env.world
+    number = float(value)
+    if not math.isfinite(number):
+        raise StageError(
+            f"{plan.name}: the loss became {number} at step {step}; lower its lr or grad_clip. "
+            "The last good checkpoint is kept and a rerun resumes from it"
+        )
+    if plan.grad_clip is not None:
+        nn.utils.clip_grad_norm_(parameters, plan.grad_clip)
+    optimizer.step()
+    return number
+
+
+def _average_gradients(parameters: list[nn.Parameter], env: TrainEnv) -> None:
+    """All-reduce one flat buffer; a parameter unused on this worker counts as zero."""
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= env.world
+    for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+        parameter.grad = piece.view_as(parameter)
+
+
+def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """EMA with warm-up min(decay, (1 + t) / (10 + t)); integer buffers are copied."""
+    keep = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - keep)
+            else:
+                average[name].copy_(value)
+
+
+def _save(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor],
+    losses: list[float],
+    folder: Path,
+) -> None:
+    """Write one safetensors file atomically: weights, EMA, optimizer moments; losses in its JSON header."""
+    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / "checkpoint.safetensors.partial"
+    contiguous = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    save_file(contiguous, partial, metadata={"losses": json.dumps(losses)})
+    partial.replace(folder / "checkpoint.safetensors")
+
+
+def _resume(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    folder: Path,
+    plan: TrainPlan,
+    env: TrainEnv,
+) -> list[float]:
+    """Load the checkpoint where there is one; returns the losses so far (empty: from the start)."""
+    path = folder / "checkpoint.safetensors"
+    if not path.exists():
+        return []
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as handle:
+        losses: list[float] = json.loads(handle.metadata()["losses"])
+    if len(losses) > plan.steps:
+        return []
+    tensors = load_file(path, device=env.device)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = value
+    model.load_state_dict(parts["model"])
+    average.update(parts["ema"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["optimizer"].items():
+        index, _, name = key.partition("/")
+        state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return losses
