@@ -1,13 +1,12 @@
-"""Policies by kind and name: registration, validation of YAML specs with every problem named, and construction.
+"""Policies by kind and name: registration, validation of YAML specs, and construction.
 
-A spec is what YAML holds under ``policy.<kind>``: ``{"name": "margin", "top_k": 64}``. Packages add policies of
-their own through the entry point group ``hardcase.policies`` (a module that registers when imported, or a function
-that registers when called); YAML never holds an import path.
+A spec is what YAML holds under ``policy.<kind>``: ``{"name": "margin", "top_k": 64}``. Other packages add policies
+through the entry point group ``hardcase.policies`` (a module that registers when imported, or a function that
+registers when called); YAML never holds an import path.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import functools
 import importlib
@@ -36,24 +35,21 @@ def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
     """Class decorator: make a frozen dataclass available as ``{name: <name>}`` under ``policy.<kind>``.
 
     Raises:
-        ConfigError: unknown kind, not a frozen dataclass, the Protocol's method is missing, or the name is taken.
+        ConfigError: unknown kind, no frozen dataclass, the Protocol's method is missing, or the name is taken.
     """
 
     def add(policy: type[P]) -> type[P]:
         where = f"policy {policy.__module__}.{policy.__qualname__}"
-        if not dataclasses.is_dataclass(policy) or not getattr(policy, "__dataclass_params__").frozen:  # noqa: B009
-            raise ConfigError(
-                f"{where}: must be a frozen dataclass; put @dataclass(frozen=True) below @register"
-            )
-        if not issubclass(policy, _protocol(kind)):
-            raise ConfigError(
-                f"{where}: does not satisfy policies.base.{KINDS[kind].__name__}; add its method"
-            )
+        protocol = _protocol(kind)
+        shape: Any = getattr(policy, "__dataclass_params__", None)
+        if shape is None or not shape.frozen:
+            raise ConfigError(f"{where}: no frozen dataclass; put @dataclass(frozen=True) below @register")
+        if not issubclass(policy, protocol):
+            raise ConfigError(f"{where}: not a policies.base.{protocol.__name__}; add its method")
         holder = _POLICIES.setdefault((kind, name), policy)
         if (holder.__module__, holder.__qualname__) != (policy.__module__, policy.__qualname__):
-            raise ConfigError(
-                f"{where}: {kind} policy {name!r} is already {holder.__module__}.{holder.__qualname__}"
-            )
+            taken = f"{holder.__module__}.{holder.__qualname__}"
+            raise ConfigError(f"{where}: {kind} policy {name!r} is already {taken}; take another name")
         _POLICIES[kind, name] = policy
         return policy
 
@@ -75,10 +71,9 @@ def discover() -> None:
             if callable(loaded) and not isinstance(loaded, type):
                 loaded()
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}"
             raise ConfigError(
-                f"entry point {entry.name} = {entry.value} of group {ENTRY_POINTS} cannot be loaded ({cause}); "
-                "repair or uninstall the package that declares it"
+                f"entry point {entry.name} = {entry.value} of group {ENTRY_POINTS} cannot be loaded "
+                f"({type(error).__name__}: {error}); repair or uninstall the package that declares it"
             ) from error
 
 
@@ -90,7 +85,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def check(kind: str, spec: Mapping[str, Any]) -> None:
-    """Raise ConfigError with every problem of ``spec`` (dotted paths below ``policy.<kind>``), else do nothing."""
+    """Raise ConfigError with every problem of ``spec``, each with its path below ``policy.<kind>``."""
     _build(kind, spec)
 
 
