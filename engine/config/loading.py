@@ -59,7 +59,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
     """
     key, sign, text = override.partition("=")
     if not sign or not all(key.split(".")):
-        raise ConfigError(f"override {override!r}: expected key=value with a dotted key, for example loop.rounds=3")
+        raise ConfigError(
+            f"override {override!r}: expected key=value with a dotted key, for example loop.rounds=3"
+        )
     try:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
@@ -71,7 +73,9 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
             node[part] = {}
         node = node[part]
         if not isinstance(node, dict):
-            raise ConfigError(f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section")
+            raise ConfigError(
+                f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section"
+            )
     node[last] = value
 
 
@@ -84,11 +88,15 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({_one_line(error)}); give the path of a YAML config") from None
+        raise ConfigError(
+            f"{path}: cannot be read ({_one_line(error)}); give the path of a YAML config"
+        ) from None
     try:
         tree = yaml.safe_load(text)
     except yaml.constructor.ConstructorError as error:
-        raise ConfigError(f"{path}: YAML tags are not allowed ({_one_line(error)}); use plain values") from None
+        raise ConfigError(
+            f"{path}: YAML tags are not allowed ({_one_line(error)}); use plain values"
+        ) from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({_one_line(error)})") from None
     if tree is None:
@@ -102,13 +110,11 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def _policy_problems(
-    tree: Mapping[str, Any], config: Config | None, check: PolicyCheck
-) -> list[str]:
+def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: PolicyCheck) -> list[str]:
     """Check each policy spec; looks at the raw tree when the rest of the config did not validate."""
     given = config.policy.model_dump() if config else tree.get("policy")
     problems = []
-    for kind, spec in (given.items() if isinstance(given, Mapping) else ()):
+    for kind, spec in given.items() if isinstance(given, Mapping) else ():
         if kind in Config().policy.model_dump() and isinstance(spec, Mapping):
             try:
                 check(kind, spec)

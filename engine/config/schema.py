@@ -24,10 +24,16 @@ class Section(BaseModel):
 class ColumnsConfig(Section):
     """Column names of ``format: table``; image and label are required there."""
 
-    image: str | None = Field(None, description="column holding the image path, relative to the table's folder")
+    image: str | None = Field(
+        None, description="column holding the image path, relative to the table's folder"
+    )
     label: str | None = Field(None, description="column holding the diagnosis")
-    lesion: str | None = Field(None, description="column holding the lesion id; none: every image is its own lesion")
-    patient: str | None = Field(None, description="column holding the patient id; when given, splits go by patient")
+    lesion: str | None = Field(
+        None, description="column holding the lesion id; none: every image is its own lesion"
+    )
+    patient: str | None = Field(
+        None, description="column holding the patient id; when given, splits go by patient"
+    )
     age: str | None = Field(None, description="column holding the age in years")
     sex: str | None = Field(None, description="column holding the sex")
     site: str | None = Field(None, description="column holding the body site")
@@ -36,12 +42,22 @@ class ColumnsConfig(Section):
 class SplitConfig(Section):
     """Shares of lesions a part; they must sum to at most 1, what is left over is not used."""
 
-    train: Fraction = Field(0.60, description="share of groups the classifier and every generator part learn from")
-    mine: Fraction = Field(0.15, description="share of groups in which hard cases are sought; 0 with crossfit")
-    val: Fraction = Field(0.10, description="share of groups that fits temperature and operating points and picks")
+    train: Fraction = Field(
+        0.60, description="share of groups the classifier and every generator part learn from"
+    )
+    mine: Fraction = Field(
+        0.15, description="share of groups in which hard cases are sought; 0 with crossfit"
+    )
+    val: Fraction = Field(
+        0.10, description="share of groups that fits temperature and operating points and picks"
+    )
     test: Fraction = Field(0.15, description="share of groups that is recorded and never decides")
-    merge_duplicates: bool = Field(True, description="join near-duplicate images into one group before splitting")
-    official: bool = Field(False, description="keep the data set's own train/val/test parts where it has them")
+    merge_duplicates: bool = Field(
+        True, description="join near-duplicate images into one group before splitting"
+    )
+    official: bool = Field(
+        False, description="keep the data set's own train/val/test parts where it has them"
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> SplitConfig:
@@ -50,7 +66,9 @@ class SplitConfig(Section):
             raise ValueError(f"fractions sum to {total:g}, more than 1; lower train, mine, val or test")
         for name in ("train", "val", "test"):
             if getattr(self, name) <= 0.0:
-                raise ValueError(f"{name} must be above 0: every run needs lesions to train on, decide on and report")
+                raise ValueError(
+                    f"{name} must be above 0: every run needs lesions to train on, decide on and report"
+                )
         return self
 
 
@@ -70,20 +88,34 @@ class DataConfig(Section):
         "phantom", description="layout of the data; `hardcase init DIR` recognises it"
     )
     root: str | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
-    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(64, description="side of the square images, pixels")
+    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
+        64, description="side of the square images, pixels"
+    )
     fit: Literal["crop", "stretch"] = Field(
         "crop", description="crop: short side to image_size, centre crop; stretch: distort to a square"
     )
-    limit: Annotated[int, Field(ge=1)] | None = Field(None, description="use about this many images: whole lesions, stratified")
-    on_bad_image: Literal["fail", "skip"] = Field("fail", description="fail: stop at a broken image; skip: drop and count it")
-    mask: Literal["file", "otsu", "none"] = Field("file", description="lesion mask: the file's (Otsu where absent), Otsu, none")
-    crop: Literal["none", "bbox"] = Field("none", description="Eq. 1's lesion cut to its bounding box before embedding, or not")
-    malignant: list[str] = Field(["mel", "bcc", "akiec"], description="classes counted as malignant or premalignant")
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="use about this many images: whole lesions, stratified"
+    )
+    on_bad_image: Literal["fail", "skip"] = Field(
+        "fail", description="fail: stop at a broken image; skip: drop and count it"
+    )
+    mask: Literal["file", "otsu", "none"] = Field(
+        "file", description="lesion mask: the file's (Otsu where absent), Otsu, none"
+    )
+    crop: Literal["none", "bbox"] = Field(
+        "none", description="Eq. 1's lesion cut to its bounding box before embedding, or not"
+    )
+    malignant: list[str] = Field(
+        ["mel", "bcc", "akiec"], description="classes counted as malignant or premalignant"
+    )
     columns: ColumnsConfig = Field(ColumnsConfig(), description="column names for format: table")
     map_labels: dict[str, str | None] = Field(
         {}, description="rename classes as read ({AK: akiec, UNK: null}); null drops the images"
     )
-    dataset: Literal["mnist", "cifar10"] | None = Field(None, description="which torchvision set (format: torchvision)")
+    dataset: Literal["mnist", "cifar10"] | None = Field(
+        None, description="which torchvision set (format: torchvision)"
+    )
     phantom: PhantomConfig = Field(PhantomConfig(), description="the procedural data set (format: phantom)")
     split: SplitConfig = Field(SplitConfig(), description="shares of train, mine, val and test")
     workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode images; 0: one a core")
@@ -93,7 +125,9 @@ class DataConfig(Section):
         if self.format != "phantom" and not self.root:
             raise ValueError(f"root is required for format: {self.format}; give data.root=FOLDER")
         if self.format == "torchvision" and self.dataset is None:
-            raise ValueError("dataset is required for format: torchvision; give data.dataset=mnist or cifar10")
+            raise ValueError(
+                "dataset is required for format: torchvision; give data.dataset=mnist or cifar10"
+            )
         if self.format == "table" and not (self.columns.image and self.columns.label):
             raise ValueError("columns.image and columns.label are required for format: table")
         return self
@@ -106,35 +140,55 @@ class OptimConfig(Section):
     batch_size: Steps = Field(32, description="images a step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="decoupled weight decay")
-    lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field("one_cycle", description="learning-rate schedule")
-    grad_clip: Annotated[float, Field(gt=0.0)] | None = Field(1.0, description="largest gradient norm; null: no clipping")
+    lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
+        "one_cycle", description="learning-rate schedule"
+    )
+    grad_clip: Annotated[float, Field(gt=0.0)] | None = Field(
+        1.0, description="largest gradient norm; null: no clipping"
+    )
     checkpoint_every: Steps = Field(200, description="steps between checkpoints a killed run resumes from")
 
 
 class EmbedderConfig(OptimConfig):
     """CLIP: pre-trained, or a small one trained on train images and their metadata captions."""
 
-    pretrained: str | None = Field(None, description="hub id or folder of a CLIP model; null: train a small one")
-    levels: Annotated[int, Field(ge=1, le=24)] = Field(5, description="evenly spaced transformer layers (Kim et al.: 5)")
-    fuse: Literal["mean", "concat"] = Field("mean", description="levels averaged into one token (the paper) or kept as tokens")
-    tokens: Literal["cls", "patches"] = Field("cls", description="the class token of a level, or the mean of its patches")
+    pretrained: str | None = Field(
+        None, description="hub id or folder of a CLIP model; null: train a small one"
+    )
+    levels: Annotated[int, Field(ge=1, le=24)] = Field(
+        5, description="evenly spaced transformer layers (Kim et al.: 5)"
+    )
+    fuse: Literal["mean", "concat"] = Field(
+        "mean", description="levels averaged into one token (the paper) or kept as tokens"
+    )
+    tokens: Literal["cls", "patches"] = Field(
+        "cls", description="the class token of a level, or the mean of its patches"
+    )
     steps: Steps = Field(400, description="optimizer steps of the small CLIP; not used with pretrained")
     width: Annotated[int, Field(ge=16)] = Field(96, description="width of the small CLIP")
-    layers: Annotated[int, Field(ge=1)] = Field(6, description="transformer layers of the small CLIP's image tower")
+    layers: Annotated[int, Field(ge=1)] = Field(
+        6, description="transformer layers of the small CLIP's image tower"
+    )
     patch: Annotated[int, Field(ge=2)] = Field(8, description="patch side of the small CLIP, pixels")
-    text_layers: Annotated[int, Field(ge=1)] = Field(2, description="transformer layers of the small CLIP's text tower")
+    text_layers: Annotated[int, Field(ge=1)] = Field(
+        2, description="transformer layers of the small CLIP's text tower"
+    )
 
     @model_validator(mode="after")
     def _levels(self) -> EmbedderConfig:
         if self.pretrained is None and self.levels > self.layers:
-            raise ValueError(f"levels ({self.levels}) exceeds layers ({self.layers}); lower levels or raise layers")
+            raise ValueError(
+                f"levels ({self.levels}) exceeds layers ({self.layers}); lower levels or raise layers"
+            )
         return self
 
 
 class VaeLossConfig(Section):
     """Weights of the VAE loss (Kim et al.: KL + L1 + L2 + SSIM)."""
 
-    kl: Annotated[float, Field(ge=0.0)] = Field(1e-6, description="weight of the KL divergence to N(0, I), a latent element")
+    kl: Annotated[float, Field(ge=0.0)] = Field(
+        1e-6, description="weight of the KL divergence to N(0, I), a latent element"
+    )
     l1: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean absolute error")
     l2: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean squared error")
     ssim: Annotated[float, Field(ge=0.0)] = Field(0.2, description="weight of 1 - SSIM")
@@ -143,9 +197,13 @@ class VaeLossConfig(Section):
 class VaeConfig(OptimConfig):
     """The autoencoder whose latents are diffused."""
 
-    pretrained: str | None = Field(None, description="hub id or folder of an AutoencoderKL; null: train from scratch")
+    pretrained: str | None = Field(
+        None, description="hub id or folder of an AutoencoderKL; null: train from scratch"
+    )
     kind: Literal["kl", "identity"] = Field("kl", description="identity: diffuse pixels, no autoencoder")
-    latent_channels: Annotated[int, Field(ge=1, le=64)] = Field(8, description="latent channels (the paper: 8 instead of 4)")
+    latent_channels: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="latent channels (the paper: 8 instead of 4)"
+    )
     downsample: Literal[1, 2, 4, 8] = Field(4, description="pixels a latent cell, one side")
     widths: Widths = Field([16, 32, 64], description="channels a resolution level, finest first")
     layers_per_block: Annotated[int, Field(ge=1)] = Field(1, description="residual blocks a level")
@@ -168,8 +226,12 @@ class VaeConfig(OptimConfig):
 class DenoiserConfig(OptimConfig):
     """The U-Net with the Eq. 2 adapter in every transformer block."""
 
-    pretrained: str | None = Field(None, description="hub id or folder of a UNet2DConditionModel; null: from scratch")
-    beta: Annotated[float, Field(ge=0.0)] = Field(1.0, description="adapter strength (Eq. 2); 0: the un-adapted U-Net")
+    pretrained: str | None = Field(
+        None, description="hub id or folder of a UNet2DConditionModel; null: from scratch"
+    )
+    beta: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="adapter strength (Eq. 2); 0: the un-adapted U-Net"
+    )
     loss: Literal["l1", "l2"] = Field("l2", description="l2: L_simple (Ho et al.); l1: the paper")
     prediction: Literal["epsilon", "sample", "v"] = Field("epsilon", description="what the network predicts")
     schedule: Literal["linear", "scaled_linear", "cosine"] = Field(
@@ -183,14 +245,19 @@ class DenoiserConfig(OptimConfig):
     head_dim: Annotated[int, Field(ge=8)] = Field(32, description="width of an attention head")
     steps: Steps = Field(4000, description="optimizer steps")
     batch_size: Steps = Field(48, description="latents a step, over all workers")
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.999, description="decay of the averaged weights; 0: none")
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.999, description="decay of the averaged weights; 0: none"
+    )
     drop_prompt: Fraction = Field(0.1, description="share of steps without prompt, for guidance")
     drop_lesion: Fraction = Field(0.1, description="share of steps without lesion embedding, for guidance")
     drop_all: Fraction = Field(0.1, description="share of steps without either, for guidance")
-    balance: Fraction = Field(0.5, description="0: images drawn as frequent as they are; 1: classes equally often")
+    balance: Fraction = Field(
+        0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
     flips: bool = Field(True, description="train on flipped latents too (encoded from flipped images)")
     guidance_tokens: Literal["own", "neighbour", "mixed"] = Field(
-        "mixed", description="lesion embedding while training: the image's own, a same-class neighbour's, or either"
+        "mixed",
+        description="lesion embedding while training: the image's own, a same-class neighbour's, or either",
     )
 
 
@@ -198,19 +265,27 @@ class SynthesisConfig(Section):
     """How hard cases become images."""
 
     generator: Literal["diffusion"] = Field("diffusion", description="what makes the images")
-    sampler: Literal["dpmpp", "ddim", "ddpm", "unipc"] = Field("dpmpp", description="dpmpp and unipc need 10-20 steps")
+    sampler: Literal["dpmpp", "ddim", "ddpm", "unipc"] = Field(
+        "dpmpp", description="dpmpp and unipc need 10-20 steps"
+    )
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(16, description="denoiser steps a sample")
     strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
     )
-    guidance_scale: Annotated[float, Field(ge=1.0)] = Field(2.0, description="classifier-free guidance; 1: none")
+    guidance_scale: Annotated[float, Field(ge=1.0)] = Field(
+        2.0, description="classifier-free guidance; 1: none"
+    )
     lesion_guidance_scale: Annotated[float, Field(ge=1.0)] | None = Field(
         None, description="own scale for the lesion embedding; null: as guidance_scale"
     )
     guidance_interval: tuple[Fraction, Fraction] = Field(
-        (0.0, 1.0), strict=False, description="share of the noise range (0 clean, 1 noise) in which guidance acts"
+        (0.0, 1.0),
+        strict=False,
+        description="share of the noise range (0 clean, 1 noise) in which guidance acts",
     )
-    beta: Annotated[float, Field(ge=0.0)] | None = Field(None, description="adapter strength while sampling; null: denoiser.beta")
+    beta: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="adapter strength while sampling; null: denoiser.beta"
+    )
     adversarial_scale: Annotated[float, Field(ge=0.0, le=0.0)] = Field(
         0.0, description="adversarial guidance; only 0 (off) in this version"
     )
@@ -230,49 +305,91 @@ class ClassifierConfig(OptimConfig):
     """The classifier that is improved."""
 
     model: str = Field("resnet18", description="any timm or torchvision model name")
-    pretrained: bool | str = Field(False, description="true: the library's weights; a path: a safetensors file")
+    pretrained: bool | str = Field(
+        False, description="true: the library's weights; a path: a safetensors file"
+    )
     steps: Steps = Field(1500, description="optimizer steps of round 0")
     round_steps: Steps = Field(600, description="optimizer steps of every later round and arm")
-    round_init: Literal["continue", "scratch"] = Field("continue", description="later rounds go on or start anew")
+    round_init: Literal["continue", "scratch"] = Field(
+        "continue", description="later rounds go on or start anew"
+    )
     batch_size: Steps = Field(64, description="images a step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate of round 0")
     round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
-    augment: Literal["none", "flips", "classical"] = Field("classical", description="augmentation in every arm but plain real")
-    real_augment: Literal["none", "flips", "classical"] = Field("flips", description="augmentation in round 0 and arm real")
-    balance: Fraction = Field(0.5, description="0: images drawn as frequent as they are; 1: classes equally often")
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the target spread over all classes")
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.99, description="decay of the averaged weights; 0: none")
-    small_stem: bool | None = Field(None, description="3x3 stride-1 stem for small images; null: when image_size <= 64")
+    augment: Literal["none", "flips", "classical"] = Field(
+        "classical", description="augmentation in every arm but plain real"
+    )
+    real_augment: Literal["none", "flips", "classical"] = Field(
+        "flips", description="augmentation in round 0 and arm real"
+    )
+    balance: Fraction = Field(
+        0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="share of the target spread over all classes"
+    )
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.99, description="decay of the averaged weights; 0: none"
+    )
+    small_stem: bool | None = Field(
+        None, description="3x3 stride-1 stem for small images; null: when image_size <= 64"
+    )
 
 
 class JudgeConfig(OptimConfig):
     """The independent judge: another architecture, fitted on train lesions out of fold."""
 
-    model: str = Field("mobilenetv3_small_100", description="any timm or torchvision model but the classifier's")
-    pretrained: bool | str = Field(False, description="true: the library's weights; a path: a safetensors file")
+    model: str = Field(
+        "mobilenetv3_small_100", description="any timm or torchvision model but the classifier's"
+    )
+    pretrained: bool | str = Field(
+        False, description="true: the library's weights; a path: a safetensors file"
+    )
     folds: Annotated[int, Field(ge=2, le=10)] = Field(3, description="lesion-grouped folds over train")
     steps: Steps = Field(600, description="optimizer steps a fold")
     batch_size: Steps = Field(64, description="images a step")
-    balance: Fraction = Field(1.0, description="0: images drawn as frequent as they are; 1: classes equally often")
-    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.99, description="decay of the averaged weights; 0: none")
+    balance: Fraction = Field(
+        1.0, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.99, description="decay of the averaged weights; 0: none"
+    )
     augment: Literal["none", "flips", "classical"] = Field("classical", description="augmentation")
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.05, description="share of the target spread over all classes")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="share of the target spread over all classes"
+    )
     small_stem: bool | None = Field(None, description="as classifier.small_stem")
 
 
 class LoopConfig(Section):
     """Rounds, arms, and where hard cases come from."""
 
-    seed: int = Field(0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's")
+    seed: int = Field(
+        0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
+    )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
-    budget: Annotated[int, Field(ge=1)] = Field(200, description="synthetic images to generate a round, before the gates")
-    max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(3.0, description="most accepted images a real one, a class")
-    arms: Annotated[list[ArmName], Field(min_length=1)] = Field(["real", "hard"], description="comparison arms to train")
-    compare: Literal["every_round", "last_round"] = Field("every_round", description="when the arms other than hard are trained")
-    generator_saw: Literal["train", "own"] = Field("train", description="what the generator parts learned from")
-    mine_from: Literal["mine", "crossfit", "test"] = Field("mine", description="where hard cases are sought; test is LEAKY")
+    budget: Annotated[int, Field(ge=1)] = Field(
+        200, description="synthetic images to generate a round, before the gates"
+    )
+    max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
+        3.0, description="most accepted images a real one, a class"
+    )
+    arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
+        ["real", "hard"], description="comparison arms to train"
+    )
+    compare: Literal["every_round", "last_round"] = Field(
+        "every_round", description="when the arms other than hard are trained"
+    )
+    generator_saw: Literal["train", "own"] = Field(
+        "train", description="what the generator parts learned from"
+    )
+    mine_from: Literal["mine", "crossfit", "test"] = Field(
+        "mine", description="where hard cases are sought; test is LEAKY"
+    )
     crossfit_folds: Annotated[int, Field(ge=2, le=20)] = Field(3, description="folds of mine_from: crossfit")
-    neighbours: Annotated[int, Field(ge=1, le=64)] = Field(5, description="train neighbours retrieved a hard case")
+    neighbours: Annotated[int, Field(ge=1, le=64)] = Field(
+        5, description="train neighbours retrieved a hard case"
+    )
 
     @field_validator("arms")
     @classmethod
@@ -288,8 +405,12 @@ class PolicyConfig(Section):
     """The five policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
 
     mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
-    budget: dict[str, Any] = Field({"name": "class_balanced"}, description="how many images each hard case gets")
-    mixing: dict[str, Any] = Field({"name": "interpolate"}, description="which embeddings condition each sample")
+    budget: dict[str, Any] = Field(
+        {"name": "class_balanced"}, description="how many images each hard case gets"
+    )
+    mixing: dict[str, Any] = Field(
+        {"name": "interpolate"}, description="which embeddings condition each sample"
+    )
     acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
@@ -298,8 +419,12 @@ class EvaluationConfig(Section):
     """How figures and intervals are made."""
 
     features: str = Field("clip", description="features of fidelity and distance figures: the run's clip")
-    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(1000, description="lesion-clustered bootstrap draws")
-    specificity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(0.90, description="specificity the operating point has on val")
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(
+        1000, description="lesion-clustered bootstrap draws"
+    )
+    specificity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.90, description="specificity the operating point has on val"
+    )
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )
@@ -309,12 +434,24 @@ class BackendConfig(Section):
     """Where stages run."""
 
     kind: Literal["local", "ray"] = Field("local", description="in this process, or as Ray tasks")
-    address: str | None = Field(None, description="Ray head (ray://host:10001 or host:6379); null: start Ray here")
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where tensors live; auto: a GPU if there is one")
-    threads: Annotated[int, Field(ge=1)] = Field(2, description="torch threads a stage; results differ between 1 and 2")
-    train_workers: Annotated[int, Field(ge=0)] = Field(0, description="Ray Train workers a training; 0: in the stage's own task")
-    map_workers: Annotated[int, Field(ge=0)] = Field(0, description="actors a map over images; 0: in the stage's own task")
-    gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(0.0, description="GPUs a task, train worker or map actor asks for")
+    address: str | None = Field(
+        None, description="Ray head (ray://host:10001 or host:6379); null: start Ray here"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where tensors live; auto: a GPU if there is one"
+    )
+    threads: Annotated[int, Field(ge=1)] = Field(
+        2, description="torch threads a stage; results differ between 1 and 2"
+    )
+    train_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Ray Train workers a training; 0: in the stage's own task"
+    )
+    map_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="actors a map over images; 0: in the stage's own task"
+    )
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="GPUs a task, train worker or map actor asks for"
+    )
     precision: Literal["float32", "bf16"] = Field("float32", description="autocast precision on a GPU")
 
 
@@ -322,14 +459,18 @@ class TrackingConfig(Section):
     """Where rounds are logged."""
 
     kind: Literal["mlflow", "none"] = Field("mlflow", description="mlflow or none")
-    uri: str | None = Field(None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output")
+    uri: str | None = Field(
+        None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output"
+    )
     experiment: str | None = Field(None, description="experiment name; null: the config's name")
 
 
 class Config(Section):
     """The whole tree of one run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field("run", description="run folder under output")
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+        "run", description="run folder under output"
+    )
     seed: int = Field(0, description="seed of the split and the foundation (VAE, embedder, denoiser, judge)")
     output: str = Field("runs", description="folder for runs and the stage cache")
     data: DataConfig = Field(DataConfig(), description="where images come from")
@@ -350,11 +491,17 @@ class Config(Section):
     def _across(self) -> Config:
         problems = []
         if self.loop.mine_from == "mine" and self.data.split.mine <= 0.0:
-            problems.append("data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit")
+            problems.append(
+                "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
+            )
         if "all_real" in self.loop.arms and self.loop.mine_from != "mine":
-            problems.append("loop.arms: all_real needs loop.mine_from: mine (there is no mine split to spend otherwise)")
+            problems.append(
+                "loop.arms: all_real needs loop.mine_from: mine (there is no mine split to spend otherwise)"
+            )
         if self.judge.model == self.classifier.model:
-            problems.append(f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another")
+            problems.append(
+                f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
+            )
         if self.vae.kind == "identity" and self.vae.downsample != 1:
             problems.append("vae.downsample must be 1 for vae.kind: identity")
         if self.data.image_size % (self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)):
@@ -363,7 +510,9 @@ class Config(Section):
                 f"= {self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)}"
             )
         if self.embedder.pretrained is None and self.data.image_size % self.embedder.patch:
-            problems.append(f"data.image_size ({self.data.image_size}) must be a multiple of embedder.patch ({self.embedder.patch})")
+            problems.append(
+                f"data.image_size ({self.data.image_size}) must be a multiple of embedder.patch ({self.embedder.patch})"
+            )
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             problems.append("backend.train_workers > 1 needs backend.kind: ray")
         if problems:

@@ -1,0 +1,17 @@
+"""The run folder and the stage cache: atomic writes, locks, resume."""
+
+from engine.store.cache import Listener, StageCache, StageFolder, StageRunner, stage_key
+from engine.store.files import copy_file, write_json, write_text
+from engine.store.run_folder import RunFolder
+
+__all__ = [
+    "Listener",
+    "RunFolder",
+    "StageCache",
+    "StageFolder",
+    "StageRunner",
+    "copy_file",
+    "stage_key",
+    "write_json",
+    "write_text",
+]

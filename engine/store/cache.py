@@ -1,0 +1,233 @@
+"""The stage cache: each finished stage is a folder keyed by everything it depends on, and is never run again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import filelock
+
+from engine.cluster.backend import Backend, StageCall
+from engine.stages.base import STAGES
+from engine.store.files import checksums, write_json
+
+MANIFEST = "stage.json"
+UNKEYED = frozenset({("data", "root"), ("data", "workers")})
+"""Params that say where or how fast, not what: the fingerprint of the data stands for its root."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFolder:
+    """A finished stage: its folder, the seconds its computation took, and whether this process found it ready."""
+
+    name: str
+    key: str
+    path: Path
+    seconds: float
+    cached: bool
+
+
+class Listener(Protocol):
+    """Hears what the runner does: a progress display, a log."""
+
+    def stage_started(self, name: str) -> None:
+        """Say that a stage runs now (it was not in the cache)."""
+        ...
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """Say how far the running stage is."""
+        ...
+
+    def stage_finished(self, folder: StageFolder) -> None:
+        """Say that a stage is there, computed or found."""
+        ...
+
+
+def stage_key(
+    name: str,
+    *,
+    version: int,
+    params: Mapping[str, Any],
+    seed: int,
+    threads: int,
+    device: str,
+    precision: str,
+    inputs: Mapping[str, str],
+) -> str:
+    """Hash everything a stage's output depends on; the backend is not part of it, nor where the data lies."""
+    recipe = {
+        "stage": name,
+        "version": version,
+        "params": _keyed(params),
+        "seed": seed,
+        "threads": threads,
+        "device": device.split(":", maxsplit=1)[0],
+        "precision": precision,
+        "inputs": dict(sorted(inputs.items())),
+    }
+    text = json.dumps(recipe, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _keyed(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        section: {k: v for k, v in value.items() if (section, k) not in UNKEYED}
+        if isinstance(value, Mapping)
+        else value
+        for section, value in params.items()
+    }
+
+
+@dataclass(frozen=True)
+class StageCache:
+    """Folders ``<root>/<stage>-<key>/``, each with a manifest of checksums; safe for several runs at once."""
+
+    root: Path
+    verified: dict[Path, StageFolder] = field(default_factory=dict)
+
+    def find(self, name: str, key: str) -> StageFolder | None:
+        """Return the finished folder, checksums verified once a process; None where absent or damaged."""
+        path = self.root / f"{name}-{key}"
+        if path in self.verified and (path / MANIFEST).exists():
+            return self.verified[path]
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        found = checksums(path)
+        found.pop(MANIFEST)
+        if found != manifest["files"]:
+            return None
+        folder = StageFolder(name=name, key=key, path=path, seconds=manifest["seconds"], cached=True)
+        self.verified[path] = folder
+        return folder
+
+    def fill(
+        self, name: str, key: str, recipe: Mapping[str, Any], work: Callable[[Path, Path], None]
+    ) -> StageFolder:
+        """Run ``work(out, checkpoint)`` in a folder of its own and rename it into place.
+
+        ``checkpoint`` is the same folder for every attempt, so that a killed training goes on; it is removed at
+        the end. Folders that earlier attempts left half written are removed first.
+        """
+        final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
+        checkpoint = self.root / f"{name}-{key}.checkpoint"
+        for stale in self.root.glob(f"{name}-{key}.tmp-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        out.mkdir(parents=True)
+        start = time.perf_counter()
+        try:
+            work(out, checkpoint)
+        except BaseException:
+            shutil.rmtree(out, ignore_errors=True)
+            raise
+        seconds = time.perf_counter() - start
+        write_json(out / MANIFEST, {**recipe, "key": key, "seconds": seconds, "files": checksums(out)})
+        if final.exists():
+            shutil.rmtree(final)
+        out.replace(final)
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        folder = StageFolder(name=name, key=key, path=final, seconds=seconds, cached=False)
+        self.verified[final] = folder
+        return folder
+
+    def forget(self, name: str, key: str) -> None:
+        """Drop a finished folder and its checkpoints."""
+        self.verified.pop(self.root / f"{name}-{key}", None)
+        shutil.rmtree(self.root / f"{name}-{key}", ignore_errors=True)
+        shutil.rmtree(self.root / f"{name}-{key}.checkpoint", ignore_errors=True)
+
+    def lock(self, name: str, key: str) -> filelock.FileLock:
+        """Return the lock that one writer of this stage holds; the system frees it when its owner dies."""
+        folder = self.root / ".locks"
+        folder.mkdir(parents=True, exist_ok=True)
+        return filelock.FileLock(folder / f"{name}-{key}.lock")
+
+
+@dataclass(frozen=True)
+class StageRunner:
+    """Runs stages through the cache on a backend: ``runner("vae", params=..., inputs=..., seed=...)``."""
+
+    cache: StageCache
+    backend: Backend
+    threads: int
+    device: str
+    precision: str
+    listener: Listener
+    fresh: bool = False
+    done: dict[str, StageFolder] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        stage: str,
+        *,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, StageFolder] | None = None,
+        seed: int = 0,
+    ) -> StageFolder:
+        """Return the stage's finished folder, computing it where the cache does not hold it."""
+        inputs = inputs or {}
+        recipe = self._recipe(stage, params, inputs, seed)
+        key = stage_key(stage, **{k: v for k, v in recipe.items() if k != "stage"})
+        with self.cache.lock(stage, key):
+            if self.fresh and key not in self.done:
+                self.cache.forget(stage, key)
+            folder = self.cache.find(stage, key)
+            if folder is None:
+                self.listener.stage_started(stage)
+                folder = self.cache.fill(stage, key, recipe, self._work(stage, params, inputs, seed))
+        self.done[key] = folder
+        self.listener.stage_finished(folder)
+        return folder
+
+    def peek(
+        self,
+        stage: str,
+        *,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, StageFolder] | None = None,
+        seed: int = 0,
+    ) -> StageFolder | None:
+        """Return the stage's folder where the cache holds it; never computes."""
+        recipe = self._recipe(stage, params, inputs or {}, seed)
+        return self.cache.find(stage, stage_key(stage, **{k: v for k, v in recipe.items() if k != "stage"}))
+
+    def _recipe(
+        self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int
+    ) -> dict[str, Any]:
+        return {
+            "stage": stage,
+            "version": STAGES[stage].version,
+            "params": params,
+            "seed": seed,
+            "threads": self.threads,
+            "device": self.device,
+            "precision": self.precision,
+            "inputs": {role: folder.key for role, folder in inputs.items()},
+        }
+
+    def _work(
+        self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int
+    ) -> Callable[[Path, Path], None]:
+        def work(out: Path, checkpoint: Path) -> None:
+            call = StageCall(
+                stage=stage,
+                out=out.resolve(),
+                inputs={role: folder.path.resolve() for role, folder in inputs.items()},
+                params=params,
+                seed=seed,
+                threads=self.threads,
+                device=self.device,
+                precision=self.precision,
+                checkpoint=checkpoint.resolve(),
+            )
+            self.backend.run(call, self.listener.progress)
+
+        return work
