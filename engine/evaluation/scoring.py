@@ -1,0 +1,180 @@
+"""The metric object of one split (``val`` or ``test`` of report.json): every figure with its interval.
+
+Shape legend: B bootstrap draws, N images, L lesions, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from engine.evaluation import metrics
+from engine.evaluation.metrics import Floats
+from engine.evaluation.statistics import Interval, interval, lesion_weights
+from engine.types import FloatArray, IntArray, StrArray
+
+_BLOCK_ELEMENTS = 2_000_000
+_OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "nll", "brier")
+_PER_CLASS = ("sensitivity", "specificity", "auc")
+_MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSplit:
+    """The predictions of one split.
+
+    ``malignant`` names the malignant classes and ``threshold`` is the score (sum of their probabilities) from which
+    a lesion is called malignant, as fixed on val; either may be missing, then malignant figures are null.
+    """
+
+    prob_NC: FloatArray
+    label_N: IntArray
+    lesion_id: StrArray
+    classes: tuple[str, ...]
+    malignant: tuple[str, ...] = ()
+    threshold: float | None = None
+    specificity: float = 0.90
+
+    @property
+    def malignant_columns(self) -> list[int]:
+        """Columns of the malignant classes; empty where none, or all, of the classes are malignant."""
+        columns = [position for position, name in enumerate(self.classes) if name in self.malignant]
+        return columns if len(columns) < len(self.classes) else []
+
+
+def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Return the metric object: figures as {value, low, high}, counts as integers, ``confusion`` as {classes, counts}.
+
+    Undefined figures (a class without images, an empty split, no threshold) are null. Averages over classes run over
+    the classes that have images; in a draw, over those the draw holds. ``n`` counts images, ``n_lesions`` lesions.
+
+    Raises:
+        ValueError: arrays differ in length.
+    """
+    if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id):
+        raise ValueError("prob_NC, label_N and lesion_id differ in length")
+    lesions, lesion_N = np.unique(split.lesion_id, return_inverse=True)
+    lesion_N = lesion_N.astype(np.int64)
+    point = _figures(split, lesion_N, np.ones((1, len(lesions))))
+    weights_BL = lesion_weights(len(lesions), draws, rng)
+    block = max(1, _BLOCK_ELEMENTS // max(1, len(lesion_N)))
+    parts = [_figures(split, lesion_N, weights_BL[i : i + block]) for i in range(0, draws, block)]
+    figures = {
+        name: interval(float(value[0]), np.concatenate([part[name] for part in parts]))
+        for name, value in point.items()
+    }
+    return _arrange(split, figures)
+
+
+def null_split(classes: Sequence[str]) -> dict[str, Any]:
+    """Return the metric object of a split without images: every figure null, every count 0."""
+    empty = ScoredSplit(
+        prob_NC=np.zeros((0, len(classes))),
+        label_N=np.zeros(0, dtype=np.int64),
+        lesion_id=np.zeros(0, dtype=np.str_),
+        classes=tuple(classes),
+    )
+    return score_split(empty, draws=1, rng=np.random.default_rng(0))
+
+
+def _figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) -> dict[str, Floats]:
+    """Every figure of every weighting under its dotted name, each (B,)."""
+    weights_BN = weights_BL[:, lesion_N]
+    figures = _summed_figures(split, lesion_N, weights_BL)
+    auc_CB = [
+        metrics.area_under_roc(weights_BN, split.prob_NC[:, c], split.label_N == c)
+        for c in range(len(split.classes))
+    ]
+    figures["auc"] = metrics.mean_defined(np.column_stack(auc_CB))
+    for name, auc_B in zip(split.classes, auc_CB, strict=True):
+        figures[f"per_class.{name}.auc"] = auc_B
+    columns = split.malignant_columns
+    missing = np.full(len(weights_BL), np.nan)
+    figures["malignant.auc"] = figures["malignant.sensitivity_at_specificity_90"] = missing
+    if columns:
+        score_N = malignant_score(split.prob_NC, columns)
+        truth_N = np.isin(split.label_N, columns)
+        figures["malignant.auc"] = metrics.area_under_roc(weights_BN, score_N, truth_N)
+        figures["malignant.sensitivity_at_specificity_90"] = metrics.sensitivity_at_specificity(
+            weights_BN, score_N, truth_N, split.specificity
+        )
+    return figures
+
+
+def malignant_score(prob_NC: FloatArray, columns: Sequence[int]) -> Floats:
+    """Sum of the malignant classes' probabilities, (N,); called malignant from the threshold upwards."""
+    score_N: Floats = np.sum(np.asarray(prob_NC, dtype=np.float64)[:, list(columns)], axis=1)
+    return score_N
+
+
+def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) -> dict[str, Floats]:
+    """The figures that are ratios of sums over images."""
+    n_classes = len(split.classes)
+    predicted_N = split.prob_NC.argmax(axis=1) if len(split.prob_NC) else split.label_N
+    pieces = [
+        metrics.confusion_columns(split.label_N, predicted_N, n_classes),
+        metrics.calibration_columns(split.prob_NC, split.label_N),
+        metrics.proper_score_columns(split.prob_NC, split.label_N),
+        _operating_point_columns(split),
+    ]
+    per_lesion = metrics.lesion_sums(np.hstack(pieces), lesion_N, weights_BL.shape[1])
+    edges = np.cumsum([piece.shape[1] for piece in pieces])[:-1]
+    confusion, calibration, proper, binary = np.split(weights_BL @ per_lesion, edges, axis=1)
+    confusion_BCC = confusion.reshape(-1, n_classes, n_classes)
+    total_B = confusion.sum(axis=1)
+    recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
+    figures = {
+        "accuracy": metrics.accuracy(confusion_BCC),
+        "balanced_accuracy": metrics.mean_defined(recall_BC),
+        "macro_f1": metrics.macro_f1(confusion_BCC),
+        "ece": metrics.expected_calibration_error(calibration, total_B),
+        "nll": metrics.divide(proper[:, 0], total_B),
+        "brier": metrics.divide(proper[:, 1], total_B),
+        "malignant.sensitivity": metrics.divide(binary[:, 0], binary[:, 1]),
+        "malignant.specificity": metrics.divide(binary[:, 2], binary[:, 3]),
+    }
+    for c, name in enumerate(split.classes):
+        figures[f"per_class.{name}.sensitivity"] = recall_BC[:, c]
+        figures[f"per_class.{name}.specificity"] = specificity_BC[:, c]
+    return figures
+
+
+def _operating_point_columns(split: ScoredSplit) -> Floats:
+    """(N, 4): true positive, positive, true negative, negative at the threshold; zeros where there is none."""
+    columns = split.malignant_columns
+    if not columns or split.threshold is None:
+        return np.zeros((len(split.label_N), 4))
+    truth = np.isin(split.label_N, columns)
+    called = malignant_score(split.prob_NC, columns) >= split.threshold
+    return np.column_stack([truth & called, truth, ~truth & ~called, ~truth]).astype(np.float64)
+
+
+def _arrange(split: ScoredSplit, figures: dict[str, Interval]) -> dict[str, Any]:
+    """Nest the dotted figures and add the counts."""
+
+    def count(rows: Any) -> dict[str, int]:
+        return {"n": int(rows.sum()), "n_lesions": len(np.unique(split.lesion_id[rows]))}
+
+    everything = np.ones(len(split.label_N), dtype=bool)
+    malignant = np.isin(split.label_N, split.malignant_columns)
+    n_benign = int((~malignant).sum()) if split.malignant_columns else 0
+    n_classes = len(split.classes)
+    pairs = split.label_N * n_classes + (
+        split.prob_NC.argmax(axis=1) if len(split.prob_NC) else split.label_N
+    )
+    counts_CC = np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
+    return {
+        **count(everything),
+        **{name: figures[name] for name in _OVERALL},
+        "per_class": {
+            dx: {name: figures[f"per_class.{dx}.{name}"] for name in _PER_CLASS} | count(split.label_N == c)
+            for c, dx in enumerate(split.classes)
+        },
+        "malignant": {name: figures[f"malignant.{name}"] for name in _MALIGNANT}
+        | count(malignant)
+        | {"n_benign": n_benign, "threshold": split.threshold if split.malignant_columns else None},
+        "confusion": {"classes": list(split.classes), "counts": counts_CC.tolist()},
+    }
