@@ -27,7 +27,7 @@ SPLITS: Final = ("train", "mine", "val", "test")
 
 def strings(values: Sequence[Any] | npt.NDArray[Any]) -> StrArray:
     """Return ``values`` as a unicode array; None and NaN become the empty string."""
-    return np.array(["" if v is None or v != v else str(v) for v in values], dtype=np.str_)
+    return np.array(["" if v is None or (isinstance(v, float) and np.isnan(v)) else str(v) for v in values], dtype=np.str_)
 
 
 def _same_length(record: object, names: Sequence[str]) -> None:

@@ -99,6 +99,7 @@ STAGES: Mapping[str, StageSpec] = {
     "synthesize": StageSpec(module="engine.stages.synthesize", maps=True),
     "accept": StageSpec(module="engine.stages.accept", maps=True),
     "evaluate": StageSpec(module="engine.stages.evaluate"),
+    "thumbnails": StageSpec(module="engine.stages.thumbnails"),
 }
 
 

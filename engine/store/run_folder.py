@@ -143,6 +143,12 @@ def arm_role(round_number: int, arm: str, stage: str) -> str:
     return f"rounds/{round_number:04d}/{arm}/{stage}"
 
 
+def flat_config(config: Config) -> dict[str, Any]:
+    """Return {dotted key: value} of every key that decides what is computed."""
+    flat = _flatten(config.model_dump(mode="json"))
+    return {key: value for key, value in flat.items() if not _indifferent(key) and key != "name"}
+
+
 def _refuse_other_config(path: Path, config: Config) -> None:
     try:
         before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))

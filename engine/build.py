@@ -1,0 +1,158 @@
+"""The composition root: from a validated config to wired objects. Ray and MLflow are imported here, inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.cluster.backend import Backend, LocalBackend
+from engine.config import BackendConfig, Config, load_config
+from engine.errors import ConfigError
+from engine.loop import Loop
+from engine.progress import QuietListener
+from engine.store import Listener, RunFolder, StageCache, StageRunner
+from engine.tracking.base import NullTracker, Tracker
+from policies import registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """Everything a run or a command needs, built from one config."""
+
+    config: Config
+    folder: RunFolder
+    runner: StageRunner
+    backend: Backend
+    tracker: Tracker
+
+    def loop(self) -> Loop:
+        """Return the loop over these parts."""
+        from engine.stages.fingerprint import fingerprint
+
+        return Loop(
+            self.config,
+            runner=self.runner,
+            folder=self.folder,
+            tracker=self.tracker,
+            stopping=registry.make("stopping", self.config.policy.stopping),
+            fingerprint=fingerprint(self.config.data),
+        )
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read and validate a config file with ``key=value`` overrides, policies included."""
+    return load_config(path, overrides, check_policy=registry.check)
+
+
+def wire(
+    config: Config,
+    *,
+    listener: Listener | None = None,
+    fresh: bool = False,
+    folder: RunFolder | None = None,
+    track: bool = True,
+) -> Wiring:
+    """Build the parts; makes or reopens the run folder unless one is given.
+
+    Raises:
+        ConfigError, DataError: the run folder is another config's, not writable, or Ray does not answer.
+    """
+    device = choose_device(config.backend)
+    folder = folder if folder is not None else RunFolder.create(config)
+    backend = make_backend(config.backend)
+    runner = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
+    tracker = make_tracker(config) if track else NullTracker()
+    return Wiring(config=config, folder=folder, runner=runner, backend=backend, tracker=tracker)
+
+
+def open_run(path: Path) -> RunFolder:
+    """Open a run folder; DataError where it is none."""
+    return RunFolder.open(path)
+
+
+def run(
+    config: Config, *, listener: Listener | None = None, fresh: bool = False
+) -> tuple[RunFolder, dict[str, Any]]:
+    """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
+    folder = RunFolder.create(config)
+    lock = folder.lock()
+    try:
+        wiring = wire(config, listener=listener, fresh=fresh, folder=folder)
+        try:
+            report = wiring.loop().play()
+        finally:
+            wiring.backend.close()
+            with suppress(Exception):
+                _write_report(folder.path)
+        return folder, report
+    finally:
+        lock.release()
+
+
+def _write_report(path: Path) -> None:
+    from engine.evaluation.report import write_report
+
+    write_report(path)
+
+
+def make_runner(
+    config: Config,
+    root: Path,
+    backend: Backend,
+    device: str,
+    listener: Listener,
+    *,
+    fresh: bool = False,
+) -> StageRunner:
+    """Return a runner over the stage cache at ``root``."""
+    return StageRunner(
+        cache=StageCache(root),
+        backend=backend,
+        threads=config.backend.threads,
+        device=device,
+        precision=config.backend.precision,
+        listener=listener,
+        fresh=fresh,
+    )
+
+
+def make_backend(config: BackendConfig) -> Backend:
+    """Return the local backend, or Ray's."""
+    if config.kind == "local":
+        return LocalBackend()
+    from engine.cluster.ray_backend import RayBackend
+
+    return RayBackend(config)
+
+
+def make_tracker(config: Config) -> Tracker:
+    """Return the MLflow tracker, or the one that keeps nothing."""
+    if config.tracking.kind == "none":
+        return NullTracker()
+    from engine.classifier.model import load_for_tracking
+    from engine.tracking.mlflow_tracker import MlflowTracker
+
+    return MlflowTracker.create(config, load_model=load_for_tracking)
+
+
+def choose_device(config: BackendConfig) -> str:
+    """Return the torch device of ``backend.device``.
+
+    Raises:
+        ConfigError: a device is asked for that this machine (or, on Ray, its GPU tasks) does not have.
+    """
+    if config.kind == "ray":
+        if config.device == "auto":
+            return "cuda" if config.gpus_per_worker > 0 else "cpu"
+        return config.device
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if config.device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available[config.device]:
+        raise ConfigError(f"backend.device: {config.device} is not available here; use auto or cpu")
+    return config.device

@@ -1,0 +1,309 @@
+"""The run: the order of the stages, arms, champion and stopping. No torch, ray or mlflow in it.
+
+    fit classifier -> predict -> MINE -> CONDITION -> SYNTHESIZE -> ACCEPT -> pool -> fit -> predict -> evaluate -> STOP?
+
+Every arm of a round trains for the same optimizer steps from the same start; val decides, test is recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.config import Config
+from engine.errors import StageError
+from engine.recipes import Recipes
+from engine.store import RunFolder, StageFolder, StageRunner, write_json
+from engine.store.files import read_json
+from engine.store.publish import Publisher
+from engine.store.run_folder import main_arm
+from engine.tracking.base import Tracker
+from engine.types import RoundReport, StopDecision, StoppingState
+from policies.base import StoppingPolicy
+
+SCHEMA_VERSION = 1
+FOUNDATION = ("images", "split", "embedder", "index", "vae", "latents", "denoiser", "judge")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmState:
+    """One arm after one round: its classifier, predictions, report and the optimizer steps it has had."""
+
+    classifier: StageFolder
+    predict: StageFolder
+    report: Mapping[str, Any]
+    steps: int
+
+
+@dataclass
+class History:
+    """What a run has so far: arms by name (latest state), synthesis a round and source, finished reports."""
+
+    arms: dict[str, ArmState] = field(default_factory=dict)
+    trained_in: dict[str, int] = field(default_factory=dict)
+    sources: dict[tuple[int, str], dict[str, StageFolder]] = field(default_factory=dict)
+    hard_predict: list[StageFolder] = field(default_factory=list)
+    reports: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Loop:
+    """One run of one config; ``play`` returns report.json's object. Rerunning resumes from the stage cache."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        runner: StageRunner,
+        folder: RunFolder,
+        tracker: Tracker,
+        stopping: StoppingPolicy,
+        fingerprint: str,
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.tracker = tracker
+        self.stopping = stopping
+        self.recipes = Recipes(config, runner, folder, fingerprint)
+        self.publisher = Publisher(folder)
+        self.history = History()
+
+    def play(self) -> dict[str, Any]:
+        """Play every round; publish, log and return the report."""
+        self.recipes.data()
+        self._begin_tracking()
+        try:
+            self._round_zero()
+            self.recipes.foundation()
+            decision = StopDecision(action="continue", reason="")
+            for number in range(1, self.config.loop.rounds + 1):
+                decision = self._round(number)
+                if decision.action != "continue":
+                    break
+            self.publisher.contact_sheet(self.recipes.preview(self.history.sources[(1, "hard")]))
+        except BaseException:
+            self._publish_report(StopDecision(action="failed", reason="the run did not finish"))
+            self.tracker.finish("FAILED", self.folder.path)
+            raise
+        report = self._publish_report(decision)
+        self.tracker.finish("FINISHED", self.folder.path)
+        return report
+
+    def _begin_tracking(self) -> None:
+        split = read_json(self.recipes.stages["split"].path / "split.json")
+        info = read_json(self.recipes.stages["images"].path / "data.json")
+        self.publisher.split(self.recipes.stages["split"])
+        dataset = {"name": self.config.data.format, "digest": split["digest"], "counts": split["counts"],
+                   "n_images": info["n_images"], "protocol": self.protocol}  # fmt: skip
+        self.tracker.start(
+            config=self.config.model_dump(mode="json"), dataset=dataset, run_folder=self.folder.path
+        )
+
+    @property
+    def protocol(self) -> str:
+        """Leaky where hard cases come from test, groups_unknown where images could not be grouped, else safe."""
+        if self.config.loop.mine_from == "test":
+            return "leaky"
+        info = read_json(self.recipes.stages["images"].path / "data.json")
+        return "groups_unknown" if info["grouped_by"] == "image" else "safe"
+
+    def _round_zero(self) -> None:
+        """Plain training: arm real; every arm starts from it."""
+        pool = self.recipes.pool(0, "real", {}, {})
+        steps = self.config.classifier.steps
+        state = self._train_arm(0, "real", pool, steps, init=None, before=0)
+        for arm in self.config.loop.arms:
+            self.history.arms[arm] = state
+            self.history.trained_in[arm] = 0
+        self.history.hard_predict.append(state.predict)
+        self._crown()
+
+    def _round(self, number: int) -> StopDecision:
+        """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
+        self._synthesize(number, "hard")
+        self._advance(number, "hard")
+        self.history.hard_predict.append(self.history.arms["hard"].predict)
+        decision = self._decide(number)
+        last = number == self.config.loop.rounds or decision.action != "continue"
+        if last or self.config.loop.compare == "every_round":
+            for arm in self.config.loop.arms:
+                if arm != "hard":
+                    self._compare(number, arm)
+        self._crown()
+        self._publish_report(decision)
+        return decision
+
+    def _compare(self, number: int, arm: str) -> None:
+        if arm == "random":
+            for earlier in range(self.history.trained_in[arm] + 1, number + 1):
+                self._synthesize(earlier, "random")
+        self._advance(number, arm)
+
+    def _synthesize(self, number: int, source: str) -> None:
+        """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
+        if source == "hard":
+            before = self.history.arms["hard"]
+            mined = self.recipes.mine(number, before.predict, self.history.hard_predict[:-1])
+            sensitivity = {
+                dx: figures["sensitivity"]["value"]
+                for dx, figures in before.report["val"]["per_class"].items()
+            }
+            made = {"mine": mined, **self.recipes.condition(number, "hard", mined, sensitivity=sensitivity)}
+        else:
+            hard = self.history.sources[(number, "hard")]
+            generated = read_json(hard["accept"].path / "accept.json")["per_class"]
+            counts = {dx: figures["generated"] for dx, figures in generated.items()}
+            made = {
+                "mine": hard["mine"],
+                **self.recipes.condition(number, "random", hard["mine"], counts=counts),
+            }
+        earlier = [
+            s["accept"] for (n, kind), s in self.history.sources.items() if kind == source and n < number
+        ]
+        self.history.sources[(number, source)] = self.recipes.synthesize(number, source, made, earlier)
+        if source == "hard":
+            stages = self.history.sources[(number, source)]
+            self.publisher.synthesis(number, stages, self.recipes.thumbnails(number, stages))
+
+    def _advance(self, number: int, arm: str) -> None:
+        """Train ``arm`` on its pool of this round, from its own weights (or from scratch)."""
+        before = self.history.arms[arm]
+        hard = {n: s for (n, kind), s in self.history.sources.items() if kind == "hard" and n <= number}
+        own = {n: s for (n, kind), s in self.history.sources.items() if kind == arm and n <= number}
+        counts = accepted_counts(hard)
+        pool = self.recipes.pool(number, arm, own or hard, {} if arm == "hard" else counts)
+        continues = self.config.classifier.round_init == "continue"
+        rounds = number - self.history.trained_in[arm]
+        steps = self.config.classifier.round_steps * rounds if continues else self.config.classifier.steps
+        init = before.classifier if continues else None
+        self.history.arms[arm] = self._train_arm(
+            number, arm, pool, steps, init=init, before=before.steps if continues else 0, made=own.get(number)
+        )
+        self.history.trained_in[arm] = number
+
+    def _train_arm(
+        self,
+        number: int,
+        arm: str,
+        pool: StageFolder,
+        steps: int,
+        *,
+        init: StageFolder | None,
+        before: int,
+        made: Mapping[str, StageFolder] | None = None,
+    ) -> ArmState:
+        """Fit, predict, evaluate, publish and log one (round, arm)."""
+        classifier = self.recipes.classifier(number, arm, pool, steps, init)
+        predict = self.recipes.predict(number, arm, classifier)
+        reference = self.history.hard_predict[0] if self.history.hard_predict else None
+        evaluate = self.recipes.evaluate(number, arm, predict, reference)
+        figures = read_json(evaluate.path / "report.json")
+        stages = {"pool": pool, "classifier": classifier, "predict": predict, "evaluate": evaluate}
+        report = self._round_report(number, arm, figures, before + steps, made or {}, stages)
+        self.publisher.arm(number, arm, report, classifier, predict)
+        self.history.reports.append(report)
+        self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)
+        return ArmState(classifier=classifier, predict=predict, report=report, steps=before + steps)
+
+    def _round_report(
+        self,
+        number: int,
+        arm: str,
+        figures: Mapping[str, Any],
+        steps: int,
+        made: Mapping[str, StageFolder],
+        stages: Mapping[str, StageFolder],
+    ) -> dict[str, Any]:
+        contents = read_json(stages["pool"].path / "pool.json")
+        generated = accepted = 0
+        if made:
+            per_class = read_json(made["accept"].path / "accept.json")["per_class"].values()
+            generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
+        record = RoundReport(
+            round=number,
+            arm=arm,
+            generator_saw=self.config.loop.generator_saw,
+            val=figures["val"],
+            test=figures["test"],
+            n_real=contents["n_real"],
+            n_generated=generated,
+            n_accepted=accepted,
+            acceptance_rate=accepted / generated if generated else None,
+            optimizer_steps=steps,
+            seconds={name: round(folder.seconds, 3) for name, folder in {**made, **stages}.items()},
+            p_value_vs_round0=figures["p_value_vs_round0"],
+            digests={name: folder.key for name, folder in {**made, **stages}.items()},
+        )
+        return {**record.to_json(), "pool": contents}
+
+    def _decide(self, number: int) -> StopDecision:
+        """Ask the stopping policy, which sees val figures of the hard arm only."""
+        mains = [r for r in self.history.reports if r["arm"] == main_arm(r["round"])]
+        watched = [r["val"][self.config.evaluation.champion]["value"] for r in mains]
+        state = StoppingState(
+            round=number,
+            planned=self.config.loop.rounds,
+            values=tuple(float("-inf") if v is None else v for v in watched),
+            val=tuple(r["val"] for r in mains),
+        )
+        return self.stopping.decide(state)
+
+    def _crown(self) -> None:
+        """Name the best (round, arm) by val; ties go to the earlier one. A leaky run crowns none."""
+        if self.protocol == "leaky":
+            return
+        metric = self.config.evaluation.champion
+        scored = [r for r in self.history.reports if r["val"][metric]["value"] is not None]
+        if not scored:
+            raise StageError(
+                f"evaluation.champion: {metric} is undefined on val in every round; enlarge data.split.val"
+            )
+        best = max(scored, key=lambda r: (r["val"][metric]["value"], -r["round"]))
+        champion = {
+            "round": best["round"],
+            "arm": best["arm"],
+            "metric": f"val/{metric}",
+            **best["val"][metric],
+        }
+        if self.publisher.champion(champion):
+            self.tracker.register_champion(champion, self.folder.path)
+
+    def _publish_report(self, decision: StopDecision) -> dict[str, Any]:
+        info = read_json(self.recipes.stages["images"].path / "data.json")
+        split = read_json(self.recipes.stages["split"].path / "split.json")
+        path = self.folder.path / "champion.json"
+        report = {
+            "schema_version": SCHEMA_VERSION,
+            "name": self.config.name,
+            "protocol": self.protocol,
+            "split_digest": split["digest"],
+            "config_digest": self.recipes.config_digest,
+            "data": {
+                "format": self.config.data.format,
+                "n_images": info["n_images"],
+                "n_lesions": info["n_lesions"],
+                "grouped_by": info["grouped_by"],
+                "masks": info["masks"],
+                "n_skipped": len(info["skipped"]),
+                "counts": split["counts"],
+            },
+            "stopping": {"action": decision.action, "reason": decision.reason},
+            "champion": read_json(path) if path.exists() and self.history.reports else None,
+            "foundation_seconds": {
+                n: round(s.seconds, 3) for n, s in self.recipes.stages.items() if n in FOUNDATION
+            },
+            "rounds": sorted(
+                self.history.reports, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))
+            ),
+        }
+        write_json(self.folder.path / "report.json", report)
+        return report
+
+
+def accepted_counts(hard: Mapping[int, Mapping[str, StageFolder]]) -> dict[str, int]:
+    """Return how many images a class the gates accepted over the given rounds of the hard arm."""
+    counts: dict[str, int] = {}
+    for _, stages in sorted(hard.items()):
+        for dx, figures in read_json(stages["accept"].path / "accept.json")["per_class"].items():
+            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
+    return counts

@@ -1,0 +1,231 @@
+"""What each stage is made of: the params it reads, the folders it starts from, its seed and its role in the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.config import Config
+from engine.store import RunFolder, StageFolder, StageRunner
+from engine.store.files import read_json
+from engine.store.run_folder import arm_role, flat_config
+
+ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
+"""Classifier keys that the loop turns into a stage's own ``steps`` and ``lr``."""
+
+
+class Recipes:
+    """Runs the stages of one config through the cache and records their roles in the run folder."""
+
+    def __init__(self, config: Config, runner: StageRunner, folder: RunFolder, fingerprint: str) -> None:
+        self.config = config
+        self.runner = runner
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.tree: dict[str, Any] = config.model_dump(mode="json")
+        self.stages: dict[str, StageFolder] = {}
+
+    @property
+    def config_digest(self) -> str:
+        """Hash of every key that decides what is computed."""
+        text = json.dumps(flat_config(self.config), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def data(self) -> None:
+        """Decode the images and split them."""
+        data = {k: v for k, v in self.tree["data"].items() if k not in ("split", "malignant")}
+        drawn = self.config.data.format == "phantom" or self.config.data.limit is not None
+        self._foundation("images", {"data": data, "fingerprint": self.fingerprint}, (), seeded=drawn)
+        self._foundation("split", {"split": self.tree["data"]["split"]}, ("images",))
+
+    def foundation(self) -> None:
+        """Embedder, index, VAE, latents, denoiser, judge: from train lesions only, shared by every arm and seed."""
+        cut = {"crop": self.config.data.crop, "mask": self.config.data.mask}
+        embedder, vae, denoiser = (self.tree[k] for k in ("embedder", "vae", "denoiser"))
+        base = ("images", "split")
+        self._foundation("embedder", {"embedder": embedder, "data": cut}, base)
+        self._foundation("index", {"embedder": embedder, "data": cut}, (*base, "embedder"))
+        self._foundation("vae", {"vae": vae}, base)
+        self._foundation("latents", {"vae": vae}, (*base, "vae"))
+        self._foundation(
+            "denoiser", {"denoiser": denoiser, "embedder": embedder}, (*base, "embedder", "index", "latents")
+        )
+        self._foundation("judge", {"judge": self.tree["judge"]}, base)
+
+    def pool(
+        self,
+        number: int,
+        arm: str,
+        sources: Mapping[int, Mapping[str, StageFolder]],
+        counts: Mapping[str, int],
+    ) -> StageFolder:
+        """Lay out what one arm trains on; ``sources`` holds the synthesis stages of each round so far."""
+        roles = {"hard": ("accept", "synthesize"), "random": ("accept", "synthesize"), "mined": ("mine",),
+                 "retrieved": ("condition",)}.get(arm, ())  # fmt: skip
+        inputs = {f"{role}_{n}": stages[role] for n, stages in sorted(sources.items()) for role in roles}
+        params = {
+            "arm": arm,
+            "counts": dict(sorted(counts.items())) if arm not in ("real", "all_real") else {},
+        }
+        return self._arm(number, arm, "pool", params, inputs)
+
+    def classifier(
+        self, number: int, arm: str, pool: StageFolder, steps: int, init: StageFolder | None
+    ) -> StageFolder:
+        """Train one arm; the seed depends on the round alone, so arms are paired."""
+        section = self.config.classifier
+        later = section.round_lr if section.round_lr is not None else section.lr / 3
+        params = {
+            "classifier": {k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY},
+            "plain": arm == "real",
+            "steps": steps,
+            "lr": section.lr if init is None else later,
+        }
+        inputs = {"pool": pool} | ({"init": init} if init is not None else {})
+        return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(number))
+
+    def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
+        """Calibrated predictions on every split."""
+        params = {
+            "evaluation": {"specificity": self.config.evaluation.specificity},
+            "malignant": self.config.data.malignant,
+        }
+        return self._arm(number, arm, "predict", params, {"classifier": classifier})
+
+    def evaluate(
+        self, number: int, arm: str, predict: StageFolder, reference: StageFolder | None
+    ) -> StageFolder:
+        """Figures on val and test, with intervals; ``reference`` is round 0's predictions."""
+        section = self.tree["evaluation"]
+        params = {
+            "evaluation": {k: section[k] for k in ("bootstrap", "specificity")},
+            "malignant": self.config.data.malignant,
+        }
+        inputs = {"predictions": predict} | ({"reference": reference} if reference is not None else {})
+        return self._arm(number, arm, "evaluate", params, inputs, seed=self.config.loop.seed)
+
+    def mine(self, number: int, predict: StageFolder, history: Sequence[StageFolder]) -> StageFolder:
+        """Seek hard cases in the predictions of the round before (or out of fold over train)."""
+        loop = self.config.loop
+        if loop.mine_from == "crossfit":
+            fold_params = {
+                "classifier": {
+                    k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY - {"steps", "lr"}
+                },
+                "folds": loop.crossfit_folds,
+            }
+            predict = self._arm(number, "hard", "crossfit", fold_params, {}, seed=self._round_seed(0))
+            history = ()
+        params = {
+            "policy": self.tree["policy"]["mining"],
+            "mine_from": loop.mine_from,
+            "round": number,
+            "malignant": self.config.data.malignant,
+        }
+        inputs = {"predictions": predict} | {f"history_{n}": folder for n, folder in enumerate(history)}
+        return self._arm(number, "hard", "mine", params, inputs, seed=self._round_seed(number))
+
+    def condition(
+        self,
+        number: int,
+        source: str,
+        mined: StageFolder,
+        *,
+        sensitivity: Mapping[str, float | None] | None = None,
+        counts: Mapping[str, int] | None = None,
+    ) -> dict[str, StageFolder]:
+        """Retrieve neighbours, spend the budget and mix; ``source: random`` draws parents to ``counts`` instead."""
+        loop = self.config.loop
+        params = {
+            "embedder": self.tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "budget": self.tree["policy"]["budget"],
+            "mixing": self.tree["policy"]["mixing"],
+            "total": loop.budget,
+            "neighbours": loop.neighbours,
+            "mine_from": loop.mine_from,
+            "round": number,
+            "source": source,
+            "counts": dict(counts or {}),
+            "sensitivity": dict(sensitivity or {}),
+        }
+        inputs = {"hard_cases": mined, "embedder": self.stages["embedder"], "index": self.stages["index"]}
+        return {
+            "condition": self._arm(number, source, "condition", params, inputs, seed=self._round_seed(number))
+        }
+
+    def synthesize(
+        self, number: int, source: str, made: Mapping[str, StageFolder], earlier: Sequence[StageFolder]
+    ) -> dict[str, StageFolder]:
+        """Sample images and judge them; ``earlier`` accepted images count against ``max_synthetic_ratio``."""
+        parts = {k: self.stages[k] for k in ("vae", "denoiser", "embedder")}
+        params = {k: self.tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
+        images = self._arm(number, source, "synthesize", params, {"condition": made["condition"], **parts})
+        gate = {
+            "policy": self.tree["policy"]["acceptance"],
+            "embedder": self.tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "judge": self.tree["judge"],
+            "room": self._room(earlier),
+        }
+        inputs = {"synthesize": images, "condition": made["condition"]} | {
+            k: self.stages[k] for k in ("judge", "embedder", "index")
+        }
+        accept = self._arm(number, source, "accept", gate, inputs)
+        return {**made, "synthesize": images, "accept": accept}
+
+    def thumbnails(self, number: int, made: Mapping[str, StageFolder]) -> StageFolder:
+        """Small pictures of hard cases, neighbours and synthetic images for the report."""
+        inputs = {k: made[k] for k in ("mine", "condition", "synthesize", "accept")}
+        return self._arm(number, "hard", "thumbnails", {"most": 40}, inputs)
+
+    def preview(self, made: Mapping[str, StageFolder]) -> StageFolder:
+        """The contact sheet real | VAE reconstruction | synthetic."""
+        inputs = {"vae": self.stages["vae"], "condition": made["condition"], "synthesize": made["synthesize"]}
+        inputs |= {k: self.stages[k] for k in ("images", "split")}
+        folder = self.runner("preview", params={"vae": self.tree["vae"]}, inputs=inputs)
+        return self.folder.record("figures/contact_sheet", folder)
+
+    def _room(self, earlier: Sequence[StageFolder]) -> dict[str, int]:
+        """How many more images of a class the gates may accept."""
+        train = read_json(self.stages["split"].path / "split.json")["counts"]["train"]
+        room = {dx: int(self.config.loop.max_synthetic_ratio * n) for dx, n in sorted(train.items())}
+        for folder in earlier:
+            for dx, figures in read_json(folder.path / "accept.json")["per_class"].items():
+                room[dx] = max(0, room[dx] - int(figures["accepted"]))
+        return room
+
+    def _round_seed(self, number: int) -> int:
+        return self.config.loop.seed * 1000 + number
+
+    def _foundation(
+        self, name: str, params: Mapping[str, Any], inputs: tuple[str, ...], *, seeded: bool = True
+    ) -> None:
+        folder = self.runner(
+            name,
+            params=params,
+            inputs={role: self.stages[role] for role in inputs},
+            seed=self.config.seed if seeded else 0,
+        )
+        self.stages[name] = self.folder.record(f"foundation/{name}", folder)
+
+    def _arm(
+        self,
+        number: int,
+        arm: str,
+        stage: str,
+        params: Mapping[str, Any],
+        inputs: Mapping[str, StageFolder],
+        *,
+        seed: int | None = None,
+    ) -> StageFolder:
+        base = {k: self.stages[k] for k in ("images", "split")}
+        folder = self.runner(
+            stage,
+            params=params,
+            inputs={**base, **inputs},
+            seed=self.config.loop.seed if seed is None else seed,
+        )
+        return self.folder.record(arm_role(number, arm, stage), folder)

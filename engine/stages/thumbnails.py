@@ -1,0 +1,66 @@
+"""Stage ``thumbnails``: small pictures of hard cases and their neighbours, and contact sheets, for people to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageDraw
+
+from engine.stages.base import StageContext
+from engine.stages.dataset import Dataset, open_dataset
+from engine.types import ImageArray, strings
+
+CELL = 96
+CAPTION = 14
+COLUMNS = 10
+
+
+def run(context: StageContext) -> None:
+    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png`` and ``synthetic.png``; params: most (cases shown)."""
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet").head(int(context.params["most"]))
+    neighbours = pd.read_parquet(context.inputs["condition"] / "neighbours.parquet")
+    shown = neighbours[neighbours["image_id"].isin(cases["image_id"])]
+    ids = [*cases["image_id"], *(name for row in shown["neighbour_ids"] for name in row if name)]
+    folder = context.out / "thumbnails"
+    folder.mkdir()
+    for image_id in sorted(set(ids)):
+        _picture(dataset, image_id).save(folder / f"{image_id}.png")
+    if len(cases):
+        tiles = [np.asarray(_picture(dataset, image_id)) for image_id in cases["image_id"]]
+        captions = [f"{dx} as {taken}" for dx, taken in zip(cases["dx"], cases["predicted"], strict=True)]
+        contact_sheet(tiles, captions, context.out / "hard_cases.png")
+    _synthetic_sheet(context, int(context.params["most"]))
+
+
+def contact_sheet(tiles: list[ImageArray], captions: list[str], path: Path) -> None:
+    """Write tiles (H, W, 3) uint8 in rows of COLUMNS, each with its caption below."""
+    rows = (len(tiles) + COLUMNS - 1) // COLUMNS
+    columns = min(COLUMNS, len(tiles))
+    sheet = Image.new("RGB", (columns * (CELL + 4), rows * (CELL + CAPTION + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for position, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        left, top = position % COLUMNS * (CELL + 4), position // COLUMNS * (CELL + CAPTION + 4)
+        sheet.paste(Image.fromarray(tile).resize((CELL, CELL), Image.Resampling.BICUBIC), (left, top))
+        draw.text((left + 2, top + CELL + 1), caption, fill="black")
+    sheet.save(path)
+
+
+def _picture(dataset: Dataset, image_id: str) -> Image.Image:
+    row = dataset.rows[dataset.positions(strings([image_id]))[0]]
+    image = Image.fromarray(np.asarray(dataset.images_NHWC[row]))
+    return image.resize((CELL, CELL), Image.Resampling.BICUBIC)
+
+
+def _synthetic_sheet(context: StageContext, most: int) -> None:
+    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet").head(most)
+    if not len(frame):
+        return
+    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")[: len(frame)]
+    captions = [
+        f"{dx} {'accepted' if accepted else 'rejected'}"
+        for dx, accepted in zip(frame["dx"], frame["accepted"], strict=True)
+    ]
+    contact_sheet([np.asarray(image) for image in images], captions, context.out / "synthetic.png")

@@ -1,0 +1,74 @@
+"""Copies what people read from the stage cache into the run folder (the contract of ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from engine.store.cache import StageFolder
+from engine.store.files import copy_file, copy_folder, read_json, write_json
+from engine.store.run_folder import RunFolder
+
+
+class Publisher:
+    """Publishes stage folders; every call may be repeated (a resumed run does)."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def split(self, split: StageFolder) -> None:
+        """RUN/split.parquet: image_id, lesion_id, dx, split."""
+        frame = pd.read_parquet(split.path / "split.parquet")
+        partial = self.folder.path / ".split.parquet.partial"
+        frame[["image_id", "lesion_id", "dx", "split"]].to_parquet(partial, index=False)
+        partial.replace(self.folder.path / "split.parquet")
+
+    def synthesis(self, number: int, stages: Mapping[str, StageFolder], thumbnails: StageFolder) -> None:
+        """RUN/rounds/NNNN: hard cases, conditioning, synthetic images with verdicts, small pictures."""
+        target = self.folder.path / "rounds" / f"{number:04d}"
+        for stage, name in (
+            ("mine", "hard_cases.parquet"),
+            ("condition", "conditioning.parquet"),
+            ("condition", "neighbours.parquet"),
+            ("accept", "synthetic.parquet"),
+            ("accept", "accept.json"),
+        ):
+            copy_file(stages[stage].path / name, target / name)
+        copy_folder(stages["synthesize"].path / "synthetic", target / "synthetic")
+        copy_folder(thumbnails.path / "thumbnails", target / "thumbnails")
+        for name in ("hard_cases.png", "synthetic.png"):
+            if (thumbnails.path / name).exists():
+                copy_file(thumbnails.path / name, target / name)
+
+    def arm(
+        self,
+        number: int,
+        arm: str,
+        report: Mapping[str, Any],
+        classifier: StageFolder,
+        predict: StageFolder,
+    ) -> None:
+        """One (round, arm): predictions, calibration, weights, report."""
+        target = self.folder.arm_folder(number, arm)
+        copy_file(predict.path / "predictions.parquet", target / "predictions.parquet")
+        copy_file(predict.path / "calibration.json", target / "calibration.json")
+        copy_file(classifier.path / "classifier.safetensors", target / "classifier.safetensors")
+        write_json(target / "report.json", report)
+
+    def champion(self, champion: Mapping[str, Any]) -> bool:
+        """RUN/champion.json; returns whether it changed."""
+        path = self.folder.path / "champion.json"
+        weights = self.folder.arm_folder(champion["round"], champion["arm"]) / "classifier.safetensors"
+        entry = {**champion, "classifier": weights.relative_to(self.folder.path).as_posix()}
+        if path.exists() and read_json(path) == entry:
+            return False
+        write_json(path, entry)
+        return True
+
+    def contact_sheet(self, preview: StageFolder) -> None:
+        """RUN/figures/*.png."""
+        for picture in sorted(Path(preview.path).glob("*.png")):
+            copy_file(picture, self.folder.path / "figures" / picture.name)
