@@ -1,1 +1,163 @@
-"""Placeholder written within minutes."""
+"""Mining policies: which of the images a classifier was not trained on are hard.
+
+Legend: N images, C classes, M hard cases. All scores grow with hardness; ties are broken by image_id.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.types import BoolArray, HardCases, MiningState, StrArray
+from policies.parameters import param
+from policies.registry import register
+
+Scores = npt.NDArray[np.float64]
+
+SMALLEST_PROBABILITY = 1e-12
+"""Probabilities are raised to this before a logarithm, so that a loss is at most 27.6."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """The parameters every mining policy has: how many of the scored images it keeps."""
+
+    top_k: int | None = param(64, "most hard cases kept, hardest first; null: all", ge=1)
+    min_score: float | None = param(None, "least score of a hard case; null: no bound")
+    max_score: float | None = param(None, "largest score of a hard case (drops the hopeless); null: no bound")
+    per_lesion: bool = param(True, "keep only the hardest image of a lesion")
+
+    def __post_init__(self) -> None:
+        if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
+            raise ValueError(f"min_score {self.min_score:g} exceeds max_score {self.max_score:g}")
+
+    def keep(self, state: MiningState, score_N: Scores, eligible_N: BoolArray | None = None) -> HardCases:
+        """Return the eligible images within the bounds, hardest first, at most ``top_k``.
+
+        ``state`` must be in the order of ``by_image_id``.
+        """
+        keep_N = np.ones(len(score_N), dtype=np.bool_) if eligible_N is None else eligible_N.copy()
+        if self.min_score is not None:
+            keep_N &= score_N >= self.min_score
+        if self.max_score is not None:
+            keep_N &= score_N <= self.max_score
+        order = np.argsort(-score_N, kind="stable")
+        order = order[keep_N[order]]
+        if self.per_lesion:
+            _, first = np.unique(_lesions(state)[order], return_index=True)
+            order = order[np.sort(first)]
+        return _cases(state, order[: self.top_k], score_N)
+
+
+@register("mining", "misclassified")
+@dataclass(frozen=True, kw_only=True)
+class Misclassified(Cut):
+    """The images whose most probable class is wrong; score 1 - p_true. May find none."""
+
+    top_k: int | None = param(None, "most hard cases kept, hardest first; null: all", ge=1)
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+        """Return the misclassified images, the true class's least probable first."""
+        state = by_image_id(state)
+        wrong_N = state.predictions.predicted_N != state.predictions.label_N
+        return self.keep(state, 1.0 - _true_probability(state), wrong_N)
+
+
+@register("mining", "margin")
+@dataclass(frozen=True, kw_only=True)
+class Margin(Cut):
+    """Largest wrong class's probability minus the true class's, in [-1, 1]; above 0 where misclassified."""
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+        """Return the images by falling margin: confident mistakes, then near ties, then sure hits."""
+        state = by_image_id(state)
+        wrong_NC = np.array(state.predictions.prob_NC, dtype=np.float64)
+        wrong_NC[np.arange(len(wrong_NC)), state.predictions.label_N] = -np.inf
+        return self.keep(state, wrong_NC.max(axis=1) - _true_probability(state))
+
+
+@register("mining", "entropy")
+@dataclass(frozen=True, kw_only=True)
+class Entropy(Cut):
+    """Entropy of the prediction over log C, in [0, 1]; does not look at the label."""
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+        """Return the images by falling entropy -sum_c p_c log p_c / log C."""
+        state = by_image_id(state)
+        prob_NC = np.asarray(state.predictions.prob_NC, dtype=np.float64)
+        terms_NC = prob_NC * np.log(np.maximum(prob_NC, SMALLEST_PROBABILITY))
+        return self.keep(state, -terms_NC.sum(axis=1) / np.log(prob_NC.shape[1]))
+
+
+@register("mining", "least_confidence")
+@dataclass(frozen=True, kw_only=True)
+class LeastConfidence(Cut):
+    """1 - the largest probability, in [0, 1 - 1/C]; does not look at the label."""
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+        """Return the images by rising confidence."""
+        state = by_image_id(state)
+        return self.keep(state, 1.0 - np.asarray(state.predictions.prob_NC, dtype=np.float64).max(axis=1))
+
+
+@register("mining", "loss")
+@dataclass(frozen=True, kw_only=True)
+class Loss(Cut):
+    """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out."""
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+        """Return the images by falling loss."""
+        state = by_image_id(state)
+        return self.keep(state, -np.log(np.maximum(_true_probability(state), SMALLEST_PROBABILITY)))
+
+
+@register("mining", "random")
+@dataclass(frozen=True, kw_only=True)
+class Random(Cut):
+    """Images at random, hard or not: the control; score is the draw in [0, 1)."""
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
+        """Draw without replacement; with ``per_lesion`` lesions are equally likely, however often photographed."""
+        state = by_image_id(state)
+        score_N = rng.random(len(state.predictions))
+        if not self.per_lesion:
+            return self.keep(state, score_N)
+        lesions, lesion_N = np.unique(_lesions(state), return_inverse=True)
+        highest = np.zeros(len(lesions))
+        np.maximum.at(highest, lesion_N, score_N)
+        return self.keep(state, rng.random(len(lesions))[lesion_N], score_N == highest[lesion_N])
+
+
+def by_image_id(state: MiningState) -> MiningState:
+    """Return the state with its images sorted by image_id, so that no decision depends on the order given."""
+    order = np.argsort(state.predictions.image_id, kind="stable")
+    return MiningState(
+        predictions=state.predictions.take(order),
+        lesion_id=state.lesion_id[order],
+        round=state.round,
+        malignant=state.malignant,
+        history=state.history,
+        draws_TNC=None if state.draws_TNC is None else state.draws_TNC[:, order],
+    )
+
+
+def _true_probability(state: MiningState) -> Scores:
+    rows = np.arange(len(state.predictions))
+    return np.asarray(state.predictions.prob_NC[rows, state.predictions.label_N], dtype=np.float64)
+
+
+def _lesions(state: MiningState) -> StrArray:
+    """Lesion ids; an image of unknown lesion is a lesion of its own."""
+    return np.where(state.lesion_id == "", np.char.add("image:", state.predictions.image_id), state.lesion_id)
+
+
+def _cases(state: MiningState, rows: npt.NDArray[np.intp], score_N: Scores) -> HardCases:
+    names = np.array(state.predictions.classes, dtype=np.str_)
+    return HardCases(
+        image_id=state.predictions.image_id[rows],
+        true=names[state.predictions.label_N[rows]],
+        predicted=names[state.predictions.predicted_N[rows]],
+        score=score_N[rows],
+    )

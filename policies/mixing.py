@@ -1,1 +1,169 @@
-"""Placeholder written within minutes."""
+"""Mixing policies: which embeddings condition each sample.
+
+Legend: M hard cases, K neighbours, L levels, D width, S samples. Levels are layer-normed vectors, so a plain average
+would be shorter than what the denoiser was trained on: every mix keeps the (interpolated) norm of its sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.types import IntArray, Mixture, Neighbourhood, StrArray
+from policies.parameters import param
+from policies.registry import register
+
+Floats = npt.NDArray[np.float64]
+
+NEARLY_PARALLEL = 1e-6
+"""Below this sine the arc between two directions has no direction of its own; the chord is used."""
+
+
+@register("mixing", "self")
+@dataclass(frozen=True, kw_only=True)
+class Self:
+    """The hard case's own embedding, unchanged."""
+
+    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:  # noqa: ARG002
+        """Return each case's own levels, ``counts_M`` times."""
+        case_S = np.repeat(np.arange(len(hood.image_id)), counts_M)
+        return Mixture(
+            levels_SLD=hood.levels_MLD[case_S].astype(np.float32),
+            parent_image_id=hood.image_id[case_S],
+            neighbour_ids_SK=hood.image_id[case_S][:, None],
+            weights_SK=np.ones((len(case_S), 1)),
+        )
+
+
+@register("mixing", "neighbours")
+@dataclass(frozen=True, kw_only=True)
+class Neighbours:
+    """A convex mix of the case's train neighbours, shares drawn from a Dirichlet distribution a sample.
+
+    A case without neighbours is conditioned on itself.
+    """
+
+    alpha: float = param(1.0, "concentration of the Dirichlet shares; small: mostly one neighbour", gt=0.0)
+    nearest: int | None = param(None, "mix only this many nearest neighbours; null: all retrieved", ge=1)
+
+    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
+        """Return mixes of the neighbours; slot 0 of the record is the case itself, used where it has none."""
+        if hood.neighbour_ids_MK.shape[1] == 0:
+            return Self().mix(hood, counts_M, rng)
+        case_S, restore = _draw_order(hood, counts_M)
+        present_SK = hood.neighbour_ids_MK[case_S] != ""
+        if self.nearest is not None:
+            present_SK &= np.cumsum(present_SK, axis=1) <= self.nearest
+        share_SK = rng.standard_gamma(self.alpha, size=present_SK.shape) * present_SK
+        total_S1 = share_SK.sum(axis=1, keepdims=True)
+        share_SK = np.divide(share_SK, total_S1, out=_first_of(present_SK), where=total_S1 > 0)
+        alone_S1 = 1.0 - present_SK.any(axis=1, keepdims=True)
+        weights_SK = np.concatenate([alone_S1, share_SK], axis=1)[restore]
+        case_S = case_S[restore]
+        sources_SKLD = np.concatenate([hood.levels_MLD[:, None], hood.neighbour_levels_MKLD], axis=1)[case_S]
+        ids_SK = np.concatenate([hood.image_id[:, None], hood.neighbour_ids_MK], axis=1)[case_S]
+        return _mixture(hood, case_S, blend(sources_SKLD, weights_SK), ids_SK, weights_SK)
+
+
+@register("mixing", "interpolate")
+@dataclass(frozen=True, kw_only=True)
+class Interpolate:
+    """A point on the arc from the case to one drawn neighbour of its class, level by level (slerp).
+
+    A case without neighbours is conditioned on itself.
+    """
+
+    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
+    high: float = param(0.5, "largest share of the neighbour", ge=0.0, le=1.0)
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} exceeds high {self.high:g}")
+
+    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
+        """Draw the neighbour (uniformly among those present) and its share t ~ U(low, high) for each sample."""
+        if hood.neighbour_ids_MK.shape[1] == 0:
+            return Self().mix(hood, counts_M, rng)
+        case_S, restore = _draw_order(hood, counts_M)
+        pick_S, t_S = rng.random(len(case_S))[restore], rng.uniform(self.low, self.high, len(case_S))[restore]
+        case_S = case_S[restore]
+        present_SK = hood.neighbour_ids_MK[case_S] != ""
+        available_S = present_SK.sum(axis=1)
+        drawn_S = np.floor(pick_S * available_S)
+        slot_S = np.argmax(np.cumsum(present_SK, axis=1) > drawn_S[:, None], axis=1)
+        t_S = np.where(available_S > 0, t_S, 0.0)
+        own_SLD = hood.levels_MLD[case_S].astype(np.float64)
+        other_SLD = hood.neighbour_levels_MKLD[case_S, slot_S].astype(np.float64)
+        other_SLD = np.where(available_S[:, None, None] > 0, other_SLD, own_SLD)
+        ids_SK = np.stack([hood.image_id[case_S], hood.neighbour_ids_MK[case_S, slot_S]], axis=1)
+        weights_SK = np.stack([1.0 - t_S, t_S], axis=1)
+        return _mixture(hood, case_S, slerp(own_SLD, other_SLD, t_S[:, None, None]), ids_SK, weights_SK)
+
+
+def slerp(a_D: Floats, b_D: Floats, t: Floats | float) -> Floats:
+    """Interpolate direction along the great circle and norm linearly (Shoemake 1985); last axis is the vector.
+
+    direction = [sin((1-t) w) a/|a| + sin(t w) b/|b|] / sin w with w the angle between a and b. Where the two are
+    parallel, opposite or zero the arc is undefined: the chord is used, and the nearer end where that vanishes.
+    """
+    norm_a, norm_b = _norm(a_D), _norm(b_D)
+    unit_a, unit_b = _unit(a_D, norm_a), _unit(b_D, norm_b)
+    cosine = np.clip((unit_a * unit_b).sum(axis=-1, keepdims=True), -1.0, 1.0)
+    angle = np.arccos(cosine)
+    sine = np.sin(angle)
+    curved = sine > NEARLY_PARALLEL
+    safe = np.where(curved, sine, 1.0)
+    weight_a = np.where(curved, np.sin((1.0 - t) * angle) / safe, 1.0 - t)
+    weight_b = np.where(curved, np.sin(t * angle) / safe, t)
+    direction = weight_a * unit_a + weight_b * unit_b
+    nearer = np.where(np.asarray(t) < 0.5, unit_a, unit_b)
+    direction = np.where(_norm(direction) > NEARLY_PARALLEL, direction, nearer)
+    return np.asarray(_unit(direction, _norm(direction)) * ((1.0 - t) * norm_a + t * norm_b))
+
+
+def blend(sources_SKLD: npt.NDArray[np.floating], weights_SK: Floats) -> Floats:
+    """Convex mix of K sources a sample, each level stretched to the weighted mean of the sources' norms."""
+    weights = weights_SK[:, :, None, None]
+    sources = np.where(weights > 0, sources_SKLD, 0.0).astype(np.float64)
+    mixed_SLD = (weights * sources).sum(axis=1)
+    norm_SL1 = (weights * _norm(sources)).sum(axis=1)
+    heaviest = sources[np.arange(len(sources)), np.argmax(weights_SK, axis=1)]
+    mixed_SLD = np.where(_norm(mixed_SLD) > NEARLY_PARALLEL * norm_SL1, mixed_SLD, heaviest)
+    return np.asarray(_unit(mixed_SLD, _norm(mixed_SLD)) * norm_SL1)
+
+
+def _draw_order(hood: Neighbourhood, counts_M: IntArray) -> tuple[IntArray, IntArray]:
+    """Return each sample's case with cases sorted by image_id, and the order that restores ``hood``'s.
+
+    Draws made in the first order do not depend on the order of the cases.
+    """
+    ranked = np.argsort(hood.image_id, kind="stable")
+    case_S = np.repeat(ranked, counts_M[ranked]).astype(np.int64)
+    return case_S, np.argsort(case_S, kind="stable").astype(np.int64)
+
+
+def _first_of(present_SK: npt.NDArray[np.bool_]) -> Floats:
+    """All of the share on the first neighbour present (where gamma draws underflow to 0), none where absent."""
+    return ((np.cumsum(present_SK, axis=1) == 1) & present_SK).astype(np.float64)
+
+
+def _mixture(
+    hood: Neighbourhood, case_S: IntArray, levels_SLD: Floats, ids_SK: StrArray, weights_SK: Floats
+) -> Mixture:
+    return Mixture(
+        levels_SLD=levels_SLD.astype(np.float32),
+        parent_image_id=hood.image_id[case_S],
+        neighbour_ids_SK=np.where(weights_SK > 0, ids_SK, ""),
+        weights_SK=weights_SK,
+    )
+
+
+def _norm(vector: Floats) -> Floats:
+    length: Floats = np.linalg.norm(vector, axis=-1, keepdims=True)
+    return length
+
+
+def _unit(vector: Floats, norm: Floats) -> Floats:
+    return np.asarray(vector / np.where(norm > 0, norm, 1.0))

@@ -1,8 +1,8 @@
 """Policies by kind and name: registration, validation of YAML specs, and construction.
 
-A spec is what YAML holds under ``policy.<kind>``: ``{"name": "margin", "top_k": 64}``. Other packages add policies
-through the entry point group ``hardcase.policies`` (a module that registers when imported, or a function that
-registers when called); YAML never holds an import path.
+A spec is what YAML holds under ``policy.<kind>``: ``{"name": "margin", "top_k": 64}``. Other packages add
+policies through the entry point group ``hardcase.policies`` (a module that registers when imported, or a function
+that registers when called); YAML never holds an import path.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
     """Class decorator: make a frozen dataclass available as ``{name: <name>}`` under ``policy.<kind>``.
 
     Raises:
-        ConfigError: unknown kind, no frozen dataclass, the Protocol's method is missing, or the name is taken.
+        ConfigError: unknown kind, no frozen dataclass, no method of the Protocol, or the name is taken.
     """
 
     def add(policy: type[P]) -> type[P]:
