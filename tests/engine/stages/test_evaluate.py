@@ -1,0 +1,174 @@
+"""Stage evaluate on small folders written by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.errors import DataError
+from engine.stages import evaluate
+from engine.stages.base import StageContext
+
+CLASSES = ("bcc", "mel", "nv")
+
+
+def write_predictions(
+    folder: Path, frame: pd.DataFrame, prob: np.ndarray, threshold: float | None = 0.5
+) -> Path:
+    folder.mkdir(parents=True)
+    columns = {f"p_{name}": prob[:, c] for c, name in enumerate(CLASSES)}
+    frame.assign(**columns).to_parquet(folder / "predictions.parquet", index=False)
+    calibration = {"temperature": 1.0, "threshold": threshold, "specificity": 0.9, "classes": list(CLASSES)}
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    return folder
+
+
+def table(n: int = 60, splits: tuple[str, ...] = ("train", "val", "test")) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "image_id": [f"I{i:03d}" for i in range(n)],
+            "split": [splits[i % len(splits)] for i in range(n)],
+            "dx": [CLASSES[(i // 3) % 3] for i in range(n)],
+        }
+    )
+
+
+def probabilities(frame: pd.DataFrame, right: float, seed: int = 0) -> np.ndarray:
+    """Rows that are right with the given share."""
+    rng = np.random.default_rng(seed)
+    truth = np.array([CLASSES.index(dx) for dx in frame["dx"]])
+    taken = np.where(rng.random(len(frame)) < right, truth, (truth + 1) % 3)
+    return 0.1 + 0.7 * np.eye(3)[taken]
+
+
+def split_folder(tmp_path: Path, frame: pd.DataFrame) -> Path:
+    folder = tmp_path / "split"
+    folder.mkdir()
+    lesion = [f"L{i // 6}" for i in range(len(frame))]
+    frame.assign(lesion_id=lesion, row=range(len(frame))).to_parquet(folder / "split.parquet", index=False)
+    return folder
+
+
+def run(tmp_path: Path, inputs: dict[str, Path], seed: int = 0, draws: int = 100) -> dict:
+    out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
+    out.mkdir()
+    context = StageContext(
+        out=out,
+        inputs=inputs,
+        params={"evaluation": {"bootstrap": draws, "specificity": 0.9}, "malignant": ["mel", "bcc"]},
+        seed=seed,
+        threads=1,
+        device="cpu",
+        precision="float32",
+        checkpoint=tmp_path / "checkpoint",
+        progress=lambda what, done, total: None,
+        map=None,  # type: ignore[arg-type]
+        launch=None,  # type: ignore[arg-type]
+    )
+    evaluate.run(context)
+    text = (out / "report.json").read_text()
+    assert "NaN" not in text
+    return json.loads(text)
+
+
+def test_report_holds_val_test_and_p_value(tmp_path: Path) -> None:
+    frame = table()
+    prob = probabilities(frame, 0.7)
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, prob),
+        "split": split_folder(tmp_path, frame),
+        "reference": write_predictions(
+            tmp_path / "then", frame.iloc[::-1], probabilities(frame, 0.2, 1)[::-1]
+        ),
+    }
+    report = run(tmp_path, inputs)
+    assert set(report) == {"val", "test", "p_value_vs_round0"}
+    test = frame["split"] == "test"
+    right = prob.argmax(axis=1) == [CLASSES.index(dx) for dx in frame["dx"]]
+    assert report["test"]["accuracy"]["value"] == pytest.approx(right[test].mean())
+    assert report["val"]["n"] == 20 and report["test"]["malignant"]["threshold"] == 0.5
+    assert 0 < report["p_value_vs_round0"] < 0.05
+    assert report == run(tmp_path, inputs)
+    assert report["test"]["accuracy"] != run(tmp_path, inputs, seed=1)["test"]["accuracy"]
+
+
+def test_round_zero_has_no_p_value(tmp_path: Path) -> None:
+    frame = table()
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, probabilities(frame, 0.7)),
+        "split": split_folder(tmp_path, frame),
+    }
+    assert run(tmp_path, inputs)["p_value_vs_round0"] is None
+    assert run(tmp_path, inputs | {"reference": inputs["predictions"]})["p_value_vs_round0"] is None
+
+
+def test_external_data_with_test_alone_has_a_null_val(tmp_path: Path) -> None:
+    frame = table(splits=("test",))
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, probabilities(frame, 0.7)),
+        "split": split_folder(tmp_path, frame),
+    }
+    report = run(tmp_path, inputs)
+    assert report["val"]["accuracy"] == {"value": None, "low": None, "high": None}
+    assert set(report["val"]["per_class"]) == set(CLASSES)
+    assert report["test"]["accuracy"]["value"] is not None
+
+
+def test_no_threshold_leaves_the_operating_point_null(tmp_path: Path) -> None:
+    frame = table()
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, probabilities(frame, 0.7), threshold=None),
+        "split": split_folder(tmp_path, frame),
+    }
+    report = run(tmp_path, inputs)
+    assert report["test"]["malignant"]["sensitivity"]["value"] is None
+    assert report["test"]["malignant"]["auc"]["value"] is not None
+
+
+def test_unknown_diagnosis_is_named(tmp_path: Path) -> None:
+    frame = table()
+    frame.loc[3, "dx"] = "scc"
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, np.full((60, 3), 1 / 3)),
+        "split": split_folder(tmp_path, frame),
+    }
+    with pytest.raises(DataError, match=r"knows bcc, mel, nv, not scc; .*data\.map_labels"):
+        run(tmp_path, inputs)
+
+
+def test_missing_probability_is_named(tmp_path: Path) -> None:
+    frame = table()
+    prob = probabilities(frame, 0.7)
+    prob[5, 1] = np.nan
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, prob),
+        "split": split_folder(tmp_path, frame),
+    }
+    with pytest.raises(DataError, match="image_id I005"):
+        run(tmp_path, inputs)
+
+
+def test_predicted_image_without_a_split_is_named(tmp_path: Path) -> None:
+    frame = table()
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, probabilities(frame, 0.7)),
+        "split": split_folder(tmp_path, frame.iloc[:58]),
+    }
+    with pytest.raises(DataError, match="lacks image_id I058"):
+        run(tmp_path, inputs)
+
+
+def test_other_test_images_in_the_reference_are_refused(tmp_path: Path) -> None:
+    frame = table()
+    prob = probabilities(frame, 0.7)
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, prob),
+        "split": split_folder(tmp_path, frame),
+        "reference": write_predictions(tmp_path / "then", frame.iloc[:50], prob[:50]),
+    }
+    with pytest.raises(DataError, match="different test images"):
+        run(tmp_path, inputs)
