@@ -146,7 +146,8 @@ def _draw_order(hood: Neighbourhood, counts_M: IntArray) -> tuple[IntArray, IntA
 
 def _first_of(present_SK: npt.NDArray[np.bool_]) -> Floats:
     """All of the share on the first neighbour present (where gamma draws underflow to 0), none where absent."""
-    return ((np.cumsum(present_SK, axis=1) == 1) & present_SK).astype(np.float64)
+    first_SK: npt.NDArray[np.bool_] = present_SK & (np.cumsum(present_SK, axis=1) == 1)
+    return first_SK.astype(np.float64)
 
 
 def _mixture(
