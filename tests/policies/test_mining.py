@@ -1,0 +1,162 @@
+"""Mining decisions computed by hand, and the properties every mining policy has."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.types import HardCases, MiningState, Predictions, strings
+from policies import registry
+from policies.mining import Entropy, LeastConfidence, Loss, Margin, Misclassified, Random, by_image_id
+
+CLASSES = ("bkl", "mel", "nv")
+ROWS = [
+    # image_id, lesion, label, probabilities
+    ("i1", "L1", 0, [0.7, 0.2, 0.1]),  # right, margin -0.5
+    ("i2", "L2", 1, [0.6, 0.3, 0.1]),  # wrong, margin +0.3
+    ("i3", "L2", 1, [0.1, 0.1, 0.8]),  # wrong, margin +0.7, same lesion as i2
+    ("i4", "L4", 2, [0.45, 0.1, 0.45]),  # a tie goes to the first class: wrong, margin 0
+    ("i5", "L5", 2, [0.25, 0.25, 0.5]),  # right, margin -0.25
+]
+
+
+def state(rows: list[tuple[str, str, int, list[float]]], rounds: int = 1) -> MiningState:
+    predictions = Predictions(
+        image_id=strings([r[0] for r in rows]),
+        classes=CLASSES,
+        prob_NC=np.array([r[3] for r in rows], dtype=np.float64).reshape(len(rows), 3),
+        label_N=np.array([r[2] for r in rows], dtype=np.int64),
+        split=strings(["mine"] * len(rows)),
+    )
+    return MiningState(predictions=predictions, lesion_id=strings([r[1] for r in rows]), round=rounds)
+
+
+def mined(policy: object, rows: list[tuple[str, str, int, list[float]]] = ROWS, seed: int = 0) -> HardCases:
+    cases: HardCases = policy.mine(state(rows), np.random.default_rng(seed))  # type: ignore[attr-defined]
+    return cases
+
+
+def test_misclassified_by_hand() -> None:
+    cases = mined(Misclassified(per_lesion=False))
+    assert cases.image_id.tolist() == ["i3", "i2", "i4"]
+    assert cases.true.tolist() == ["mel", "mel", "nv"]
+    assert cases.predicted.tolist() == ["nv", "bkl", "bkl"]
+    assert cases.score == pytest.approx([0.9, 0.7, 0.55])
+
+
+def test_one_image_a_lesion_is_the_hardest_one() -> None:
+    assert mined(Misclassified()).image_id.tolist() == ["i3", "i4"]
+
+
+def test_images_of_unknown_lesion_are_lesions_of_their_own() -> None:
+    rows = [(image, "", label, prob) for image, _, label, prob in ROWS]
+    assert mined(Misclassified(), rows).image_id.tolist() == ["i3", "i2", "i4"]
+
+
+def test_misclassified_may_find_nothing() -> None:
+    cases = mined(Misclassified(), ROWS[:1])
+    assert len(cases) == 0
+    assert cases.image_id.dtype.kind == "U"
+
+
+def test_top_k_and_bounds() -> None:
+    assert mined(Misclassified(per_lesion=False, top_k=2)).image_id.tolist() == ["i3", "i2"]
+    assert mined(Misclassified(per_lesion=False, max_score=0.8)).image_id.tolist() == ["i2", "i4"]
+    assert mined(Misclassified(per_lesion=False, min_score=0.6)).image_id.tolist() == ["i3", "i2"]
+
+
+def test_a_bound_is_applied_before_the_hardest_of_a_lesion_is_chosen() -> None:
+    assert mined(Misclassified(max_score=0.8)).image_id.tolist() == ["i2", "i4"]
+
+
+def test_margin_by_hand() -> None:
+    cases = mined(Margin(per_lesion=False))
+    assert cases.image_id.tolist() == ["i3", "i2", "i4", "i5", "i1"]
+    assert cases.score == pytest.approx([0.7, 0.3, 0.0, -0.25, -0.5])
+    assert cases.predicted.tolist() == ["nv", "bkl", "bkl", "nv", "bkl"]
+    assert mined(Margin(per_lesion=False, min_score=0.0)).image_id.tolist() == ["i3", "i2", "i4"]
+
+
+def test_entropy_by_hand() -> None:
+    rows = [("a", "A", 0, [1.0, 0.0, 0.0]), ("b", "B", 0, [1 / 3] * 3), ("c", "C", 0, [0.5, 0.5, 0.0])]
+    cases = mined(Entropy(), rows)
+    assert cases.image_id.tolist() == ["b", "c", "a"]
+    assert cases.score == pytest.approx([1.0, math.log(2) / math.log(3), 0.0])
+
+
+def test_least_confidence_by_hand() -> None:
+    cases = mined(LeastConfidence(per_lesion=False, top_k=3))
+    assert cases.image_id.tolist() == ["i4", "i5", "i2"]
+    assert cases.score == pytest.approx([0.55, 0.5, 0.4])
+
+
+def test_loss_by_hand() -> None:
+    rows = [*ROWS[:3], ("i9", "L9", 2, [1.0, 0.0, 0.0])]
+    cases = mined(Loss(per_lesion=False), rows)
+    assert cases.image_id.tolist() == ["i9", "i3", "i2", "i1"]
+    assert cases.score == pytest.approx([-math.log(1e-12), -math.log(0.1), -math.log(0.3), -math.log(0.7)])
+    assert mined(Loss(per_lesion=False, max_score=5.0), rows).image_id.tolist() == ["i3", "i2", "i1"]
+
+
+def test_ties_go_by_image_id() -> None:
+    rows = [(name, name, 0, [0.2, 0.5, 0.3]) for name in ("z", "b", "k")]
+    assert mined(Loss(), rows).image_id.tolist() == ["b", "k", "z"]
+
+
+def test_random_takes_lesions_equally_often_however_often_photographed() -> None:
+    rows = [(f"a{view}", "A", 0, [0.5, 0.3, 0.2]) for view in range(9)] + [("b", "B", 0, [0.5, 0.3, 0.2])]
+    first = [str(mined(Random(top_k=1), rows, seed).image_id[0]) for seed in range(400)]
+    assert 160 < sum(name == "b" for name in first) < 240
+    assert len({name for name in first if name != "b"}) == 9
+    every = [str(mined(Random(top_k=1, per_lesion=False), rows, seed).image_id[0]) for seed in range(400)]
+    assert 20 < sum(name == "b" for name in every) < 60
+
+
+def test_sorting_the_state_takes_the_draws_along() -> None:
+    given_state = state(ROWS[::-1])
+    draws = np.stack([given_state.predictions.prob_NC, given_state.predictions.prob_NC * 0])
+    with_draws = MiningState(
+        predictions=given_state.predictions, lesion_id=given_state.lesion_id, round=1, draws_TNC=draws
+    )
+    ordered = by_image_id(with_draws)
+    assert ordered.predictions.image_id.tolist() == ["i1", "i2", "i3", "i4", "i5"]
+    assert ordered.draws_TNC is not None
+    assert ordered.draws_TNC[0].tolist() == [row[3] for row in ROWS]
+
+
+@st.composite
+def populations(draw: st.DrawFn) -> list[tuple[str, str, int, list[float]]]:
+    count = draw(st.integers(0, 12))
+    rows = []
+    for index in range(count):
+        weights = draw(st.lists(st.integers(0, 4), min_size=3, max_size=3))
+        total = sum(weights) or 1
+        prob = [w / total for w in weights] if sum(weights) else [1 / 3] * 3
+        rows.append((f"i{index:02d}", f"L{draw(st.integers(0, 5))}", draw(st.integers(0, 2)), prob))
+    return rows
+
+
+@pytest.mark.parametrize("name", registry.names("mining"))
+@settings(max_examples=40, deadline=None)
+@given(rows=populations(), data=st.data(), per_lesion=st.booleans(), seed=st.integers(0, 9))
+def test_every_mining_policy(
+    name: str, rows: list[tuple[str, str, int, list[float]]], data: st.DataObject, per_lesion: bool, seed: int
+) -> None:
+    policy = registry.make("mining", {"name": name, "per_lesion": per_lesion, "top_k": 5})
+    shuffled = data.draw(st.permutations(rows))
+    cases, again = mined(policy, rows, seed), mined(policy, list(shuffled), seed)
+    assert cases.image_id.tolist() == again.image_id.tolist()
+    assert cases.score.tolist() == again.score.tolist()
+    assert len(set(cases.image_id.tolist())) == len(cases) <= 5
+    assert all(np.diff(cases.score) <= 0)
+    lesion = {row[0]: row[1] for row in rows}
+    label = {row[0]: CLASSES[row[2]] for row in rows}
+    assert [label[str(i)] for i in cases.image_id] == cases.true.tolist()
+    if per_lesion:
+        assert len({lesion[str(i)] for i in cases.image_id}) == len(cases)
+        if name != "misclassified":
+            assert len(cases) == min(5, len({row[1] for row in rows}))
