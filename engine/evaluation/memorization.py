@@ -2,6 +2,7 @@
 
 Shape legend: S samples, N train images, F feature width.
 A sample nearer to a train image than different train lesions ever are to each other is likely a copy.
+Products are torch's, because its thread count is fixed by the stage (numpy's is not, and bits may depend on it).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from engine.errors import StageError
 from engine.types import FloatArray, IntArray, StrArray
@@ -36,10 +38,9 @@ def nearest(features_SF: FloatArray, train_NF: FloatArray) -> tuple[npt.NDArray[
     _check(features_SF, train_NF)
     distance_S = np.empty(len(features_SF), dtype=np.float64)
     index_S = np.empty(len(features_SF), dtype=np.int64)
-    train = np.ascontiguousarray(train_NF, dtype=np.float64)
     for start in range(0, len(features_SF), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        similarity = np.asarray(features_SF[rows], dtype=np.float64) @ train.T
+        similarity = _similarity(features_SF[rows], train_NF)
         index_S[rows] = np.argmax(similarity, axis=1)
         distance_S[rows] = 1.0 - similarity.max(axis=1)
     return np.clip(distance_S, 0.0, 2.0), index_S
@@ -64,11 +65,10 @@ def nearest_other_lesion(train_NF: FloatArray, lesion_id: StrArray) -> npt.NDArr
             f"train holds {len(train_NF)} image(s) of one lesion; distances between lesions need two or more: "
             "raise data.limit or data.split.train"
         )
-    train = np.ascontiguousarray(train_NF, dtype=np.float64)
-    distance_N = np.empty(len(train), dtype=np.float64)
-    for start in range(0, len(train), _BLOCK):
+    distance_N = np.empty(len(train_NF), dtype=np.float64)
+    for start in range(0, len(train_NF), _BLOCK):
         rows = slice(start, start + _BLOCK)
-        similarity = train[rows] @ train.T
+        similarity = _similarity(train_NF[rows], train_NF)
         similarity[lesion_N[rows, None] == lesion_N[None, :]] = -np.inf
         distance_N[rows] = 1.0 - similarity.max(axis=1)
     return np.clip(distance_N, 0.0, 2.0)
@@ -87,6 +87,13 @@ def nearest_other_lesion_quantiles(
     """
     distances = nearest_other_lesion(train_NF, lesion_id)
     return {int(p): float(np.percentile(distances, p)) for p in percentiles}
+
+
+def _similarity(left: FloatArray, right: FloatArray) -> npt.NDArray[np.float64]:
+    """Dot products of all pairs of rows in float64."""
+    a, b = (torch.from_numpy(np.array(rows, dtype=np.float64)) for rows in (left, right))
+    product: npt.NDArray[np.float64] = (a @ b.T).numpy()
+    return product
 
 
 def _check(left: FloatArray, right: FloatArray) -> None:

@@ -121,8 +121,11 @@ def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) 
         _operating_point_columns(split),
     ]
     per_lesion = metrics.lesion_sums(np.hstack(pieces), lesion_N, weights_BL.shape[1])
+    sums_BK = np.einsum(
+        "bl,lk->bk", weights_BL, per_lesion, optimize=False
+    )  # no BLAS: the same bits on any threads
     edges = np.cumsum([piece.shape[1] for piece in pieces])[:-1]
-    confusion, calibration, proper, binary = np.split(weights_BL @ per_lesion, edges, axis=1)
+    confusion, calibration, proper, binary = np.split(sums_BK, edges, axis=1)
     confusion_BCC = confusion.reshape(-1, n_classes, n_classes)
     total_B = confusion.sum(axis=1)
     recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
