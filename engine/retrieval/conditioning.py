@@ -1,0 +1,176 @@
+"""Turns hard cases and their retrieved neighbours into what synthesis is conditioned on, and keeps it on disk.
+
+Shape legend: M cases, S samples, K neighbours, L levels, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.errors import StageError
+from engine.retrieval.embedding import Float32Array
+from engine.retrieval.index import MISSING, Found, LesionIndex
+from engine.training import derive_seed
+from engine.types import Conditioning, IntArray, Mixture, Neighbourhood, StrArray, strings
+
+_LIST_COLUMNS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("parent_image_id", pa.string()),
+        ("dx", pa.string()),
+        ("neighbour_ids", pa.list_(pa.string())),
+        ("weights", pa.list_(pa.float64())),
+        ("seed", pa.int64()),
+    ]
+)
+_NEIGHBOUR_COLUMNS = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("dx", pa.string()),
+        ("neighbour_ids", pa.list_(pa.string())),
+        ("similarity", pa.list_(pa.float32())),
+    ]
+)
+
+
+def neighbourhood(
+    image_id: StrArray, dx: StrArray, levels_MLD: Float32Array, found: Found, index: LesionIndex
+) -> Neighbourhood:
+    """Join M cases with the embeddings of their neighbours; a missing neighbour's embedding is zero."""
+    neighbour_levels = np.asarray(index.levels_NLD[np.maximum(found.row_MK, 0)], dtype=np.float32)
+    neighbour_levels[found.row_MK == MISSING] = 0.0
+    return Neighbourhood(
+        image_id=image_id,
+        dx=dx,
+        levels_MLD=levels_MLD,
+        neighbour_ids_MK=found.image_id_MK,
+        similarity_MK=found.similarity_MK,
+        neighbour_levels_MKLD=neighbour_levels,
+    )
+
+
+def condition(mixture: Mixture, hood: Neighbourhood, *, round: int, source: str, seed: int) -> Conditioning:
+    """Give each mixed sample its id, its class (its parent's) and a noise seed of its own.
+
+    Args:
+        mixture: what the mixing policy decided.
+        hood: the cases it was asked about.
+        round: number of the round, part of ids and seeds.
+        source: "hard" or "random", part of ids and seeds.
+        seed: the stage's seed.
+    """
+    label = {str(case): str(dx) for case, dx in zip(hood.image_id, hood.dx, strict=True)}
+    samples = range(len(mixture.parent_image_id))
+    return Conditioning(
+        sample_id=strings([f"r{round:02d}_{source}_{index:05d}" for index in samples]),
+        levels_SLD=np.asarray(mixture.levels_SLD, dtype=np.float32),
+        label_S=strings([label[str(parent)] for parent in mixture.parent_image_id]),
+        parent_image_id=mixture.parent_image_id,
+        neighbour_ids_SK=mixture.neighbour_ids_SK,
+        weights_SK=mixture.weights_SK,
+        seed_S=np.array(
+            [derive_seed(seed, "sample", round, source, index) for index in samples], dtype=np.int64
+        ),
+    )
+
+
+def nothing(levels: int, width: int) -> Conditioning:
+    """Return the conditioning of no sample at all, with the right shapes."""
+    none = strings([])
+    return Conditioning(
+        sample_id=none,
+        levels_SLD=np.zeros((0, levels, width), dtype=np.float32),
+        label_S=none,
+        parent_image_id=none,
+        neighbour_ids_SK=none.reshape(0, 1),
+        weights_SK=np.zeros((0, 1)),
+        seed_S=np.zeros(0, dtype=np.int64),
+    )
+
+
+def draw_parents(
+    image_id: StrArray, dx: StrArray, counts: Mapping[str, int], rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Draw parents at random, class by class: no image again before every image of its class was drawn.
+
+    Args:
+        image_id: images to draw from.
+        dx: their classes.
+        counts: samples to make a class.
+        rng: source of randomness.
+
+    Returns:
+        Positions of the parents drawn (ascending) and how often each was drawn.
+
+    Raises:
+        StageError: samples of a class are asked for that has no image; names it.
+    """
+    times_N = np.zeros(len(image_id), dtype=np.int64)
+    for name in sorted(counts):
+        rows = np.flatnonzero(dx == name)
+        if counts[name] > 0 and len(rows) == 0:
+            raise StageError(
+                f"counts.{name}: {counts[name]} random parents asked for, but the split holds no image of {name}; "
+                "raise data.limit or the split's share"
+            )
+        while counts[name] > times_N[rows].sum():
+            lacking = counts[name] - times_N[rows].sum()
+            times_N[rng.permutation(rows)[:lacking]] += 1
+    parents = np.flatnonzero(times_N).astype(np.int64)
+    return parents, times_N[parents]
+
+
+def write_conditioning(conditioning: Conditioning, folder: Path) -> None:
+    """Write conditioning.parquet (unused slots left out of its lists) and levels.npy."""
+    used_SK = conditioning.neighbour_ids_SK != ""
+    rows: dict[str, Any] = {
+        "sample_id": conditioning.sample_id.tolist(),
+        "parent_image_id": conditioning.parent_image_id.tolist(),
+        "dx": conditioning.label_S.tolist(),
+        "neighbour_ids": _ragged(conditioning.neighbour_ids_SK, used_SK),
+        "weights": _ragged(conditioning.weights_SK, used_SK),
+        "seed": conditioning.seed_S.tolist(),
+    }
+    pq.write_table(pa.table(rows, schema=_LIST_COLUMNS), folder / "conditioning.parquet")
+    np.save(folder / "levels.npy", np.asarray(conditioning.levels_SLD, dtype=np.float32))
+
+
+def read_conditioning(folder: Path) -> Conditioning:
+    """Read what ``write_conditioning`` wrote; shorter lists are padded with "" and weight 0."""
+    frame = pd.read_parquet(folder / "conditioning.parquet")
+    most = max([1, *(len(ids) for ids in frame["neighbour_ids"])])
+    ids = [[*row, *[""] * (most - len(row))] for row in frame["neighbour_ids"]]
+    weights = [[*row, *[0.0] * (most - len(row))] for row in frame["weights"]]
+    return Conditioning(
+        sample_id=strings(frame["sample_id"].tolist()),
+        levels_SLD=np.load(folder / "levels.npy", allow_pickle=False),
+        label_S=strings(frame["dx"].tolist()),
+        parent_image_id=strings(frame["parent_image_id"].tolist()),
+        neighbour_ids_SK=np.array(ids, dtype=np.str_).reshape(len(frame), most),
+        weights_SK=np.array(weights, dtype=np.float64).reshape(len(frame), most),
+        seed_S=frame["seed"].to_numpy(dtype=np.int64),
+    )
+
+
+def write_neighbours(image_id: StrArray, dx: StrArray, found: Found, folder: Path) -> None:
+    """Write neighbours.parquet: each case's neighbours, nearest first, those that exist."""
+    exists_MK = found.row_MK != MISSING
+    rows = {
+        "image_id": image_id.tolist(),
+        "dx": dx.tolist(),
+        "neighbour_ids": _ragged(found.image_id_MK, exists_MK),
+        "similarity": _ragged(found.similarity_MK, exists_MK),
+    }
+    pq.write_table(pa.table(rows, schema=_NEIGHBOUR_COLUMNS), folder / "neighbours.parquet")
+
+
+def _ragged(values_RK: npt.NDArray[Any], used_RK: npt.NDArray[np.bool_]) -> list[list[Any]]:
+    return [row[used].tolist() for row, used in zip(values_RK, used_RK, strict=True)]
