@@ -1,0 +1,109 @@
+"""Config loading: overrides, round trip, and one clear message for every kind of mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.build import load
+from engine.config import Config, dump_yaml, load_config, parse_config
+from engine.errors import ConfigError
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_valid_and_survive_a_round_trip() -> None:
+    config = parse_config({})
+    assert Config.model_validate(yaml.safe_load(dump_yaml(config))) == config
+
+
+def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
+    path = write(tmp_path, "name: a\nloop: {rounds: 1}\n")
+    config = load_config(
+        path, ["loop.rounds=3", "loop.arms=[hard, real]", "data.limit=null", "vae.loss.ssim=0.5", "name=b"]
+    )
+    assert config.loop.rounds == 3
+    assert config.loop.arms == ["hard", "real"]
+    assert config.data.limit is None
+    assert config.vae.loss.ssim == 0.5
+    assert config.name == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("loop: {round: 3}", ["loop.round", "unknown key", "did you mean rounds?"]),
+        ("loop: {rounds: three}", ["loop.rounds", "valid integer", "'three'"]),
+        ("loop: {rounds: '3'}", ["loop.rounds", "valid integer"]),
+        ("loop: {rounds: true}", ["loop.rounds", "valid integer"]),
+        ("loop: {arms: [real]}", ["loop.arms", "must contain hard"]),
+        ("loop: {arms: [hard, hard]}", ["loop.arms", "named twice"]),
+        ("data: {split: {train: 0.9}}", ["data.split", "sum to 1.3", "lower"]),
+        ("data: {split: {val: 0.0}}", ["data.split", "val must be above 0"]),
+        ("data: {format: ham10000}", ["data", "root is required"]),
+        ("data: {format: torchvision, root: x}", ["dataset is required"]),
+        ("data: {format: table, root: x}", ["columns.image"]),
+        ("data: {split: {mine: 0.0}}", ["data.split.mine is 0", "crossfit"]),
+        ("judge: {model: resnet18}", ["judge.model", "independent"]),
+        ("data: {image_size: 60}", ["data.image_size (60)", "multiple"]),
+        ("vae: {widths: [16, 32]}", ["vae", "downsample"]),
+        ("embedder: {levels: 9}", ["embedder", "levels (9) exceeds layers"]),
+        ("synthesis: {steps: 1}", ["synthesis", "second-order"]),
+        ("synthesis: {guidance_interval: [0.9, 0.1]}", ["guidance_interval"]),
+        ("synthesis: {sampler: magic}", ["synthesis.sampler", "'dpmpp'"]),
+        ("backend: {train_workers: 2}", ["backend.train_workers", "ray"]),
+        ("loop: {arms: [hard, all_real], mine_from: crossfit}", ["all_real", "mine_from: mine"]),
+        ("name: ../escape", ["name", "'../escape'"]),
+        ("seed: .nan", ["seed"]),
+        ("policy: {mining: {name: magic}}", ["policy.mining", "magic", "misclassified"]),
+        ("policy: {mining: {name: margin, top: 3}}", ["policy.mining", "top", "top_k"]),
+        ("policy: {mining: 3}", ["policy.mining"]),
+        ("- a\n- b", ["expected keys and values"]),
+        ("a: [", ["not valid YAML"]),
+        ("name: !!python/name:os.system x", ["YAML tags are not allowed"]),
+    ],
+)
+def test_every_mistake_names_its_key_and_the_remedy(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text))
+    message = str(caught.value)
+    assert all(part in message for part in parts), message
+    assert len(message.splitlines()) <= 4, message
+
+
+def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
+    path = write(
+        tmp_path, "loop: {round: 3, budget: 0}\nvae: {steps: many}\npolicy: {mining: {name: magic}}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert "4 problems" in message
+    for key in ("loop.round", "loop.budget", "vae.steps", "policy.mining"):
+        assert key in message
+
+
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("loop.rounds", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("a..b=3", "expected key=value"),
+        ("name.first=3", "is a value, not a section"),
+        ("loop.arms=[", "not YAML"),
+    ],
+)
+def test_bad_overrides_are_quoted(tmp_path: Path, override: str, part: str) -> None:
+    with pytest.raises(ConfigError, match=part):
+        load_config(write(tmp_path, "name: a"), [override])
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")

@@ -1,0 +1,115 @@
+"""The run folder: refuses another config, one writer, roles that outlive the process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from engine.config import Config, parse_config
+from engine.errors import ConfigError, DataError
+from engine.store import RunFolder, StageFolder, copy_file, write_json, write_text
+from engine.store.files import copy_folder, read_json
+from engine.store.run_folder import flat_config
+
+
+def config(tmp_path: Path, **top: object) -> Config:
+    return parse_config({"name": "a", "output": str(tmp_path / "runs"), **top})
+
+
+def test_reopening_with_the_same_config_keeps_the_roles(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    stage = folder.cache_root / "vae-k"
+    stage.mkdir(parents=True)
+    write_json(stage / "stage.json", {"seconds": 2.5})
+    folder.record("foundation/vae", StageFolder(name="vae", key="k", path=stage, seconds=2.5, cached=False))
+    again = RunFolder.create(config(tmp_path))
+    assert again.stage("foundation/vae").seconds == 2.5
+    assert RunFolder.open(folder.path).stage("foundation/vae").key == "k"
+    line = json.loads((folder.path / "stages.jsonl").read_text())
+    assert line == {"role": "foundation/vae", "stage": "vae", "key": "k", "ran": True, "seconds": 2.5}
+
+
+def test_another_config_under_the_name_is_refused_with_the_keys(tmp_path: Path) -> None:
+    RunFolder.create(config(tmp_path))
+    with pytest.raises(ConfigError, match=r"loop\.rounds \(2 there, 3 now\).*name=OTHER"):
+        RunFolder.create(config(tmp_path, loop={"rounds": 3}))
+
+
+def test_where_it_runs_may_change(tmp_path: Path) -> None:
+    first = config(tmp_path)
+    second = config(tmp_path, backend={"kind": "ray", "map_workers": 2}, tracking={"kind": "none"})
+    RunFolder.create(first)
+    RunFolder.create(second)
+    assert flat_config(first) == flat_config(second)
+
+
+def test_one_writer_a_run(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    lock = folder.lock()
+    with pytest.raises(ConfigError, match="another hardcase process"):
+        RunFolder.create(config(tmp_path)).lock()
+    lock.release()
+    RunFolder.create(config(tmp_path)).lock().release()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_output_that_is_not_writable_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir(mode=0o500)
+    with pytest.raises(DataError, match="output"):
+        RunFolder.create(config(tmp_path))
+
+
+def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(DataError, match=r"output: .*runs is not writable"):
+        RunFolder.create(config(tmp_path))
+
+
+def test_a_url_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="shared or mounted disk"):
+        RunFolder.create(parse_config({"output": "s3://bucket/runs"}))
+
+
+def test_opening_something_else_is_an_error_that_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no run folder"):
+        RunFolder.open(tmp_path)
+    write_text(tmp_path / "config.yaml", "nonsense: 1\n")
+    with pytest.raises(DataError, match="another version"):
+        RunFolder.open(tmp_path)
+
+
+def test_an_unfinished_run_and_an_unknown_role_and_a_lost_cache_say_so(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    with pytest.raises(DataError, match="not finished a stage"):
+        RunFolder.open(folder.path)
+    folder.record("foundation/vae", StageFolder(name="vae", key="k", path=tmp_path, seconds=1, cached=True))
+    with pytest.raises(DataError, match="known: foundation/vae"):
+        folder.stage("foundation/judge")
+    with pytest.raises(DataError, match=r"cache .* is gone"):
+        folder.stage("foundation/vae")
+    with pytest.raises(DataError, match="no champion"):
+        folder.champion()
+
+
+def test_published_folders_follow_the_contract(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    rounds = folder.path / "rounds"
+    assert folder.arm_folder(0, "real") == rounds / "0000"
+    assert folder.arm_folder(1, "hard") == rounds / "0001"
+    assert folder.arm_folder(1, "real") == rounds / "0001" / "arms" / "real"
+
+
+def test_writes_are_whole_or_absent(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "a.json", {"value": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+    write_json(tmp_path / "a.json", {"value": None})
+    copy_file(tmp_path / "a.json", tmp_path / "b" / "a.json")
+    copy_folder(tmp_path / "b", tmp_path / "c")
+    copy_folder(tmp_path / "b", tmp_path / "c")
+    assert read_json(tmp_path / "c" / "a.json") == {"value": None}
+    with pytest.raises(DataError, match=r"nowhere\.json"):
+        read_json(tmp_path / "nowhere.json")
