@@ -1,0 +1,73 @@
+"""`hardcase run`: the whole loop, or with --dry-run what it would take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from engine import build
+from engine.config import Config
+from engine.progress import RichListener
+from engine.store import RunFolder
+
+
+def run(
+    path: Path, overrides: Sequence[str], console: Console, *, fresh: bool = False, dry_run: bool = False
+) -> None:
+    """Run (or resume) the loop of a config file and say where everything is.
+
+    Raises:
+        ConfigError, DataError: bad input, nothing computed is lost.
+        StageError: a stage could not finish; rerun to resume.
+    """
+    config = build.load(path, overrides)
+    if dry_run:
+        from engine.commands.dry_run import dry_run as plan
+
+        plan(config, console)
+        return
+    start = time.monotonic()
+    folder, report = build.run(config, listener=RichListener(console), fresh=fresh)
+    show(folder, report, config, console)
+    console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
+
+
+def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
+    """Print rounds x figures, the judge's agreement, and where to look."""
+    from engine.evaluation.summary import summary_table
+
+    console.print(summary_table(report))
+    for line in synthesis_lines(folder, report):
+        console.print(line)
+    console.print(f"report   {folder.path / 'report.html'}")
+    if config.tracking.kind == "mlflow" and config.tracking.uri is None:
+        console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
+    console.print("[dim]research software, not a medical device; one run with one seed proves no gain[/dim]")
+
+
+def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
+    """One line a round: how often the judge sees the intended class in ungated samples, against real val images."""
+    from engine.store.files import read_json
+
+    lines = []
+    for entry in report["rounds"]:
+        path = folder.path / "rounds" / f"{entry['round']:04d}" / "accept.json"
+        if entry["arm"] == "hard" and path.exists():
+            figures = read_json(path)
+            if figures["agreement_ratio"] is None:
+                continue
+            lines.append(
+                f"round {entry['round']}: the judge agrees with the intended class of {figures['agreement']:.0%} of ungated "
+                f"samples; of real val images of these classes it gets {figures['expected_agreement']:.0%} right "
+                f"(ratio {figures['agreement_ratio']:.2f})"
+            )
+    return lines
+
+
+def mlflow_database(config: Config) -> Path:
+    """Where the default SQLite store lies: beside ``output``."""
+    return Path(config.output).resolve().parent / "mlflow.db"
