@@ -64,7 +64,9 @@ def test_every_policy_is_described_made_with_defaults_and_satisfies_its_protocol
 
 
 def test_make_fills_defaults_and_converts_whole_numbers() -> None:
-    assert registry.make("mining", {"name": "margin", "top_k": 3, "min_score": 0}) == Margin(top_k=3, min_score=0.0)
+    assert registry.make("mining", {"name": "margin", "top_k": 3, "min_score": 0}) == Margin(
+        top_k=3, min_score=0.0
+    )
     assert isinstance(registry.make("mining", {"name": "margin", "min_score": 0}).min_score, float)  # type: ignore[attr-defined]
 
 
@@ -79,43 +81,88 @@ def test_make_builds_nested_policies() -> None:
 
 
 BAD = [
-    ("mining", {"name": "margn"}, ["policy.mining.name: unknown mining policy 'margn'", "did you mean margin?"]),
+    (
+        "mining",
+        {"name": "margn"},
+        ["policy.mining.name: unknown mining policy 'margn'", "did you mean margin?"],
+    ),
     ("mining", {"name": "zzzz"}, ["known: entropy, least_confidence, loss, margin, misclassified, random"]),
     ("mining", {}, ["policy.mining.name: missing; known mining policies: entropy"]),
     ("mining", {"name": 3}, ["unknown mining policy 3"]),
     ("mining", {"name": ["margin"]}, ["unknown mining policy ['margin']"]),
     ("mining", {"name": "margin", "topk": 3}, ["policy.mining.topk: unknown field; did you mean top_k?"]),
     ("mining", {"name": "margin", "q": 3}, ["fields of margin: top_k, min_score, max_score, per_lesion"]),
-    ("mining", {"name": "margin", "top_k": 0}, ["policy.mining.top_k: 0 is out of bounds; it must be at least 1"]),
+    (
+        "mining",
+        {"name": "margin", "top_k": 0},
+        ["policy.mining.top_k: 0 is out of bounds; it must be at least 1"],
+    ),
     ("mining", {"name": "margin", "top_k": 2.0}, ["policy.mining.top_k: 2.0 is not a whole number or null"]),
-    ("mining", {"name": "margin", "top_k": True}, ["policy.mining.top_k: True is not a whole number or null"]),
+    (
+        "mining",
+        {"name": "margin", "top_k": True},
+        ["policy.mining.top_k: True is not a whole number or null"],
+    ),
     ("mining", {"name": "margin", "per_lesion": 1}, ["policy.mining.per_lesion: 1 is not true or false"]),
-    ("mining", {"name": "margin", "min_score": "0"}, ["policy.mining.min_score: '0' is not a number or null"]),
+    (
+        "mining",
+        {"name": "margin", "min_score": "0"},
+        ["policy.mining.min_score: '0' is not a number or null"],
+    ),
     ("mining", {"name": "margin", "min_score": float("nan")}, ["min_score: nan is not a number or null"]),
-    ("mining", {"name": "loss", "min_score": 2, "max_score": 1}, ["policy.mining: min_score 2 exceeds max_score 1"]),
-    ("mixing", {"name": "self", "alpha": 1}, ["policy.mixing.alpha: unknown field; self has no fields, remove it"]),
-    ("mixing", {"name": "neighbours", "alpha": 0}, ["policy.mixing.alpha: 0 is out of bounds; it must be above 0"]),
+    (
+        "mining",
+        {"name": "loss", "min_score": 2, "max_score": 1},
+        ["policy.mining: min_score 2 exceeds max_score 1"],
+    ),
+    (
+        "mixing",
+        {"name": "self", "alpha": 1},
+        ["policy.mixing.alpha: unknown field; self has no fields, remove it"],
+    ),
+    (
+        "mixing",
+        {"name": "neighbours", "alpha": 0},
+        ["policy.mixing.alpha: 0 is out of bounds; it must be above 0"],
+    ),
     ("mixing", {"name": "interpolate", "high": 1.5}, ["1.5 is out of bounds; it must be at most 1"]),
     ("mixing", {"name": "interpolate", "low": 0.6}, ["policy.mixing: low 0.6 exceeds high 0.5"]),
-    ("budget", {"name": "class_balanced", "mode": "x"}, ["policy.budget.mode: 'x' is not one of equal, even_out"]),
+    (
+        "budget",
+        {"name": "class_balanced", "mode": "x"},
+        ["policy.budget.mode: 'x' is not one of equal, even_out"],
+    ),
     ("acceptance", {"name": "default", "percentile": 2}, ["percentile 2 is not one of 1, 5, 25"]),
     ("acceptance", {"name": "default", "mode": "argmax", "threshold": 0.5}, ["threshold has no effect"]),
     ("acceptance", {"name": "conjunction"}, ["policy.acceptance.of: required by conjunction"]),
-    ("acceptance", {"name": "conjunction", "of": []}, ["policy.acceptance.of: expected a list of acceptance"]),
+    (
+        "acceptance",
+        {"name": "conjunction", "of": []},
+        ["policy.acceptance.of: expected a list of acceptance"],
+    ),
     ("acceptance", {"name": "conjunction", "of": "all"}, ["got 'all'"]),
     ("acceptance", {"name": "conjunction", "of": ["all"]}, ["policy.acceptance.of.0: expected {name: ..."]),
     (
         "acceptance",
         {"name": "conjunction", "of": [{"name": "all"}, {"name": "not_memorised"}]},
-        ["policy.acceptance.of.1.name: unknown acceptance policy 'not_memorised'", "did you mean not_memorized?"],
+        [
+            "policy.acceptance.of.1.name: unknown acceptance policy 'not_memorised'",
+            "did you mean not_memorized?",
+        ],
     ),
-    ("stopping", {"name": "patience", "rounds": 0, "min_delta": -1}, ["rounds: 0 is out", "min_delta: -1 is out"]),
+    (
+        "stopping",
+        {"name": "patience", "rounds": 0, "min_delta": -1},
+        ["rounds: 0 is out", "min_delta: -1 is out"],
+    ),
     ("minning", {"name": "margin"}, ["policy.minning: unknown kind of policy; known kinds: mining, budget"]),
 ]
 
 
 @pytest.mark.parametrize(("kind", "spec", "texts"), BAD)
-def test_bad_specs_name_the_field_the_value_and_the_remedy(kind: str, spec: dict[str, Any], texts: list[str]) -> None:
+def test_bad_specs_name_the_field_the_value_and_the_remedy(
+    kind: str, spec: dict[str, Any], texts: list[str]
+) -> None:
     with pytest.raises(ConfigError) as error:
         registry.check(kind, spec)
     for text in texts:
@@ -203,8 +250,12 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         (tmp_path / f"{package}.py").write_text(source, encoding="utf-8")
         info = tmp_path / f"{package}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8")
-        (info / "entry_points.txt").write_text(f"[hardcase.policies]\n{package} = {value}\n", encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n", encoding="utf-8"
+        )
+        (info / "entry_points.txt").write_text(
+            f"[hardcase.policies]\n{package} = {value}\n", encoding="utf-8"
+        )
         monkeypatch.syspath_prepend(str(tmp_path))
         registry.discover.cache_clear()
 
@@ -220,7 +271,10 @@ def test_an_outside_package_adds_a_policy_by_a_module(install: Any) -> None:
     install("winner_module", PLUGIN.format(name="winner"), "winner_module")
     assert "winner" in registry.names("budget")
     cases = HardCases(
-        image_id=np.array(["a", "b"]), true=np.array(["x", "y"]), predicted=np.array(["y", "x"]), score=np.ones(2)
+        image_id=np.array(["a", "b"]),
+        true=np.array(["x", "y"]),
+        predicted=np.array(["y", "x"]),
+        score=np.ones(2),
     )
     policy = registry.make("budget", {"name": "winner", "position": 1})
     state = BudgetState(cases=cases, total=5, round=1)
@@ -242,5 +296,7 @@ def test_an_outside_package_adds_a_policy_by_a_function_or_a_class(install: Any,
 
 def test_a_broken_outside_package_is_named(install: Any) -> None:
     install("broken_policies", "raise RuntimeError('no such card')", "broken_policies")
-    with pytest.raises(ConfigError, match=r"entry point broken_policies = broken_policies .*no such card.*uninstall"):
+    with pytest.raises(
+        ConfigError, match=r"entry point broken_policies = broken_policies .*no such card.*uninstall"
+    ):
         registry.names("mining")

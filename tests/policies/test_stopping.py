@@ -1,0 +1,101 @@
+"""Stopping decisions by hand, and when patience runs out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.types import StopDecision, StoppingState
+from policies import registry
+from policies.stopping import MaxRounds, Patience
+
+
+def decided(policy: Any, values: list[float], planned: int = 10) -> StopDecision:
+    decision: StopDecision = policy.decide(
+        StoppingState(round=len(values) - 1, planned=planned, values=tuple(values))
+    )
+    return decision
+
+
+def test_max_rounds_follows_the_plan() -> None:
+    assert decided(MaxRounds(), [0.5, 0.6], planned=2) == StopDecision(
+        action="continue", reason="round 1 of 2"
+    )
+    assert decided(MaxRounds(), [0.5, 0.6, 0.6], planned=2) == StopDecision(
+        action="stop", reason="round 2 of 2 is done"
+    )
+
+
+def test_max_rounds_can_stop_earlier_but_not_later() -> None:
+    assert decided(MaxRounds(rounds=1), [0.5, 0.6], planned=3).action == "stop"
+    assert decided(MaxRounds(rounds=9), [0.5, 0.6], planned=1).action == "stop"
+
+
+@pytest.mark.parametrize(
+    ("values", "action"),
+    [
+        ([0.5, 0.6, 0.7], "continue"),
+        ([0.5, 0.6, 0.6], "continue"),
+        ([0.5, 0.6, 0.6, 0.55], "roll_back"),
+        ([0.5, 0.4, 0.45], "roll_back"),
+        ([0.5, 0.4, 0.51], "continue"),
+        ([0.5], "continue"),
+    ],
+)
+def test_patience_of_two_rounds(values: list[float], action: str) -> None:
+    assert decided(Patience(), values).action == action
+
+
+def test_patience_says_which_round_is_best() -> None:
+    assert decided(Patience(), [0.5, 0.6, 0.6, 0.55]).reason == (
+        "no rise above 0 for 2 rounds; round 1 is best (0.6000)"
+    )
+    assert decided(Patience(rounds=1), [0.5, 0.4]).reason == "no rise; round 0 is best (0.5000)"
+    assert decided(Patience(), [0.5, 0.6, 0.6]).reason == "round 1 is best, 1 of 2 without rise"
+
+
+def test_a_rise_must_exceed_min_delta_over_the_best() -> None:
+    creeping = [0.50, 0.51, 0.52]
+    assert decided(Patience(min_delta=0.015), creeping).action == "continue"
+    assert decided(Patience(min_delta=0.02), creeping).action == "roll_back"
+
+
+def test_without_roll_back_patience_just_stops() -> None:
+    assert decided(Patience(roll_back=False), [0.5, 0.4, 0.4]).action == "stop"
+
+
+def test_patience_ends_with_the_plan() -> None:
+    assert decided(Patience(), [0.5, 0.6], planned=1) == StopDecision(
+        action="stop", reason="round 1 of 1 is done"
+    )
+    assert decided(Patience(rounds=1), [0.5, 0.4], planned=1).action == "roll_back"
+
+
+@pytest.mark.parametrize("nothing", [math.nan, -math.inf])
+def test_an_undefined_figure_never_improves(nothing: float) -> None:
+    assert decided(Patience(), [nothing, 0.3]).action == "continue"
+    assert Patience().best_round((nothing, 0.3, nothing)) == 1
+    assert decided(Patience(), [0.3, nothing, nothing]).action == "roll_back"
+
+
+@pytest.mark.parametrize("name", registry.names("stopping"))
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8), planned=st.integers(1, 8))
+def test_every_stopping_policy(name: str, values: list[float], planned: int) -> None:
+    policy = registry.make("stopping", {"name": name})
+    decision = decided(policy, values, planned)
+    assert decision == decided(policy, values, planned)
+    assert decision.action in ("continue", "stop", "roll_back")
+    assert decision.reason
+    if len(values) - 1 >= planned:
+        assert decision.action != "continue"
+
+
+@given(values=st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_patience_rolls_back_to_the_maximum(values: list[float]) -> None:
+    best = Patience().best_round(tuple(values))
+    assert values[best] == max(values)
+    assert max(values) not in values[:best]
