@@ -1,0 +1,218 @@
+"""The MLflow tracker: keeps each call, sends it from a thread of its own, and never raises or waits for a server."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+from engine.store.files import checksum, read_json
+from engine.store.run_folder import main_arm
+from engine.tracking.outbox import Entry, Outbox
+from engine.tracking.registry import register
+from engine.tracking.run_log import RunLog
+from engine.tracking.sender import LOG, RefusedError, Sender
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import nn
+
+    from engine.config import Config
+
+    LoadModel = Callable[[Path], tuple[nn.Module, npt.NDArray[Any]]]
+    """From classifier.safetensors to the model in eval mode and an input example (N,3,H,W) float32."""
+
+GIVE_UP_AFTER = 10.0
+"""Seconds a call may hold up the run when a server does not answer."""
+LOCAL_PATIENCE = 300.0
+"""Seconds for a database file on this machine, which is slow at times (its tables are made once) but never hangs."""
+
+
+class MlflowTracker:
+    """One experiment a config name, a parent run a loop, a child run a (round, arm), the champion registered.
+
+    Without a server everything goes to ``mlflow.db`` and ``mlartifacts`` beside the output folder. A server is given
+    by ``uri`` or MLFLOW_TRACKING_URI; what it does not take within ``give_up_after`` seconds is kept in
+    ``RUN/tracking_outbox`` and sent when the run ends or is started again.
+    """
+
+    def __init__(
+        self,
+        *,
+        output: Path,
+        experiment: str,
+        load_model: LoadModel,
+        uri: str | None = None,
+        give_up_after: float = GIVE_UP_AFTER,
+        notify: Callable[[str], None] = LOG.warning,
+    ) -> None:
+        """Take the places to log to; nothing is opened before ``start``."""
+        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output)
+        self._local = urlsplit(self.uri).scheme in ("sqlite", "file", "")
+        self._artifacts = (output.resolve().parent / "mlartifacts").as_uri() if self._local else None
+        self._experiment = experiment
+        self._load_model = load_model
+        self._patience = LOCAL_PATIENCE if self._local else give_up_after
+        self._notify = notify
+        self._log: RunLog | None = None
+        self._sender: Sender | None = None
+
+    @classmethod
+    def create(cls, config: Config, *, load_model: LoadModel) -> MlflowTracker:
+        """Return the tracker of a config: its experiment is the config's name unless ``tracking.experiment`` is set."""
+        return cls(
+            output=Path(config.output),
+            experiment=config.tracking.experiment or config.name,
+            load_model=load_model,
+            uri=config.tracking.uri,
+        )
+
+    def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
+        """Open or resume the parent run, and send what an earlier process could not."""
+        mlflow = quiet_mlflow(self._patience)
+        self._log = RunLog(
+            client=mlflow.MlflowClient(self.uri),
+            entities=mlflow.entities,
+            run_folder=run_folder,
+            uri=without_password(self.uri),
+            experiment=self._experiment,
+            artifact_location=self._artifacts,
+        )
+        self._sender = Sender(Outbox(run_folder), self._send, notify=self._notify)
+        self._call("start", "start", config=dict(config), dataset=dict(dataset))
+
+    def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
+        """Log one (round, arm) with its figures and files."""
+        where = folder.resolve().relative_to(run_folder.resolve()).as_posix()
+        self._call(
+            "log_round", f"log_round/{report['round']:04d}/{report['arm']}", report=dict(report), folder=where
+        )
+
+    def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
+        """Export the champion here, then log and register it; its alias moves only when val says so."""
+        self._register(champion, run_folder, final=False)
+
+    def finish(self, status: str, run_folder: Path) -> None:
+        """Settle who is champion and close the parent run; a server that failed is tried once more."""
+        if self._sender is not None:
+            self._sender.retry()
+        if status == "FINISHED" and (run_folder / "champion.json").is_file():
+            self._register(read_json(run_folder / "champion.json"), run_folder, final=True)
+        self._call("finish", "finish", status=status)
+
+    def _register(self, champion: Mapping[str, Any], run_folder: Path, *, final: bool) -> None:
+        if self._log is None:
+            return
+        number, arm = int(champion["round"]), str(champion["arm"])
+        weights = arm_path(run_folder, number, arm) / "classifier.safetensors"
+        try:
+            weights_digest = checksum(weights)[:16]
+            digest = f"{number:04d}/{arm}/{weights_digest}"
+            folder = Outbox(run_folder).folder / f"model-{weights_digest}"
+            if digest not in self._log.state().get("champions", {}) and not (folder / "MLmodel").exists():
+                model, example = self._load_model(weights)
+                export_pt2(model, example, folder)
+        except Exception as error:
+            self._notify(
+                f"tracking: {weights} could not be exported ({error}); the champion is not registered"
+            )
+            return
+        self._call(
+            "register_champion",
+            f"register_champion/{digest}",
+            champion=dict(champion),
+            digest=digest,
+            model=folder.relative_to(run_folder).as_posix(),
+            final=final,
+        )
+
+    def _call(self, call: str, key: str, **arguments: Any) -> None:
+        if self._sender is None:
+            return
+        self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments))
+        self._sender.flush(self._patience)
+
+    def _send(self, entry: Entry) -> None:
+        from mlflow.exceptions import MlflowException
+
+        assert self._log is not None
+        try:
+            if entry.call == "register_champion":
+                register(self._log, **entry.arguments)
+            else:
+                self._log.send(entry)
+        except MlflowException as error:
+            if _is_refusal(error):
+                raise RefusedError(str(error)) from error
+            raise
+
+
+def arm_path(run_folder: Path, round_number: int, arm: str) -> Path:
+    """Where the files of one (round, arm) are published."""
+    folder = run_folder / "rounds" / f"{round_number:04d}"
+    return folder if arm == main_arm(round_number) else folder / "arms" / arm
+
+
+def default_uri(output: Path) -> str:
+    """The database file beside the output folder: ``runs`` gives ``sqlite:///.../mlflow.db``."""
+    return f"sqlite:///{(output.resolve().parent / 'mlflow.db').as_posix()}"
+
+
+def without_password(uri: str) -> str:
+    """The address without user and password, fit to be written into a file."""
+    parts = urlsplit(uri)
+    if not parts.username:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def quiet_mlflow(patience: float) -> Any:
+    """Import mlflow with no telemetry, no chatter, no retries, and requests that end after ``patience`` seconds."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(math.ceil(min(patience, GIVE_UP_AFTER))))
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return mlflow
+
+
+def export_pt2(model: nn.Module, example: npt.NDArray[Any], folder: Path) -> None:
+    """Save ``model`` as an MLflow model in the pt2 format (torch.export, no pickle), for any batch size.
+
+    Args:
+        model: in eval mode; takes (N,3,H,W) float32 and returns (N,C).
+        example: such an input; a single image is doubled, as torch.export fixes a dimension of 1.
+        folder: whole or absent, whenever the process is killed.
+    """
+    import shutil
+
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+
+    if len(example) == 1:
+        example = np.repeat(example, 2, axis=0)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    mlflow.pytorch.save_model(
+        model,
+        str(partial),
+        input_example=example.astype(np.float32),
+        serialization_format="pt2",
+        pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
+    )
+    partial.replace(folder)
+
+
+def _is_refusal(error: Any) -> bool:
+    """Whether the server understood and said no (4xx but for login, timeout and load)."""
+    status = int(error.get_http_status_code())
+    return 400 <= status < 500 and status not in (401, 403, 408, 429)

@@ -1,0 +1,90 @@
+"""Calls that a tracking server has not taken yet, kept as JSON lines in the run folder until it does."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.store import write_text
+
+FOLDER = "tracking_outbox"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One call to send: its name, a key that a repeated call shares, and its arguments as plain JSON."""
+
+    call: str
+    key: str
+    arguments: Mapping[str, Any]
+
+    def line(self) -> str:
+        """Return the entry as one line of JSON."""
+        return json.dumps({"call": self.call, "key": self.key, "arguments": self.arguments}, allow_nan=False)
+
+
+@dataclass
+class Outbox:
+    """``RUN/tracking_outbox/calls.jsonl``, oldest first; safe to use from two threads of one process.
+
+    A call put twice under one key is kept once, as last put, in its first place. ``rejected.jsonl`` beside it
+    holds what a server that answered would not take, with its reason: sending that again would not help.
+    """
+
+    run_folder: Path
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+
+    @property
+    def folder(self) -> Path:
+        """The outbox's folder; files that belong to a kept call (an exported model) lie in it too."""
+        return self.run_folder / FOLDER
+
+    def entries(self) -> list[Entry]:
+        """Return what is still to be sent, oldest first; a line cut short by a kill is dropped."""
+        path = self.folder / "calls.jsonl"
+        with self._lock:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(Entry(**json.loads(line)))
+            except (ValueError, TypeError):
+                continue
+        return found
+
+    def put(self, entry: Entry) -> None:
+        """Keep a call; one kept under the same key is replaced."""
+        with self._lock:
+            kept = self.entries()
+            keys = [e.key for e in kept]
+            if entry.key in keys:
+                kept[keys.index(entry.key)] = entry
+            else:
+                kept.append(entry)
+            self._write(kept)
+
+    def take(self, entry: Entry) -> None:
+        """Drop a call that was sent; one put again meanwhile with other arguments stays."""
+        with self._lock:
+            self._write([e for e in self.entries() if e != entry])
+
+    def reject(self, entry: Entry, reason: str) -> None:
+        """Move a call that the server answered with a refusal to ``rejected.jsonl``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({**json.loads(entry.line()), "reason": reason})
+        with (self.folder / "rejected.jsonl").open("a", encoding="utf-8") as log:
+            log.write(line + "\n")
+        self.take(entry)
+
+    def _write(self, entries: list[Entry]) -> None:
+        if entries:
+            write_text(self.folder / "calls.jsonl", "".join(f"{e.line()}\n" for e in entries))
+            return
+        (self.folder / "calls.jsonl").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()

@@ -1,0 +1,192 @@
+"""Turns each kept call into requests to an MLflow client; every one may be repeated without leaving a trace twice.
+
+Run ids live in ``RUN/mlflow.json``; what was created just before a kill is found again by its ``hardcase.key`` tag.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.store import write_json
+from engine.store.run_folder import main_arm
+from engine.tracking.confusion import confusion_png
+from engine.tracking.flatten import headline, metrics, parameters
+from engine.tracking.outbox import Entry
+from engine.tracking.sender import RefusedError
+
+ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
+BATCH = 100
+"""Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
+
+
+@dataclass
+class RunLog:
+    """Sends the calls of one run folder; ``client`` is an MlflowClient, ``entities`` the module mlflow.entities."""
+
+    client: Any
+    entities: Any
+    run_folder: Path
+    uri: str
+    experiment: str
+    artifact_location: str | None = None
+
+    def send(self, entry: Entry) -> None:
+        """Send one call; raises RefusedError where it cannot succeed, whatever the client raises otherwise."""
+        calls: dict[str, Callable[..., None]] = {
+            "start": self.start,
+            "log_round": self.log_round,
+            "finish": self.finish,
+        }
+        calls[entry.call](**entry.arguments)
+
+    def state(self) -> dict[str, Any]:
+        """Return mlflow.json's object; an empty one when the run was tracked elsewhere before."""
+        path = self.run_folder / "mlflow.json"
+        try:
+            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            state = {}
+        if state.get("tracking_uri") != self.uri or state.get("experiment") != self.experiment:
+            state = {"tracking_uri": self.uri, "experiment": self.experiment, "run_key": uuid.uuid4().hex,
+                     "rounds": {}}  # fmt: skip
+            write_json(path, state)
+        return state
+
+    def remember(self, **changes: Any) -> None:
+        """Merge ``changes`` into mlflow.json."""
+        write_json(self.run_folder / "mlflow.json", {**self.state(), **changes})
+
+    def parent(self) -> tuple[str, str]:
+        """Return (experiment id, parent run id); RefusedError where the run was never started."""
+        state = self.state()
+        if "run_id" not in state:
+            raise RefusedError("the parent run does not exist on this server")
+        return state["experiment_id"], state["run_id"]
+
+    def start(self, config: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
+        """Open or resume the parent run: parameters, tags, dataset."""
+        experiment_id = self._experiment()
+        state = self.state()
+        run = self._run(experiment_id, state.get("run_id"), state["run_key"], config.get("name", "run"), {})
+        if run.info.run_id != state.get("run_id"):
+            state = {**state, "rounds": {}}
+            self.remember(experiment_id=experiment_id, run_id=run.info.run_id, rounds={})
+        run_id = run.info.run_id
+        self.client.update_run(run_id, status="RUNNING")
+        known = run.data.params
+        params = {k: v for k, v in parameters(config).items() if k not in known}
+        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in params.items()])
+        tags = {k: str(v) for k, v in dataset.items() if isinstance(v, str | int | bool) and k != "name"}
+        self._batches(run_id, tags=[self.entities.RunTag(f"dataset.{k}", v) for k, v in tags.items()])
+        if state.get("dataset") != dataset.get("digest"):
+            self.client.log_inputs(run_id, datasets=[self._dataset(dataset)])
+            self.remember(dataset=dataset.get("digest"))
+
+    def log_round(self, report: Mapping[str, Any], folder: str) -> None:
+        """Log one (round, arm) as a child run and its headline figures on the parent."""
+        experiment_id, parent_id = self.parent()
+        round_number, arm = int(report["round"]), str(report["arm"])
+        key = f"{round_number:04d}/{arm}"
+        digest = hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:16]
+        rounds = self.state()["rounds"]
+        if rounds.get(key, {}).get("digest") == digest:
+            return
+        run_key = f"{self.state()['run_key']}/{key}"
+        tags = {"mlflow.parentRunId": parent_id, "round": str(round_number), "arm": arm}
+        tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
+        run = self._run(experiment_id, rounds.get(key, {}).get("run_id"), run_key,
+                        f"round {round_number} {arm}", tags)  # fmt: skip
+        run_id = run.info.run_id
+        known = run.data.params
+        shown = {
+            k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report and k not in known
+        }
+        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in shown.items()])
+        self._metrics(run_id, metrics(report), round_number)
+        self._metrics(parent_id, headline(report, arm == main_arm(round_number)), round_number)
+        self._artifacts(run_id, self.run_folder / folder)
+        self._confusion(run_id, report)
+        self.client.set_terminated(run_id, status="FINISHED")
+        self.remember(rounds={**rounds, key: {"run_id": run_id, "digest": digest}})
+
+    def finish(self, status: str) -> None:
+        """Attach the run's own files and tags to the parent run and close it."""
+        _, run_id = self.parent()
+        for name in ("report.html", "report.json", "config.yaml", "split.parquet", "champion.json"):
+            if (self.run_folder / name).is_file():
+                self.client.log_artifact(run_id, str(self.run_folder / name))
+        if (self.run_folder / "report.json").is_file():
+            report = json.loads((self.run_folder / "report.json").read_text(encoding="utf-8"))
+            tags = {k: str(report[k]) for k in ("protocol", "split_digest", "config_digest") if k in report}
+            self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
+        self.client.set_terminated(run_id, status=status)
+
+    def _experiment(self) -> str:
+        found = self.client.get_experiment_by_name(self.experiment)
+        if found is None:
+            return str(
+                self.client.create_experiment(self.experiment, artifact_location=self.artifact_location)
+            )
+        if found.lifecycle_stage == "deleted":
+            raise RefusedError(
+                f"experiment {self.experiment} is deleted; restore it or give tracking.experiment=OTHER"
+            )
+        return str(found.experiment_id)
+
+    def _run(
+        self, experiment_id: str, run_id: str | None, key: str, name: str, tags: Mapping[str, str]
+    ) -> Any:
+        """Return the run of ``key``: by id, else by its tag, else a new one."""
+        query = f"tags.`hardcase.key` = '{key}'"
+        found = self.client.search_runs([experiment_id], filter_string=query, max_results=10)
+        for run in found:
+            if run_id is None or run.info.run_id == run_id:
+                return run
+        if found:
+            return found[0]
+        return self.client.create_run(experiment_id, run_name=name, tags={**tags, "hardcase.key": key})
+
+    def _dataset(self, dataset: Mapping[str, Any]) -> Any:
+        source = json.dumps({"uri": str((self.run_folder / "split.parquet").resolve())})
+        entity = self.entities.Dataset(
+            name=str(dataset.get("name", "data")),
+            digest=str(dataset.get("digest", ""))[:36],
+            source_type="local",
+            source=source,
+            profile=json.dumps({"counts": dataset.get("counts", {})}),
+        )
+        return self.entities.DatasetInput(entity, [self.entities.InputTag("mlflow.data.context", "training")])
+
+    def _metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
+        now = int(time.time() * 1000)
+        self._batches(run_id, metrics=[self.entities.Metric(k, v, now, step) for k, v in values.items()])
+
+    def _batches(self, run_id: str, **items: list[Any]) -> None:
+        for kind, entries in items.items():
+            for start in range(0, len(entries), BATCH):
+                self.client.log_batch(run_id, **{kind: entries[start : start + BATCH]})
+
+    def _artifacts(self, run_id: str, folder: Path) -> None:
+        files = sorted(p for p in folder.glob("*") if p.is_file()) if folder.is_dir() else []
+        for path in files:
+            if path.suffix in ARTIFACT_KINDS and not path.name.startswith("."):
+                self.client.log_artifact(run_id, str(path))
+
+    def _confusion(self, run_id: str, report: Mapping[str, Any]) -> None:
+        for split in ("val", "test"):
+            table = (report.get(split) or {}).get("confusion")
+            if not table:
+                continue
+            title = f"round {report['round']} {report['arm']}, {split}"
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch) / f"confusion_{split}.png"
+                path.write_bytes(confusion_png(table["classes"], table["counts"], title))
+                self.client.log_artifact(run_id, str(path))

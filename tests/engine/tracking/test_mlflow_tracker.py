@@ -1,0 +1,331 @@
+"""The MLflow tracker against SQLite, a closed port and a server that accepts but never answers."""
+
+import json
+import socket
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from engine.config.loading import parse_config
+from engine.tracking.mlflow_tracker import MlflowTracker, default_uri, without_password
+
+CLASSES = ["mel", "nv"]
+
+
+def figure(value):
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def split_figures(value):
+    per_class = {dx: {"sensitivity": figure(value), "specificity": figure(0.5), "n": 4} for dx in CLASSES}
+    return {
+        "accuracy": figure(value),
+        "balanced_accuracy": figure(value),
+        "auc": {"value": None, "low": None, "high": None},
+        "per_class": per_class,
+        "malignant": {"sensitivity": figure(value), "specificity": figure(0.9), "n": 4},
+        "confusion": {"classes": CLASSES, "counts": [[3, 1], [0, 4]]},
+    }
+
+
+def make_report(number, arm, value):
+    return {
+        "round": number,
+        "arm": arm,
+        "generator_saw": "train",
+        "val": split_figures(value),
+        "test": split_figures(value - 0.05),
+        "n_accepted": 3 * number,
+        "acceptance_rate": None if number == 0 else 0.5,
+        "seconds": {"fit": 1.5},
+        "digests": {"classifier": "abc"},
+    }
+
+
+def load_model(path: Path):
+    torch.manual_seed(int(path.read_text()))
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval(), np.ones((1, 3, 2, 2), dtype=np.float32)
+
+
+def make_run(tmp_path: Path) -> Path:
+    run = tmp_path / "runs" / "demo"
+    run.mkdir(parents=True, exist_ok=True)
+    for folder, seed in (("rounds/0000", "0"), ("rounds/0001", "1"), ("rounds/0001/arms/real", "2")):
+        (run / folder).mkdir(parents=True, exist_ok=True)
+        (run / folder / "classifier.safetensors").write_text(seed)
+        (run / folder / "report.json").write_text("{}")
+        pd.DataFrame({"a": [1]}).to_parquet(run / folder / "predictions.parquet")
+    (run / "rounds/0001/hard_cases.png").write_bytes(b"\x89PNG")
+    (run / "rounds/0001/synthetic").mkdir(exist_ok=True)
+    (run / "rounds/0001/synthetic/x.png").write_bytes(b"\x89PNG")
+    return run
+
+
+def make_tracker(tmp_path: Path, uri=None, **kwargs) -> MlflowTracker:
+    return MlflowTracker(
+        output=tmp_path / "runs", experiment="demo", load_model=load_model, uri=uri, **kwargs
+    )
+
+
+CONFIG = {"name": "demo", "seed": 0, "loop": {"rounds": 1, "arms": ["real", "hard"]}, "search_space": {}}
+DATASET = {"name": "phantom", "digest": "d" * 40, "counts": {"train": {"mel": 4}}, "protocol": "safe"}
+
+
+def play(tracker: MlflowTracker, run: Path, *, best=0.8) -> None:
+    """What the loop does in one run of one round with arms hard and real."""
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    tracker.log_round(make_report(0, "real", 0.6), run / "rounds/0000", run)
+    crown(tracker, run, 0, "real", 0.6)
+    tracker.log_round(make_report(1, "hard", best), run / "rounds/0001", run)
+    tracker.log_round(make_report(1, "real", 0.65), run / "rounds/0001/arms/real", run)
+    crown(tracker, run, 1, "hard", best)
+    (run / "report.json").write_text(json.dumps({"protocol": "safe", "split_digest": "s", "rounds": []}))
+    (run / "report.html").write_text("<html></html>")
+    tracker.finish("FINISHED", run)
+
+
+def crown(tracker, run, number, arm, value):
+    champion = {"round": number, "arm": arm, "metric": "val/balanced_accuracy", **figure(value)}
+    (run / "champion.json").write_text(json.dumps(champion))
+    tracker.register_champion(champion, run)
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory):
+    """A run played to its end, and then again by a new process's tracker (a resume)."""
+    tmp_path = tmp_path_factory.mktemp("tracked")
+    run = make_run(tmp_path)
+    play(make_tracker(tmp_path), run)
+    first = json.loads((run / "mlflow.json").read_text())
+    play(make_tracker(tmp_path), run)
+    from mlflow import MlflowClient
+
+    return run, MlflowClient(default_uri(tmp_path / "runs")), first
+
+
+def runs_of(client):
+    experiment = client.get_experiment_by_name("demo")
+    runs = client.search_runs([experiment.experiment_id])
+    return {run.info.run_name: run for run in runs}, runs
+
+
+def test_one_parent_and_one_child_for_each_round_and_arm_even_after_a_resume(tracked):
+    _, client, _ = tracked
+    named, runs = runs_of(client)
+    assert sorted(named) == ["demo", "round 0 real", "round 1 hard", "round 1 real"]
+    assert len(runs) == 4
+    children = [r for r in runs if r.info.run_name != "demo"]
+    assert {r.data.tags["mlflow.parentRunId"] for r in children} == {named["demo"].info.run_id}
+    assert {r.info.status for r in runs} == {"FINISHED"}
+
+
+def test_metrics_have_the_contracts_names_and_the_round_as_step(tracked):
+    _, client, _ = tracked
+    named, _ = runs_of(client)
+    data = named["round 1 hard"].data
+    assert data.metrics["test/sensitivity/mel"] == pytest.approx(0.75)
+    assert data.metrics["test/sensitivity/mel.low"] == pytest.approx(0.65)
+    assert data.metrics["test/malignant/sensitivity"] == pytest.approx(0.75)
+    assert data.metrics["val/balanced_accuracy"] == pytest.approx(0.8)
+    assert "val/auc" not in data.metrics
+    history = client.get_metric_history(named["round 1 hard"].info.run_id, "test/sensitivity/mel")
+    assert [m.step for m in history] == [1]
+
+
+def test_the_parent_shows_curves_over_rounds_for_each_arm(tracked):
+    _, client, _ = tracked
+    named, _ = runs_of(client)
+    parent = named["demo"].info.run_id
+    curve = client.get_metric_history(parent, "test/malignant/sensitivity")
+    assert [(m.step, pytest.approx(m.value)) for m in curve] == [(0, 0.55), (1, 0.75)]
+    beside = client.get_metric_history(parent, "real/test/sensitivity/nv")
+    assert [(m.step, pytest.approx(m.value)) for m in beside] == [(1, 0.6)]
+
+
+def test_parent_holds_config_dataset_tags_and_report(tracked):
+    _, client, _ = tracked
+    named, _ = runs_of(client)
+    parent = named["demo"]
+    assert parent.data.params["loop.rounds"] == "1"
+    assert parent.data.params["loop.arms"] == '["real", "hard"]'
+    assert parent.data.tags["protocol"] == "safe"
+    assert parent.data.tags["split_digest"] == "s"
+    inputs = parent.inputs.dataset_inputs
+    assert [(i.dataset.name, i.dataset.digest) for i in inputs] == [("phantom", "d" * 36)]
+    names = {f.path for f in client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "report.json", "champion.json"} <= names
+
+
+def test_children_hold_reports_tables_sheets_and_confusion_but_no_weights(tracked):
+    _, client, _ = tracked
+    named, _ = runs_of(client)
+    names = {f.path for f in client.list_artifacts(named["round 1 hard"].info.run_id)}
+    assert names == {
+        "confusion_test.png",
+        "confusion_val.png",
+        "hard_cases.png",
+        "predictions.parquet",
+        "report.json",
+    }
+
+
+def test_the_champion_is_registered_as_pt2_and_predicts_as_the_model_did(tracked):
+    run, client, _ = tracked
+    import mlflow
+
+    mlflow.set_tracking_uri(client.tracking_uri)
+    version = client.get_model_version_by_alias("demo", "champion")
+    assert (version.tags["round"], version.tags["arm"]) == ("1", "hard")
+    files = [p.name for p in Path(mlflow.artifacts.download_artifacts("models:/demo@champion")).rglob("*")]
+    assert "model.pt2" in files
+    assert not [name for name in files if name.endswith((".pth", ".pkl"))]
+    exported = mlflow.pytorch.load_model("models:/demo@champion")
+    module = exported.module() if hasattr(exported, "module") and callable(exported.module) else exported
+    model, _ = load_model(run / "rounds/0001/classifier.safetensors")
+    batch = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(module(batch), model(batch))
+
+
+def test_a_resume_adds_no_version_and_leaves_nothing_to_send(tracked):
+    run, client, first = tracked
+    versions = client.search_model_versions("name = 'demo'")
+    assert sorted(v.tags["round"] for v in versions) == ["0", "1"]
+    assert json.loads((run / "mlflow.json").read_text()) == first
+    assert not (run / "tracking_outbox").exists()
+    output = client.get_run(runs_of(client)[0]["round 1 hard"].info.run_id).outputs.model_outputs
+    assert [o.step for o in output] == [1]
+
+
+def test_children_created_before_a_kill_are_found_again(tracked):
+    run, _, first = tracked
+    state = json.loads((run / "mlflow.json").read_text())
+    (run / "mlflow.json").write_text(json.dumps({**state, "rounds": {}}))
+    tracker = make_tracker(run.parents[1])
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    tracker.log_round(make_report(0, "real", 0.6), run / "rounds/0000", run)
+    again = json.loads((run / "mlflow.json").read_text())
+    assert again["rounds"]["0000/real"] == first["rounds"]["0000/real"]
+    (run / "mlflow.json").write_text(json.dumps(state))
+
+
+@pytest.fixture
+def silent_server():
+    """A socket that accepts connections and never answers."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(50)
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def closed_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def short_requests(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def kept(run: Path) -> list[str]:
+    lines = (run / "tracking_outbox" / "calls.jsonl").read_text().splitlines()
+    return [json.loads(line)["key"].rsplit("/", 1)[0] for line in lines]
+
+
+KEPT = [
+    "start",
+    "log_round/0000",
+    "register_champion/0000/real",
+    "log_round/0001",
+    "log_round/0001",
+    "register_champion/0001/hard",
+    "finish",
+]
+
+
+def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(tmp_path, short_requests):
+    run, told = make_run(tmp_path), []
+    begin = time.monotonic()
+    play(make_tracker(tmp_path, closed_port(), give_up_after=1.0, notify=told.append), run)
+    assert time.monotonic() - begin < 15
+    assert kept(run) == KEPT
+    assert len([t for t in told if "not reached" in t]) == 2
+
+    tracker = make_tracker(tmp_path)
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(default_uri(tmp_path / "runs"))
+    named, _ = runs_of(client)
+    assert sorted(named) == ["demo", "round 0 real", "round 1 hard", "round 1 real"]
+    assert client.get_model_version_by_alias("demo", "champion").tags["round"] == "1"
+    assert not (run / "tracking_outbox").exists()
+
+
+def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
+    tmp_path, silent_server, short_requests
+):
+    run, told = make_run(tmp_path), []
+    tracker = make_tracker(tmp_path, silent_server, give_up_after=1.0, notify=told.append)
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    begin = time.monotonic()
+    for number in range(20):
+        tracker.log_round(make_report(number, "hard", 0.5), run / "rounds/0001", run)
+    assert time.monotonic() - begin < 2
+    begin = time.monotonic()
+    tracker.finish("FAILED", run)
+    assert time.monotonic() - begin < 4
+    assert len(kept(run)) == 22
+    assert told
+
+
+def test_a_model_that_cannot_be_exported_is_told_and_stops_nothing(tmp_path):
+    def broken(path):
+        raise RuntimeError("no such layer")
+
+    run, told = make_run(tmp_path), []
+    tracker = MlflowTracker(
+        output=tmp_path / "runs", experiment="demo", load_model=broken, notify=told.append,
+        uri=closed_port(), give_up_after=1.0,
+    )  # fmt: skip
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    crown(tracker, run, 1, "hard", 0.5)
+    assert "no such layer" in told[-1]
+
+
+def test_calls_before_start_do_nothing(tmp_path):
+    run = make_run(tmp_path)
+    tracker = make_tracker(tmp_path)
+    tracker.log_round(make_report(0, "real", 0.5), run / "rounds/0000", run)
+    tracker.register_champion({"round": 0, "arm": "real"}, run)
+    tracker.finish("FAILED", run)
+    assert not (run / "tracking_outbox").exists()
+
+
+def test_where_it_logs(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    config = parse_config({"name": "demo", "output": str(tmp_path / "runs")})
+    assert MlflowTracker.create(config, load_model=load_model).uri == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert MlflowTracker.create(config, load_model=load_model).uri == "http://server:5000"
+    named = parse_config({"tracking": {"uri": "http://other:5000", "experiment": "sweep"}})
+    assert MlflowTracker.create(named, load_model=load_model).uri == "http://other:5000"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://me:secret@host:5000/a", "http://host:5000/a"),
+        ("http://host:5000", "http://host:5000"),
+        ("sqlite:////tmp/mlflow.db", "sqlite:////tmp/mlflow.db"),
+    ],
+)
+def test_passwords_are_not_written_into_the_run_folder(uri, shown):
+    assert without_password(uri) == shown
