@@ -97,6 +97,7 @@ STAGES: Mapping[str, StageSpec] = {
     "mine": StageSpec(module="engine.stages.mine"),
     "condition": StageSpec(module="engine.stages.condition", maps=True),
     "synthesize": StageSpec(module="engine.stages.synthesize", maps=True),
+    "preview": StageSpec(module="engine.stages.preview"),
     "accept": StageSpec(module="engine.stages.accept", maps=True),
     "evaluate": StageSpec(module="engine.stages.evaluate"),
     "thumbnails": StageSpec(module="engine.stages.thumbnails"),

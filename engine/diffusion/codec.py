@@ -1,0 +1,99 @@
+"""Between uint8 images and the scaled latents that are diffused: a trained VAE, or pixels themselves.
+
+Shape legend: B images, H height, W width, c latent channels, h w latent side.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.types import ImageArray
+
+CHUNK = 32
+"""Images encoded or decoded at a time; fixed, because float32 results depend on the batch size."""
+
+
+def images_to_tensor(images_BHWC: ImageArray, device: str = "cpu") -> Tensor:
+    """Return uint8 RGB images as float32 (B, 3, H, W) in [-1, 1]."""
+    values = torch.from_numpy(np.ascontiguousarray(images_BHWC)).to(device)
+    return values.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
+
+
+def tensor_to_images(values_BCHW: Tensor) -> ImageArray:
+    """Return (B, 3, H, W) in [-1, 1] as uint8 RGB (B, H, W, 3), rounded and clamped."""
+    scaled = ((values_BCHW.float() + 1.0) * 127.5).round().clamp(0, 255)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentCodec:
+    """Encodes to z = (posterior mean - mean) * scale and back; ``vae`` None means the pixels are the latents.
+
+    ``mean`` is a value a latent channel and ``scale`` one number, 1 / standard deviation of the train latents, so
+    that z has mean 0 and variance 1 over the train images, which the noise schedule assumes.
+    """
+
+    vae: Any
+    mean: tuple[float, ...]
+    scale: float
+    device: str = "cpu"
+
+    @torch.no_grad()
+    def encode(self, images_BHWC: ImageArray) -> Tensor:
+        """Return scaled latents (B, c, h, w) of uint8 images, in chunks of CHUNK with the last one padded."""
+        pieces = [
+            (posterior_mean(self.vae, images_to_tensor(chunk, self.device)) - self._mean()) * self.scale
+            for chunk in padded_chunks(images_BHWC)
+        ]
+        return torch.cat(pieces)[: len(images_BHWC)]
+
+    @torch.no_grad()
+    def decode(self, latent_Bchw: Tensor) -> ImageArray:
+        """Return uint8 images (B, H, W, 3) of scaled latents, in chunks of CHUNK with the last one padded."""
+        raw = latent_Bchw.to(self.device) / self.scale + self._mean()
+        if self.vae is None:
+            return tensor_to_images(raw)
+        count = len(raw)
+        padding = raw[:1].expand(-count % CHUNK, -1, -1, -1)
+        chunks = torch.split(torch.cat([raw, padding]), CHUNK)
+        return np.concatenate([tensor_to_images(self.vae.decode(chunk).sample) for chunk in chunks])[:count]
+
+    def _mean(self) -> Tensor:
+        return torch.tensor(self.mean, device=self.device)[None, :, None, None]
+
+
+def padded_chunks(images_BHWC: ImageArray) -> list[ImageArray]:
+    """Cut images into chunks of CHUNK; the last is filled up with its first image."""
+    chunks = [np.asarray(images_BHWC[i : i + CHUNK]) for i in range(0, len(images_BHWC), CHUNK)]
+    last = chunks[-1]
+    chunks[-1] = np.concatenate([last, np.repeat(last[:1], CHUNK - len(last), axis=0)])
+    return chunks
+
+
+def posterior_mean(vae: Any, pixels_BCHW: Tensor) -> Tensor:
+    """Return the unscaled posterior mean (B, c, h, w); the pixels themselves without a VAE."""
+    if vae is None:
+        return pixels_BCHW
+    mean: Tensor = vae.encode(pixels_BCHW).latent_dist.mean
+    return mean
+
+
+def load_codec(folder: Path, device: str = "cpu") -> LatentCodec:
+    """Open the ``vae`` stage's folder (vae.json, and vae/ unless the kind is identity)."""
+    info = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
+    vae = None
+    if info["kind"] == "kl":
+        from diffusers import AutoencoderKL
+
+        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
+        vae = vae.to(device).eval().requires_grad_(False)
+    return LatentCodec(
+        vae=vae, mean=tuple(info["latents_mean"]), scale=float(info["scaling_factor"]), device=device
+    )

@@ -1,0 +1,61 @@
+"""A contact sheet: per class, real images, their VAE reconstructions and synthetic ones side by side.
+
+Shape legend: K images of a class, H side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from engine.types import ImageArray
+
+GAP, MARGIN, HEADER = 4, 16, 28
+INK, PAPER = (30, 30, 30), (255, 255, 255)
+COLUMNS = ("real", "VAE reconstruction", "synthetic")
+
+
+def contact_sheet(
+    real_by_class: Mapping[str, ImageArray],
+    recon_by_class: Mapping[str, ImageArray],
+    synthetic_by_class: Mapping[str, ImageArray],
+    path: Path,
+    tile: int = 96,
+) -> None:
+    """Write a PNG: a row a class (sorted), three groups of columns with their titles.
+
+    Args:
+        real_by_class: (K, H, H, 3) uint8 by class name.
+        recon_by_class: the same images, reconstructed.
+        synthetic_by_class: synthetic images; a class may have none.
+        path: of the PNG; its bytes depend on the arguments alone.
+        tile: side an image is drawn at, pixels.
+    """
+    groups = (real_by_class, recon_by_class, synthetic_by_class)
+    names = sorted(real_by_class)
+    most = [max((len(group.get(name, ())) for name in names), default=0) for group in groups]
+    font = ImageFont.load_default(14)
+    label = 24 + max((int(font.getlength(name)) for name in names), default=0)
+    starts = [label]
+    for count in most[:-1]:
+        starts.append(starts[-1] + count * (tile + GAP) + MARGIN)
+    size = (starts[-1] + most[-1] * (tile + GAP) + MARGIN, HEADER + len(names) * (tile + GAP) + GAP)
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for title, start, count in zip(COLUMNS, starts, most, strict=True):
+        if count:
+            pen.text((start, 6), title, fill=INK, font=font)
+    for row, name in enumerate(names):
+        top = HEADER + row * (tile + GAP)
+        pen.text((12, top + tile // 2 - 8), name, fill=INK, font=font)
+        for group, start in zip(groups, starts, strict=True):
+            _paste_row(sheet, group.get(name), start, top, tile)
+    sheet.save(path, format="PNG", compress_level=6)
+
+
+def _paste_row(sheet: Image.Image, images_KHWC: ImageArray | None, left: int, top: int, tile: int) -> None:
+    for column, image in enumerate(images_KHWC if images_KHWC is not None else ()):
+        drawn = Image.fromarray(image).resize((tile, tile), Image.Resampling.BICUBIC)
+        sheet.paste(drawn, (left + column * (tile + GAP), top))

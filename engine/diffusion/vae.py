@@ -1,0 +1,74 @@
+"""Builds the autoencoder: a thin AutoencoderKL from the config, or a pre-trained one re-fitted to its channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from engine.config import VaeConfig
+from engine.diffusion.pretrained import load_part
+from engine.errors import ConfigError
+
+LATENT_LAYERS = ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in")
+"""The only four convolutions whose shape depends on the number of latent channels."""
+
+
+def norm_groups(widths: Sequence[int]) -> int:
+    """Return how many groups GroupNorm uses: the most that divide every width, with 4 or more channels each, <= 32."""
+    common = math.gcd(*widths)
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if common % groups == 0 and common // groups >= 4)
+
+
+def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
+    """Return an untrained or pre-trained ``diffusers.AutoencoderKL``; initial weights depend on ``seed`` alone.
+
+    A pre-trained one with other latent channels keeps every weight but the convolutions in LATENT_LAYERS, which are
+    made anew (Kim et al. go from Stable Diffusion's 4 to 8).
+
+    Raises:
+        ConfigError: ``vae.pretrained`` cannot be loaded or downsamples differently from ``vae.downsample``.
+    """
+    from diffusers import AutoencoderKL
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.pretrained is None:
+            return _thin_vae(config, image_size)
+        vae = load_part(
+            AutoencoderKL,
+            config.pretrained,
+            "vae",
+            "vae.pretrained",
+            latent_channels=config.latent_channels,
+            low_cpu_mem_usage=False,
+            ignore_mismatched_sizes=True,
+            torch_dtype=torch.float32,
+        )
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    if factor != config.downsample:
+        raise ConfigError(
+            f"vae.downsample is {config.downsample}, but {config.pretrained!r} downsamples by {factor}; "
+            f"set vae.downsample={factor}"
+        )
+    return vae
+
+
+def _thin_vae(config: VaeConfig, image_size: int) -> Any:
+    """From scratch: no attention in the middle, which costs time and adds nothing at these sizes."""
+    from diffusers import AutoencoderKL
+
+    levels = len(config.widths)
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * levels,
+        up_block_types=("UpDecoderBlock2D",) * levels,
+        block_out_channels=tuple(config.widths),
+        layers_per_block=config.layers_per_block,
+        latent_channels=config.latent_channels,
+        norm_num_groups=norm_groups(config.widths),
+        sample_size=image_size,
+        scaling_factor=1.0,
+        mid_block_add_attention=False,
+    )

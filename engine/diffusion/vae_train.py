@@ -1,0 +1,97 @@
+"""Trains the autoencoder and measures it: scaling of its latents, and reconstruction of held-out train lesions.
+
+Shape legend: B images, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from engine.config import VaeConfig
+from engine.diffusion.codec import CHUNK, LatentCodec, images_to_tensor, padded_chunks, posterior_mean
+from engine.diffusion.vae_loss import split_moments, ssim, vae_loss
+from engine.training import TrainEnv
+from engine.types import ImageArray, IntArray
+
+ImageSource = Callable[[IntArray], ImageArray]
+"""Returns the uint8 images (B, H, W, 3) at the given positions."""
+
+MEASURED = 2048
+"""Most images that scaling and reconstruction figures look at, evenly spaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeObjective:
+    """Loss of one shard: images flipped at random, encoded, decoded from a posterior sample (or its mean)."""
+
+    vae: Any
+    images: ImageSource
+    config: VaeConfig
+    env: TrainEnv
+
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Return the scalar loss; noise is drawn for the global batch and sliced by rank."""
+        total = self.config.batch_size
+        mine = torch.from_numpy(self.env.shard(np.arange(total)))
+        flip_B2 = torch.rand(total, 2, generator=generator)[mine] < 0.5
+        pixels = images_to_tensor(self.images(rows))
+        pixels = torch.where(flip_B2[:, 0, None, None, None], pixels.flip(3), pixels)
+        pixels = torch.where(flip_B2[:, 1, None, None, None], pixels.flip(2), pixels).to(self.env.device)
+        mean, logvar = split_moments(self.vae.encode(pixels).latent_dist.parameters)
+        latent = mean
+        if self.config.sample_posterior:
+            noise = torch.randn(total, *mean.shape[1:], generator=generator)[mine].to(mean)
+            latent = mean + (0.5 * logvar).exp() * noise
+        recon = self.vae.decode(latent).sample
+        return vae_loss(pixels, recon, mean, logvar, self.config.loss.model_dump())
+
+
+def evenly_spaced(positions: IntArray, most: int = MEASURED) -> IntArray:
+    """Return at most ``most`` of the positions, evenly spaced, in order."""
+    if len(positions) <= most:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, most).round().astype(np.int64)]
+
+
+@torch.no_grad()
+def measure_latents(
+    vae: Any, images: ImageSource, positions: IntArray, device: str
+) -> tuple[tuple[float, ...], float]:
+    """Return the mean of each latent channel, and 1 / standard deviation over all channels around those means."""
+    chosen = evenly_spaced(positions)
+    pieces = [
+        posterior_mean(vae, images_to_tensor(chunk, device)).double().cpu()
+        for chunk in padded_chunks(images(chosen))
+    ]
+    latent = torch.cat(pieces)[: len(chosen)]
+    mean_C = latent.mean(dim=(0, 2, 3))
+    spread = float((latent - mean_C[None, :, None, None]).pow(2).mean().sqrt())
+    return tuple(float(value) for value in mean_C), 1.0 / max(spread, 1e-6)
+
+
+def reconstruction_figures(codec: LatentCodec, images: ImageSource, positions: IntArray) -> dict[str, float]:
+    """Return figures of the reconstruction of the given images, all on uint8 output scaled to [0, 1].
+
+    ``psnr``: decibels, mean over images; ``l1``: mean absolute error; ``ssim``; ``colour_error``: mean distance
+    between an image's mean RGB and its reconstruction's (washed-out colour shows here).
+    """
+    rows: list[npt.NDArray[np.float64]] = []
+    chosen = evenly_spaced(positions)
+    for start in range(0, len(chosen), CHUNK):
+        real = images(chosen[start : start + CHUNK])
+        recon = codec.decode(codec.encode(real))
+        a, b = real.astype(np.float64) / 255, recon.astype(np.float64) / 255
+        mse_B = np.maximum(((a - b) ** 2).mean(axis=(1, 2, 3)), 1e-10)
+        colour_B = np.linalg.norm(a.mean(axis=(1, 2)) - b.mean(axis=(1, 2)), axis=1)
+        pixels = [images_to_tensor(x) / 2 + 0.5 for x in (real, recon)]
+        like_B = ssim(pixels[0], pixels[1]).double().numpy()
+        rows.append(np.stack([-10 * np.log10(mse_B), np.abs(a - b).mean(axis=(1, 2, 3)), like_B, colour_B]))
+    values = np.concatenate(rows, axis=1).mean(axis=1)
+    return dict(zip(("psnr", "l1", "ssim", "colour_error"), (float(v) for v in values), strict=True))

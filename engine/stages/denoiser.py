@@ -1,0 +1,126 @@
+"""Stage ``denoiser``: train the U-Net and its lesion adapters on the latents, conditioned on embedding and prompt."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config import DenoiserConfig
+from engine.data.captions import captions
+from engine.diffusion.adapter import gammas
+from engine.diffusion.denoiser import build_denoiser, save_denoiser
+from engine.diffusion.holdout import held_out
+from engine.diffusion.neighbours import same_class_neighbours
+from engine.diffusion.prompt import EMPTY, PromptEncoder, load_prompt_encoder
+from engine.diffusion.schedule import alphas_bar, scheduler_config
+from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
+from engine.stages.base import StageContext
+from engine.stages.dataset import Dataset, open_dataset
+from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
+from engine.types import IntArray
+
+
+def run(context: StageContext) -> None:
+    """Fill ``unet/``, ``adapter.safetensors`` and ``denoiser.json``."""
+    context.launch(
+        partial(
+            fit,
+            inputs=dict(context.inputs),
+            params=dict(context.params["denoiser"]),
+            fuse=str(context.params["embedder"]["fuse"]),
+            seed=context.seed,
+            checkpoint=context.checkpoint,
+            out=context.out,
+        )
+    )
+
+
+def fit(
+    env: TrainEnv,
+    *,
+    inputs: dict[str, Path],
+    params: dict[str, Any],
+    fuse: str,
+    seed: int,
+    checkpoint: Path,
+    out: Path,
+) -> None:
+    """Train in this worker; the main one measures the validation loss and writes."""
+    config = DenoiserConfig.model_validate(params)
+    env.begin()
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    rows = dataset.where("train")
+    encoder = load_prompt_encoder(inputs["embedder"] / "clip", config.pretrained, env.device)
+    data = _data(dataset, rows, inputs, encoder)
+    channels, side = data.latents_N2chw.shape[2:4]
+    width = data.levels_NLD.shape[2]
+    model = build_denoiser(
+        config, channels, side, encoder.width, width, derive_seed(seed, "denoiser", "init")
+    )
+    noise = scheduler_config(config.schedule, config.prediction)
+    objective = DenoiserObjective(
+        model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
+    )
+    aside = held_out(dataset.table.lesion_id[rows])
+    weights = balanced_weights(dataset.labels[rows], config.balance) * ~aside
+    log = train(model, objective, weights, _plan(config, seed), env, checkpoint)
+    if env.is_main:
+        model.eval()
+        save_denoiser(model, out)
+        _write_json(out, objective, np.flatnonzero(aside).astype(np.int64), log, noise, seed)
+
+
+def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: PromptEncoder) -> DenoiserData:
+    table = dataset.table.take(rows)
+    states, place = encoder.encode_unique(captions(table))
+    fused = np.load(inputs["index"] / "fused.npy", allow_pickle=False)
+    return DenoiserData(
+        latents_N2chw=np.load(inputs["latents"] / "latents.npy", mmap_mode="r", allow_pickle=False),
+        levels_NLD=np.load(inputs["index"] / "levels.npy", allow_pickle=False),
+        neighbours_NK=same_class_neighbours(fused, dataset.labels[rows], table.lesion_id),
+        prompts_UPW=states,
+        prompt_of_N=place,
+        null_prompt_PW=encoder.encode([EMPTY])[0],
+    )
+
+
+def _plan(config: DenoiserConfig, seed: int) -> TrainPlan:
+    return TrainPlan(
+        name="denoiser",
+        seed=seed,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        lr_schedule=config.lr_schedule,
+        grad_clip=config.grad_clip,
+        checkpoint_every=config.checkpoint_every,
+        ema=config.ema,
+    )
+
+
+def _write_json(
+    out: Path,
+    objective: DenoiserObjective,
+    check: IntArray,
+    log: TrainLog,
+    noise: dict[str, Any],
+    seed: int,
+) -> None:
+    """``val_loss_null_lesion`` minus ``val_loss`` is what the adapter knows of a held-out lesion."""
+    info = {
+        "losses": log.losses,
+        "val_loss": validation_loss(objective, check, seed),
+        "val_loss_null_lesion": validation_loss(objective, check, seed, without_lesion=True),
+        "held_out": len(check),
+        "gammas": gammas(objective.model.adapters),
+        "parameters": sum(p.numel() for p in objective.model.parameters()),
+        "scheduler": noise,
+        "fuse": objective.fuse,
+        "beta": objective.config.beta,
+    }
+    (out / "denoiser.json").write_text(json.dumps(info, indent=1), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""Stage ``latents``: the scaled latent of every train image and of its mirror image, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.diffusion.codec import CHUNK, load_codec
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.types import IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeWorker:
+    """Encodes chunks of train positions; (B,) positions -> (B, 2, c, h, w) float32."""
+
+    vae: Path
+    images: Path
+    split: Path
+    device: str
+    threads: int
+
+    def load(self) -> Callable[[IntArray], npt.NDArray[np.float32]]:
+        """Open the VAE and the images once."""
+        torch.set_num_threads(self.threads)
+        codec = load_codec(self.vae, self.device)
+        dataset = open_dataset(self.images, self.split)
+
+        def encode(positions: IntArray) -> npt.NDArray[np.float32]:
+            images = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
+            both = [codec.encode(view).cpu().numpy() for view in (images, images[:, :, ::-1])]
+            return np.stack(both, axis=1)
+
+        return encode
+
+
+def run(context: StageContext) -> None:
+    """Fill ``latents.npy`` (N_train, 2, c, h, w) float32, rows in the order of ``dataset.where("train")``."""
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    rows = dataset.where("train")
+    worker = EncodeWorker(
+        vae=context.inputs["vae"],
+        images=context.inputs["images"],
+        split=context.inputs["split"],
+        device=context.device,
+        threads=context.threads,
+    )
+    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
+    pieces = []
+    for done, piece in enumerate(context.map(worker, chunks, "latents"), start=1):
+        pieces.append(piece)
+        context.progress("latents", min(done * CHUNK, len(rows)), len(rows))
+    np.save(context.out / "latents.npy", np.concatenate(pieces), allow_pickle=False)

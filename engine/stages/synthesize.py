@@ -1,0 +1,119 @@
+"""Stage ``synthesize``: one image for every row of the conditioning, in fixed chunks, the same bytes anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.config import SynthesisConfig
+from engine.data.captions import captions
+from engine.diffusion.codec import load_codec
+from engine.diffusion.denoiser import load_denoiser
+from engine.diffusion.prompt import load_prompt_encoder
+from engine.diffusion.synthesis import Synthesizer, evaluations_per_sample, save_png, weights_digest
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.training import TrainEnv, autocast
+from engine.types import ImageArray, IntArray, strings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisWorker:
+    """Synthesizes chunks of conditioning rows; (B,) row numbers -> (B, H, W, 3) uint8."""
+
+    inputs: Mapping[str, Path]
+    params: Mapping[str, Any]
+    device: str
+    threads: int
+    precision: str
+
+    def load(self) -> Callable[[IntArray], ImageArray]:
+        """Open the weights, the conditioning and the parents' images once."""
+        env = TrainEnv(device=self.device, threads=self.threads, precision=self.precision)
+        env.begin()
+        config = SynthesisConfig.model_validate(dict(self.params["synthesis"]))
+        synthesizer = open_synthesizer(self.inputs, self.params, config, self.device)
+        frame = pd.read_parquet(self.inputs["condition"] / "conditioning.parquet")
+        levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
+        dataset = open_dataset(self.inputs["images"], self.inputs["split"])
+        parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
+        prompts = captions(dataset.table.take(parent_S).replace(dx=strings(frame["dx"].tolist())))
+        seed_S = frame["seed"].to_numpy(dtype=np.int64)
+
+        def synthesize(rows: IntArray) -> ImageArray:
+            parents = None
+            if config.strength < 1.0:
+                parents = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[rows]]])
+            with autocast(env):
+                return synthesizer.synthesize(
+                    levels_SLD[rows], [prompts[i] for i in rows], seed_S[rows], parents
+                )
+
+        return synthesize
+
+
+def open_synthesizer(
+    inputs: Mapping[str, Path], params: Mapping[str, Any], config: SynthesisConfig, device: str
+) -> Synthesizer:
+    """Return the synthesizer of finished ``denoiser``, ``vae`` and ``embedder`` folders."""
+    info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
+    model = load_denoiser(inputs["denoiser"], device)
+    side = int(model.unet.config.sample_size)
+    return Synthesizer(
+        model=model,
+        codec=load_codec(inputs["vae"], device),
+        prompts=load_prompt_encoder(inputs["embedder"] / "clip", params["denoiser"]["pretrained"], device),
+        config=config,
+        scheduler_config=info["scheduler"],
+        fuse=info["fuse"],
+        beta=info["beta"] if config.beta is None else config.beta,
+        shape=(int(model.unet.config.in_channels), side, side),
+        device=device,
+    )
+
+
+def run(context: StageContext) -> None:
+    """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png`` and ``synthesis.json`` {nfe, checkpoint}."""
+    config = SynthesisConfig.model_validate(dict(context.params["synthesis"]))
+    worker = SynthesisWorker(
+        inputs=dict(context.inputs),
+        params=dict(context.params),
+        device=context.device,
+        threads=context.threads,
+        precision=context.precision,
+    )
+    frame = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")
+    rows = np.arange(len(frame), dtype=np.int64)
+    size = config.batch_size
+    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    pieces = []
+    for done, piece in enumerate(context.map(worker, chunks, "synthesize"), start=1):
+        pieces.append(piece)
+        context.progress("synthesize", min(done * size, len(rows)), len(rows))
+    if not pieces:
+        side = int(np.load(context.inputs["images"] / "images.npy", mmap_mode="r").shape[1])
+        pieces = [np.zeros((0, side, side, 3), dtype=np.uint8)]
+    images = np.concatenate(pieces)
+    np.save(context.out / "images.npy", images, allow_pickle=False)
+    (context.out / "synthetic").mkdir()
+    for name, image in zip(frame["sample_id"], images, strict=True):
+        save_png(image, context.out / "synthetic" / f"{name}.png")
+    _write_json(context, config)
+
+
+def _write_json(context: StageContext, config: SynthesisConfig) -> None:
+    folder = context.inputs["denoiser"]
+    scheduler = json.loads((folder / "denoiser.json").read_text(encoding="utf-8"))["scheduler"]
+    info = {
+        "nfe": evaluations_per_sample(config, scheduler),
+        "sampler": config.sampler,
+        "steps": config.steps,
+        "checkpoint": weights_digest(folder),
+    }
+    (context.out / "synthesis.json").write_text(json.dumps(info, indent=1), encoding="utf-8")

@@ -1,0 +1,117 @@
+"""Stage ``vae``: train the autoencoder on train images, measure its latents and its reconstructions."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config import VaeConfig
+from engine.diffusion.codec import LatentCodec
+from engine.diffusion.holdout import held_out
+from engine.diffusion.vae import build_vae
+from engine.diffusion.vae_train import (
+    ImageSource,
+    VaeObjective,
+    measure_latents,
+    reconstruction_figures,
+)
+from engine.stages.base import StageContext
+from engine.stages.dataset import Dataset, open_dataset
+from engine.training import TrainEnv, TrainLog, TrainPlan, derive_seed, train
+from engine.types import ImageArray, IntArray
+
+
+def run(context: StageContext) -> None:
+    """Fill ``vae/`` and ``vae.json``; with ``kind: identity`` nothing is trained and only the JSON is written."""
+    context.launch(
+        partial(
+            fit,
+            images=context.inputs["images"],
+            split=context.inputs["split"],
+            params=dict(context.params["vae"]),
+            seed=context.seed,
+            checkpoint=context.checkpoint,
+            out=context.out,
+        )
+    )
+
+
+def fit(
+    env: TrainEnv,
+    *,
+    images: Path,
+    split: Path,
+    params: dict[str, Any],
+    seed: int,
+    checkpoint: Path,
+    out: Path,
+) -> None:
+    """Train in this worker; the main one measures and writes."""
+    config = VaeConfig.model_validate(params)
+    dataset = open_dataset(images, split)
+    source = image_source(dataset)
+    train_rows = dataset.where("train")
+    aside = held_out(dataset.table.lesion_id[train_rows])
+    learn, check = train_rows[~aside], train_rows[aside] if aside.any() else train_rows
+    vae, log = None, TrainLog(losses=[], resumed_from=0)
+    if config.kind == "kl":
+        vae = build_vae(config, int(dataset.images_NHWC.shape[1]), derive_seed(seed, "vae", "init"))
+        objective = VaeObjective(vae=vae, images=lambda rows: source(learn[rows]), config=config, env=env)
+        log = train(vae, objective, np.ones(len(learn)), _plan(config, seed), env, checkpoint)
+        vae.eval().requires_grad_(False)
+    if env.is_main:
+        _write(out, config, vae, source, learn, check, log, env.device)
+
+
+def image_source(dataset: Dataset) -> ImageSource:
+    """Return a function from positions in the table to their images."""
+
+    def source(positions: IntArray) -> ImageArray:
+        return np.asarray(dataset.images_NHWC[dataset.rows[positions]])
+
+    return source
+
+
+def _plan(config: VaeConfig, seed: int) -> TrainPlan:
+    return TrainPlan(
+        name="vae",
+        seed=seed,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        lr_schedule=config.lr_schedule,
+        grad_clip=config.grad_clip,
+        checkpoint_every=config.checkpoint_every,
+    )
+
+
+def _write(
+    out: Path,
+    config: VaeConfig,
+    vae: Any,
+    source: ImageSource,
+    learn: IntArray,
+    check: IntArray,
+    log: TrainLog,
+    device: str,
+) -> None:
+    mean, scale = measure_latents(vae, source, learn, device)
+    codec = LatentCodec(vae=vae, mean=mean, scale=scale, device=device)
+    figures = reconstruction_figures(codec, source, check)
+    if vae is not None:
+        vae.register_to_config(scaling_factor=scale, latents_mean=list(mean), latents_std=[1.0] * len(mean))
+        vae.save_pretrained(out / "vae", safe_serialization=True)
+    info = {
+        "kind": config.kind,
+        "scaling_factor": scale,
+        "latents_mean": list(mean),
+        **figures,
+        "held_out": len(check),
+        "losses": log.losses,
+    }
+    (out / "vae.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
