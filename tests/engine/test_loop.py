@@ -1,0 +1,309 @@
+"""The loop's order, arms, champion and stopping, on a backend that computes nothing but leaves every file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.cluster.backend import StageCall
+from engine.config import Config, parse_config
+from engine.loop import Loop
+from engine.progress import QuietListener
+from engine.store import RunFolder, StageCache, StageRunner
+from engine.tracking.base import NullTracker
+from engine.training import Progress
+from engine.types import StopDecision, StoppingState
+from policies import registry
+
+CLASSES = ("mel", "nv")
+
+
+def figure(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": value + 0.1}
+
+
+def metrics(value: float) -> dict[str, Any]:
+    names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
+    per_class = {dx: {"sensitivity": figure(value), "specificity": figure(value)} for dx in CLASSES}
+    return {**{n: figure(value) for n in names}, "per_class": per_class}
+
+
+class PaperBackend:
+    """Writes the files of each stage by the contract; ``val`` gives the val figure of each trained classifier."""
+
+    def __init__(self, val: list[float], accepted: int = 3) -> None:
+        self.calls: list[StageCall] = []
+        self.val = val
+        self.accepted = accepted
+
+    def run(self, call: StageCall, progress: Progress) -> None:
+        self.calls.append(call)
+        getattr(self, f"_{call.stage}", self._nothing)(call)
+
+    def close(self) -> None:
+        pass
+
+    def names(self) -> list[str]:
+        return [call.stage for call in self.calls]
+
+    def of(self, stage: str) -> list[StageCall]:
+        return [call for call in self.calls if call.stage == stage]
+
+    def _nothing(self, call: StageCall) -> None:
+        (call.out / "done.txt").write_text(f"{call.params}{call.seed}{sorted(call.inputs)}")
+
+    def _images(self, call: StageCall) -> None:
+        info = {
+            "n_images": 40,
+            "n_lesions": 20,
+            "grouped_by": "lesion",
+            "masks": {},
+            "skipped": [],
+            "classes": CLASSES,
+        }
+        (call.out / "data.json").write_text(json.dumps(info))
+
+    def _split(self, call: StageCall) -> None:
+        frame = pd.DataFrame(
+            {"image_id": ["a"], "lesion_id": ["l"], "dx": ["nv"], "split": ["train"], "row": [0]}
+        )
+        frame.to_parquet(call.out / "split.parquet")
+        counts = {"train": {"mel": 4, "nv": 20}, "val": {"mel": 2, "nv": 4}, "test": {"mel": 2, "nv": 4}}
+        (call.out / "split.json").write_text(json.dumps({"digest": "d", "counts": counts}))
+
+    def _pool(self, call: StageCall) -> None:
+        (call.out / "pool.json").write_text(json.dumps({"n_real": 24, "n_synthetic": 0, "counts": {}}))
+
+    def _classifier(self, call: StageCall) -> None:
+        (call.out / "classifier.safetensors").write_text(str(len(self.of("classifier")) - 1))
+
+    def _predict(self, call: StageCall) -> None:
+        number = (call.inputs["classifier"] / "classifier.safetensors").read_text()
+        (call.out / "number.txt").write_text(number)
+        pd.DataFrame({"image_id": ["a"]}).to_parquet(call.out / "predictions.parquet")
+        (call.out / "calibration.json").write_text("{}")
+
+    def _evaluate(self, call: StageCall) -> None:
+        value = self.val[int((call.inputs["predictions"] / "number.txt").read_text())]
+        p = 0.5 if "reference" in call.inputs else None
+        figures = {"val": metrics(value), "test": metrics(1 - value), "p_value_vs_round0": p}
+        (call.out / "report.json").write_text(json.dumps(figures))
+
+    def _mine(self, call: StageCall) -> None:
+        pd.DataFrame({"image_id": [f"m{call.params['round']}"]}).to_parquet(call.out / "hard_cases.parquet")
+
+    def _condition(self, call: StageCall) -> None:
+        for name in ("conditioning", "neighbours"):
+            pd.DataFrame({"image_id": [call.params["source"]]}).to_parquet(call.out / f"{name}.parquet")
+
+    def _synthesize(self, call: StageCall) -> None:
+        (call.out / "synthetic").mkdir()
+        np.save(call.out / "images.npy", np.array([call.seed]))
+
+    def _accept(self, call: StageCall) -> None:
+        pd.DataFrame({"image_id": ["s"]}).to_parquet(call.out / "synthetic.parquet")
+        taken = min(self.accepted, call.params["room"]["mel"])
+        per_class = {"mel": {"generated": 5, "accepted": taken}}
+        (call.out / "accept.json").write_text(json.dumps({"per_class": per_class}))
+
+    def _thumbnails(self, call: StageCall) -> None:
+        (call.out / "thumbnails").mkdir()
+        (call.out / "done.txt").write_text("")
+
+
+class RecordingTracker(NullTracker):
+    def __init__(self) -> None:
+        self.events: list[Any] = []
+
+    def log_round(self, report: Any, folder: Path, run_folder: Path) -> None:
+        self.events.append((report["round"], report["arm"]))
+
+    def register_champion(self, champion: Any, run_folder: Path) -> None:
+        self.events.append(("champion", champion["round"], champion["arm"]))
+
+    def finish(self, status: str, run_folder: Path) -> None:
+        self.events.append(status)
+
+
+def play(
+    tmp_path: Path, backend: PaperBackend, *, stopping: Any = None, tracker: Any = None, **sections: Any
+) -> dict[str, Any]:
+    config: Config = parse_config({"name": "a", "output": str(tmp_path), **sections})
+    folder = RunFolder.create(config)
+    runner = StageRunner(StageCache(folder.cache_root), backend, 1, "cpu", "float32", QuietListener())
+    policy = stopping or registry.make("stopping", config.policy.stopping)
+    loop = Loop(
+        config,
+        runner=runner,
+        folder=folder,
+        tracker=tracker or NullTracker(),
+        stopping=policy,
+        fingerprint="f",
+    )
+    return loop.play()
+
+
+def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5, 0.6, 0.7])
+    play(tmp_path, backend, loop={"rounds": 1})
+    fit = ["pool", "classifier", "predict", "evaluate"]
+    foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge"]
+    synthesis = ["mine", "condition", "synthesize", "accept", "thumbnails"]
+    expected = ["images", "split", *fit, *foundation, *synthesis, *fit, *fit[1:], "preview"]
+    assert backend.names() == expected  # the plain pool of arm real is the same in every round
+
+
+def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20)
+    arms = ["real", "classical", "mined", "retrieved", "random", "hard", "all_real"]
+    report = play(
+        tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10}
+    )
+    for number in (0, 1, 2):
+        entries = [r for r in report["rounds"] if r["round"] == number]
+        assert {r["arm"] for r in entries} == (set(arms) if number else {"real"})
+        assert {r["optimizer_steps"] for r in entries} == {30 + 10 * number}
+        assert entries[0]["arm"] == ("hard" if number else "real")
+    fits = backend.of("classifier")
+    assert len({call.seed for call in fits[1:8]}) == 1
+    assert len({call.inputs["init"] for call in fits[1:8]}) == 1
+    assert [call.params["plain"] for call in fits].count(True) == 3  # round 0 and arm real
+
+
+def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 2, "arms": ["classical", "random", "hard"]})
+    pools = [(call.params["arm"], call.params["counts"]) for call in backend.of("pool")]
+    assert pools == [
+        ("real", {}), ("hard", {}), ("classical", {"mel": 2}), ("random", {"mel": 2}),
+        ("hard", {}), ("classical", {"mel": 4}), ("random", {"mel": 4}),
+    ]  # fmt: skip
+    drawn = [call.params["counts"] for call in backend.of("condition") if call.params["source"] == "random"]
+    assert drawn == [{"mel": 5}, {"mel": 5}]
+
+
+def test_accepted_images_accumulate_up_to_the_ratio(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9, accepted=3)
+    report = play(tmp_path, backend, loop={"rounds": 3, "arms": ["hard"], "max_synthetic_ratio": 1.0})
+    assert [call.params["room"]["mel"] for call in backend.of("accept")] == [4, 1, 0]
+    hard = [r for r in report["rounds"] if r["arm"] == "hard"]
+    assert [(r["n_generated"], r["n_accepted"], r["acceptance_rate"]) for r in hard] == [
+        (5, 3, 0.6), (5, 1, 0.2), (5, 0, 0.0),
+    ]  # fmt: skip
+    inputs = backend.of("pool")[-1].inputs
+    assert {"accept_1", "accept_2", "accept_3", "synthesize_1"} <= set(inputs)
+
+
+def test_comparison_arms_may_be_trained_once_on_the_final_counts(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9)
+    report = play(
+        tmp_path, backend, loop={"rounds": 2, "arms": ["random", "hard"], "compare": "last_round"},
+        classifier={"steps": 30, "round_steps": 10},
+    )  # fmt: skip
+    assert [(r["round"], r["arm"], r["optimizer_steps"]) for r in report["rounds"]] == [
+        (0, "real", 30), (1, "hard", 40), (2, "hard", 50), (2, "random", 50),
+    ]  # fmt: skip
+    assert [c.params["round"] for c in backend.of("condition") if c.params["source"] == "random"] == [1, 2]
+
+
+def test_val_alone_picks_the_champion(tmp_path: Path) -> None:
+    tracker = RecordingTracker()
+    backend = PaperBackend([0.5, 0.6, 0.9, 0.7, 0.8])
+    report = play(tmp_path, backend, tracker=tracker, loop={"rounds": 2, "arms": ["real", "hard"]})
+    assert report["champion"]["round"] == 1
+    assert report["champion"]["arm"] == "real"
+    assert report["champion"]["classifier"] == "rounds/0001/arms/real/classifier.safetensors"
+    assert tracker.events == [
+        (0, "real"), ("champion", 0, "real"), (1, "hard"), (1, "real"), ("champion", 1, "real"),
+        (2, "hard"), (2, "real"), "FINISHED",
+    ]  # fmt: skip
+
+
+def test_a_tie_goes_to_the_earlier_round(tmp_path: Path) -> None:
+    report = play(tmp_path, PaperBackend([0.5] * 3), loop={"rounds": 2, "arms": ["hard"]})
+    assert report["champion"]["round"] == 0
+
+
+def test_mining_from_test_is_leaky_and_crowns_nobody(tmp_path: Path) -> None:
+    report = play(
+        tmp_path, PaperBackend([0.5] * 3), loop={"rounds": 1, "arms": ["hard"], "mine_from": "test"}
+    )
+    assert report["protocol"] == "leaky"
+    assert report["champion"] is None
+    assert not (tmp_path / "a" / "champion.json").exists()
+
+
+def test_crossfit_mines_out_of_fold_predictions(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 3)
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["hard"], "mine_from": "crossfit"})
+    mine = backend.of("mine")[0]
+    assert mine.inputs["predictions"].name.startswith("crossfit-")
+
+
+def test_a_stopping_policy_sees_val_and_ends_the_run(tmp_path: Path) -> None:
+    seen: list[StoppingState] = []
+
+    class Stop:
+        def decide(self, state: StoppingState) -> StopDecision:
+            seen.append(state)
+            return StopDecision(action="stop", reason="enough")
+
+    backend = PaperBackend([0.5, 0.25, 0.75])
+    report = play(
+        tmp_path,
+        backend,
+        stopping=Stop(),
+        loop={"rounds": 5, "arms": ["real", "hard"], "compare": "last_round"},
+    )
+    assert seen[0].values == (0.5, 0.25)
+    assert [(r["round"], r["arm"]) for r in report["rounds"]] == [(0, "real"), (1, "hard"), (1, "real")]
+    assert report["stopping"] == {"action": "stop", "reason": "enough"}
+
+
+def test_the_next_round_mines_with_the_hard_arm(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9)
+    play(tmp_path, backend, loop={"rounds": 2, "arms": ["real", "hard"]})
+    first, second = backend.of("mine")
+    number = {
+        call.params["round"]: (call.inputs["predictions"] / "number.txt").read_text()
+        for call in (first, second)
+    }
+    assert number == {1: "0", 2: "1"}  # classifier 1 is round 1's hard arm
+    assert "history_0" in second.inputs
+
+
+def test_a_rerun_computes_nothing_and_reports_the_same(tmp_path: Path) -> None:
+    loop = {"rounds": 2, "arms": ["real", "random", "hard"]}
+    first = play(tmp_path, PaperBackend([0.5] * 9), loop=loop)
+    again = PaperBackend([])
+    assert play(tmp_path, again, loop=loop) == first
+    assert again.calls == []
+
+
+def test_a_failed_run_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
+    class Dies(PaperBackend):
+        def _synthesize(self, call: StageCall) -> None:
+            raise RuntimeError("out of memory")
+
+    tracker = RecordingTracker()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        play(tmp_path, Dies([0.5] * 9), tracker=tracker, loop={"rounds": 1, "arms": ["hard"]})
+    assert tracker.events[-1] == "FAILED"
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert [r["round"] for r in report["rounds"]] == [0]
+    assert report["stopping"]["action"] == "failed"
+
+
+def test_another_loop_seed_shares_the_foundation(tmp_path: Path) -> None:
+    play(tmp_path, PaperBackend([0.5] * 9), loop={"rounds": 1, "arms": ["hard"]})
+    backend = PaperBackend([0.5] * 9)
+    play(tmp_path, backend, name="b", loop={"rounds": 1, "arms": ["hard"], "seed": 1})
+    assert not {"images", "split", "embedder", "index", "vae", "latents", "denoiser", "judge"} & set(
+        backend.names()
+    )
+    assert "classifier" in backend.names()

@@ -1,0 +1,42 @@
+"""The smallest config that runs every stage for real: 16 px phantoms, a handful of steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.config import Config, parse_config
+from policies import registry
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "data": {
+        "format": "phantom",
+        "image_size": 16,
+        "phantom": {"lesions": 90, "views": 2, "imbalance": 0.0},
+        "split": {"train": 0.4, "mine": 0.2, "val": 0.2, "test": 0.2},
+    },
+    "embedder": {"width": 32, "layers": 5, "patch": 4, "text_layers": 1, "steps": 6, "batch_size": 16, "checkpoint_every": 3},
+    "vae": {"latent_channels": 4, "downsample": 2, "widths": [8, 16], "steps": 8, "batch_size": 8, "checkpoint_every": 3},
+    "denoiser": {"widths": [16, 32], "head_dim": 8, "steps": 8, "batch_size": 8, "checkpoint_every": 3},
+    "synthesis": {"steps": 3},
+    "classifier": {"model": "resnet10t", "steps": 10, "round_steps": 5, "batch_size": 16, "checkpoint_every": 4},
+    "judge": {"model": "mobilenetv3_small_050", "folds": 2, "steps": 6, "batch_size": 16, "checkpoint_every": 3},
+    "loop": {"rounds": 2, "budget": 20, "arms": ["real", "hard"], "neighbours": 3},
+    "policy": {"mining": {"name": "margin"}, "acceptance": {"name": "all"}},
+    "evaluation": {"bootstrap": 100},
+    "backend": {"kind": "local", "threads": 1},
+    "tracking": {"kind": "none"},
+}
+
+
+def tiny_tree(output: str, **sections: dict[str, Any] | str | int) -> dict[str, Any]:
+    """Return TINY with the given output; sections are merged over it."""
+    tree: dict[str, Any] = {**TINY, "output": output}
+    for key, value in sections.items():
+        tree[key] = {**tree[key], **value} if isinstance(value, dict) and key in tree else value
+    return tree
+
+
+def tiny_config(output: str, **sections: dict[str, Any] | str | int) -> Config:
+    """Return the validated tiny config."""
+    return parse_config(tiny_tree(output, **sections), check_policy=registry.check)
