@@ -132,7 +132,7 @@ def make_tracker(config: Config) -> Tracker:
     """Return the MLflow tracker, or the one that keeps nothing."""
     if config.tracking.kind == "none":
         return NullTracker()
-    from engine.classifier.model import load_for_tracking
+    from engine.classifier.weights import load_for_tracking
     from engine.tracking.mlflow_tracker import MlflowTracker
 
     return MlflowTracker.create(config, load_model=load_for_tracking)

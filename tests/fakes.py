@@ -86,8 +86,8 @@ def make_dataset_folders(
 ) -> tuple[Path, Path]:
     """Write tiny ``images`` and ``split`` stage folders under ``tmp`` as ARCHITECTURE.md has them.
 
-    ``n_lesions`` lesions in all, classes in turn; every third of a class has a second photograph; parts follow
-    PATTERN within each class. Classes differ by colour, so a small network learns them in tens of steps.
+    ``n_lesions`` lesions in all, classes in turn; every third of a class has a second photograph; parts
+    follow PATTERN within each class. Classes differ by colour, so a small network learns them in tens of steps.
 
     Returns:
         The two folders, ``tmp/images`` and ``tmp/split``.

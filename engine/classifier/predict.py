@@ -1,0 +1,94 @@
+"""Applies a classifier to rows of an image file in fixed chunks: float32 results depend on the batch size.
+
+Shape legend: N images, C classes, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from engine.classifier.inputs import memory_format, normalise, to_unit
+from engine.classifier.weights import ClassifierMeta, load_classifier
+from engine.errors import DataError
+from engine.types import ImageArray
+
+CHUNK = 32
+"""Images a forward pass; the last chunk is padded by repeating its last image."""
+
+Rows = npt.NDArray[np.int64]
+Logits = npt.NDArray[np.float32]
+
+
+class MapRows(Protocol):
+    """How a worker is applied to chunks (``StageContext.map``)."""
+
+    def __call__(self, worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
+        """Yield one result a chunk, in order."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitWorker:
+    """A recipe for logits of rows of an ``images.npy`` (N, H, W, 3) uint8; picklable, holds paths only."""
+
+    weights: Path
+    images: Path
+    device: str = "cpu"
+    threads: int = 1
+
+    def load(self) -> Callable[[Rows], Logits]:
+        """Open weights and images; the function maps up to CHUNK row positions to float32 logits (n, C)."""
+        torch.set_num_threads(self.threads)
+        model, meta = load_classifier(self.weights)
+        model.to(self.device).to(memory_format=memory_format(self.device))
+        images_NHWC: ImageArray = np.load(self.images, mmap_mode="r")
+        if images_NHWC.shape[1] != meta.image_size:
+            raise DataError(
+                f"{self.images} holds {images_NHWC.shape[1]} px images but {self.weights.name} was trained on "
+                f"{meta.image_size} px; set data.image_size={meta.image_size}"
+            )
+        return lambda rows: chunk_logits(model, meta, images_NHWC[rows], self.device)
+
+
+def chunk_logits(model: nn.Module, meta: ClassifierMeta, images_NHWC: ImageArray, device: str) -> Logits:
+    """Return float32 logits (n, C) of n <= CHUNK uint8 images, computed as one batch of exactly CHUNK."""
+    count = len(images_NHWC)
+    rows = np.minimum(np.arange(CHUNK), count - 1)
+    with torch.inference_mode():
+        x = normalise(to_unit(images_NHWC[rows], device), meta.mean, meta.std)
+        logits: torch.Tensor = model(x)
+    return np.asarray(logits[:count].float().cpu().numpy())
+
+
+def predict_logits(
+    map_rows: MapRows, worker: LogitWorker, rows_N: Rows, what: str
+) -> npt.NDArray[np.float64]:
+    """Return logits (N, C) in float64 of the given rows, in their order; N = 0 gives (0, C)."""
+    if len(rows_N) == 0:
+        _, meta = load_classifier(worker.weights)
+        return np.zeros((0, len(meta.classes)))
+    chunks = [rows_N[start : start + CHUNK] for start in range(0, len(rows_N), CHUNK)]
+    return np.concatenate(list(map_rows(worker, chunks, what))).astype(np.float64)
+
+
+def mean_probabilities(
+    map_rows: MapRows, workers: Sequence[LogitWorker], rows_N: Rows, what: str
+) -> npt.NDArray[np.float64]:
+    """Return the mean over several classifiers of their probabilities (N, C): the judge's folds as one."""
+    members = [softmax(predict_logits(map_rows, worker, rows_N, what)) for worker in workers]
+    return np.asarray(np.mean(members, axis=0))
+
+
+def softmax(logits_NC: npt.NDArray[np.float64], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the probabilities of logits divided by the temperature, by row, in float64."""
+    scaled_NC = logits_NC / temperature
+    exponent_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
+    return np.asarray(exponent_NC / exponent_NC.sum(axis=1, keepdims=True))

@@ -1,0 +1,149 @@
+"""Fits a classifier or judge: balanced batches, augmentation, smoothed cross-entropy, averaged weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engine.classifier.augment import augment
+from engine.classifier.batchnorm import globalize_batch_norm
+from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
+from engine.classifier.model import build_model
+from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
+from engine.config.schema import ClassifierConfig, JudgeConfig
+from engine.errors import DataError
+from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
+
+FitConfig = ClassifierConfig | JudgeConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitJob:
+    """One fit, picklable: images by path, N labels, settings, and where the results go.
+
+    ``weights`` is the file written; ``report`` (optional) gets its losses as JSON; ``init`` is an earlier fit's
+    weights file to go on from, else None.
+    """
+
+    images: ImageRows
+    labels_N: npt.NDArray[np.int64]
+    classes: tuple[str, ...]
+    image_size: int
+    config: FitConfig
+    plan: TrainPlan
+    augment: str
+    weights: Path
+    checkpoint: Path
+    report: Path | None = None
+    init: Path | None = None
+
+
+def make_plan(
+    config: FitConfig, name: str, seed: int, steps: int | None = None, lr: float | None = None
+) -> TrainPlan:
+    """Return the training plan of a config section; ``steps`` and ``lr`` replace the section's."""
+    return TrainPlan(
+        name=name,
+        seed=seed,
+        steps=config.steps if steps is None else steps,
+        batch_size=config.batch_size,
+        lr=config.lr if lr is None else lr,
+        weight_decay=config.weight_decay,
+        lr_schedule=config.lr_schedule,
+        grad_clip=config.grad_clip,
+        checkpoint_every=config.checkpoint_every,
+        ema=config.ema,
+    )
+
+
+def run_job(job: FitJob, env: TrainEnv) -> None:
+    """Do one fit in this worker; the main worker writes the files.
+
+    Raises:
+        DataError: there is nothing to fit, or ``init`` was made for other classes.
+        StageError: the loss diverged.
+    """
+    env.begin()
+    model, meta = starting_model(job)
+    log = fit(model, meta, job.images.open(), job.labels_N, job, env)
+    if not env.is_main:
+        return
+    if job.report is not None:
+        summary = {"losses": log.losses, "optimizer_steps": job.plan.steps, "n_rows": len(job.labels_N)}
+        job.report.write_text(json.dumps(summary, sort_keys=True, allow_nan=False), encoding="utf-8")
+    save_classifier(model, meta, job.weights)
+
+
+def starting_model(job: FitJob) -> tuple[nn.Module, ClassifierMeta]:
+    """Return the model a fit starts from: ``init``'s weights, pre-trained ones, or a seeded draw."""
+    config = job.config
+    if job.init is None:
+        seed = derive_seed(job.plan.seed, job.plan.name, "weights")
+        arguments = (config.pretrained, config.small_stem)
+        meta = describe(config.model, job.classes, job.image_size, *arguments)
+        return build_model(config.model, len(job.classes), job.image_size, *arguments, seed), meta
+    model, meta = load_classifier(job.init)
+    if (meta.model, meta.classes, meta.image_size) != (config.model, job.classes, job.image_size):
+        raise DataError(
+            f"{job.init} holds {meta.model} for {', '.join(meta.classes)} at {meta.image_size} px, but this fit is "
+            f"{config.model} for {', '.join(job.classes)} at {job.image_size} px; train it from scratch"
+        )
+    return model, meta
+
+
+def fit(
+    model: nn.Module,
+    meta: ClassifierMeta,
+    images: OpenImages,
+    labels_N: npt.NDArray[np.int64],
+    job: FitJob,
+    env: TrainEnv,
+) -> TrainLog:
+    """Train ``model`` in place on N images; afterwards it holds the averaged weights and is in eval mode.
+
+    Batches are drawn with n_c^(-balance) weights, so that balance 1 shows every class equally often.
+    """
+    if len(labels_N) == 0:
+        raise DataError(f"{job.plan.name}: there are no images to train on; see the split's counts")
+    if env.world > 1:
+        model = globalize_batch_norm(model)
+    model.to(env.device).to(memory_format=memory_format(env.device)).train()
+    objective = _Objective(model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env)
+    weights_N = balanced_weights(labels_N, job.config.balance)
+    log = train(model, objective, weights_N, job.plan, env, job.checkpoint)
+    model.eval()
+    return log
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Objective:
+    """The smoothed cross-entropy of one worker's share of a batch."""
+
+    model: nn.Module
+    meta: ClassifierMeta
+    images: OpenImages
+    labels_N: npt.NDArray[np.int64]
+    job: FitJob
+    env: TrainEnv
+
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        """Return the loss; scaled so that the mean over workers is the mean over the global batch."""
+        batch = self.job.plan.batch_size
+        share = self.env.shard(np.arange(batch))
+        shard = slice(int(share[0]), int(share[-1]) + 1)
+        with torch.no_grad():
+            unit = to_unit(self.images.take(rows), self.env.device)
+            unit = augment(unit, self.job.augment, generator, batch, shard)
+            x = normalise(unit, self.meta.mean, self.meta.std)
+        target = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
+        logits: Any = self.model(x)
+        loss = F.cross_entropy(logits.float(), target, label_smoothing=self.job.config.label_smoothing)
+        return loss * (len(rows) * self.env.world / batch)

@@ -1,0 +1,80 @@
+"""Fits one classifier a lesion-grouped fold of train and predicts each fold's images with it."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.classifier.folds import lesion_folds
+from engine.classifier.inputs import ImageRows
+from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
+from engine.stages.base import StageContext
+from engine.stages.dataset import Dataset
+from engine.types import IntArray, LesionTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossfit:
+    """Out-of-fold results over the n train images, in the order of ``dataset.where("train")``.
+
+    ``prob_NC`` are probabilities at temperature 1, each from a fit that saw no image of the lesion.
+    """
+
+    table: LesionTable
+    label_N: IntArray
+    fold_N: IntArray
+    prob_NC: npt.NDArray[np.float64]
+    weights: tuple[Path, ...]
+
+
+def crossfit(
+    context: StageContext, dataset: Dataset, config: FitConfig, folds: int, name: str, augment: str
+) -> Crossfit:
+    """Run ``folds`` fits through ``context.launch`` and predict out of fold.
+
+    A fold whose weights are already under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
+
+    Raises:
+        DataError: fewer train lesions than folds.
+    """
+    train = dataset.where("train")
+    table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
+    fold_N = lesion_folds(_groups(dataset, table), table.dx, folds, context.seed)
+    images = context.inputs["images"] / "images.npy"
+    prob_NC = np.zeros((len(train), len(dataset.classes)))
+    paths = []
+    for fold in range(folds):
+        inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
+        job = FitJob(
+            images=ImageRows.of(images, rows[inside]),
+            labels_N=label_N[inside],
+            classes=dataset.classes,
+            image_size=int(dataset.images_NHWC.shape[1]),
+            config=config,
+            plan=make_plan(config, f"{name} fold {fold + 1}/{folds}", context.seed),
+            augment=augment,
+            weights=context.checkpoint / f"fold_{fold}.safetensors",
+            checkpoint=context.checkpoint / f"fold_{fold}",
+        )
+        if not job.weights.exists():
+            context.launch(functools.partial(run_job, job))
+        worker = fold_worker(context, job.weights, images)
+        prob_NC[outside] = softmax(predict_logits(context.map, worker, rows[outside], f"{name} out of fold"))
+        paths.append(job.weights)
+    return Crossfit(table=table, label_N=label_N, fold_N=fold_N, prob_NC=prob_NC, weights=tuple(paths))
+
+
+def fold_worker(context: StageContext, weights: Path, images: Path) -> LogitWorker:
+    """Return the worker that applies one fold's classifier to rows of an image file."""
+    return LogitWorker(weights=weights, images=images, device=context.device, threads=context.threads)
+
+
+def _groups(dataset: Dataset, table: LesionTable) -> npt.NDArray[np.str_]:
+    """Patients where the data names them for every image, else lesions."""
+    by_patient = dataset.info.get("grouped_by") == "patient" and bool(np.all(table.patient_id != ""))
+    return table.patient_id if by_patient else table.lesion_id

@@ -1,0 +1,97 @@
+"""Stage ``judge``: an independent classifier of another architecture, fitted out of fold on train lesions.
+
+Shape legend: N train images, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.classifier.predict import mean_probabilities
+from engine.config.schema import JudgeConfig
+from engine.stages.base import StageContext
+from engine.stages.crossfitting import Crossfit, crossfit, fold_worker
+from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.predictions import prediction_frame
+from engine.types import IntArray
+
+PERCENTILE = 10.0
+"""A synthetic image of a class must look as typical to the judge as all but this share of real lesions."""
+
+Array = npt.NDArray[np.float64]
+
+
+def run(context: StageContext) -> None:
+    """Fill ``fold_<k>.safetensors``, ``oof.parquet`` and ``judge.json``.
+
+    Params: ``judge``. Val accuracy and recall, of the mean of the folds, are recorded and decide nothing.
+    """
+    config = JudgeConfig.model_validate(context.params["judge"])
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    result = crossfit(context, dataset, config, config.folds, "judge", config.augment)
+    for fold, path in enumerate(result.weights):
+        shutil.copyfile(path, context.out / f"fold_{fold}.safetensors")
+    frame = prediction_frame(result.table, dataset.classes, result.prob_NC).drop(columns="split")
+    frame.insert(1, "fold", result.fold_N)
+    frame.to_parquet(context.out / "oof.parquet", index=False)
+    text = json.dumps(summary(context, dataset, config, result), sort_keys=True, allow_nan=False, indent=2)
+    (context.out / "judge.json").write_text(text + "\n", encoding="utf-8")
+
+
+def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result: Crossfit) -> dict[str, Any]:
+    """Return the object of judge.json."""
+    val = dataset.where("val")
+    workers = [fold_worker(context, path, context.inputs["images"] / "images.npy") for path in result.weights]
+    val_prob_NC = mean_probabilities(context.map, workers, dataset.rows[val], "judge on val")
+    val_label_N = dataset.labels[val]
+    return {
+        "model": config.model,
+        "folds": config.folds,
+        "classes": list(dataset.classes),
+        "oof_accuracy": accuracy(result.prob_NC, result.label_N),
+        "oof_recall": recall(result.prob_NC, result.label_N, dataset.classes),
+        "val_accuracy": accuracy(val_prob_NC, val_label_N),
+        "val_recall": recall(val_prob_NC, val_label_N, dataset.classes),
+        "thresholds": thresholds(result.prob_NC, result.label_N, result.table.lesion_id, dataset.classes),
+    }
+
+
+def accuracy(prob_NC: Array, label_N: IntArray) -> float | None:
+    """Return the share of images whose most probable class is their own; None without images."""
+    return float(np.mean(np.argmax(prob_NC, axis=1) == label_N)) if len(label_N) else None
+
+
+def recall(prob_NC: Array, label_N: IntArray, classes: Sequence[str]) -> dict[str, float | None]:
+    """Return the accuracy among each class's images; None for a class without images."""
+    return {
+        name: accuracy(prob_NC[label_N == column], label_N[label_N == column])
+        for column, name in enumerate(classes)
+    }
+
+
+def thresholds(
+    prob_NC: Array, label_N: IntArray, lesion_N: npt.NDArray[np.str_], classes: Sequence[str]
+) -> dict[str, float]:
+    """Return, by class, the 10th percentile of the true class's probability among correctly classified lesions.
+
+    A lesion's probabilities are the mean over its images. A class of which no lesion is classified correctly gets the
+    percentile over all classes' lesions (1/C if there are none at all), because its own says nothing.
+    """
+    lesions, first, group_N = np.unique(lesion_N, return_index=True, return_inverse=True)
+    sum_CG = [np.bincount(group_N, weights=column) for column in prob_NC.T]
+    mean_GC = np.stack(sum_CG, axis=1) / np.bincount(group_N)[:, None]
+    label_G = label_N[first]
+    own_G = mean_GC[np.arange(len(lesions)), label_G]
+    right_G = np.argmax(mean_GC, axis=1) == label_G
+    pooled = float(np.percentile(own_G[right_G], PERCENTILE)) if right_G.any() else 1.0 / len(classes)
+    found: dict[str, float] = {}
+    for column, name in enumerate(classes):
+        chosen = own_G[right_G & (label_G == column)]
+        found[name] = float(np.percentile(chosen, PERCENTILE)) if len(chosen) else pooled
+    return found

@@ -1,0 +1,74 @@
+"""Stage ``predict``: calibrated class probabilities of every used image.
+
+Val fits the temperature and the operating point and nothing else; with a ``calibration`` input (external
+validation) nothing is fitted at all.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from engine.classifier.calibration import Calibration, calibrate
+from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.weights import read_meta
+from engine.errors import DataError
+from engine.stages.base import StageContext
+from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.predictions import prediction_frame
+from engine.types import IntArray
+
+
+def run(context: StageContext) -> None:
+    """Fill ``predictions.parquet`` and ``calibration.json``.
+
+    Params: ``evaluation`` {specificity}, ``malignant``. Optional input ``calibration``: a folder whose
+    calibration.json is used as it is.
+
+    Raises:
+        DataError: an image's dx is not among the classifier's classes (names them), or the image sizes differ.
+    """
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    weights = context.inputs["classifier"] / "classifier.safetensors"
+    classes = read_meta(weights).classes
+    label_N = _labels(dataset, classes)
+    worker = LogitWorker(
+        weights=weights,
+        images=context.inputs["images"] / "images.npy",
+        device=context.device,
+        threads=context.threads,
+    )
+    logits_NC = predict_logits(context.map, worker, dataset.rows, "predict")
+    if "calibration" in context.inputs:
+        calibration = _fixed(context, classes)
+    else:
+        val = dataset.where("val")
+        malignant, specificity = context.params["malignant"], context.params["evaluation"]["specificity"]
+        calibration = calibrate(logits_NC[val], label_N[val], classes, malignant, specificity)
+    prob_NC = softmax(logits_NC, calibration.temperature)
+    prediction_frame(dataset.table, classes, prob_NC).to_parquet(
+        context.out / "predictions.parquet", index=False
+    )
+    calibration.write(context.out)
+
+
+def _labels(dataset: Dataset, classes: tuple[str, ...]) -> IntArray:
+    index = {name: position for position, name in enumerate(classes)}
+    unknown = np.array([str(dx) not in index for dx in dataset.table.dx], dtype=np.bool_)
+    if unknown.any():
+        names = sorted({str(dx) for dx in dataset.table.dx[unknown]})
+        raise DataError(
+            f"dx {', '.join(names)}: {int(unknown.sum())} images (first {dataset.table.image_id[unknown][0]}) show "
+            f"classes the classifier does not know ({', '.join(classes)}); rename or drop them with data.map_labels"
+        )
+    return np.array([index[str(dx)] for dx in dataset.table.dx], dtype=np.int64)
+
+
+def _fixed(context: StageContext, classes: tuple[str, ...]) -> Calibration:
+    folder = context.inputs["calibration"]
+    calibration = Calibration.read(folder)
+    if calibration.classes != classes:
+        raise DataError(
+            f"{folder / 'calibration.json'} is for classes {', '.join(calibration.classes)}, but the classifier's are "
+            f"{', '.join(classes)}; give the calibration of the same round and arm"
+        )
+    return calibration
