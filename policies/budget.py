@@ -22,7 +22,7 @@ from policies.registry import register
 class Uniform:
     """Every hard case gets as many; what does not divide goes one each to the hardest."""
 
-    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:  # noqa: ARG002
+    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
         """Return counts that differ by at most 1."""
         counts_M = np.zeros(len(state.cases), dtype=np.int64)
         ranked = by_hardness(state.cases)
@@ -43,7 +43,7 @@ class ClassBalanced:
         "equal", "equal: as many a class; even_out: until real + synthetic counts are level"
     )
 
-    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:  # noqa: ARG002
+    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
         """Return counts (M,); classes without a hard case get nothing."""
         classes = sorted({str(name) for name in state.cases.true})
         real = {name: state.class_counts.get(name, 0) for name in classes}

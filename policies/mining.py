@@ -58,7 +58,7 @@ class Misclassified(Cut):
 
     top_k: int | None = param(None, "most hard cases kept, hardest first; null: all", ge=1)
 
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the misclassified images, the true class's least probable first."""
         state = by_image_id(state)
         wrong_N = state.predictions.predicted_N != state.predictions.label_N
@@ -70,7 +70,7 @@ class Misclassified(Cut):
 class Margin(Cut):
     """Largest wrong class's probability minus the true class's, in [-1, 1]; above 0 where misclassified."""
 
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling margin: confident mistakes, then near ties, then sure hits."""
         state = by_image_id(state)
         wrong_NC = np.array(state.predictions.prob_NC, dtype=np.float64)
@@ -83,7 +83,7 @@ class Margin(Cut):
 class Entropy(Cut):
     """Entropy of the prediction over log C, in [0, 1]; does not look at the label."""
 
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling entropy -sum_c p_c log p_c / log C."""
         state = by_image_id(state)
         prob_NC = np.asarray(state.predictions.prob_NC, dtype=np.float64)
@@ -96,7 +96,7 @@ class Entropy(Cut):
 class LeastConfidence(Cut):
     """1 - the largest probability, in [0, 1 - 1/C]; does not look at the label."""
 
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by rising confidence."""
         state = by_image_id(state)
         return self.keep(state, 1.0 - np.asarray(state.predictions.prob_NC, dtype=np.float64).max(axis=1))
@@ -107,7 +107,7 @@ class LeastConfidence(Cut):
 class Loss(Cut):
     """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out."""
 
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:  # noqa: ARG002
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling loss."""
         state = by_image_id(state)
         return self.keep(state, -np.log(np.maximum(_true_probability(state), SMALLEST_PROBABILITY)))

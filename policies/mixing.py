@@ -26,7 +26,7 @@ NEARLY_PARALLEL = 1e-6
 class Self:
     """The hard case's own embedding, unchanged."""
 
-    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:  # noqa: ARG002
+    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Return each case's own levels, ``counts_M`` times."""
         case_S = np.repeat(np.arange(len(hood.image_id)), counts_M)
         return Mixture(

@@ -1,0 +1,200 @@
+"""Stage ``accept``: which synthetic images may train, by the independent judge, nearest train image, and room.
+
+Distances are between fused embeddings of extracted lesions (Eq. 1), as in the index. A generated image has no drawn
+mask and its parent's does not fit it, so its mask is found as for any image without one (Otsu; the whole image with
+``data.mask: none``).
+
+Shape legend: S synthetic images, C classes, F fused width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.classifier.weights import read_meta
+from engine.config.schema import EmbedderConfig
+from engine.errors import DataError
+from engine.evaluation.memorization import nearest
+from engine.retrieval.embedding import fuse
+from engine.stages.base import StageContext
+from engine.stages.embedder import embed_rows
+from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
+from policies import registry
+
+NO_ROOM: Final = "over max_synthetic_ratio"
+"""Reason of images that pass the gates but exceed what a class may have (``loop.max_synthetic_ratio``)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What the gates look at: judge probabilities and nearest train image of each of S images."""
+
+    classes: tuple[str, ...]
+    prob_SC: npt.NDArray[np.float64]
+    label_S: IntArray
+    nearest_id_S: StrArray
+    distance_S: npt.NDArray[np.float64]
+
+    @property
+    def agrees_S(self) -> npt.NDArray[np.bool_]:
+        """Whether the judge's first choice is the intended class."""
+        return np.asarray(self.prob_SC.argmax(axis=1) == self.label_S)
+
+
+def run(context: StageContext) -> None:
+    """Write synthetic.parquet and accept.json (see ARCHITECTURE.md); no image at all is fine.
+
+    Raises:
+        ConfigError: the acceptance policy's spec is wrong.
+        DataError: conditioning and images differ in number, or a class is unknown to the judge.
+    """
+    samples = pq.read_table(context.inputs["condition"] / "conditioning.parquet")
+    dx_S, parent_S = (strings(samples[name].to_pylist()) for name in ("dx", "parent_image_id"))
+    judge = _read_json(context.inputs["judge"] / "judge.json")
+    judged = _judge(context, dx_S)
+    policy = registry.make("acceptance", context.params["policy"])
+    quantiles = _read_json(context.inputs["index"] / "index.json")["quantiles"]
+    verdicts = policy.accept(
+        AcceptanceState(
+            label_S=judged.label_S,
+            classes=judged.classes,
+            judge_prob_SC=judged.prob_SC,
+            nearest_train_distance_S=judged.distance_S,
+            train_distance_quantiles={int(k): float(v) for k, v in quantiles.items()},
+            judge_threshold={k: float(v) for k, v in judge["thresholds"].items() if v is not None},
+        )
+    )
+    verdicts = limit(verdicts, dx_S, parent_S, context.params["room"])
+    _write_table(context, samples, judged, verdicts)
+    summary = agreement(judged, verdicts, judge["val_recall"])
+    (context.out / "accept.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
+
+
+def limit(verdicts: Verdicts, dx_S: StrArray, parent_S: StrArray, room: Mapping[str, int]) -> Verdicts:
+    """Reject what passed the gates but exceeds its class's room; a class not named has none.
+
+    Every parent keeps its first accepted image before any keeps a second; in between, samples keep their order
+    (hardest parents first).
+    """
+    taken: dict[str, int] = {}
+    earlier: dict[str, int] = {}
+    turns = []
+    for s in np.flatnonzero(verdicts.accepted_S).tolist():
+        parent = str(parent_S[s])
+        turns.append((earlier.get(parent, 0), s))
+        earlier[parent] = earlier.get(parent, 0) + 1
+    accepted_S = verdicts.accepted_S.copy()
+    reasons = [str(reason) for reason in verdicts.reason_S]
+    for _, s in sorted(turns):
+        dx = str(dx_S[s])
+        taken[dx] = taken.get(dx, 0) + 1
+        if taken[dx] > room.get(dx, 0):
+            accepted_S[s], reasons[s] = False, NO_ROOM
+    return Verdicts(accepted_S=accepted_S, reason_S=strings(reasons))
+
+
+def agreement(judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float | None]) -> dict[str, Any]:
+    """Return accept.json: how often the judge takes ungated samples for their class, against real val images.
+
+    ``expected_agreement`` is the judge's recall on val, weighted by the samples' class shares; ``agreement_ratio``
+    is agreement over it, both on the classes whose recall is known. Undefined figures are None.
+    """
+    per_class = {}
+    for position, dx in enumerate(judged.classes):
+        own_S = judged.label_S == position
+        per_class[dx] = {
+            "generated": int(own_S.sum()),
+            "accepted": int(verdicts.accepted_S[own_S].sum()),
+            "agreement": float(judged.agrees_S[own_S].mean()) if own_S.any() else None,
+            "val_recall": val_recall.get(dx),
+        }
+    recall_C = np.array(
+        [np.nan if val_recall.get(dx) is None else val_recall[dx] for dx in judged.classes], float
+    )
+    recall_S = recall_C[judged.label_S]
+    known_S = np.isfinite(recall_S)
+    expected = float(recall_S[known_S].mean()) if known_S.any() else None
+    return {
+        "agreement": float(judged.agrees_S.mean()) if len(judged.label_S) else None,
+        "expected_agreement": expected,
+        "agreement_ratio": float(judged.agrees_S[known_S].mean()) / expected if expected else None,
+        "per_class": per_class,
+        "rejected": _gates(verdicts),
+    }
+
+
+def _gates(verdicts: Verdicts) -> dict[str, int]:
+    """How many images each gate rejected (an image may fail several)."""
+    gates = [part.split(":")[0] for reason in verdicts.reason_S for part in str(reason).split("; ") if part]
+    return {gate: gates.count(gate) for gate in sorted(set(gates))}
+
+
+def _judge(context: StageContext, dx_S: StrArray) -> Judged:
+    """Judge every image by the mean of the judge's folds, and find its nearest train image."""
+    images = context.inputs["synthesize"] / "images.npy"
+    count = len(np.load(images, mmap_mode="r", allow_pickle=False))
+    if count != len(dx_S):
+        raise DataError(
+            f"{images} holds {count} images for {len(dx_S)} rows of conditioning.parquet; rerun synthesize"
+        )
+    rows_S = np.arange(count, dtype=np.int64)
+    folds = sorted(context.inputs["judge"].glob("fold_*.safetensors"))
+    workers = [
+        LogitWorker(weights=f, images=images, device=context.device, threads=context.threads) for f in folds
+    ]
+    classes = read_meta(folds[0]).classes
+    position = {name: index for index, name in enumerate(classes)}
+    unknown = sorted({str(dx) for dx in dx_S} - set(classes))
+    if unknown:
+        raise DataError(
+            f"{folds[0].name} knows {', '.join(classes)}, not {', '.join(unknown)}; rerun the judge"
+        )
+    how = EmbedderConfig(**context.params["embedder"]).fuse
+    fused_SF = fuse(embed_rows(context, rows_S, "embed synthetic images", images=images), how)
+    train_NF = np.load(context.inputs["index"] / "fused.npy", allow_pickle=False)
+    distance_S, train_S = nearest(fused_SF, train_NF)
+    ids = pd.read_parquet(context.inputs["index"] / "ids.parquet", columns=["image_id"])
+    return Judged(
+        classes=classes,
+        prob_SC=mean_probabilities(context.map, workers, rows_S, "judge synthetic images"),
+        label_S=np.array([position[str(dx)] for dx in dx_S], dtype=np.int64),
+        nearest_id_S=strings(ids["image_id"].tolist())[train_S],
+        distance_S=distance_S,
+    )
+
+
+def _write_table(context: StageContext, samples: pa.Table, judged: Judged, verdicts: Verdicts) -> None:
+    """Write synthetic.parquet: conditioning's columns, verdict, figures behind it, and provenance."""
+    count = samples.num_rows
+    names = np.array(judged.classes, dtype=np.str_)
+    checkpoint = _read_json(context.inputs["synthesize"] / "synthesis.json")["checkpoint"]
+    columns = {
+        "file": pa.array([f"synthetic/{name}.png" for name in samples["sample_id"].to_pylist()], pa.string()),
+        "accepted": pa.array(verdicts.accepted_S.tolist(), pa.bool_()),
+        "reasons": pa.array(verdicts.reason_S.tolist(), pa.string()),
+        "judge_p": pa.array(judged.prob_SC[np.arange(count), judged.label_S].tolist(), pa.float64()),
+        "judge_predicted": pa.array(names[judged.prob_SC.argmax(axis=1)].tolist(), pa.string()),
+        "nearest_train_id": pa.array(judged.nearest_id_S.tolist(), pa.string()),
+        "nearest_train_distance": pa.array(judged.distance_S.tolist(), pa.float64()),
+        "policy": pa.array([str(context.params["policy"]["name"])] * count, pa.string()),
+        "checkpoint": pa.array([str(checkpoint)] * count, pa.string()),
+    }
+    for name, column in columns.items():
+        samples = samples.append_column(name, column)
+    pq.write_table(samples, context.out / "synthetic.parquet")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content

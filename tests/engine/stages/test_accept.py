@@ -1,0 +1,217 @@
+"""The accept stage on a judge whose probabilities are set by hand and on images of known distance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from engine.classifier.model import build_model
+from engine.classifier.weights import describe, save_classifier
+from engine.config.schema import EmbedderConfig
+from engine.errors import DataError
+from engine.retrieval.conditioning import write_conditioning
+from engine.stages import accept, embedder, index
+from engine.stages.dataset import open_dataset
+from engine.types import Conditioning, Verdicts, strings
+from tests.fakes import make_context, make_dataset_folders
+
+CLASSES = ("bkl", "mel", "nv")
+MODEL = "mobilenetv3_small_050"
+FOLDS = ([0.8, 0.1, 0.1], [0.2, 0.7, 0.1])
+"""What the two folds say of every image; their mean is (0.5, 0.4, 0.1)."""
+DX = ["bkl", "bkl", "mel", "nv", "mel"]
+PARENTS = ["p0", "p0", "p1", "p2", "p1"]
+EMBEDDER = EmbedderConfig(levels=2, layers=2, width=16, patch=4, text_layers=1, steps=2, batch_size=8)
+PARAMS: dict[str, Any] = {
+    "policy": {"name": "default"},
+    "embedder": EMBEDDER.model_dump(mode="json"),
+    "data": {"mask": "otsu", "crop": "none"},
+    "judge": {},
+    "room": {"bkl": 9, "mel": 9, "nv": 9},
+}
+
+
+@pytest.fixture(scope="module")
+def foundation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Images with Otsu masks, split, a CLIP of two steps, its index, a judge of two constant folds."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("foundation")
+    images, split = make_dataset_folders(root)
+    np.save(images / "masks.npy", embedder.found_masks(np.load(images / "images.npy"), "otsu"))
+    inputs = {"images": images, "split": split}
+    for name, stage in (("embedder", embedder), ("index", index)):
+        stage.run(make_context(root / name, inputs, PARAMS))
+        inputs[name] = root / name
+    facts = json.loads((root / "index" / "index.json").read_text())
+    facts["quantiles"] = {"1": 1e-6, "5": 0.5}
+    (root / "index" / "index.json").write_text(json.dumps(facts))
+    return {**inputs, "judge": write_judge(root / "judge")}
+
+
+def write_judge(folder: Path) -> Path:
+    folder.mkdir()
+    for fold, probabilities in enumerate(FOLDS):
+        model = build_model(MODEL, 3, 16)
+        head = model.get_classifier()  # type: ignore[operator]
+        with torch.no_grad():
+            head.weight.zero_()
+            head.bias.copy_(torch.tensor(probabilities).log())
+        save_classifier(model, describe(MODEL, CLASSES, 16, False, None), folder / f"fold_{fold}.safetensors")
+    facts = {
+        "thresholds": {"bkl": 0.48, "mel": 0.45, "nv": None},
+        "val_recall": {"bkl": 0.8, "mel": 0.6, "nv": None},
+    }
+    (folder / "judge.json").write_text(json.dumps(facts))
+    return folder
+
+
+def write_samples(
+    root: Path, images: np.ndarray, dx: list[str] = DX, parents: list[str] = PARENTS
+) -> dict[str, Path]:
+    count = len(dx)
+    conditioning = Conditioning(
+        sample_id=strings([f"r01_hard_{s:05d}" for s in range(count)]),
+        levels_SLD=np.zeros((count, 2, 16), dtype=np.float32),
+        label_S=strings(dx),
+        parent_image_id=strings(parents),
+        neighbour_ids_SK=strings([f"n{s}" for s in range(count)])[:, None],
+        weights_SK=np.ones((count, 1)),
+        seed_S=np.arange(count, dtype=np.int64),
+    )
+    folders = {name: root / name for name in ("condition", "synthesize")}
+    for folder in folders.values():
+        folder.mkdir()
+    write_conditioning(conditioning, folders["condition"])
+    np.save(folders["synthesize"] / "images.npy", images)
+    (folders["synthesize"] / "synthesis.json").write_text(json.dumps({"nfe": 8, "checkpoint": "abc"}))
+    return folders
+
+
+def noise(count: int) -> np.ndarray:
+    return np.random.default_rng(7).integers(0, 256, (count, 16, 16, 3)).astype(np.uint8)
+
+
+def run(
+    tmp_path: Path, inputs: dict[str, Path], out: str = "out", **changes: Any
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    context = make_context(tmp_path / out, inputs, {**PARAMS, **changes})
+    accept.run(context)
+    summary = json.loads((context.out / "accept.json").read_text())
+    return pd.read_parquet(context.out / "synthetic.parquet"), summary
+
+
+def test_the_judges_mean_and_the_nearest_train_image_decide(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    dataset = open_dataset(foundation["images"], foundation["split"])
+    train = int(dataset.where("train")[4])
+    images = noise(5)
+    images[1] = dataset.images_NHWC[dataset.rows[train]]
+    table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, images)})
+    assert table["judge_p"].tolist() == pytest.approx([0.5, 0.5, 0.4, 0.1, 0.4], abs=1e-6)
+    assert table["judge_predicted"].tolist() == ["bkl"] * 5
+    assert table["nearest_train_id"].iloc[1] == str(dataset.table.image_id[train])
+    assert table["nearest_train_distance"].iloc[1] == pytest.approx(0.0, abs=1e-6)
+    reasons = table["reasons"].tolist()
+    assert reasons[0] == ""
+    assert reasons[2] == reasons[4] == "judge: mel 0.40 < 0.45"
+    assert reasons[3] == "judge: bkl, not nv"
+    assert reasons[1].endswith("< 0.000001") and "memorized: " in reasons[1]
+    assert table["nearest_train_distance"].drop(1).min() > 1e-6
+    assert table["accepted"].tolist() == [reason == "" for reason in reasons]
+
+
+def test_the_table_keeps_the_conditioning_and_adds_provenance(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy={"name": "all"})
+    assert table.columns.tolist() == [
+        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
+        "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+    ]  # fmt: skip
+    first = table.iloc[0]
+    assert first["file"] == "synthetic/r01_hard_00000.png"
+    assert (first["policy"], first["checkpoint"], first["seed"]) == ("all", "abc", 0)
+    assert list(first["neighbour_ids"]) == ["n0"]
+    assert table["accepted"].all()
+    assert set(table["reasons"]) == {""}
+
+
+def test_agreement_is_set_against_the_judges_recall_on_val(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    _, summary = run(
+        tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy={"name": "label_consistent"}
+    )
+    assert summary["agreement"] == pytest.approx(2 / 5)
+    assert summary["expected_agreement"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 4)
+    assert summary["agreement_ratio"] == pytest.approx((2 / 4) / 0.7)
+    assert summary["per_class"] == {
+        "bkl": {"generated": 2, "accepted": 2, "agreement": 1.0, "val_recall": 0.8},
+        "mel": {"generated": 2, "accepted": 0, "agreement": 0.0, "val_recall": 0.6},
+        "nv": {"generated": 1, "accepted": 0, "agreement": 0.0, "val_recall": None},
+    }
+    assert summary["rejected"] == {"judge": 3}
+
+
+def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    inputs = {**foundation, **write_samples(tmp_path, noise(5))}
+    table, summary = run(tmp_path, inputs, policy={"name": "all"}, room={"bkl": 1, "mel": 2})
+    assert table["reasons"].tolist() == ["", accept.NO_ROOM, "", accept.NO_ROOM, ""]
+    assert table["accepted"].tolist() == [True, False, True, False, True]
+    assert summary["rejected"] == {accept.NO_ROOM: 2}
+    assert summary["per_class"]["bkl"]["accepted"] == 1
+
+
+def test_every_parent_keeps_one_image_before_any_keeps_two() -> None:
+    parents = strings(["a", "a", "a", "b", "c", "c"])
+    accepted = np.array([True, True, True, True, False, True])
+    verdicts = Verdicts(accepted_S=accepted, reason_S=strings(["", "", "", "", "judge: x", ""]))
+    for room, kept in ((2, [0, 3]), (3, [0, 3, 5]), (4, [0, 1, 3, 5]), (0, []), (9, [0, 1, 2, 3, 5])):
+        limited = accept.limit(verdicts, strings(["nv"] * 6), parents, {"nv": room})
+        assert np.flatnonzero(limited.accepted_S).tolist() == kept
+        assert limited.reason_S[4] == "judge: x"
+    assert not accept.limit(verdicts, strings(["nv"] * 6), parents, {}).accepted_S.any()
+
+
+def test_no_sample_gives_an_empty_table_and_no_figure(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    inputs = {**foundation, **write_samples(tmp_path, noise(0), dx=[], parents=[])}
+    table, summary = run(tmp_path, inputs)
+    assert len(table) == 0
+    assert [summary[key] for key in ("agreement", "expected_agreement", "agreement_ratio")] == [
+        None,
+        None,
+        None,
+    ]
+    assert summary["per_class"]["nv"] == {
+        "generated": 0,
+        "accepted": 0,
+        "agreement": None,
+        "val_recall": None,
+    }
+    assert summary["rejected"] == {}
+
+
+def test_two_runs_write_the_same_bytes(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    inputs = {**foundation, **write_samples(tmp_path, noise(5))}
+    for out in ("a", "b"):
+        run(tmp_path, inputs, out)
+    for name in ("synthetic.parquet", "accept.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_bad_input_is_named(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    with pytest.raises(
+        DataError, match=r"holds 4 images for 5 rows of conditioning\.parquet; rerun synthesize"
+    ):
+        run(tmp_path, {**foundation, **write_samples(tmp_path, noise(4))})
+    (tmp_path / "other").mkdir()
+    samples = write_samples(tmp_path / "other", noise(1), dx=["df"], parents=["p0"])
+    with pytest.raises(DataError, match=r"fold_0.safetensors knows bkl, mel, nv, not df; rerun the judge"):
+        run(tmp_path, {**foundation, **samples}, "out2")
