@@ -35,9 +35,15 @@ class Recipes:
 
     def data(self) -> None:
         """Decode the images and split them."""
+        self.images()
+        self._foundation("split", {"split": self.tree["data"]["split"]}, ("images",))
+
+    def images(self) -> None:
+        """Decode the images alone."""
         data = {k: v for k, v in self.tree["data"].items() if k not in ("split", "malignant")}
         drawn = self.config.data.format == "phantom" or self.config.data.limit is not None
-        self._foundation("images", {"data": data, "fingerprint": self.fingerprint}, (), seeded=drawn)
+        params = {"data": data, "fingerprint": self.fingerprint, "seed": self.config.seed if drawn else 0}
+        self._foundation("images", params, (), seeded=False)
         self._foundation("split", {"split": self.tree["data"]["split"]}, ("images",))
 
     def foundation(self) -> None:
