@@ -54,6 +54,21 @@ def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> 
     Raises:
         ValueError: arrays differ in length.
     """
+    point, drawn = bootstrap_figures(split, draws=draws, rng=rng)
+    return _arrange(split, {name: interval(value, drawn[name]) for name, value in point.items()})
+
+
+def bootstrap_figures(
+    split: ScoredSplit, *, draws: int, rng: np.random.Generator
+) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Return every figure under its dotted name, and its values (B,) in the bootstrap draws of lesions.
+
+    The draws depend on the lesions and ``rng`` alone: two classifiers on the same images are drawn alike, so that
+    the difference of their draws is that of a paired bootstrap.
+
+    Raises:
+        ValueError: arrays differ in length.
+    """
     if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id):
         raise ValueError("prob_NC, label_N and lesion_id differ in length")
     lesions, lesion_N = np.unique(split.lesion_id, return_inverse=True)
@@ -62,11 +77,8 @@ def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> 
     weights_BL = lesion_weights(len(lesions), draws, rng)
     block = max(1, _BLOCK_ELEMENTS // max(1, len(lesion_N)))
     parts = [_figures(split, lesion_N, weights_BL[i : i + block]) for i in range(0, draws, block)]
-    figures = {
-        name: interval(float(value[0]), np.concatenate([part[name] for part in parts]))
-        for name, value in point.items()
-    }
-    return _arrange(split, figures)
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}
+    return {name: float(value[0]) for name, value in point.items()}, drawn
 
 
 def null_split(classes: Sequence[str]) -> dict[str, Any]:
