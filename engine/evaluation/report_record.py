@@ -1,0 +1,121 @@
+"""Tables of record in the report: what the gates accepted, how the data was split, where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from engine.evaluation import report_figures as draw
+from engine.evaluation.report_files import RoundFiles, RunFiles
+from engine.evaluation.report_text import duration, percent
+from engine.types import SPLITS
+
+REASONS: Mapping[str, str] = {"judge": "judge disagreed", "memorized": "too close to a train image"}
+"""Words for the stable first part of a rejection reason (policies/acceptance.py); others are shown as they are."""
+
+_REASON_COLOURS = ("#0b5cad", "#b4500f", "#a3446c", "#9c6a00", "#5a6068")
+
+
+def acceptance_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """Accepted and rejected images a class, rejected ones by reason; None without synthetic.parquet."""
+    frame = entry.synthetic
+    if frame is None:
+        return None
+    outcome = [
+        "accepted" if accepted else reason_group(reason)
+        for accepted, reason in zip(frame["accepted"], frame["reasons"], strict=True)
+    ]
+    names = sorted(set(outcome) - {"accepted"})
+    colours = {name: _REASON_COLOURS[1 + i % 4] for i, name in enumerate(names)} | {
+        "accepted": _REASON_COLOURS[0]
+    }
+    rows = []
+    for dx in sorted(frame["dx"].astype(str).unique()):
+        counts = Counter(o for o, name in zip(outcome, frame["dx"].astype(str), strict=True) if name == dx)
+        parts = [(name, counts[name], colours[name]) for name in ("accepted", *names)]
+        rows.append(
+            {
+                "dx": dx,
+                "generated": sum(counts.values()),
+                "accepted": counts["accepted"],
+                "share": percent(counts["accepted"] / sum(counts.values()), 0),
+                "rejected": [counts[name] for name in names],
+                "bar": draw.stacked_bar(parts),
+            }
+        )
+    return {"round": entry.number, "reasons": [(name, colours[name]) for name in names], "rows": rows}
+
+
+def reason_group(reason: Any) -> str:
+    """Group a rejection by its gates: ``judge: mel 0.12 < 0.50; memorized: ...`` -> one phrase for both."""
+    parts = reason if isinstance(reason, list | tuple) else str(reason).split(";")
+    heads = [str(part).partition(":")[0].strip() for part in parts]
+    return (
+        " and ".join(dict.fromkeys(REASONS.get(head, head) for head in heads if head)) or "no reason recorded"
+    )
+
+
+def judge_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """How often the judge took ungated samples for their class, beside its recall on real val images."""
+    accept = entry.accept
+    if not accept:
+        return None
+    return {
+        "round": entry.number,
+        "agreement": percent(accept.get("agreement")),
+        "expected": percent(accept.get("expected_agreement")),
+        "ratio": percent(accept.get("agreement_ratio"), 0),
+        "rows": [
+            {
+                "dx": dx,
+                "generated": figures.get("generated"),
+                "agreement": percent(figures.get("agreement")),
+                "recall": percent(figures.get("val_recall")),
+            }
+            for dx, figures in sorted((accept.get("per_class") or {}).items())
+        ],
+    }
+
+
+def split_table(run: RunFiles) -> dict[str, Any] | None:
+    """Images (lesions) of each class in each part, and how many lesions lie in two parts; None without the file."""
+    frame = run.split
+    if frame is None:
+        return None
+    present = [part for part in SPLITS if (frame["split"] == part).any()]
+
+    def cell(rows: pd.DataFrame) -> str:
+        return f"{len(rows)} ({rows['lesion_id'].nunique()})"
+
+    by_class = [
+        (str(dx), [cell(group[group["split"] == part]) for part in present], cell(group))
+        for dx, group in frame.groupby("dx", sort=True)
+    ]
+    total = ("all", [cell(frame[frame["split"] == part]) for part in present], cell(frame))
+    straddling = int((frame.groupby("lesion_id")["split"].nunique() > 1).sum())
+    return {"parts": present, "rows": [*by_class, total], "straddling": straddling}
+
+
+def seconds_table(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Time by stage: the foundation once, then a row a (round, arm)."""
+    rounds = report["rounds"]
+    stages = list(dict.fromkeys(name for entry in rounds for name in entry["seconds"]))
+    rows = [
+        {
+            "name": f"Round {entry['round']}, {entry['arm']}",
+            "cells": [duration(entry["seconds"][s]) if s in entry["seconds"] else "" for s in stages],
+            "total": duration(sum(entry["seconds"].values())),
+        }
+        for entry in rounds
+    ]
+    foundation = report.get("foundation_seconds") or {}
+    total = sum(foundation.values()) + sum(sum(entry["seconds"].values()) for entry in rounds)
+    return {
+        "stages": stages,
+        "rows": rows,
+        "foundation": [(name, duration(seconds)) for name, seconds in foundation.items()],
+        "total": duration(total),
+    }
