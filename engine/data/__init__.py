@@ -1,0 +1,1 @@
+"""Images and their labels: readers, the decoded cache, masks, splits, captions, phantoms."""

@@ -1,0 +1,194 @@
+"""Decodes every image once into a uint8 memmap of squares: one geometry for all readers, in parallel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from engine.config.schema import DataConfig
+from engine.data.masks import MaskKind, choose_mask
+from engine.data.table import Source
+from engine.errors import DataError
+from engine.types import BoolArray, ImageArray, LesionTable
+
+CHUNK = 32
+DRAFT_FACTOR = 2
+"""A JPEG may be decoded at a reduced scale that still has this many times the pixels asked for."""
+MASK_KINDS: tuple[MaskKind, ...] = ("file", "otsu", "none")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """What decoding N rows gave: which were good, which mask each got, and why the others were skipped."""
+
+    good_N: BoolArray
+    masks: dict[str, int]
+    masks_degenerate: int
+    skipped: tuple[tuple[str, str], ...]
+
+
+def to_square(image: Image.Image, size: int, fit: str, resample: Image.Resampling) -> Image.Image:
+    """Cut and scale to size x size: the centred square of the short side (``crop``), or the whole (``stretch``).
+
+    Cut and antialiased scaling are one step, so sources of any shape show a lesion at the same scale.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (0.0, 0.0, width, height) if fit == "stretch" else (left, top, left + side, top + side)
+    return image.resize((size, size), resample, box=box)
+
+
+def decode_image(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:
+    """Return an image file, or an (h, w) or (h, w, 3) array, as (size, size, 3) uint8 RGB.
+
+    Raises:
+        OSError: the file is absent, truncated or no image.
+    """
+    image = _open(source, size)
+    return np.asarray(to_square(_rgb(image), size, fit, Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def decode_mask(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:
+    """Return a mask file or array as (size, size) uint8, cut like its image whatever its own size (nearest pixel).
+
+    Raises:
+        OSError: the file is absent, truncated or no image.
+    """
+    image = Image.fromarray(np.asarray(source)) if isinstance(source, np.ndarray) else Image.open(source)
+    grey = image.point(lambda v: v * 255) if image.mode == "1" else image.convert("L")
+    return np.asarray(to_square(grey.convert("L"), size, fit, Image.Resampling.NEAREST), dtype=np.uint8)
+
+
+def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress) -> Decoded:
+    """Decode all rows into ``out/images.npy`` (N,H,W,3) and ``out/masks.npy`` (N,H,W), in the table's order.
+
+    Threads share the work (decoding releases the interpreter lock) and write rows of their own, so the files do not
+    depend on their number. Skipped rows are left out of the files.
+
+    Raises:
+        DataError: an image or mask cannot be decoded and ``on_bad_image`` is fail (names it), or none can.
+    """
+    count, size = len(source.table), config.image_size
+    images_NHWC = np.lib.format.open_memmap(out / "images.npy", "w+", np.uint8, (count, size, size, 3))
+    masks_NHW = np.lib.format.open_memmap(out / "masks.npy", "w+", np.uint8, (count, size, size))
+
+    def decode_chunk(start: int) -> list[tuple[MaskKind, bool] | str]:
+        rows = range(start, min(start + CHUNK, count))
+        return [_decode_row(source, row, config, images_NHWC, masks_NHW) for row in rows]
+
+    outcomes: list[tuple[MaskKind, bool] | str] = []
+    with ThreadPoolExecutor(config.workers or _cores()) as pool:
+        for chunk in pool.map(decode_chunk, range(0, count, CHUNK)):
+            outcomes += chunk
+            bad = next((o for o in chunk if isinstance(o, str)), None)
+            if bad is not None and config.on_bad_image == "fail":
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise DataError(f"{bad}; replace the file, remove its row, or set data.on_bad_image=skip")
+            progress("images", len(outcomes), count)
+    decoded = _summarise(source, outcomes)
+    images_NHWC.flush()
+    masks_NHW.flush()
+    if not decoded.good_N.all():
+        for name, array in (("images.npy", images_NHWC), ("masks.npy", masks_NHW)):
+            _keep_rows(out / name, array, decoded.good_N)
+    return decoded
+
+
+def data_digest(table: LesionTable, out: Path) -> str:
+    """Return the sha256 of the table's columns (paths apart) and of the decoded images and masks in ``out``."""
+    digest = hashlib.sha256()
+    for field in fields(LesionTable):
+        if field.name not in ("path", "mask_path"):
+            digest.update("\0".join([field.name, *map(str, getattr(table, field.name))]).encode())
+    for name in ("images.npy", "masks.npy"):
+        array = np.load(out / name, mmap_mode="r")
+        for start in range(0, len(array), 1024):
+            digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
+    return digest.hexdigest()
+
+
+def _open(source: str | Path | npt.NDArray[np.uint8], size: int) -> Image.Image:
+    if isinstance(source, np.ndarray):
+        return Image.fromarray(np.ascontiguousarray(source))
+    image = Image.open(source)
+    if image.format == "JPEG":
+        image.draft("RGB", (DRAFT_FACTOR * size, DRAFT_FACTOR * size))
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return any mode as RGB; 16-bit grey is scaled down instead of clipped."""
+    if image.mode.startswith("I"):
+        high_HW = np.asarray(image)
+        return Image.fromarray(
+            (high_HW // (257 if high_HW.max(initial=0) > 255 else 1)).astype(np.uint8)
+        ).convert("RGB")
+    return image.convert("RGB")
+
+
+def _decode_row(
+    source: Source, row: int, config: DataConfig, images_NHWC: ImageArray, masks_NHW: ImageArray
+) -> tuple[MaskKind, bool] | str:
+    """Decode one image and its mask into their rows; returns the mask's kind, or what is wrong."""
+    size, fit = config.image_size, config.fit
+    place = str(source.table.path[row]) or f"{source.where}: {source.table.image_id[row]}"
+    try:
+        pixels = str(source.table.path[row]) if source.frames is None else source.frames[row]
+        image_HWC = decode_image(pixels, size, fit)
+        mask_path = str(source.table.mask_path[row])
+        given_HW: ImageArray | None = None
+        if config.mask == "file" and (source.masks is not None or mask_path):
+            place = mask_path or place
+            given_HW = decode_mask(mask_path if source.masks is None else source.masks[row], size, fit)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return f"{place}: cannot be decoded ({_reason(error)})"
+    mask_HW, kind, degenerate = choose_mask(image_HWC, given_HW, config.mask)
+    images_NHWC[row], masks_NHW[row] = image_HWC, mask_HW
+    return kind, degenerate
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "it is no image" if "cannot identify image file" in text else text
+
+
+def _summarise(source: Source, outcomes: list[tuple[MaskKind, bool] | str]) -> Decoded:
+    good_N = np.array([not isinstance(outcome, str) for outcome in outcomes], dtype=np.bool_)
+    bad = [(str(source.table.image_id[row]), o) for row, o in enumerate(outcomes) if isinstance(o, str)]
+    if not good_N.any():
+        raise DataError(
+            f"{source.where}: none of its {len(outcomes)} images could be decoded; first: {bad[0][1]}"
+        )
+    kinds = Counter(outcome[0] for outcome in outcomes if not isinstance(outcome, str))
+    return Decoded(
+        good_N=good_N,
+        masks={kind: kinds[kind] for kind in MASK_KINDS},
+        masks_degenerate=sum(outcome[1] for outcome in outcomes if not isinstance(outcome, str)),
+        skipped=tuple(bad),
+    )
+
+
+def _keep_rows(path: Path, array: npt.NDArray[Any], keep_N: BoolArray) -> None:
+    partial = path.with_suffix(".partial")
+    kept = np.lib.format.open_memmap(partial, "w+", array.dtype, (int(keep_N.sum()), *array.shape[1:]))
+    for position, row in enumerate(np.flatnonzero(keep_N)):
+        kept[position] = array[row]
+    kept.flush()
+    partial.replace(path)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,196 @@
+"""Finds image and mask files below a data folder, and reads CSV and parquet tables as text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.errors import DataError
+from engine.types import FloatArray
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+MASK_ENDING = "_segmentation"
+NOT_IMAGES = (MASK_ENDING, "_superpixels")
+FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
+"""Where an image is taken from first when a file of its name lies in several folders."""
+UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """The image and mask files below ``root``, sorted; paths are absolute."""
+
+    root: Path
+    images: tuple[Path, ...]
+    masks: tuple[Path, ...]
+
+    def image_paths(self, stems: Iterable[str]) -> list[str]:
+        """Return the image file of each name, "" where there is none."""
+        found: dict[str, Path] = {}
+        for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
+            found.setdefault(path.stem, path)
+        return [str(found.get(stem, "")) for stem in stems]
+
+    def mask_paths(self, images: Iterable[str]) -> list[str]:
+        """Return the mask ``<name>_segmentation.png`` of each image file ("" where none): its own folder's first."""
+        beside = {(p.parent, p.stem.removesuffix(MASK_ENDING)): p for p in reversed(self.masks)}
+        anywhere = {p.stem.removesuffix(MASK_ENDING): p for p in reversed(self.masks)}
+        paths = [Path(image) for image in images]
+        return [str(beside.get((p.parent, p.stem), anywhere.get(p.stem, ""))) for p in paths]
+
+
+def find_files(root: Path) -> Files:
+    """List image and mask files anywhere below ``root``."""
+    paths = [path for path in walk(root) if path.suffix.lower() in IMAGE_SUFFIXES]
+    masks = [path for path in paths if path.stem.endswith(MASK_ENDING)]
+    images = [path for path in paths if not path.stem.endswith(NOT_IMAGES)]
+    return Files(root=root, images=tuple(images), masks=tuple(masks))
+
+
+def walk(root: Path) -> list[Path]:
+    """List every file below ``root``, sorted; hidden ones are left out, linked folders are entered once."""
+    paths = []
+    seen: set[str] = set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            inner.clear()
+            continue
+        seen.add(real)
+        inner[:] = sorted(name for name in inner if not name.startswith((".", "__")))
+        paths += [Path(folder) / name for name in names if not name.startswith(".")]
+    return sorted(paths)
+
+
+def require_folder(root: str) -> Path:
+    """Return ``data.root`` as an absolute folder.
+
+    Raises:
+        DataError: it does not exist, is not a folder, or is empty.
+    """
+    folder = Path(root).expanduser().absolute()
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise DataError(f"data.root: {folder} {what}; give the folder the data lies in")
+    if not any(folder.iterdir()):
+        raise DataError(f"data.root: {folder} is empty; put the data there or give another folder")
+    return folder
+
+
+def require_images(files: Files) -> Files:
+    """Raise DataError where no image lies below the folder."""
+    if not files.images:
+        raise DataError(
+            f"data.root: {files.root} holds no image ({' '.join(IMAGE_SUFFIXES)}) in it or below; "
+            "give the folder the images lie in"
+        )
+    return files
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
+
+    Raises:
+        DataError: the file cannot be read, has no rows, or names a column twice.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(path)
+            frame = frame.astype(object).where(frame.notna(), "").astype(str)
+        else:
+            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+            frame = pd.read_csv(
+                path, sep=separator, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig"
+            )
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise DataError(
+            f"{path}: cannot be read as a table ({error}); save it as UTF-8 CSV or parquet"
+        ) from error
+    frame.columns = [str(name).strip() for name in frame.columns]
+    if not len(frame):
+        raise DataError(f"{path}: has no rows; give a table with one row an image")
+    if frame.columns.duplicated().any():
+        raise DataError(
+            f"{path}: column {frame.columns[frame.columns.duplicated()][0]} occurs twice; rename one"
+        )
+    stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
+    return stripped
+
+
+def require_columns(path: Path, frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:
+    """Raise DataError naming the columns of ``names`` that the table lacks."""
+    missing = [name for name in names if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"{path}: column {', '.join(missing)} is missing; the columns are {', '.join(frame.columns)}. {remedy}"
+        )
+
+
+def text_column(frame: pd.DataFrame, name: str | None) -> list[str]:
+    """Return a column's text with the usual words for unknown as "" (all "" without such a column)."""
+    if name is None or name not in frame.columns:
+        return [""] * len(frame)
+    return ["" if value.lower() in UNKNOWN else str(value) for value in frame[name]]
+
+
+def age_column(path: Path, frame: pd.DataFrame, name: str | None) -> FloatArray:
+    """Return ages in years, NaN where unknown.
+
+    Raises:
+        DataError: an age is neither a number from 0 to 120 nor a word for unknown.
+    """
+    ages = [_age(path, row, name or "age", text) for row, text in enumerate(text_column(frame, name))]
+    return np.array(ages, dtype=np.float64)
+
+
+def one_file(folder: Path, patterns: Sequence[str], what: str, remedy: str) -> Path:
+    """Return the only file in ``folder`` that matches; DataError where there is none or more than one."""
+    found = sorted(
+        {p for pattern in patterns for p in folder.glob(pattern) if p.is_file() and p.name[0] != "."}
+    )
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise DataError(f"{folder}: no {what} ({' or '.join(patterns)}) lies there; {remedy}")
+    raise DataError(f"{folder}: more than one {what}: {', '.join(p.name for p in found)}; {remedy}")
+
+
+def _age(path: Path, row: int, name: str, text: str) -> float:
+    if not text:
+        return float("nan")
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 120.0:
+        raise DataError(
+            f"{path}: {name} {text!r} in row {row + 1} is no age in years (0 to 120); correct it or leave it empty"
+        )
+    return value
+
+
+def _rank(root: Path, path: Path) -> int:
+    folder = path.parent.relative_to(root).as_posix()
+    name = "" if folder == "." else folder
+    return FIRST_FOLDERS.index(name) if name in FIRST_FOLDERS else len(FIRST_FOLDERS)
+
+
+def names_of(root: Path, paths: Sequence[Path]) -> list[str]:
+    """Name images by their file's stem or, where stems repeat, by their path below ``root`` joined with ``__``."""
+    bare = [path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path for path in paths]
+    stems = [path.name for path in bare]
+    if len(set(stems)) == len(stems):
+        return stems
+    return ["__".join(path.relative_to(root).parts) for path in bare]
+
+
+def column_or_none(frame: pd.DataFrame, candidates: Sequence[str]) -> str | None:
+    """Return the first of ``candidates`` the table has, whatever its case."""
+    lower: dict[str, Any] = {str(name).lower(): name for name in reversed(list(frame.columns))}
+    return next((str(lower[name]) for name in candidates if name in lower), None)

@@ -1,0 +1,188 @@
+"""From what a reader found to the LesionTable a run uses: checked ids, mapped labels, whole-lesion limit.
+
+Every reader returns a ``Source``; ``prepare`` is the one path from there, so all data sets obey the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.config.schema import DataConfig
+from engine.errors import DataError
+from engine.training import derive_seed
+from engine.types import ImageArray, IntArray, LesionTable, strings
+
+MIN_LESIONS = 4
+"""Lesions a class that ``data.limit`` keeps where they exist, so that each of the four parts can get one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What a reader found: N rows, and where their pixels are.
+
+    ``table.path`` names each image's file ("" where it is absent), or ``frames`` holds the pixels of row i as
+    (h, w) or (h, w, 3) uint8 and ``masks`` its lesion mask (h, w), 0 or 255. ``labels`` are all class names the
+    layout knows (some may have no image). Unknown lesion ids are "". ``where`` names the file in error messages.
+    """
+
+    table: LesionTable
+    where: str
+    labels: tuple[str, ...]
+    must_map: tuple[str, ...] = ()
+    frames: tuple[ImageArray, ...] | None = None
+    masks: tuple[ImageArray, ...] | None = None
+    grouped_by: str = "image"
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def take(self, rows: npt.NDArray[Any]) -> Source:
+        """Return the given rows (integer or boolean index) with their pixels."""
+        index = np.arange(len(self.table))[rows]
+        return replace(
+            self,
+            table=self.table.take(index),
+            frames=None if self.frames is None else tuple(self.frames[i] for i in index),
+            masks=None if self.masks is None else tuple(self.masks[i] for i in index),
+        )
+
+
+def make_table(
+    where: str, image_id: Sequence[str], dx: Sequence[str], **columns: Sequence[Any] | npt.NDArray[Any]
+) -> LesionTable:
+    """Build a table from the columns a data set has; absent ones are unknown ("" or NaN), origin is "real".
+
+    Raises:
+        DataError: an image_id is empty, not a plain name (a path could leave the data folder) or listed twice,
+            or an image has no diagnosis.
+    """
+    count = len(image_id)
+    for position, (name, label) in enumerate(zip(image_id, dx, strict=True)):
+        _check_name(where, position, name)
+        if not label:
+            raise DataError(f"{where}: image {name} has no diagnosis; fill it in or remove the row")
+    names, counts = np.unique(strings(image_id), return_counts=True)
+    if len(names) < count:
+        twice = names[counts > 1]
+        raise DataError(
+            f"{where}: image_id {twice[0]} is listed more than once ({len(twice)} such ids); "
+            "every image needs one row and its own name"
+        )
+    text = {
+        name: strings(columns.get(name, [default] * count))
+        for name, default in (
+            ("lesion_id", ""), ("patient_id", ""), ("split", ""), ("origin", "real"), ("sex", ""),
+            ("localization", ""), ("path", ""), ("mask_path", ""),
+        )
+    }  # fmt: skip
+    age = np.asarray(columns.get("age", [np.nan] * count), dtype=np.float64)
+    return LesionTable(image_id=strings(image_id), dx=strings(dx), age=age, **text)
+
+
+def prepare(source: Source, config: DataConfig, seed: int) -> Source:
+    """Drop absent images, map labels, find what groups rows, limit, and sort by image_id.
+
+    Raises:
+        DataError: an image is absent (unless on_bad_image: skip), a label is unknown to ``data.map_labels`` or
+            needs it, or fewer than two classes are left.
+    """
+    source = map_labels(source, config.map_labels)
+    source = _drop_absent(source, config.on_bad_image)
+    check_classes(source)
+    source = replace(source, grouped_by=known_groups(source.table))
+    lesion_id = np.where(source.table.lesion_id == "", source.table.image_id, source.table.lesion_id)
+    source = replace(source, table=source.table.replace(lesion_id=strings(lesion_id.tolist())))
+    source = source.take(np.argsort(source.table.image_id, kind="stable"))
+    if config.limit is not None and config.limit < len(source.table):
+        source = source.take(limit_rows(source.table, config.limit, seed))
+    return source
+
+
+def known_groups(table: LesionTable) -> str:
+    """Name the strongest group every row has: "patient", "lesion" or only "image"."""
+    if np.all(table.patient_id != ""):
+        return "patient"
+    return "lesion" if np.all(table.lesion_id != "") else "image"
+
+
+def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
+    """Rename classes; null drops the images.
+
+    Raises:
+        DataError: ``mapping`` names a label the data does not have, or leaves out one that has no name of its own.
+    """
+    unknown = sorted(set(mapping) - set(source.labels))
+    if unknown:
+        raise DataError(
+            f"data.map_labels: {', '.join(unknown)} is not a label of {source.where}; "
+            f"its labels are {', '.join(source.labels)}"
+        )
+    present = set(source.table.classes)
+    unnamed = sorted(present & set(source.must_map) - set(mapping))
+    if unnamed:
+        example = ", ".join(f"{label}: NAME or null" for label in unnamed)
+        raise DataError(
+            f"{source.where}: the data has images labelled {', '.join(unnamed)}, which this project gives no class; "
+            f"say what to do with them: data.map_labels={{{example}}} (null drops the images)"
+        )
+    mapped = [mapping.get(str(label), str(label)) for label in source.table.dx]
+    keep = np.array([label is not None for label in mapped], dtype=np.bool_)
+    return replace(source, table=source.table.replace(dx=strings(mapped))).take(keep)
+
+
+def check_classes(source: Source) -> None:
+    """Raise DataError where fewer than two classes are left."""
+    classes = source.table.classes
+    if len(classes) < 2:
+        found = f"only class {classes[0]}" if classes else "no image"
+        raise DataError(
+            f"{source.where}: {found} is left, but a classifier needs two classes or more; "
+            "check data.root, the label column and data.map_labels"
+        )
+
+
+def limit_rows(table: LesionTable, limit: int, seed: int) -> IntArray:
+    """Pick whole lesions, class by class in proportion, until about ``limit`` images are reached.
+
+    A class keeps at least MIN_LESIONS lesions where it has them. The choice depends on ids and seed alone.
+    """
+    share = limit / len(table)
+    lesions, first = np.unique(table.lesion_id, return_index=True)
+    lesion_dx = table.dx[first]
+    keep: set[str] = set()
+    for dx in table.classes:
+        names = lesions[lesion_dx == dx]
+        order = np.random.default_rng(derive_seed(seed, "limit", dx)).permutation(len(names))
+        sizes = np.array([int(np.sum(table.lesion_id == names[i])) for i in order])
+        before = np.cumsum(sizes) - sizes
+        chosen = max(int(np.sum(before < round(share * sizes.sum()))), min(MIN_LESIONS, len(names)))
+        keep |= {str(names[i]) for i in order[:chosen]}
+    return np.flatnonzero([str(name) in keep for name in table.lesion_id]).astype(np.int64)
+
+
+def _check_name(where: str, position: int, name: str) -> None:
+    if not name:
+        raise DataError(f"{where}: row {position + 1} has no image_id; fill it in or remove the row")
+    if name in (".", "..") or any(sign in name for sign in "/\\\0"):
+        raise DataError(
+            f"{where}: image_id {name!r} (row {position + 1}) is not a plain name; "
+            "an id must not hold a slash or '..', which could lead outside data.root"
+        )
+
+
+def _drop_absent(source: Source, on_bad_image: str) -> Source:
+    if source.frames is not None:
+        return source
+    absent = source.table.image_id[source.table.path == ""]
+    if not len(absent):
+        return source
+    if on_bad_image == "fail":
+        raise DataError(
+            f"{source.where}: image {absent[0]} is listed but its file is absent ({len(absent)} such images); "
+            "add the file, remove the row, or set data.on_bad_image=skip"
+        )
+    skipped = tuple((str(name), "listed but absent") for name in absent)
+    return replace(source.take(source.table.path != ""), skipped=source.skipped + skipped)

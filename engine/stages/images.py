@@ -1,0 +1,62 @@
+"""Stage ``images``: reads the data set, decodes it once into memmaps, and finds near-duplicate images."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.config.schema import DataConfig
+from engine.data.duplicates import find_duplicates
+from engine.data.images import Decoded, data_digest, fill_cache
+from engine.data.readers import read
+from engine.data.table import Source, check_classes
+from engine.stages.base import StageContext
+from engine.stages.dataset import write_table
+
+
+def run(context: StageContext) -> None:
+    """Fill ``images.npy``, ``masks.npy``, ``table.parquet``, ``duplicates.parquet``, ``data.json``.
+
+    Params: ``data`` (DataConfig's dump; ``split`` is not read), ``seed`` (phantoms and ``data.limit``).
+
+    Raises:
+        DataError: the data is missing, broken or inconsistent; names the file and the remedy.
+    """
+    config = DataConfig.model_validate({k: v for k, v in context.params["data"].items() if k != "split"})
+    source = read(config, int(context.params["seed"]))
+    decoded = fill_cache(source, config, context.out, context.progress)
+    source = source.take(decoded.good_N)
+    check_classes(source)
+    write_table(source.table, context.out / "table.parquet")
+    images_NHWC = np.load(context.out / "images.npy", mmap_mode="r")
+    duplicates = find_duplicates(images_NHWC, source.table.lesion_id, context.progress)
+    pd.DataFrame(
+        {
+            "image_id_1": source.table.image_id[duplicates.pairs_P2[:, 0]],
+            "image_id_2": source.table.image_id[duplicates.pairs_P2[:, 1]],
+            "distance": duplicates.distance_P,
+        }
+    ).to_parquet(context.out / "duplicates.parquet", index=False)
+    info = _info(source, decoded, config) | {"digest": data_digest(source.table, context.out)}
+    text = json.dumps(info, indent=1, allow_nan=False)
+    (context.out / "data.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _info(source: Source, decoded: Decoded, config: DataConfig) -> dict[str, Any]:
+    table = source.table
+    return {
+        "classes": list(table.classes),
+        "n_images": len(table),
+        "n_lesions": len(np.unique(table.lesion_id)),
+        "counts": {dx: int(np.sum(table.dx == dx)) for dx in table.classes},
+        "grouped_by": source.grouped_by,
+        "masks": decoded.masks,
+        "masks_degenerate": decoded.masks_degenerate,
+        "skipped": [
+            {"image_id": name, "reason": reason} for name, reason in source.skipped + decoded.skipped
+        ],
+        "image_size": config.image_size,
+    }
