@@ -22,7 +22,6 @@ from transformers import (
 
 from engine.config.schema import EmbedderConfig
 from engine.errors import DataError
-from engine.retrieval.tokenizer import LONGEST
 
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 """RGB mean CLIP was trained with (Radford et al. 2021); used where a checkpoint has no preprocessor_config.json."""
@@ -48,7 +47,7 @@ def small_clip(config: EmbedderConfig, image_size: int, tokenizer: Any, seed: in
         **tower,
         num_hidden_layers=config.text_layers,
         vocab_size=len(tokenizer),
-        max_position_embeddings=LONGEST,
+        max_position_embeddings=tokenizer.model_max_length,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -102,6 +101,11 @@ def copy_pretrained(source: str, folder: Path) -> dict[str, Any]:
         raise DataError(
             f"embedder.pretrained: {source} lacks {len(report['missing_keys'])} weights, among them "
             f"{min(report['missing_keys'])}; download it again or give another checkpoint"
+        )
+    if tokenizer is not None and len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise DataError(
+            f"embedder.pretrained: {source} holds no tokenizer (tokenizer.json, or vocab.json and merges.txt); "
+            "add the model's tokenizer files to it"
         )
     vision = config.vision_config if text else config
     mean, std = _published_preprocessing(source)

@@ -10,8 +10,8 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL: Final = ("<pad>", "<unk>", "<bos>", "<eos>")
 """Ids 0 to 3. ``<eos>`` must not be 2: CLIPTextModel reads that id as an old, differently pooled checkpoint."""
-LONGEST: Final = 32
-"""Most tokens of a prompt, ``<bos>`` and ``<eos>`` included; longer ones are cut."""
+SPARE: Final = 4
+"""Tokens a prompt may be longer than the longest train caption; beyond that it is cut."""
 
 
 def build_tokenizer(captions: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -19,12 +19,13 @@ def build_tokenizer(captions: Sequence[str]) -> PreTrainedTokenizerFast:
 
     Text is lower-cased and split at white space and punctuation, and wrapped in ``<bos>`` ... ``<eos>``. Give
     captions of train lesions only: a word seen nowhere else would otherwise leak through the vocabulary.
+    ``model_max_length`` is the longest caption's plus SPARE: what the text tower needs positions for.
     """
     normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Lowercase()])
     splitter = pre_tokenizers.Whitespace()
-    words: set[str] = set()
-    for caption in set(captions):
-        words.update(word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(caption)))
+    texts = {normalizer.normalize_str(caption) for caption in captions}
+    split = [[word for word, _ in splitter.pre_tokenize_str(text)] for text in sorted(texts)]
+    words = {word for text in split for word in text}
     vocabulary = {word: index for index, word in enumerate([*SPECIAL, *sorted(words - set(SPECIAL))])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizer
@@ -39,7 +40,7 @@ def build_tokenizer(captions: Sequence[str]) -> PreTrainedTokenizerFast:
         eos_token="<eos>",
         unk_token="<unk>",
         pad_token="<pad>",
-        model_max_length=LONGEST,
+        model_max_length=2 + max((len(text) for text in split), default=0) + SPARE,
     )
 
 

@@ -1,0 +1,166 @@
+"""Stage condition: hard cases to samples, random parents, no case at all, and what never happens."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.config.schema import EmbedderConfig
+from engine.errors import StageError
+from engine.retrieval.conditioning import read_conditioning
+from engine.stages import condition, embedder, index
+from engine.stages.dataset import open_dataset
+from tests.fakes import make_context, make_dataset_folders
+
+CONFIG = EmbedderConfig(width=32, layers=2, levels=2, patch=8, text_layers=1, batch_size=8, steps=1)
+PARAMS: dict[str, Any] = {
+    "embedder": CONFIG.model_dump(mode="json"),
+    "data": {"crop": "none", "mask": "file"},
+    "budget": {"name": "uniform"},
+    "mixing": {"name": "self"},
+    "total": 9,
+    "neighbours": 3,
+    "mine_from": "mine",
+    "round": 2,
+    "source": "hard",
+    "counts": {},
+    "sensitivity": {"bkl": 0.5, "mel": None, "nv": 0.9},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The stages images, split, embedder and index, and four hard cases of the mine split."""
+    root = tmp_path_factory.mktemp("stages")
+    images, split = make_dataset_folders(root, n_lesions=60)
+    inputs = {"images": images, "split": split}
+    for name, stage in (("embedder", embedder), ("index", index)):
+        stage.run(make_context(root / name, inputs, PARAMS))
+        inputs[name] = root / name
+    return inputs | {"hard_cases": hard_cases(root / "mine", inputs, 4)}
+
+
+def hard_cases(folder: Path, inputs: dict[str, Path], count: int, split: str = "mine") -> Path:
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    table = dataset.table.take(dataset.where(split)[:count])
+    folder.mkdir()
+    score = np.linspace(1, 0, count)
+    frame = pd.DataFrame({"image_id": table.image_id, "dx": table.dx, "predicted": "nv", "score": score})
+    frame.astype({"image_id": str, "dx": str, "predicted": str}).to_parquet(folder / "hard_cases.parquet")
+    return folder
+
+
+def run(out: Path, inputs: dict[str, Path], seed: int = 0, **changes: Any) -> pd.DataFrame:
+    condition.run(make_context(out, inputs, PARAMS | changes, seed=seed))
+    return pd.read_parquet(out / "conditioning.parquet")
+
+
+def test_uniform_budget_and_self_mixing_repeat_each_case(folders, tmp_path):
+    frame = run(tmp_path / "out", folders)
+    cases = pd.read_parquet(folders["hard_cases"] / "hard_cases.parquet")
+    assert sorted(Counter(frame["parent_image_id"]).values()) == [2, 2, 2, 3]
+    assert frame["sample_id"].tolist() == [f"r02_hard_{row:05d}" for row in range(9)]
+    assert frame["seed"].nunique() == 9
+    known = dict(zip(cases["image_id"], cases["dx"], strict=True))
+    assert frame["dx"].tolist() == [known[parent] for parent in frame["parent_image_id"]]
+    assert [list(ids) for ids in frame["neighbour_ids"]] == [[parent] for parent in frame["parent_image_id"]]
+    levels = np.load(tmp_path / "out" / "levels.npy")
+    context = make_context(tmp_path / "again", folders, PARAMS)
+    dataset = open_dataset(folders["images"], folders["split"])
+    rows = dataset.rows[dataset.positions(frame["parent_image_id"].to_numpy(dtype=np.str_))]
+    np.testing.assert_array_equal(levels, embedder.embed_rows(context, rows, "embed"))
+
+
+def test_neighbours_are_train_images_of_the_class_and_of_other_lesions(folders, tmp_path):
+    run(tmp_path / "out", folders)
+    frame = pd.read_parquet(tmp_path / "out" / "neighbours.parquet")
+    dataset = open_dataset(folders["images"], folders["split"])
+    facts = {
+        str(name): (str(dx), str(lesion), str(split))
+        for name, dx, lesion, split in zip(
+            dataset.table.image_id,
+            dataset.table.dx,
+            dataset.table.lesion_id,
+            dataset.table.split,
+            strict=True,
+        )
+    }
+    for case, dx, found, similarity in frame.itertuples(index=False):
+        assert len(found) == 3 and (np.diff(similarity) <= 0).all()
+        assert {facts[name][0] for name in found} == {dx} and {facts[name][2] for name in found} == {"train"}
+        lesions = [facts[name][1] for name in found]
+        assert facts[case][1] not in lesions and len(set(lesions)) == 3
+
+
+def test_cases_of_train_never_find_their_own_lesion(folders, tmp_path):
+    inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 8, split="train")}
+    run(tmp_path / "out", inputs, mine_from="crossfit")
+    frame = pd.read_parquet(tmp_path / "out" / "neighbours.parquet")
+    ids = pd.read_parquet(folders["index"] / "ids.parquet").set_index("image_id")["lesion_id"]
+    for case, found in zip(frame["image_id"], frame["neighbour_ids"], strict=True):
+        assert len(found) == 3 and ids[case] not in set(ids[list(found)])
+
+
+def test_random_parents_come_from_the_mined_split_to_the_given_counts(folders, tmp_path):
+    counts = {"bkl": 0, "mel": 5, "nv": 20}
+    frame = run(tmp_path / "out", folders, source="random", counts=counts)
+    assert Counter(frame["dx"]) == {"mel": 5, "nv": 20}
+    dataset = open_dataset(folders["images"], folders["split"])
+    mine = dataset.table.take(dataset.where("mine"))
+    assert set(frame["parent_image_id"]) <= set(mine.image_id.tolist())
+    times = Counter(frame.loc[frame["dx"] == "nv", "parent_image_id"])
+    assert len(times) == (mine.dx == "nv").sum() and max(times.values()) - min(times.values()) <= 1
+    assert frame["sample_id"][0] == "r02_random_00000"
+    other = run(tmp_path / "test", folders, source="random", counts=counts, mine_from="test")
+    assert not set(other["parent_image_id"]) & set(mine.image_id.tolist())
+
+
+def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
+    with pytest.raises(StageError, match=r"counts\.vasc: 3 random parents"):
+        run(tmp_path / "out", folders, source="random", counts={"vasc": 3})
+
+
+@pytest.mark.parametrize("changes", [{}, {"source": "random", "counts": {"mel": 0}}])
+def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
+    inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
+    frame = run(tmp_path / "out", inputs, **changes)
+    assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
+    assert len(frame) == 0 and len(pd.read_parquet(tmp_path / "out" / "neighbours.parquet")) == 0
+    back = read_conditioning(tmp_path / "out")
+    assert back.levels_SLD.shape == (0, 2, 32)
+
+
+def test_same_seed_gives_the_same_files_and_another_seed_another_noise(folders, tmp_path):
+    mixing = {"name": "interpolate"}
+    one, _ = (run(tmp_path / name, folders, mixing=mixing, seed=7) for name in ("one", "two"))
+    for file in sorted((tmp_path / "one").iterdir()):
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+    other = run(tmp_path / "other", folders, mixing=mixing, seed=8)
+    assert not set(one["seed"]) & set(other["seed"])
+    assert [list(row) for row in one["weights"]] != [list(row) for row in other["weights"]]
+
+
+def test_past_gain_reaches_the_budget_policy(folders, tmp_path, monkeypatch):
+    seen = []
+
+    class Recording:
+        def allocate(self, state, rng):
+            seen.append(state)
+            return np.array([state.total, *[0] * (len(state.cases) - 1)])
+
+    make = condition.registry.make
+    monkeypatch.setattr(
+        condition.registry, "make", lambda kind, spec: Recording() if kind == "budget" else make(kind, spec)
+    )
+    frame = run(tmp_path / "out", folders, gain_history=[{"mel": 0.1, "nv": None}])
+    assert frame["parent_image_id"].nunique() == 1
+    state = seen[0]
+    assert state.sensitivity == {"bkl": 0.5, "nv": 0.9} and state.gain_history == ({"mel": 0.1},)
+    dataset = open_dataset(folders["images"], folders["split"])
+    assert state.class_counts == Counter(dataset.table.dx[dataset.where("train")].tolist())
+    assert state.total == 9 and state.round == 2
