@@ -49,7 +49,7 @@ def make_run(
             folder = folder if arm == ("real" if number == 0 else "hard") else folder / "arms" / arm
             folder.mkdir(parents=True, exist_ok=True)
             skill = 0.9 + 0.12 * number + (0.12 if arm == "hard" else 0.0)
-            prob = _predictions(folder, table, skill, np.random.default_rng(number))
+            prob = _predictions(folder, table, skill, np.random.default_rng([number, *arm.encode()]))
             entries.append(_entry(number, arm, table, prob))
             if arm == "hard":
                 _synthesis(folder, table, prob, number, cases, rng)
