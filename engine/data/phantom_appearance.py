@@ -108,7 +108,7 @@ CONFUSED: Final[Mapping[str, Mapping[str, float]]] = {
     "bkl": {"mel": 0.4, "nv": 0.35, "akiec": 0.25},
     "df": {"nv": 0.6, "bcc": 0.2, "akiec": 0.2},
     "mel": {"nv": 0.6, "bkl": 0.4},
-    "nv": {"mel": 0.6, "bkl": 0.3, "df": 0.1},
+    "nv": {"mel": 0.65, "bkl": 0.30, "df": 0.05},
     "vasc": {"bcc": 0.5, "mel": 0.5},
 }
 """Whom each class is taken for, and how often a hard lesion leans that way."""

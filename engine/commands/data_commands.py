@@ -1,0 +1,216 @@
+"""`hardcase data describe | split | preview`: what a config's data set holds, before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from engine.commands.contact_sheet import class_sheet
+from engine.config import Config
+from engine.errors import ConfigError
+from engine.recipes import Recipes
+from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.fingerprint import fingerprint
+from engine.store import RunFolder, StageFolder, StageRunner, copy_file, write_json
+from engine.store.files import read_json
+from engine.types import SPLITS, FloatArray, StrArray
+
+SHOWN_SKIPPED = 10
+PREVIEW_COLUMNS = 12
+
+
+class _NoRunFolder:
+    """Stands where a run keeps its stages' roles: the data commands make no run folder."""
+
+    def record(self, role: str, folder: StageFolder) -> StageFolder:
+        """Return the folder, written nowhere."""
+        return folder
+
+
+class _Writer(Protocol):
+    def __call__(self, path: Path) -> None: ...
+
+
+def describe(
+    config: Config, runner: StageRunner, console: Console, *, json_path: Path | None = None
+) -> dict[str, Any]:
+    """Print (and write to ``json_path``) what the data set holds after decoding and splitting; returns that object.
+
+    Args:
+        config: a validated config; only ``data`` and ``seed`` matter.
+        runner: runs the stages ``images`` and ``split``, or finds them in the cache.
+        console: where the tables go.
+        json_path: file for the figures, or None.
+
+    Raises:
+        DataError: the data is missing, broken or inconsistent.
+        ConfigError: ``json_path`` cannot be written.
+    """
+    images, split = _stages(config, runner)
+    dataset = open_dataset(images, split)
+    figures = _figures(
+        dataset, read_json(split / "split.json"), len(pd.read_parquet(images / "duplicates.parquet"))
+    )
+    _print_counts(figures, console)
+    _print_coverage(figures, console)
+    if json_path is not None:
+        _write(json_path, lambda path: write_json(path, figures))
+        console.print(f"figures  {json_path}")
+    return figures
+
+
+def split(config: Config, runner: StageRunner, console: Console, *, out: Path | None = None) -> Path:
+    """Print the split's counts and copy ``split.parquet`` (image_id, lesion_id, dx, split) to ``out``.
+
+    Returns the file: ``out``, or the cached one. Raises as ``describe`` does.
+    """
+    images, parts = _stages(config, runner)
+    dataset = open_dataset(images, parts)
+    stored = read_json(parts / "split.json")
+    _print_counts(_figures(dataset, stored, 0), console)
+    console.print(f"digest   {stored['digest']}")
+    if out is None:
+        return parts / "split.parquet"
+    _write(out, lambda path: copy_file(parts / "split.parquet", path))
+    console.print(f"split    {out}")
+    return out
+
+
+def preview(config: Config, runner: StageRunner, console: Console, *, out: Path) -> Path:
+    """Write a PNG contact sheet: a row a class, one image a lesion, the lesion mask outlined; returns ``out``.
+
+    Raises as ``describe`` does.
+    """
+    dataset = open_dataset(*_stages(config, runner))
+    sheet = class_sheet(dataset, PREVIEW_COLUMNS)
+
+    def save(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            sheet.save(partial, format="PNG")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    _write(out, save)
+    console.print(f"preview  {out} (green: the lesion mask, where there is one)")
+    return out
+
+
+def _stages(config: Config, runner: StageRunner) -> tuple[Path, Path]:
+    """Run ``images`` and ``split`` under the keys a run of this config gives them."""
+    recipes = Recipes(config, runner, cast("RunFolder", _NoRunFolder()), fingerprint(config.data))
+    recipes.data()
+    return recipes.stages["images"].path, recipes.stages["split"].path
+
+
+def _write(path: Path, write: _Writer) -> None:
+    try:
+        write(path)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be written ({error.strerror or error}); give another file"
+        ) from None
+
+
+def _figures(dataset: Dataset, stored: dict[str, Any], duplicates: int) -> dict[str, Any]:
+    """Return the JSON object of ``describe``."""
+    table, info = dataset.table, dataset.info
+    parts = [part for part in SPLITS if np.any(table.split == part)]
+    return {
+        "classes": list(dataset.classes),
+        "n_images": info["n_images"],
+        "n_lesions": info["n_lesions"],
+        "n_used": len(table),
+        "image_size": info["image_size"],
+        "grouped_by": info["grouped_by"],
+        "counts": {part: _by_class(dataset, part) for part in parts},
+        "lesions": {part: _by_class(dataset, part, lesions=True) for part in parts},
+        "views_per_lesion": round(len(table) / len(np.unique(table.lesion_id)), 3),
+        "age": _age(table.age),
+        "median_age": {dx: _age(table.age[table.dx == dx])["median"] for dx in dataset.classes},
+        "sex": _values(table.sex),
+        "localization": _values(table.localization),
+        "masks": info["masks"],
+        "skipped": info["skipped"],
+        "duplicate_pairs": duplicates,
+        "digest": info["digest"],
+        "split_digest": stored["digest"],
+    }
+
+
+def _by_class(dataset: Dataset, part: str, *, lesions: bool = False) -> dict[str, int]:
+    table = dataset.table
+    rows = {dx: (table.split == part) & (table.dx == dx) for dx in dataset.classes}
+    return {dx: len(np.unique(table.lesion_id[at])) if lesions else int(at.sum()) for dx, at in rows.items()}
+
+
+def _age(age_N: FloatArray) -> dict[str, float | int | None]:
+    known = age_N[~np.isnan(age_N)]
+    figures = (known.min(), np.median(known), known.max()) if len(known) else (None, None, None)
+    low, median, high = (None if v is None else float(v) for v in figures)
+    return {
+        "known": len(known),
+        "missing": len(age_N) - len(known),
+        "min": low,
+        "median": median,
+        "max": high,
+    }
+
+
+def _values(column_N: StrArray) -> dict[str, Any]:
+    """Counts of each value, most frequent first; unknown apart."""
+    known = column_N[(column_N != "") & (column_N != "unknown")]
+    names, counts = np.unique(known, return_counts=True)
+    order = sorted(range(len(names)), key=lambda i: (-int(counts[i]), str(names[i])))
+    values = {str(names[i]): int(counts[i]) for i in order}
+    return {"known": len(known), "missing": len(column_N) - len(known), "values": values}
+
+
+def _print_counts(figures: dict[str, Any], console: Console) -> None:
+    parts = list(figures["counts"])
+    table = Table(title="Images (lesions) by class and part")
+    table.add_column("class")
+    for heading in (*parts, "all"):
+        table.add_column(heading, justify="right")
+    for dx in figures["classes"]:
+        pairs = [(figures["counts"][part][dx], figures["lesions"][part][dx]) for part in parts]
+        pairs.append((sum(p[0] for p in pairs), sum(p[1] for p in pairs)))
+        table.add_row(dx, *(f"{images} ({lesions})" for images, lesions in pairs))
+    console.print(table)
+    console.print(
+        f"{figures['n_used']} of {figures['n_images']} images in use, {figures['n_lesions']} lesions, "
+        f"{figures['views_per_lesion']:.2f} images a lesion; grouped by {figures['grouped_by']}"
+    )
+    if figures["grouped_by"] == "image":
+        console.print(
+            "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
+        )
+
+
+def _print_coverage(figures: dict[str, Any], console: Console) -> None:
+    age, total = figures["age"], max(1, figures["n_used"])
+    if age["known"]:
+        console.print(
+            f"age      known for {age['known'] / total:.1%}: {age['min']:g} to {age['max']:g}, median {age['median']:g}"
+        )
+    else:
+        console.print("age      unknown")
+    for key, name in (("sex", "sex"), ("localization", "site")):
+        known = figures[key]["known"]
+        values = ", ".join(f"{value} {count}" for value, count in list(figures[key]["values"].items())[:8])
+        console.print(f"{name:8s} " + (f"known for {known / total:.1%}: {values}" if known else "unknown"))
+    console.print("masks    " + ", ".join(f"{count} {kind}" for kind, count in figures["masks"].items()))
+    console.print(f"pairs    {figures['duplicate_pairs']} near-duplicate images under different lesion ids")
+    skipped = figures["skipped"]
+    console.print(f"skipped  {len(skipped)}")
+    for item in skipped[:SHOWN_SKIPPED]:
+        console.print(f"  {item['image_id']}: {item['reason']}", markup=False)
+    if len(skipped) > SHOWN_SKIPPED:
+        console.print(f"  and {len(skipped) - SHOWN_SKIPPED} more")
