@@ -44,7 +44,6 @@ class Recipes:
         drawn = self.config.data.format == "phantom" or self.config.data.limit is not None
         params = {"data": data, "fingerprint": self.fingerprint, "seed": self.config.seed if drawn else 0}
         self._foundation("images", params, (), seeded=False)
-        self._foundation("split", {"split": self.tree["data"]["split"]}, ("images",))
 
     def foundation(self) -> None:
         """Embedder, index, VAE, latents, denoiser, judge: from train lesions only, shared by every arm and seed."""

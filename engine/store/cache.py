@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -96,7 +96,7 @@ class StageCache:
         """Return the finished folder, checksums verified once a process; None where absent or damaged."""
         path = self.root / f"{name}-{key}"
         if path in self.verified and (path / MANIFEST).exists():
-            return self.verified[path]
+            return replace(self.verified[path], cached=True)
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
         except (OSError, ValueError):

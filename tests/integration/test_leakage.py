@@ -47,7 +47,12 @@ def learn(root: Path, images: Path, split: Path) -> dict[str, str]:
         "denoiser": {"denoiser": tree["denoiser"], "embedder": tree["embedder"]},
         "judge": {"judge": tree["judge"]},
         "pool": {"arm": "real", "counts": {}},
-        "classifier": {"classifier": {"model": "resnet10t", "batch_size": 16}, "plain": True, "steps": 4, "lr": 1e-3},
+        "classifier": {
+            "classifier": {"model": "resnet10t", "batch_size": 16},
+            "plain": True,
+            "steps": 4,
+            "lr": 1e-3,
+        },
     }
     sums: dict[str, str] = {}
     for stage in ("embedder", "index", "vae", "latents", "denoiser", "judge", "pool", "classifier"):
