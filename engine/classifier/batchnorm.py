@@ -54,9 +54,8 @@ class GlobalBatchNorm(nn.Module):
         self.momentum = 0.1 if source.momentum is None else source.momentum
         self.weight = source.weight
         self.bias = source.bias
-        self.running_mean = source.running_mean
-        self.running_var = source.running_var
-        self.num_batches_tracked = source.num_batches_tracked
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(source, name))
         self.drop = getattr(source, "drop", None) or nn.Identity()
         self.act = getattr(source, "act", None) or nn.Identity()
 

@@ -78,16 +78,24 @@ def bare_model(
     name: str, n_classes: int, image_size: int, stem: Stem, seed: int = 0, required: bool = False
 ) -> nn.Module:
     """Build without weights; ``required``: refuse a model that has no stem to adapt (else it is left as it is)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _create(name, n_classes, image_size)
-        adapted = stem == "library" or adapt_stem(model, image_size, n_classes, stem)
+    check_model_name(name)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            torch.manual_seed(seed)
+            model = _create(name, n_classes, image_size)
+            adapted = stem == "library" or adapt_stem(model, image_size, n_classes, stem)
+            model.eval()(torch.zeros(1, 3, image_size, image_size))
+    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        raise ConfigError(
+            f"model: {name} does not work on {image_size} px images ({str(error)[:120]}); "
+            "choose another model or data.image_size"
+        ) from error
     if required and not adapted:
         raise ConfigError(
             f"small_stem: true, but {name} has no stem that can be adapted to small images; "
             "set it to null or false, or choose a resnet, vgg, efficientnet, mobilenet or densenet"
         )
-    return model
+    return model.train()
 
 
 def normalisation(name: str, pretrained: bool | str) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -155,31 +163,19 @@ def load_matching(model: nn.Module, state: Mapping[str, Tensor], source: str) ->
 
 
 def _create(name: str, n_classes: int, image_size: int) -> nn.Module:
-    check_model_name(name)
-    try:
-        if timm.is_model(name):
-            config = timm.get_pretrained_cfg(name)
-            size = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
-            model = timm.create_model(name, pretrained=False, num_classes=n_classes, **size)
-        else:
-            model = _create_torchvision(name, n_classes, image_size)
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, image_size, image_size))
-    except (AssertionError, RuntimeError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"model: {name} does not work on {image_size} px images ({str(error)[:120]}); "
-            "choose another model or data.image_size"
-        ) from error
-    model.train()
-    built: nn.Module = model
-    return built
-
-
-def _create_torchvision(name: str, n_classes: int, image_size: int) -> Any:
+    if timm.is_model(name):
+        sized = _size_argument(name, image_size)
+        return cast(nn.Module, timm.create_model(name, pretrained=False, num_classes=n_classes, **sized))
     extra: dict[str, Any] = {"image_size": image_size} if name.startswith("vit_") else {}
     if name in ("googlenet", "inception_v3"):
         extra = {"aux_logits": False, "init_weights": False}
-    return torchvision.models.get_model(name, weights=None, num_classes=n_classes, **extra)
+    return cast(nn.Module, torchvision.models.get_model(name, weights=None, num_classes=n_classes, **extra))
+
+
+def _size_argument(name: str, image_size: int) -> dict[str, int]:
+    """Timm's transformers are built for one image size and must be told; its other models adapt by themselves."""
+    config = timm.get_pretrained_cfg(name)
+    return {"img_size": image_size} if config is not None and config.fixed_input_size else {}
 
 
 def _library_weights(name: str, image_size: int) -> dict[str, Tensor]:
@@ -188,10 +184,9 @@ def _library_weights(name: str, image_size: int) -> dict[str, Tensor]:
         if not timm.is_model(name):
             weights = torchvision.models.get_model_weights(name).DEFAULT
             return dict(weights.get_state_dict(progress=False, check_hash=True))
-        config = timm.get_pretrained_cfg(name)
-        size = {"img_size": image_size} if config is not None and config.fixed_input_size else {}
+        sized = _size_argument(name, image_size)
         with torch.random.fork_rng(devices=[]):
-            return dict(timm.create_model(name, pretrained=True, **size).state_dict())
+            return dict(timm.create_model(name, pretrained=True, **sized).state_dict())
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0][:160]
         raise DataError(

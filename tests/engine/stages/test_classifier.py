@@ -1,0 +1,91 @@
+"""The classifier stage: fits the pool, plainly or not, from scratch or going on."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.classifier.weights import load_classifier, read_meta
+from engine.config import ClassifierConfig
+from engine.stages import classifier, pool
+from engine.training import TrainEnv
+from tests.fakes import make_context, make_dataset_folders
+
+SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5).model_dump(mode="json")
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    images, split = make_dataset_folders(tmp_path)
+    given = {"images": images, "split": split}
+    pool.run(make_context(tmp_path / "pool", given, {"arm": "real", "counts": {}}))
+    return {**given, "pool": tmp_path / "pool"}
+
+
+def params(**changes):
+    return {"classifier": SECTION, "plain": True, "steps": 3, "lr": 1e-3, **changes}
+
+
+def test_files(tmp_path, inputs):
+    classifier.run(make_context(tmp_path / "out", inputs, params()))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "classifier.json",
+        "classifier.safetensors",
+    ]
+    summary = json.loads((tmp_path / "out" / "classifier.json").read_text())
+    assert (summary["optimizer_steps"], len(summary["losses"]), summary["n_rows"]) == (3, 3, 21)
+    meta = read_meta(tmp_path / "out" / "classifier.safetensors")
+    assert (meta.classes, meta.image_size, meta.model) == (("bkl", "mel", "nv"), 16, "test_resnet")
+
+
+def job_of(tmp_path, inputs, given, name):
+    """The job the stage hands to the launcher, without running it."""
+    jobs = []
+    classifier.run(make_context(tmp_path / name, inputs, given, launch=lambda fit: jobs.append(fit.args[0])))
+    return jobs[0]
+
+
+def test_plain_decides_the_augmentation(tmp_path, inputs):
+    assert job_of(tmp_path, inputs, params(plain=True), "a").augment == SECTION["real_augment"] == "flips"
+    assert job_of(tmp_path, inputs, params(plain=False), "b").augment == SECTION["augment"] == "classical"
+
+
+def test_steps_and_rate_are_the_params_not_the_sections(tmp_path, inputs):
+    plan = job_of(tmp_path, inputs, params(lr=0.02), "a").plan
+    assert (plan.steps, plan.lr, plan.batch_size) == (3, 0.02, 8)
+
+
+def test_extra_images_reach_the_fit(tmp_path, inputs):
+    table = pd.read_parquet(inputs["pool"] / "pool.parquet").head(1)
+    extra = table.assign(source="extra", row=1, image_id="S1", dx="nv", origin="synthetic")
+    pd.concat([table, extra]).to_parquet(inputs["pool"] / "pool.parquet")
+    np.save(inputs["pool"] / "extra.npy", np.stack([np.full((16, 16, 3), v, np.uint8) for v in (5, 9)]))
+    job = job_of(tmp_path, inputs, params(), "a")
+    assert job.images.open().take(np.array([1]))[0, 0, 0].tolist() == [9, 9, 9]
+    assert job.labels_N.tolist()[1] == 2
+
+
+def test_going_on(tmp_path, inputs):
+    classifier.run(make_context(tmp_path / "first", inputs, params()))
+    given = {**inputs, "init": tmp_path / "first"}
+    assert job_of(tmp_path, given, params(), "job").init == tmp_path / "first" / "classifier.safetensors"
+    classifier.run(make_context(tmp_path / "second", given, params(steps=1)))
+    assert load_classifier(tmp_path / "second" / "classifier.safetensors")[1].image_size == 16
+
+
+def test_another_context_of_the_same_seed_gives_the_same_bytes(tmp_path, inputs):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        classifier.run(make_context(tmp_path / name, inputs, params(), seed=seed))
+    a, b, c = ((tmp_path / name / "classifier.safetensors").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_progress_goes_through_the_environment(tmp_path, inputs):
+    told = []
+    environment = TrainEnv(progress=lambda what, done, total: told.append((what, done, total)))
+    classifier.run(make_context(tmp_path / "a", inputs, params(), launch=lambda fit: fit(environment)))
+    assert told == [("classifier", 1, 3), ("classifier", 2, 3), ("classifier", 3, 3)]

@@ -1,0 +1,88 @@
+"""Out-of-fold predictions come from fits that never saw the lesion, and only train is used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.config import ClassifierConfig
+from engine.errors import DataError
+from engine.stages import crossfit
+from engine.stages.crossfitting import _groups
+from engine.stages.dataset import open_dataset
+from engine.training import TrainEnv
+from tests.fakes import make_context, make_dataset_folders
+
+SECTION = ClassifierConfig(model="test_resnet", steps=2, batch_size=8).model_dump(mode="json")
+PARAMS = {"classifier": SECTION, "folds": 2}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    images, split = make_dataset_folders(tmp_path)
+    return {"images": images, "split": split}
+
+
+def test_train_is_predicted_in_its_order(tmp_path, inputs):
+    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS))
+    frame = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    assert frame["image_id"].tolist() == dataset.table.image_id[dataset.where("train")].tolist()
+    assert set(frame["split"]) == {"train"}
+    assert np.allclose(frame[["p_bkl", "p_mel", "p_nv"]].sum(axis=1), 1)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["predictions.parquet"]
+
+
+def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
+    jobs = []
+
+    def launch(fit):
+        jobs.append(fit.args[0])
+        fit(TrainEnv())
+
+    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS, launch=launch))
+    table = pd.read_parquet(inputs["split"] / "split.parquet").set_index("row")
+    seen = [set(table.loc[job.images.row_N, "lesion_id"]) for job in jobs]
+    train = set(table.loc[table["split"] == "train", "lesion_id"])
+    assert seen[0] | seen[1] == train
+    assert not (train - seen[0]) & (train - seen[1]), "a lesion is left out once"
+    assert {job.augment for job in jobs} == {"flips"}
+    assert jobs[0].checkpoint != jobs[1].checkpoint
+    assert jobs[0].labels_N.tolist() == [
+        ("bkl", "mel", "nv").index(d) for d in table.loc[jobs[0].images.row_N, "dx"]
+    ]
+
+
+def test_finished_folds_are_not_fitted_again(tmp_path, inputs):
+    started = []
+
+    def launch(fit):
+        started.append(fit.args[0].weights.name)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        fit(TrainEnv())
+
+    context = make_context(tmp_path / "out", inputs, PARAMS, launch=launch)
+    with pytest.raises(KeyboardInterrupt):
+        crossfit.run(context)
+    crossfit.run(context)
+    assert started == ["fold_0.safetensors", "fold_1.safetensors", "fold_1.safetensors"]
+    crossfit.run(make_context(tmp_path / "whole", inputs, PARAMS))
+    resumed, whole = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("out", "whole"))
+    pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
+
+
+def test_more_folds_than_lesions(tmp_path):
+    images, split = make_dataset_folders(tmp_path, n_lesions=15)
+    with pytest.raises(DataError, match="20 folds need at least 20 lesions but train has 6"):
+        context = make_context(tmp_path / "out", {"images": images, "split": split}, {**PARAMS, "folds": 20})
+        crossfit.run(context)
+
+
+def test_groups_are_patients_where_known(inputs):
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    assert _groups(dataset, dataset.table).tolist() == dataset.table.lesion_id.tolist()
+    known = dataset.table.replace(patient_id=np.full(len(dataset.table), "P1"))
+    object.__setattr__(dataset, "info", {**dataset.info, "grouped_by": "patient"})
+    assert set(_groups(dataset, known)) == {"P1"}

@@ -1,0 +1,74 @@
+"""The judge: files, thresholds by hand, and val that decides nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.classifier.weights import read_meta
+from engine.config import JudgeConfig
+from engine.stages import judge
+from tests.fakes import make_context, make_dataset_folders
+
+SECTION = JudgeConfig(model="test_resnet", steps=25, folds=2, batch_size=12, lr=3e-3, ema=0.8)
+PARAMS = {"judge": SECTION.model_dump(mode="json")}
+
+
+def run(tmp_path, name, inputs):
+    judge.run(make_context(tmp_path / name, inputs, PARAMS))
+    return json.loads((tmp_path / name / "judge.json").read_text())
+
+
+def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
+    images, split = make_dataset_folders(tmp_path)
+    inputs = {"images": images, "split": split}
+    found = run(tmp_path, "out", inputs)
+    names = sorted(p.name for p in (tmp_path / "out").iterdir())
+    assert names == ["fold_0.safetensors", "fold_1.safetensors", "judge.json", "oof.parquet"]
+    oof = pd.read_parquet(tmp_path / "out" / "oof.parquet")
+    assert list(oof.columns) == ["image_id", "fold", "dx", "p_bkl", "p_mel", "p_nv"]
+    predicted = oof[["p_bkl", "p_mel", "p_nv"]].to_numpy().argmax(1)
+    right = np.array(["bkl", "mel", "nv"])[predicted] == oof["dx"]
+    assert found["oof_accuracy"] == pytest.approx(right.mean())
+    assert found["oof_accuracy"] > 0.6
+    assert found["oof_recall"]["mel"] == pytest.approx(right[oof["dx"] == "mel"].mean())
+    assert (found["model"], found["folds"]) == ("test_resnet", 2)
+    assert read_meta(tmp_path / "out" / "fold_1.safetensors").classes == ("bkl", "mel", "nv")
+
+    table = pd.read_parquet(split / "split.parquet")
+    array = np.load(images / "images.npy")
+    array[table.loc[table["split"] != "train", "row"]] = 0
+    np.save(images / "images.npy", array)
+    again = run(tmp_path, "blind", inputs)
+    assert again["thresholds"] == found["thresholds"]
+    assert again["val_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_recall_by_hand():
+    prob = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.3, 0.7, 0]])
+    label = np.array([0, 0, 1])
+    assert judge.accuracy(prob, label) == pytest.approx(2 / 3)
+    assert judge.recall(prob, label, ("a", "b", "c")) == {"a": 0.5, "b": 1.0, "c": None}
+
+
+def test_thresholds_by_hand():
+    own = np.linspace(0.60, 0.70, 11)
+    prob = np.stack([own, 1 - own, np.zeros(11)], axis=1)
+    prob = np.concatenate([prob, [[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.8, 0], [0.7, 0.3, 0]]])
+    label = np.array([0] * 11 + [0, 0, 1, 1])
+    lesion = np.array([f"L{i:02d}" for i in range(11)] + ["M", "M", "N", "N"])
+    found = judge.thresholds(prob, label, lesion, ("a", "b", "c"))
+    values = sorted([*own, 0.65])
+    assert found["a"] == pytest.approx(np.percentile(values, 10)), "M is one lesion of mean 0.65"
+    assert found["b"] == pytest.approx(0.55), "N's mean is (0.8 + 0.3) / 2"
+    assert found["c"] == pytest.approx(np.percentile(sorted([*values, 0.55]), 10)), (
+        "no lesion of c: all classes'"
+    )
+
+
+def test_thresholds_of_a_judge_that_is_never_right():
+    found = judge.thresholds(np.array([[0.1, 0.9]]), np.array([0]), np.array(["L"]), ("a", "b"))
+    assert found == {"a": 0.5, "b": 0.5}

@@ -1,0 +1,194 @@
+"""What each arm trains on, row by row."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.errors import DataError, StageError
+from engine.stages import pool
+from engine.stages.dataset import open_dataset
+from engine.stages.pool import numbered, repeat_evenly
+from tests.fakes import make_context, make_dataset_folders
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    images, split = make_dataset_folders(tmp_path)
+    return {"images": images, "split": split}
+
+
+def run(tmp_path, inputs, arm, counts=None, seed=0, name="out"):
+    pool.run(make_context(tmp_path / name, inputs, {"arm": arm, "counts": counts or {}}, seed=seed))
+    frame = pd.read_parquet(tmp_path / name / "pool.parquet")
+    return (
+        frame,
+        np.load(tmp_path / name / "extra.npy"),
+        json.loads((tmp_path / name / "pool.json").read_text()),
+    )
+
+
+def ids(inputs, part, dx=None):
+    table = open_dataset(inputs["images"], inputs["split"]).table
+    return [
+        str(i)
+        for i, s, d in zip(table.image_id, table.split, table.dx, strict=True)
+        if s == part and dx in (None, d)
+    ]
+
+
+def added(frame, inputs):
+    return frame.iloc[len(ids(inputs, "train")) :]
+
+
+def synthetic_round(tmp_path, number, labels, accepted):
+    """Accept and synthesize folders of one round; image k of round r is filled with 10 r + k."""
+    accept, synthesize = tmp_path / f"accept{number}", tmp_path / f"synthesize{number}"
+    accept.mkdir()
+    synthesize.mkdir()
+    names = [f"r{number}-{k}" for k in range(len(labels))]
+    frame = pd.DataFrame({"sample_id": names, "dx": labels, "accepted": accepted})
+    frame.to_parquet(accept / "synthetic.parquet")
+    values = [np.full((16, 16, 3), 10 * number + k, np.uint8) for k in range(len(labels))]
+    np.save(synthesize / "images.npy", np.stack(values))
+    return {f"accept_{number}": accept, f"synthesize_{number}": synthesize}
+
+
+def test_real_is_train_and_nothing_else(tmp_path, inputs):
+    frame, extra, contents = run(tmp_path, inputs, "real")
+    assert list(frame.columns) == ["source", "row", "image_id", "dx", "origin"]
+    assert frame["image_id"].tolist() == ids(inputs, "train")
+    table = pd.read_parquet(inputs["images"] / "table.parquet")
+    assert table["image_id"].iloc[frame["row"]].tolist() == frame["image_id"].tolist()
+    assert extra.shape == (0, 16, 16, 3)
+    assert (contents["n_real"], contents["n_synthetic"], contents["n_rows"]) == (21, 0, 21)
+    assert contents["counts"] == {dx: len(ids(inputs, "train", dx)) for dx in ("bkl", "mel", "nv")}
+
+
+def test_all_real_adds_the_mine_split(tmp_path, inputs):
+    frame, _, contents = run(tmp_path, inputs, "all_real")
+    assert added(frame, inputs)["image_id"].tolist() == ids(inputs, "mine")
+    assert contents["n_real"] == 30
+
+
+def test_hard_adds_accepted_images_of_every_round(tmp_path, inputs):
+    given = {
+        **inputs,
+        **synthetic_round(tmp_path, 2, ["mel", "nv"], [True, True]),
+        **synthetic_round(tmp_path, 1, ["mel", "nv", "mel"], [True, False, True]),
+    }
+    frame, extra, contents = run(tmp_path, given, "hard")
+    new = added(frame, inputs)
+    assert new["image_id"].tolist() == ["r1-0", "r1-2", "r2-0", "r2-1"]
+    assert extra[:, 0, 0, 0].tolist() == [10, 12, 20, 21]
+    assert new["row"].tolist() == [0, 1, 2, 3]
+    assert set(new["source"]) == {"extra"}
+    assert set(new["origin"]) == {"synthetic"}
+    assert (contents["n_synthetic"], contents["n_real"], contents["added"]["mel"]) == (4, 21, 3)
+
+
+def test_random_stops_at_the_counts(tmp_path, inputs):
+    given = {
+        **inputs,
+        **synthetic_round(tmp_path, 1, ["mel", "mel", "nv"], [True, True, True]),
+        **synthetic_round(tmp_path, 2, ["mel", "mel"], [True, True]),
+    }
+    frame, extra, contents = run(tmp_path, given, "random", {"mel": 3, "bkl": 2})
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r1-1", "r2-0"]
+    assert extra[:, 0, 0, 0].tolist() == [10, 11, 20]
+    assert contents["short"] == {"bkl": 2}
+
+
+def test_no_accepted_image_is_an_empty_addition(tmp_path, inputs):
+    frame, extra, _ = run(tmp_path, {**inputs, **synthetic_round(tmp_path, 1, ["mel"], [False])}, "hard")
+    assert len(frame) == 21
+    assert extra.shape == (0, 16, 16, 3)
+
+
+def test_classical_repeats_train_evenly(tmp_path, inputs):
+    members = ids(inputs, "train", "mel")
+    frame, _, contents = run(tmp_path, inputs, "classical", {"mel": 2 * len(members) + 1, "nv": 2})
+    new = added(frame, inputs)
+    times = new.loc[new["dx"] == "mel", "image_id"].value_counts()
+    assert set(times.index) == set(members)
+    assert sorted(times) == [2] * (len(members) - 1) + [3]
+    assert (new["dx"] == "nv").sum() == new.loc[new["dx"] == "nv", "image_id"].nunique() == 2
+    assert (contents["n_real"], contents["n_rows"]) == (21, 21 + 2 * len(members) + 3)
+
+
+def test_seed_draws_the_remainder(tmp_path, inputs):
+    drawn = [run(tmp_path, inputs, "classical", {"mel": 3}, seed=s, name=f"o{s}")[0] for s in range(4)]
+    again = run(tmp_path, inputs, "classical", {"mel": 3}, seed=0, name="again")[0]
+    pd.testing.assert_frame_equal(again, drawn[0])
+    assert len({tuple(added(d, inputs)["image_id"]) for d in drawn}) > 1
+
+
+def write_mined(folder, names):
+    folder.mkdir()
+    pd.DataFrame({"image_id": names}).to_parquet(folder / "hard_cases.parquet")
+    return folder
+
+
+def test_mined_repeats_hard_cases_and_says_which_class_had_none(tmp_path, inputs):
+    mel, nv = ids(inputs, "mine", "mel")[:2], ids(inputs, "mine", "nv")[:1]
+    given = {
+        **inputs,
+        "mine_1": write_mined(tmp_path / "m1", [mel[0], nv[0]]),
+        "mine_2": write_mined(tmp_path / "m2", [mel[0], mel[1]]),
+    }
+    frame, _, contents = run(tmp_path, given, "mined", {"mel": 4, "nv": 2, "bkl": 3})
+    new = added(frame, inputs)
+    assert new["image_id"].value_counts().to_dict() == {mel[0]: 2, mel[1]: 2, nv[0]: 2}
+    assert contents["short"] == {"bkl": 3}
+    assert (contents["n_real"], contents["added"]) == (24, {"bkl": 0, "mel": 4, "nv": 2})
+
+
+def test_retrieved_repeats_neighbours(tmp_path, inputs):
+    nv, mel = ids(inputs, "train", "nv")[:2], ids(inputs, "train", "mel")[:1]
+    folder = tmp_path / "condition"
+    folder.mkdir()
+    rows = pd.DataFrame({"image_id": ["a", "b"], "neighbour_ids": [[nv[0], nv[1]], [mel[0], ""]]})
+    rows.to_parquet(folder / "neighbours.parquet")
+    frame, _, contents = run(tmp_path, {**inputs, "condition_1": folder}, "retrieved", {"nv": 2, "mel": 2})
+    assert added(frame, inputs)["image_id"].value_counts().to_dict() == {nv[0]: 1, nv[1]: 1, mel[0]: 2}
+    assert contents["n_real"] == 21, "neighbours are train images"
+
+
+def test_repeat_evenly_by_hand():
+    assert repeat_evenly(np.array([7]), 3, 0).tolist() == [7, 7, 7]
+    assert repeat_evenly(np.array([4, 5]), 4, 0).tolist() == [4, 5, 4, 5]
+    assert repeat_evenly(np.array([4, 5]), 0, 0).tolist() == []
+
+
+def test_rounds_are_taken_by_number_not_by_name(tmp_path):
+    found = numbered(
+        {"mine_10": tmp_path / "b", "mine_9": tmp_path / "a", "images": tmp_path, "mine": tmp_path}, "mine"
+    )
+    assert [p.name for p in found] == ["a", "b"]
+
+
+def test_unknown_arm(tmp_path, inputs):
+    with pytest.raises(StageError, match="'odd' has no pool; the arms are real"):
+        run(tmp_path, inputs, "odd")
+
+
+def test_val_images_never_train(tmp_path, inputs):
+    given = {**inputs, "mine_1": write_mined(tmp_path / "m", ids(inputs, "val")[:1])}
+    with pytest.raises(DataError, match="images of val, which never train"):
+        run(tmp_path, given, "mined", {"mel": 1})
+
+
+def test_unknown_image_is_named(tmp_path, inputs):
+    given = {**inputs, "mine_1": write_mined(tmp_path / "m", ["ISIC_X"])}
+    with pytest.raises(DataError, match=r"hard_cases.parquet names image_id 'ISIC_X'"):
+        run(tmp_path, given, "mined", {"mel": 1})
+
+
+def test_images_and_table_must_agree(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel"], [True])}
+    np.save(given["synthesize_1"] / "images.npy", np.zeros((2, 16, 16, 3), np.uint8))
+    with pytest.raises(DataError, match=r"1 rows but images\.npy 2 images"):
+        run(tmp_path, given, "hard")
