@@ -1,0 +1,204 @@
+"""The command line: parses arguments, calls a function of `engine.commands`, turns errors into one message.
+
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.text import Text
+from typer.core import TyperGroup
+
+from engine.cli_groups import Arm, ConfigFile, Out, Overrides, Round, Run, config_app, data_app, export_app
+from engine.errors import HardcaseError
+
+
+class Commands(TyperGroup):
+    """A group whose commands end in an exit code and at most one message, whoever calls them."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; user errors become a red message on stderr."""
+        try:
+            return super().invoke(ctx)
+        except HardcaseError as error:
+            say_error(str(error))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            say_error("interrupted; the same command goes on where this one stopped")
+            raise typer.Exit(130) from None
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            say_error(
+                f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder"
+            )
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="hardcase",
+    help="Finds the skin lesions a classifier gets wrong, synthesizes more of them, retrains, and tells whether it "
+    "helped. Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(export_app, name="export")
+app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"hardcase {version('hardcase')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan, sizes, a short timed pilot, hours.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Compute every stage anew; default: resume.")
+    ] = False,
+) -> None:
+    """Run the loop of a config, or resume it."""
+    from engine.commands import run_command
+
+    run_command.run(config, overrides or [], Console(), fresh=fresh, dry_run=dry_run)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    overrides: Overrides = None,
+    round_number: Round = None,
+    arm: Arm = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write {data, n, round, arm, metrics} here.")
+    ] = None,
+) -> None:
+    """Score a run's classifier on another data set: data.format=isic data.root=DIR. Nothing is refitted."""
+    from engine.commands import evaluate_command
+
+    evaluate_command.evaluate(
+        run, overrides or [], Console(), round_number=round_number, arm=arm, json_path=json
+    )
+
+
+@app.command()
+def predict(
+    run: Run,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")
+    ],
+    csv: Annotated[Path, typer.Option("--csv", help="CSV file to write.")],
+    round_number: Round = None,
+    arm: Arm = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Name unreadable images and go on.")] = False,
+) -> None:
+    """Classify image files: calibrated probabilities, malignant score, above the operating point or not."""
+    from engine.commands import predict_command
+
+    predict_command.predict(
+        run, images, Console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
+    )
+
+
+@app.command()
+def report(run: Run) -> None:
+    """Render RUN/report.html again."""
+    from engine.commands import report_command
+
+    report_command.report(run, Console())
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    round_number: Round = None,
+    arm: Arm = None,
+) -> None:
+    """Show runs side by side; the paired difference where they share the split."""
+    from engine.commands import compare_command
+
+    compare_command.compare(runs, Console(), round_number=round_number, arm=arm)
+
+
+@app.command()
+def synthesize(
+    run: Run,
+    dx: Annotated[str, typer.Option("--class", help="Class to make, for example mel.")],
+    out: Out,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Other images for another seed.")] = 0,
+) -> None:
+    """Make new images of one class with a run's generator, each with its provenance."""
+    from engine.commands import synthesize_command
+
+    synthesize_command.synthesize(run, dx, count, out, Console(), seed=seed)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Data folder.")],
+    out: Annotated[Path, typer.Option("--out", help="Config to write.")] = Path("hardcase.yaml"),
+) -> None:
+    """Look at a data folder and write a commented config for it."""
+    from engine.commands import init_command
+
+    init_command.init(directory, out, Console())
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="Check what this config needs.")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Versions, devices, disk, tracking, Ray; with a config: missing weights, and what would be slow and why."""
+    from engine.commands import doctor_command
+
+    if not doctor_command.doctor(config, overrides or [], Console()):
+        raise typer.Exit(1)
+
+
+def say_error(message: str) -> None:
+    """Print one red message on stderr."""
+    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
+
+
+def main() -> None:
+    """Entry point of the `hardcase` command."""
+    try:
+        app()
+    except Exception:
+        traceback.print_exc()
+        say_error(
+            "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
+        )
+        sys.exit(1)

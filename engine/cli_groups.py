@@ -1,0 +1,120 @@
+"""The grouped commands `hardcase export`, `data` and `config`, and the arguments that all commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from engine.config import Config
+    from engine.store import StageRunner
+
+ConfigFile = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="YAML config, for example from `hardcase init`.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides: loop.rounds=3 data.root=DIR."),
+]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, <output>/<name>.")]
+Round = Annotated[
+    int | None, typer.Option("--round", min=0, help="Round of the classifier; default: the champion's.")
+]
+Arm = Annotated[str | None, typer.Option("--arm", help="Arm of the classifier; default: the champion's.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+
+export_app = typer.Typer(help="Write a run's data or model for others to use.", no_args_is_help=True)
+data_app = typer.Typer(help="Look at a config's data set before anything is trained.", no_args_is_help=True)
+config_app = typer.Typer(help="Explain config keys, or show a config in full.", no_args_is_help=True)
+
+
+@export_app.command("data")
+def export_data(run: Run, out: Out) -> None:
+    """Real and accepted synthetic images in HAM10000's layout, marked and traceable."""
+    from engine.commands import export_data as command
+
+    command.export_data(run, out, Console())
+
+
+@export_app.command("model")
+def export_model(
+    run: Run,
+    out: Out,
+    round_number: Round = None,
+    arm: Arm = None,
+    onnx: Annotated[bool, typer.Option("--onnx/--no-onnx", help="With ONNX (extra `export`).")] = True,
+) -> None:
+    """Weights, ONNX, preprocessing, temperature, thresholds and a model card."""
+    from engine.commands import export_model as command
+
+    command.export_model(run, out, Console(), round_number=round_number, arm=arm, onnx=onnx)
+
+
+@data_app.command("describe")
+def data_describe(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
+) -> None:
+    """Counts by class and split, metadata coverage, masks, duplicates."""
+    from engine.commands import data_commands
+
+    loaded, runner = _data(config, overrides)
+    data_commands.describe(loaded, runner, Console(), json_path=json)
+
+
+@data_app.command("split")
+def data_split(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Copy split.parquet here.")] = None,
+) -> None:
+    """Split the lesions and show the counts."""
+    from engine.commands import data_commands
+
+    loaded, runner = _data(config, overrides)
+    data_commands.split(loaded, runner, Console(), out=out)
+
+
+@data_app.command("preview")
+def data_preview(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("preview.png"),
+) -> None:
+    """A contact sheet of every class with the lesion masks outlined."""
+    from engine.commands import data_commands
+
+    loaded, runner = _data(config, overrides)
+    data_commands.preview(loaded, runner, Console(), out=out)
+
+
+@config_app.command("explain")
+def config_explain(
+    key: Annotated[
+        str | None, typer.Argument(metavar="[KEY]", help="Dotted key; none: the whole tree.")
+    ] = None,
+) -> None:
+    """Say what a config key means, its type, bounds and default."""
+    from engine.commands import config_command
+
+    config_command.explain(key, Console())
+
+
+@config_app.command("show")
+def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
+    """Validate a config and print it in full, defaults included."""
+    from engine import build
+    from engine.config import dump_yaml
+
+    typer.echo(dump_yaml(build.load(config, overrides or [])), nl=False)
+
+
+def _data(config: Path, overrides: list[str] | None) -> tuple[Config, StageRunner]:
+    """The config and a stage runner on its cache, for the data commands."""
+    from engine.commands import cached_stages
+
+    return cached_stages.open_cache(config, overrides or [], Console())

@@ -1,0 +1,30 @@
+"""A stage runner on a config's cache, for commands that make no run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from engine import build
+from engine.cluster.backend import LocalBackend
+from engine.commands.finished_run import local
+from engine.config import Config
+from engine.progress import RichListener
+from engine.store import StageRunner
+from engine.store.files import ensure_writable
+
+
+def open_cache(path: Path, overrides: Sequence[str], console: Console) -> tuple[Config, StageRunner]:
+    """Load a config and return it with a runner in this process on ``<output>/stages``.
+
+    Raises:
+        ConfigError: the config is bad.
+        DataError: the output folder cannot be written.
+    """
+    config = local(build.load(path, overrides))
+    root = Path(config.output) / "stages"
+    ensure_writable(root)
+    device = build.choose_device(config.backend)
+    return config, build.make_runner(config, root, LocalBackend(), device, RichListener(console))

@@ -1,0 +1,189 @@
+"""`hardcase compare`: runs side by side, and where they share a split the paired difference between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from engine.commands.finished_run import Chosen, choose, find_entry, read_report
+from engine.errors import DataError, HardcaseError
+from engine.evaluation.report_text import percent_interval
+from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
+from engine.evaluation.statistics import Interval, interval
+from engine.training import derive_seed
+from engine.types import StrArray, strings
+
+SHOWN = (
+    ("balanced accuracy", "balanced_accuracy"),
+    ("accuracy", "accuracy"),
+    ("auc", "auc"),
+    ("malignant sensitivity", "malignant.sensitivity"),
+    ("malignant specificity", "malignant.specificity"),
+    ("malignant auc", "malignant.auc"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One run in the comparison: which classifier of it, its object of report.json, and the split it stands on."""
+
+    label: str
+    chosen: Chosen
+    entry: dict[str, Any]
+    split_digest: str
+    protocol: str
+
+
+def compare(
+    runs: Sequence[Path], console: Console, *, round_number: int | None = None, arm: str | None = None
+) -> None:
+    """Print the test figures of each run's champion (or of ``--round``/``--arm``) and how they differ.
+
+    Raises:
+        DataError: fewer than two runs, no run folder, or a run without that round and arm.
+    """
+    if len(runs) < 2:
+        raise DataError("compare: give two run folders or more")
+    compared = [_open(path, round_number, arm) for path in runs]
+    console.print(_side_by_side(compared))
+    for one in compared:
+        if one.protocol != "safe":
+            console.print(
+                f"[red]{one.label}: protocol {one.protocol}; its figures are not those of new lesions[/red]"
+            )
+    first = compared[0]
+    for other in compared[1:]:
+        if other.split_digest != first.split_digest:
+            console.print(
+                f"[yellow]{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
+                f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared[/yellow]"
+            )
+        else:
+            console.print(_differences(first, other))
+
+
+def paired_differences(
+    first: Chosen, other: Chosen, *, draws: int, seed: int
+) -> dict[str, tuple[Interval, int]]:
+    """Bootstrap test lesions once for both classifiers and return other - first of each figure.
+
+    Returns:
+        {dotted figure: (difference with its 95 % interval, number of test lesions)}.
+    """
+    ours, theirs = _test_split(first), _test_split(other)
+    if ours[1].tolist() != theirs[1].tolist():
+        raise DataError(
+            f"{other.folder}: predicts other test images than {first.folder}; rerun one of the runs"
+        )
+    lesions = len(set(ours[0].lesion_id.tolist()))
+    points, sampled = [], []
+    for split, _ in (ours, theirs):
+        rng = np.random.default_rng(derive_seed(seed, "compare"))
+        point, drawn = bootstrap_figures(split, draws=draws, rng=rng)
+        points.append(point)
+        sampled.append(drawn)
+    return {
+        name: (interval(points[1][name] - points[0][name], sampled[1][name] - sampled[0][name]), lesions)
+        for name in points[0]
+    }
+
+
+def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
+    report = read_report(path)
+    chosen = _choose(path, round_number, arm)
+    entry = find_entry(report, chosen.round, chosen.arm)
+    if entry is None:
+        raise DataError(f"{path}: report.json has no {chosen.name}; rerun `hardcase run` to complete it")
+    return Compared(
+        label=f"{path.resolve().name} ({chosen.name})",
+        chosen=chosen,
+        entry=entry,
+        split_digest=str(report["split_digest"]),
+        protocol=str(report["protocol"]),
+    )
+
+
+def _choose(path: Path, round_number: int | None, arm: str | None) -> Chosen:
+    """The champion; a run without one (mined from test, or unfinished) is compared by its last round of hard."""
+    try:
+        return choose(path, round_number, arm)
+    except HardcaseError:
+        if round_number is not None or arm is not None:
+            raise
+        return choose(path, None, "hard")
+
+
+def _side_by_side(compared: Sequence[Compared]) -> Table:
+    table = Table(title="test figures", caption="95 % intervals by lesion")
+    table.add_column("figure")
+    for one in compared:
+        table.add_column(one.label, justify="right")
+    for label, name in SHOWN:
+        table.add_row(label, *[percent_interval(_figure(one.entry["test"], name)) for one in compared])
+    classes = dict.fromkeys(dx for one in compared for dx in one.entry["test"]["per_class"])
+    for dx in classes:
+        cells = [one.entry["test"]["per_class"].get(dx, {}).get("sensitivity") for one in compared]
+        table.add_row(f"sensitivity {dx}", *[percent_interval(cell) for cell in cells])
+    for label, name in (("real images", "n_real"), ("accepted synthetic", "n_accepted"),
+                        ("optimizer steps", "optimizer_steps")):  # fmt: skip
+        table.add_row(label, *[str(one.entry[name]) for one in compared])
+    return table
+
+
+def _figure(split: dict[str, Any], name: str) -> Any:
+    value: Any = split
+    for part in name.split("."):
+        value = value[part]
+    return value
+
+
+def _differences(first: Compared, other: Compared) -> Table:
+    config = first.chosen.run.config
+    found = paired_differences(
+        first.chosen, other.chosen, draws=config.evaluation.bootstrap, seed=config.loop.seed
+    )
+    lesions = next(iter(found.values()))[1]
+    table = Table(
+        title=f"{other.label} minus {first.label}",
+        caption=f"paired bootstrap over the same {lesions} test lesions, 95 % intervals; percentage points",
+    )
+    table.add_column("figure")
+    table.add_column("difference", justify="right")
+    for label, name in SHOWN:
+        table.add_row(label, points(found[name][0]))
+    return table
+
+
+def points(difference: Interval) -> str:
+    """Return ``+1.2 (-0.4 to +2.8)`` in percentage points, or a dash; with "clear" where the interval excludes 0."""
+    value, low, high = difference["value"], difference["low"], difference["high"]
+    if value is None or low is None or high is None:
+        return "–"
+    text = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"[bold]{text}[/bold]" if low > 0 or high < 0 else text
+
+
+def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
+    """The test predictions of one classifier in the order of image ids, and those ids."""
+    frame = pd.read_parquet(chosen.folder / "predictions.parquet")
+    lesions = pd.read_parquet(chosen.run.path / "split.parquet", columns=["image_id", "lesion_id"])
+    frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
+    calibration = chosen.calibration
+    index = {dx: i for i, dx in enumerate(calibration.classes)}
+    split = ScoredSplit(
+        prob_NC=frame[[f"p_{dx}" for dx in calibration.classes]].to_numpy(dtype=np.float64),
+        label_N=np.array([index[str(dx)] for dx in frame["dx"]], dtype=np.int64),
+        lesion_id=strings(frame["lesion_id"].tolist()),
+        classes=calibration.classes,
+        malignant=calibration.malignant,
+        threshold=calibration.threshold,
+        specificity=calibration.specificity,
+    )
+    return split, strings(frame["image_id"].tolist())

@@ -1,0 +1,173 @@
+"""`hardcase doctor`: what this machine has, and with a config what would be missing or slow, and why."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.text import Text
+
+from engine import build
+from engine.commands.slowness import slow_parts
+from engine.commands.weights_needed import missing_weights
+from engine.config import Config
+from engine.errors import HardcaseError
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "diffusers", "transformers", "ray", "scikit-learn", "faiss-cpu", "mlflow", "numpy",
+    "pandas", "pyarrow", "safetensors", "pydantic", "onnx", "onnxscript", "onnxruntime",
+)  # fmt: skip
+OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
+LITTLE_DISK_GB = 5.0
+ANSWER_SECONDS = 3.0
+STYLE = {"ok": "green", "slow": "yellow", "note": "yellow", "missing": "red"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line: ``state`` is ok, note, slow or missing; only missing makes the command fail."""
+
+    state: str
+    what: str
+    text: str
+
+
+def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> bool:
+    """Print the findings; returns False where something is missing that a run would need.
+
+    Raises:
+        ConfigError: the config is bad.
+    """
+    config = build.load(path, overrides) if path is not None else None
+    findings = [*versions(), *devices(), disk(Path(config.output if config else "runs")), *tracking(config)]
+    if config is None:
+        findings.append(
+            Finding(state="ok", what="ray", text="local; a config with backend.address is probed")
+        )
+        findings.append(
+            Finding(state="note", what="config", text="none given; `hardcase doctor CONFIG` says more")
+        )
+    else:
+        findings += [*cluster(config), *weights(config)]
+        findings += [
+            Finding(state="slow", what=what, text=why) for what, why in slow_parts(config, _device(config))
+        ]
+    for finding in findings:
+        line = Text(f"{finding.state:<8}", style=STYLE[finding.state])
+        console.print(line.append(f"{finding.what:<14}{finding.text}", style="default"), soft_wrap=True)
+    return all(finding.state != "missing" for finding in findings)
+
+
+def versions() -> list[Finding]:
+    """Python and the packages that decide the results."""
+    found = [Finding(state="ok", what="python", text=f"{platform.python_version()} on {platform.platform()}")]
+    for name in PACKAGES:
+        try:
+            found.append(Finding(state="ok", what=name, text=importlib.metadata.version(name)))
+        except importlib.metadata.PackageNotFoundError:
+            if name in OPTIONAL:
+                text = "not installed; `export model` needs it: pip install 'hardcase[export]'"
+                found.append(Finding(state="note", what=name, text=text))
+            else:
+                found.append(Finding(state="missing", what=name, text=f"not installed; pip install {name}"))
+    return found
+
+
+def devices() -> list[Finding]:
+    """CPU cores, memory, and accelerators torch can use."""
+    import psutil
+    import torch
+
+    memory = psutil.virtual_memory()
+    text = f"{os.cpu_count()} cores, {memory.total / 2**30:.1f} GB memory, {memory.available / 2**30:.1f} GB free"
+    found = [Finding(state="ok", what="cpu", text=text)]
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        found.append(
+            Finding(
+                state="ok", what=f"cuda:{index}", text=f"{facts.name}, {facts.total_memory / 2**30:.0f} GB"
+            )
+        )
+    if torch.backends.mps.is_available():
+        found.append(Finding(state="ok", what="mps", text="available"))
+    if len(found) == 1:
+        found.append(Finding(state="note", what="gpu", text="none; everything runs on the CPU"))
+    return found
+
+
+def disk(output: Path) -> Finding:
+    """Free space where runs and the stage cache go."""
+    place = output.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e9
+    if not os.access(place, os.W_OK):
+        return Finding(state="missing", what="disk", text=f"{place} is not writable; give output=FOLDER")
+    state = "ok" if free >= LITTLE_DISK_GB else "note"
+    return Finding(state=state, what="disk", text=f"{free:.1f} GB free for {output}")
+
+
+def tracking(config: Config | None) -> list[Finding]:
+    """Where MLflow logs to, and whether a server answers."""
+    if config is not None and config.tracking.kind == "none":
+        return [Finding(state="ok", what="tracking", text="off (tracking.kind: none)")]
+    uri = (config.tracking.uri if config else None) or os.environ.get("MLFLOW_TRACKING_URI")
+    if not uri:
+        return [Finding(state="ok", what="tracking", text="mlflow.db beside the output folder")]
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or parts.hostname is None:
+        return [Finding(state="ok", what="tracking", text=uri)]
+    shown = f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+    if answers(shown):
+        return [Finding(state="ok", what="tracking", text=f"server {shown} accepts connections")]
+    text = f"server {shown} does not answer; a run goes on and sends what it logged later"
+    return [Finding(state="note", what="tracking", text=text)]
+
+
+def cluster(config: Config) -> list[Finding]:
+    """Whether the Ray head of the config answers."""
+    if config.backend.kind != "ray":
+        return [Finding(state="ok", what="backend", text="local, in one process; Ray is not used")]
+    if config.backend.address is None:
+        return [Finding(state="ok", what="backend", text="Ray, started on this machine")]
+    address = config.backend.address.removeprefix("ray://")
+    if answers(address):
+        return [Finding(state="ok", what="backend", text=f"Ray head {address} accepts connections")]
+    text = (
+        f"Ray head {address} does not answer; start it (ray up ray_cluster.yaml) or correct backend.address"
+    )
+    return [Finding(state="missing", what="backend", text=text)]
+
+
+def weights(config: Config) -> list[Finding]:
+    """Pre-trained weights the config names that are neither a folder here nor in a cache."""
+    missing = missing_weights(config)
+    if not missing:
+        return [Finding(state="ok", what="weights", text="nothing to download")]
+    state = "missing" if os.environ.get("HF_HUB_OFFLINE") == "1" else "note"
+    return [Finding(state=state, what="weights", text=f"{key}: {why}") for key, why in missing]
+
+
+def answers(address: str) -> bool:
+    """Whether something accepts a connection at host:port within a few seconds."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS):
+            return True
+    except (OSError, ValueError):
+        return False
+
+
+def _device(config: Config) -> str:
+    try:
+        return build.choose_device(config.backend)
+    except HardcaseError:
+        return "cpu"

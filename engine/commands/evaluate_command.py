@@ -1,0 +1,214 @@
+"""`hardcase evaluate`: a run's classifier on another data set. Nothing is refitted: external validation.
+
+Temperature and operating point stay as they were fixed on the run's own val lesions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from engine import build
+from engine.cluster.backend import StageCall, run_here
+from engine.commands.finished_run import Chosen, choose, local
+from engine.commands.output_folder import writable_file
+from engine.config import Config, parse_config
+from engine.config.loading import apply_override
+from engine.errors import ConfigError, DataError
+from engine.evaluation.report_text import percent_interval
+from engine.progress import RichListener
+from engine.recipes import Recipes
+from engine.store import Listener, RunFolder, StageFolder, write_json
+from engine.store.files import read_json
+from engine.types import strings
+
+FREE = ("data.", "backend.", "evaluation.bootstrap")
+"""What a user may say about the other data set; all else belongs to the run."""
+KEPT = ("image_size", "fit", "malignant")
+"""Keys of the run's own data section that the classifier depends on."""
+
+
+def evaluate(
+    run: Path,
+    overrides: Sequence[str],
+    console: Console,
+    *,
+    round_number: int | None = None,
+    arm: str | None = None,
+    json_path: Path | None = None,
+) -> dict[str, Any]:
+    """Score the champion (or ``round_number``, ``arm``) on the data set that ``data.*`` overrides name.
+
+    Returns:
+        {data, n, round, arm, metrics}, also written to ``json_path``; ``metrics`` is a split object of report.json.
+
+    Raises:
+        ConfigError: an override of something else than data, or no data set given.
+        DataError: a class the run does not know (named), bad data, a bad run folder.
+    """
+    chosen = choose(run, round_number, arm)
+    config = evaluation_config(chosen.run.config, overrides)
+    if json_path is not None:
+        writable_file(json_path, "--json")
+    result = score(chosen, config, RichListener(console))
+    if json_path is not None:
+        write_json(json_path, result)
+    console.print(_table(result))
+    for part, count in result["data"]["seen"].items():
+        console.print(
+            f"[yellow]{count} of these images are in the run's own {part} split: "
+            "this is no external validation[/yellow]"
+        )
+    return result
+
+
+def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
+    """Return the run's config with its data section replaced by what the overrides describe."""
+    for override in overrides:
+        if not override.startswith(FREE):
+            raise ConfigError(
+                f"{override.partition('=')[0]}: evaluate refits nothing; only data.*, backend.* and "
+                "evaluation.bootstrap can be given"
+            )
+    if not any(o.startswith(("data.format=", "data.root=")) for o in overrides):
+        raise ConfigError("evaluate needs another data set: give data.format=FORMAT data.root=FOLDER")
+    tree = local(config).model_dump(mode="json")
+    data = tree["data"]
+    fresh = {k: data[k] for k in KEPT}
+    if not any(o.startswith("data.format=") for o in overrides):
+        fresh = {k: v for k, v in data.items() if k not in ("root", "limit", "split")}
+    tree["data"] = fresh
+    for override in overrides:
+        apply_override(tree, override)
+    given = parse_config(tree, source="evaluate")
+    for key in ("image_size", "malignant"):
+        if getattr(given.data, key) != getattr(config.data, key):
+            raise ConfigError(
+                f"data.{key}: the classifier was fitted with {getattr(config.data, key)}; leave it out"
+            )
+    return given
+
+
+def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
+    """Decode the data set, predict with fixed calibration, and score; returns the result object."""
+    wiring = build.wire(config, listener=listener, folder=chosen.run, track=False)
+    from engine.stages.fingerprint import fingerprint
+
+    with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as place:
+        scratch = Path(place)
+        recipes = Recipes(config, wiring.runner, RunFolder(scratch, config), fingerprint(config.data))
+        recipes.images()
+        images = recipes.stages["images"]
+        _one_part(images, scratch / "split")
+        inputs = {"images": images.path, "split": scratch / "split"}
+        calibrated = {"classifier": chosen.folder, "calibration": chosen.folder}
+        predictions = _here(
+            config, wiring.runner.device, "predict", {**inputs, **calibrated}, scratch, listener
+        )
+        figures = _here(
+            config,
+            wiring.runner.device,
+            "evaluate",
+            {**inputs, "predictions": predictions},
+            scratch,
+            listener,
+        )
+        metrics = read_json(figures / "report.json")["test"]
+    info = read_json(images.path / "data.json")
+    data = {
+        "format": config.data.format,
+        "root": config.data.root,
+        "n_images": info["n_images"],
+        "n_lesions": info["n_lesions"],
+        "grouped_by": info["grouped_by"],
+        "n_skipped": len(info["skipped"]),
+        "digest": info["digest"],
+        "seen": seen_images(chosen.run, images),
+    }
+    return {"data": data, "n": metrics["n"], "round": chosen.round, "arm": chosen.arm, "metrics": metrics}
+
+
+def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
+    """Count the images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
+    try:
+        own, split = run.stage("foundation/images"), run.stage("foundation/split")
+    except DataError:
+        return {}
+    parts = pd.read_parquet(split.path / "split.parquet", columns=["row", "split"])
+    pixels = np.load(own.path / "images.npy", mmap_mode="r")
+    known = {_hash(pixels[row]): str(part) for row, part in zip(parts["row"], parts["split"], strict=True)}
+    other = np.load(images.path / "images.npy", mmap_mode="r")
+    found = [known.get(_hash(image), "") for image in other]
+    return {part: found.count(part) for part in ("train", "mine", "val", "test") if part in found}
+
+
+def _hash(image: Any) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
+
+
+def _one_part(images: StageFolder, out: Path) -> None:
+    """Write a split in which every image is test."""
+    table = pd.read_parquet(images.path / "table.parquet")
+    out.mkdir()
+    lesion = [
+        str(group) or str(image) for group, image in zip(table["lesion_id"], table["image_id"], strict=True)
+    ]
+    frame = pd.DataFrame(
+        {
+            "image_id": table["image_id"],
+            "lesion_id": strings(lesion),
+            "dx": table["dx"],
+            "split": "test",
+            "row": np.arange(len(table), dtype=np.int64),
+        }
+    )
+    frame.to_parquet(out / "split.parquet", index=False)
+
+
+def _here(
+    config: Config, device: str, stage: str, inputs: dict[str, Path], scratch: Path, listener: Listener
+) -> Path:
+    """Run a stage in this process into a folder that goes away."""
+    out = scratch / stage
+    out.mkdir()
+    section = config.evaluation
+    call = StageCall(
+        stage=stage,
+        out=out,
+        inputs={role: path.resolve() for role, path in inputs.items()},
+        params={
+            "evaluation": {"bootstrap": section.bootstrap, "specificity": section.specificity},
+            "malignant": config.data.malignant,
+        },
+        seed=config.loop.seed,
+        threads=config.backend.threads,
+        device=device,
+        precision=config.backend.precision,
+        checkpoint=scratch / "checkpoint",
+    )
+    run_here(call, listener.progress)
+    return out
+
+
+def _table(result: dict[str, Any]) -> Table:
+    metrics = result["metrics"]
+    malignant = metrics["malignant"]
+    title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
+    table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for name in ("balanced_accuracy", "accuracy", "auc"):
+        table.add_row(name.replace("_", " "), percent_interval(metrics[name]))
+    for name in ("sensitivity", "specificity", "auc"):
+        table.add_row(f"malignant {name}", percent_interval(malignant[name]))
+    for dx, figures in metrics["per_class"].items():
+        table.add_row(f"sensitivity {dx} (n={figures['n']})", percent_interval(figures["sensitivity"]))
+    return table

@@ -1,0 +1,126 @@
+"""`hardcase export data`: real and accepted synthetic images in the layout of HAM10000, marked and traceable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+
+from engine import build
+from engine.commands.output_folder import new_folder
+from engine.errors import DataError
+from engine.stages.dataset import Dataset, open_dataset
+from engine.store import RunFolder
+from engine.types import LesionTable
+
+METADATA = "HAM10000_metadata.csv"
+COLUMNS = (
+    "lesion_id", "image_id", "dx", "age", "sex", "localization", "patient_id", "split", "origin", "synthetic", "round",
+    "parent_image_id", "neighbour_ids", "weights", "seed", "judge_p", "nearest_train_id", "nearest_train_distance",
+    "policy", "checkpoint",
+)  # fmt: skip
+README = """# Exported by hardcase
+
+Layout of HAM10000: `{metadata}` and `images/`. {real} real images as the run decoded them ({size} px) and {synthetic}
+synthetic ones that passed the run's gates. Read it with `data.format=ham10000 data.root=THIS_FOLDER`.
+
+- `origin` is real or synthetic, `synthetic` true or false; synthetic rows name parent, neighbours, weights and seed.
+- A synthetic image carries the lesion id of its parent, so that a split by lesion keeps the two together. Its
+  neighbours are other lesions: keep `split` (synthetic images are train only) when you evaluate anything.
+- Synthetic images can reproduce patients: handle them as patient data, and under the licence of the real data
+  (HAM10000: CC BY-NC 4.0; Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018).
+- Research data, not for decisions about a patient.
+"""
+
+
+def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
+    """Write images/ and HAM10000_metadata.csv into the new folder ``out``; returns the metadata.
+
+    Raises:
+        DataError: no run folder, its stage cache is gone, or ``out`` is not empty.
+    """
+    folder = build.open_run(run)
+    dataset = open_dataset(folder.stage("foundation/images").path, folder.stage("foundation/split").path)
+    synthetic = accepted_images(folder)
+    clash = sorted(set(synthetic["image_id"]) & set(dataset.table.image_id.tolist()))
+    if clash:
+        raise DataError(
+            f"{run}: synthetic image {clash[0]} has the name of a real one; rename the real image"
+        )
+    frame = pd.concat([_real_rows(dataset), _synthetic_rows(dataset, synthetic)], ignore_index=True)[
+        list(COLUMNS)
+    ]
+    with new_folder(out) as target:
+        (target / "images").mkdir()
+        for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
+            _save(np.asarray(dataset.images_NHWC[row]), target / "images" / f"{image_id}.png")
+        for image_id, path in zip(synthetic["image_id"], synthetic["path"], strict=True):
+            _save(np.asarray(Image.open(path).convert("RGB")), target / "images" / f"{image_id}.png")
+        frame.to_csv(target / METADATA, index=False, lineterminator="\n")
+        text = README.format(
+            metadata=METADATA,
+            real=len(dataset.table),
+            synthetic=len(synthetic),
+            size=folder.config.data.image_size,
+        )
+        (target / "README.md").write_text(text, encoding="utf-8")
+    console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images in {out}")
+    return frame
+
+
+def accepted_images(folder: RunFolder) -> pd.DataFrame:
+    """Return the accepted rows of every round's synthetic.parquet, with ``image_id``, ``round`` and ``path``."""
+    frames = []
+    for table in sorted((folder.path / "rounds").glob("*/synthetic.parquet")):
+        frame = pd.read_parquet(table)
+        frame = frame[frame["accepted"]].copy()
+        paths = [table.parent / "synthetic" / f"{name}.png" for name in frame["sample_id"]]
+        frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], int(table.parent.name), paths
+        frames.append(frame)
+    if not frames:
+        names = ("image_id", "round", "path", "parent_image_id", "dx", "seed")
+        return pd.DataFrame({name: [] for name in names}, dtype=object)
+    return pd.concat(frames, ignore_index=True)
+
+
+def lesions_of(table: LesionTable) -> list[str]:
+    """Return each image's lesion, or its own name where lesions are unknown (the layout wants one)."""
+    return [str(lesion) or str(image) for lesion, image in zip(table.lesion_id, table.image_id, strict=True)]
+
+
+def _real_rows(dataset: Dataset) -> pd.DataFrame:
+    table = dataset.table
+    return pd.DataFrame(
+        {
+            "lesion_id": lesions_of(table),
+            **{k: getattr(table, k) for k in ("image_id", "dx", "age", "sex", "localization", "patient_id", "split")},
+            "origin": table.origin,
+            "synthetic": ["true" if origin == "synthetic" else "false" for origin in table.origin],
+        }
+    ).reindex(columns=list(COLUMNS))  # fmt: skip
+
+
+def _synthetic_rows(dataset: Dataset, synthetic: pd.DataFrame) -> pd.DataFrame:
+    parents = dataset.table.take(dataset.positions(synthetic["parent_image_id"].to_numpy(dtype=np.str_)))
+    lists = {
+        name: [" ".join(map(str, filter(None, row))) for row in synthetic[name]]
+        for name in ("neighbour_ids", "weights")
+        if name in synthetic
+    }
+    return synthetic.assign(
+        lesion_id=lesions_of(parents),
+        **{name: getattr(parents, name) for name in ("age", "sex", "localization", "patient_id")},
+        split="train",
+        origin="synthetic",
+        synthetic="true",
+        round=synthetic["round"].astype("Int64"),
+        seed=synthetic["seed"].astype("Int64"),
+        **lists,
+    ).reindex(columns=list(COLUMNS))
+
+
+def _save(pixels_HWC: np.ndarray, path: Path) -> None:
+    Image.fromarray(pixels_HWC).save(path, optimize=False, compress_level=6)

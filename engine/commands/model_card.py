@@ -1,0 +1,91 @@
+"""The model card of an exported classifier: what it is for, how well it did, and what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.commands.finished_run import Chosen
+from engine.evaluation.report_text import PROTOCOLS, number_interval, percent_interval
+
+LIMITS = """## Limits
+
+- Research software, not a medical device. Never for decisions about a patient.
+- Measured on test lesions of the same data set it was trained on; other cameras, clinics and skin types were not
+  tested. Score your own data with `hardcase evaluate` before you believe any figure.
+- Probabilities are calibrated for the class frequencies of the data set, which are not those of a clinic: malignant
+  lesions are commonly enriched in research data.
+- Where trained on HAM10000: it has no patient identifiers and no skin type, many nevi were confirmed only by
+  follow-up, and akiec includes premalignant lesions. HAM10000 is CC BY-NC 4.0, and weights made from it are to be
+  treated alike.
+- A classifier trained on images, real or synthetic, can reveal what it was trained on.
+"""
+
+
+def model_card(
+    chosen: Chosen, report: Mapping[str, Any], entry: Mapping[str, Any] | None, *, onnx: bool
+) -> str:
+    """Return README.md: origin, figures on test with intervals, operating point, limits."""
+    from engine.classifier.weights import read_meta
+
+    meta, calibration, config = read_meta(chosen.weights), chosen.calibration, chosen.run.config
+    files = ["classifier.safetensors (weights; the header rebuilds the model)", "calibration.json",
+             "preprocessing.json"] + (["classifier.onnx (calibrated probabilities)"] if onnx else [])  # fmt: skip
+    lines = [
+        f"# {config.name}: {chosen.name}",
+        "",
+        f"A {meta.model} that sorts {meta.image_size} px dermatoscopic images into {', '.join(meta.classes)}, "
+        f"made by hardcase (data: {config.data.format}, seed {config.seed}, loop seed {config.loop.seed}).",
+        "",
+        *[f"- {name}" for name in files],
+        "",
+        *_figures(report, entry),
+        "## Operating point",
+        "",
+        _operating_point(calibration),
+        "",
+        LIMITS,
+    ]
+    return "\n".join(lines)
+
+
+def _figures(report: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
+    protocol = str(report.get("protocol", "groups_unknown"))
+    title, explanation = PROTOCOLS.get(protocol, (protocol, ""))
+    lines = ["## Measured on the run's test lesions", "", f"**{title}.** {explanation}", ""]
+    if entry is None:
+        return [*lines, "This round and arm is not in report.json: no figures.", ""]
+    test, malignant = entry["test"], entry["test"]["malignant"]
+    lines += ["| figure | value (95 % interval by lesion) | images |", "|---|---|---|"]
+    rows = [(n.replace("_", " "), test[n], test["n"]) for n in ("balanced_accuracy", "accuracy", "macro_f1")]
+    rows += [
+        ("malignant sensitivity", malignant["sensitivity"], malignant["n"]),
+        ("malignant specificity", malignant["specificity"], malignant["n_benign"]),
+    ]
+    for dx, figures in test["per_class"].items():
+        rows.append((f"sensitivity {dx}", figures["sensitivity"], figures["n"]))
+        rows.append((f"specificity {dx}", figures["specificity"], test["n"] - figures["n"]))
+    lines += [f"| {name} | {percent_interval(figure)} | {count} |" for name, figure, count in rows]
+    for name, figure in (("AUC", test["auc"]), ("malignant AUC", malignant["auc"]), ("ECE", test["ece"])):
+        lines.append(f"| {name} | {number_interval(figure)} | {test['n']} |")
+    trained = (
+        f"Trained for {entry['optimizer_steps']} optimizer steps on {entry['n_real']} real images"
+        f" and what the arm {entry['arm']} adds ({entry['n_accepted']} synthetic images accepted in this round)."
+    )
+    return [
+        *lines,
+        "",
+        trained,
+        "One run with one seed: differences to other models within the intervals mean nothing.",
+        "",
+    ]
+
+
+def _operating_point(calibration: Any) -> str:
+    if calibration.threshold is None:
+        return f"None: no malignant classes, or val could not fix one. Temperature {calibration.temperature:.4f}."
+    return (
+        f"Malignant or premalignant ({', '.join(calibration.malignant)}) is called when the sum of these classes' "
+        f"calibrated probabilities is at least {calibration.threshold:.6f}: the threshold that gave specificity "
+        f"{calibration.specificity:.2f} on val. Temperature {calibration.temperature:.4f}."
+    )

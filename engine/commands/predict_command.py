@@ -1,0 +1,146 @@
+"""`hardcase predict`: a run's classifier on image files, as CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from engine import build
+from engine.commands.finished_run import Chosen, choose, local
+from engine.commands.output_folder import writable_file
+from engine.errors import DataError
+from engine.store import write_text
+from engine.types import FloatArray, ImageArray
+
+if TYPE_CHECKING:
+    from engine.classifier.calibration import Calibration
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+CHUNK = 32
+SHOWN = 5
+
+
+def predict(
+    run: Path,
+    images: Sequence[Path],
+    console: Console,
+    *,
+    csv_path: Path,
+    round_number: int | None = None,
+    arm: str | None = None,
+    skip_bad: bool = False,
+) -> pd.DataFrame:
+    """Write one row an image: image_id, file, p_<dx>..., predicted, malignant_score, above_threshold.
+
+    Raises:
+        DataError: a bad run folder, no image found, or images that cannot be read (named) without ``skip_bad``.
+    """
+    chosen = choose(run, round_number, arm)
+    writable_file(csv_path, "--csv")
+    files = find_images(images)
+    good, bad, pixels_NHWC = read_images(files, *_geometry(chosen))
+    if bad and not skip_bad:
+        named = "\n".join(f"  {line}" for line in bad[:SHOWN])
+        more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+        raise DataError(
+            f"{len(bad)} of {len(files)} images cannot be read; replace them or give --skip-bad\n{named}{more}"
+        )
+    for line in bad:
+        console.print(f"[yellow]skipped {line}[/yellow]")
+    if not good:
+        raise DataError(f"none of the {len(files)} images can be read; nothing written")
+    frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
+    write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
+    console.print(
+        f"{len(frame)} predictions of {chosen.name} in {csv_path}\n"
+        "[dim]research software, not a medical device; never for decisions about a patient[/dim]"
+    )
+    return frame
+
+
+def find_images(given: Sequence[Path]) -> list[Path]:
+    """Return the files given and, for folders, every image below them, sorted; each once.
+
+    Raises:
+        DataError: a path does not exist, or a folder holds no image.
+    """
+    found: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            if not below:
+                raise DataError(
+                    f"{path}: holds no image ({', '.join(SUFFIXES)}); give image files or another folder"
+                )
+            found |= dict.fromkeys(below)
+        elif path.is_file():
+            found[path] = None
+        else:
+            raise DataError(f"{path}: does not exist; give image files or folders of images")
+    return list(found)
+
+
+def read_images(files: Sequence[Path], size: int, fit: str) -> tuple[list[Path], list[str], ImageArray]:
+    """Decode files as the run's own images were.
+
+    Returns:
+        The good files, one line for each bad one, and the good files' pixels (n, size, size, 3) uint8.
+    """
+    from engine.data.images import decode_image
+
+    good, bad, pixels = [], [], []
+    for path in files:
+        try:
+            pixels.append(decode_image(path, size, fit))
+            good.append(path)
+        except (OSError, ValueError, SyntaxError) as error:
+            bad.append(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
+    stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), dtype=np.uint8)
+    return good, bad, stacked
+
+
+def probabilities(chosen: Chosen, pixels_NHWC: ImageArray) -> FloatArray:
+    """Return calibrated probabilities (N, C) in float64, in fixed chunks of 32 as everywhere."""
+    import torch
+
+    from engine.classifier.inputs import memory_format
+    from engine.classifier.predict import chunk_logits, softmax
+    from engine.classifier.weights import load_classifier
+
+    config = local(chosen.run.config)
+    torch.set_num_threads(config.backend.threads)
+    device = build.choose_device(config.backend)
+    model, meta = load_classifier(chosen.weights)
+    model.to(device).to(memory_format=memory_format(device))
+    starts = range(0, len(pixels_NHWC), CHUNK)
+    logits = [chunk_logits(model, meta, pixels_NHWC[i : i + CHUNK], device) for i in starts]
+    return softmax(np.concatenate(logits).astype(np.float64), chosen.calibration.temperature)
+
+
+def table(files: Sequence[Path], prob_NC: FloatArray, calibration: Calibration) -> pd.DataFrame:
+    """Return the rows of the CSV; malignant columns are empty where the run has no malignant class or threshold."""
+    classes = calibration.classes
+    frame = pd.DataFrame({"image_id": _names(files), "file": [str(path) for path in files]})
+    for column, dx in enumerate(classes):
+        frame[f"p_{dx}"] = prob_NC[:, column]
+    frame["predicted"] = [classes[i] for i in prob_NC.argmax(axis=1)]
+    columns = [i for i, dx in enumerate(classes) if dx in calibration.malignant]
+    frame["malignant_score"] = prob_NC[:, columns].sum(axis=1) if columns else None
+    known = bool(columns) and calibration.threshold is not None
+    frame["above_threshold"] = (frame["malignant_score"] >= calibration.threshold) if known else None
+    return frame
+
+
+def _names(files: Sequence[Path]) -> list[str]:
+    """File names without ending where that tells the files apart, else their whole paths."""
+    stems = [path.stem for path in files]
+    return stems if len(set(stems)) == len(stems) else [path.with_suffix("").as_posix() for path in files]
+
+
+def _geometry(chosen: Chosen) -> tuple[int, str]:
+    return chosen.run.config.data.image_size, chosen.run.config.data.fit

@@ -1,0 +1,53 @@
+"""What in a config would be slow on this machine, and why."""
+
+from __future__ import annotations
+
+import os
+
+from engine.config import Config
+
+CPU_PIXELS = 96
+"""Image sides above this take many hours without an accelerator."""
+FEW_STEPS = {"dpmpp": 25, "unipc": 25, "ddim": 60, "ddpm": 200}
+"""Sampler steps beyond which images hardly improve (ddpm aside, which needs them)."""
+
+
+def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
+    """Return (key, why) for each choice that costs more than it has to on ``device``."""
+    found = []
+    cores = os.cpu_count() or 1
+    if device == "cpu" and config.data.image_size > CPU_PIXELS:
+        cost = (config.data.image_size / 64) ** 2
+        found.append(
+            (
+                "data.image_size",
+                f"{config.data.image_size} px on a CPU costs about {cost:.0f} times 64 px a step",
+            )
+        )
+    if config.backend.threads > cores:
+        found.append(
+            ("backend.threads", f"{config.backend.threads} threads on {cores} cores slow each other down")
+        )
+    if config.backend.kind == "ray" and max(config.backend.map_workers, config.backend.train_workers) > cores:
+        found.append(
+            ("backend", f"more workers than the {cores} cores here; fine on a cluster, slow on this machine")
+        )
+    if config.synthesis.steps > FEW_STEPS[config.synthesis.sampler]:
+        found.append(
+            ("synthesis.steps", f"{config.synthesis.steps} steps of {config.synthesis.sampler} a sample; "
+             "dpmpp with 16-20 is about as good")
+        )  # fmt: skip
+    if device == "cpu" and config.denoiser.pretrained is not None:
+        found.append(
+            ("denoiser.pretrained", "a pre-trained U-Net has hundreds of millions of weights; use a GPU")
+        )
+    if config.loop.mine_from == "crossfit":
+        fits = config.loop.crossfit_folds * config.loop.rounds
+        found.append(("loop.mine_from", f"crossfit trains {fits} more classifiers from scratch"))
+    if "random" in config.loop.arms:
+        found.append(("loop.arms", "arm random synthesizes as many images again"))
+    if config.backend.precision == "float32" and device == "cuda":
+        found.append(
+            ("backend.precision", "bf16 is about twice as fast on this GPU; results then differ slightly")
+        )
+    return found
