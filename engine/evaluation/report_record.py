@@ -13,8 +13,12 @@ from engine.evaluation.report_files import RoundFiles, RunFiles
 from engine.evaluation.report_text import duration, percent
 from engine.types import SPLITS
 
-REASONS: Mapping[str, str] = {"judge": "judge disagreed", "memorized": "too close to a train image"}
-"""Words for the stable first part of a rejection reason (policies/acceptance.py); others are shown as they are."""
+REASONS: Mapping[str, str] = {
+    "judge": "judge disagreed",
+    "memorized": "too close to a train image",
+    "over max_synthetic_ratio": "class already full",
+}
+"""Words for the stable first part of a rejection reason (policies, accept stage); others are shown as they are."""
 
 _REASON_COLOURS = ("#0b5cad", "#b4500f", "#a3446c", "#9c6a00", "#5a6068")
 
