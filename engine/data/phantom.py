@@ -47,7 +47,8 @@ _PAINTERS: Final[Mapping[str, Painter]] = {
 }
 """Structures in the order they are painted: deep pigment first, surface last."""
 
-_FAINTEST: Final = 0.06
+_FAINTEST: Final = 0.10
+"""Strength below which a structure is not painted: every class would otherwise carry a trace of every other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,14 +149,14 @@ def _rng(seed: int, *parts: object) -> np.random.Generator:
 
 def _table(shots: list[tuple[PhantomLesion, int]]) -> LesionTable:
     count = len(shots)
-    blank = np.full(count, "", dtype=np.str_)
+    blank = strings([""] * count)
     return LesionTable(
         image_id=strings([f"PHANTOM_{row + 1:07d}" for row in range(count)]),
         lesion_id=strings([f"LESION_{lesion.index + 1:07d}" for lesion, _ in shots]),
         patient_id=blank,
         dx=strings([lesion.dx for lesion, _ in shots]),
         split=blank,
-        origin=np.full(count, "real", dtype=np.str_),
+        origin=strings(["real"] * count),
         age=np.array([lesion.age for lesion, _ in shots], dtype=np.float64),
         sex=strings([lesion.sex for lesion, _ in shots]),
         localization=strings([lesion.site for lesion, _ in shots]),

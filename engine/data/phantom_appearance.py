@@ -139,7 +139,7 @@ def draw_appearance(dx: str, difficulty: float, rng: np.random.Generator) -> App
     structures, and varies more. Difficulty 0 leaves the archetype's structures, with mild variation.
     """
     partner = str(rng.choice(list(CONFUSED[dx]), p=list(CONFUSED[dx].values())))
-    lean = min(0.5, _LEANING[dx] * difficulty * float(rng.beta(1.4, 1.6)))
+    lean = min(0.5, _LEANING[dx] * difficulty * float(rng.beta(0.9, 1.6)))
     mean = blend(archetype(dx, difficulty), ARCHETYPES[partner], lean)
     changes: dict[str, float | Colour] = {}
     for name in STRUCTURES:
