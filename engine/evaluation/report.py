@@ -23,6 +23,7 @@ from engine.evaluation.report_text import NOTHING, PROTOCOLS, headline, percent,
 TEMPLATES = Path(__file__).parent / "templates"
 _SHEET_SIDE = 1400
 _MAX_SHEETS = 6
+_SHEET_WORDS = {"contact_sheet": "real images, their reconstruction by the autoencoder, and synthetic images"}
 
 
 def render_report(run: Path) -> str:
@@ -160,7 +161,8 @@ def _sheets(run: RunFiles) -> list[dict[str, str]]:
     for path in sorted(folder.glob("*.png"))[:_MAX_SHEETS]:
         uri = picture(path, _SHEET_SIDE) if inside(folder, path.name) else None
         if uri:
-            found.append({"name": path.stem.replace("_", " "), "uri": uri})
+            says = _SHEET_WORDS.get(path.stem, "a picture of this run")
+            found.append({"name": path.stem.replace("_", " "), "says": says, "uri": uri})
     return found
 
 

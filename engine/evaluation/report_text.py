@@ -82,11 +82,16 @@ def headline(rounds: Sequence[Mapping[str, Any]]) -> str:
             "test part holds none, or val fixed no operating point. Compare the arms by balanced accuracy below."
         )
     return (
-        f"In round {hard['round']}, arm hard recognised {percent_interval(ours)} of the test images of malignant or "
+        f"In round {hard['round']}, arm hard recognised {percent_interval(ours)} of the {_images(hard)} of malignant or "
         f"premalignant lesions, against {percent_interval(theirs)} in arm real{_when(hard, real)}, each at the operating "
         f"point fixed on val, which gave a test specificity of {_specificity(hard)} and {_specificity(real)}. "
         f"{_overlap(ours, theirs)} One run with one seed proves no gain, whichever way the difference points."
     )
+
+
+def _images(entry: Mapping[str, Any]) -> str:
+    malignant = entry["test"]["malignant"]
+    return f"{malignant['n']} test images ({malignant['n_lesions']} lesions)"
 
 
 def _specificity(entry: Mapping[str, Any]) -> str:

@@ -16,7 +16,12 @@ def figure(value: float | None, low: float = 0.0, high: float = 1.0) -> dict[str
 
 
 def entry(number: int, arm: str, sensitivity: dict, specificity: dict | None = None) -> dict:
-    malignant = {"sensitivity": sensitivity, "specificity": specificity or figure(0.9, 0.85, 0.95)}
+    malignant = {
+        "n": 45,
+        "n_lesions": 28,
+        "sensitivity": sensitivity,
+        "specificity": specificity or figure(0.9, 0.85, 0.95),
+    }
     return {"round": number, "arm": arm, "test": {"malignant": malignant}}
 
 
@@ -62,7 +67,9 @@ def test_headline_names_both_intervals_and_proves_nothing() -> None:
         entry(1, "hard", figure(0.80, 0.70, 0.90), figure(0.86, 0.79, 0.91)),
     ]
     text = words.headline(rounds)
-    assert "In round 1, arm hard recognised 80.0\u00a0% (70.0–90.0)" in text
+    assert (
+        "In round 1, arm hard recognised 80.0\u00a0% (70.0–90.0) of the 45 test images (28 lesions)" in text
+    )
     assert "against 75.0\u00a0% (65.0–85.0) in arm real, each at the operating point fixed on val" in text
     assert "specificity of 86.0\u00a0% (79.0–91.0) and 88.0\u00a0% (80.0–92.0)" in text
     assert "5.0 percentage points higher; the 95 % intervals overlap" in text
