@@ -76,7 +76,7 @@ def test_another_seed_other_images(made):
 
 
 def test_a_picture_depends_on_its_lesion_and_view_alone(made):
-    table, images, masks = made
+    _, images, masks = made
     lesions = draw_lesions(CONFIG, 3)
     row = 0
     for lesion in lesions[:4]:

@@ -32,7 +32,12 @@ def test_abcd_rule_orders_melanoma_above_nevus():
     mel, nv = ARCHETYPES["mel"], ARCHETYPES["nv"]
     assert mel.asymmetry > 5 * nv.asymmetry
     assert mel.irregularity > 5 * nv.irregularity
-    assert {name for name in STRUCTURES if getattr(mel, name) > 0} > {"veil", "regression", "streaks", "blotches"}
+    assert {name for name in STRUCTURES if getattr(mel, name) > 0} > {
+        "veil",
+        "regression",
+        "streaks",
+        "blotches",
+    }
     assert {name for name in STRUCTURES if getattr(nv, name) > 0} == {"network", "globules"}
 
 

@@ -49,7 +49,9 @@ def test_outline_never_leaves_the_picture():
 
 
 def test_mask_of_a_laid_circle_has_its_area():
-    outline = dataclasses.replace(draw_outline(ROUND, np.random.default_rng(0)), radius_A=np.full(512, 0.5), fringe=0.0)
+    outline = dataclasses.replace(
+        draw_outline(ROUND, np.random.default_rng(0)), radius_A=np.full(512, 0.5), fringe=0.0
+    )
     canvas = new_canvas(200, View())
     shape = lay(outline, canvas, np.random.default_rng(0))
     assert shape.inside_HW.sum() * (2 / 200) ** 2 == pytest.approx(np.pi * 0.25, rel=0.01)

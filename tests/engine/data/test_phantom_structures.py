@@ -1,4 +1,4 @@
-"""Every dermoscopic structure, alone on a plain lesion: it paints, inside the lesion, in its colour, the more the stronger."""
+"""Every dermoscopic structure, alone on a plain lesion: it paints there, in its colour, more when stronger."""
 
 from __future__ import annotations
 

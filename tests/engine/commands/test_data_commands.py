@@ -1,0 +1,156 @@
+"""`data describe | split | preview` on tiny stage folders."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from engine.commands import data_commands
+from engine.commands.contact_sheet import GREEN, class_sheet, outline, spread
+from engine.config import parse_config
+from engine.errors import ConfigError
+from engine.stages.dataset import open_dataset
+from engine.store import StageFolder
+from tests.fakes import make_dataset_folders
+
+
+class Runner:
+    """Hands out finished folders and keeps what it was asked for."""
+
+    def __init__(self, images: Path, split: Path) -> None:
+        self.folders = {"images": images, "split": split}
+        self.asked: list[tuple[str, dict, list[str]]] = []
+
+    def __call__(self, stage, *, params, inputs=None, seed=0):
+        self.asked.append((stage, dict(params), sorted(inputs or {})))
+        return StageFolder(name=stage, key=f"k-{stage}", path=self.folders[stage], seconds=0.0, cached=True)
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return Runner(*make_dataset_folders(tmp_path / "stages"))
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=140)
+
+
+CONFIG = parse_config({"data": {"phantom": {"lesions": 30}}})
+
+
+def _said(console: Console) -> str:
+    return console.file.getvalue()
+
+
+def test_describe_counts_images_and_lesions(runner, console, tmp_path):
+    out = tmp_path / "out" / "figures.json"
+    figures = data_commands.describe(CONFIG, runner, console, json_path=out)
+    frame = pd.read_parquet(runner.folders["split"] / "split.parquet")
+    for part, by_class in figures["counts"].items():
+        for dx, count in by_class.items():
+            rows = frame[(frame["split"] == part) & (frame["dx"] == dx)]
+            assert count == len(rows)
+            assert figures["lesions"][part][dx] == rows["lesion_id"].nunique()
+    assert json.loads(out.read_text()) == figures
+    assert list(figures["counts"]) == ["train", "mine", "val", "test"]
+
+
+def test_describe_covers_age_sex_site_and_masks(runner, console):
+    figures = data_commands.describe(CONFIG, runner, console)
+    total = figures["n_used"]
+    assert figures["age"]["known"] + figures["age"]["missing"] == total
+    assert figures["age"]["missing"] > 0 and figures["age"]["min"] == 20.0
+    assert set(figures["sex"]["values"]) == {"female", "male"} and figures["sex"]["missing"] > 0
+    assert set(figures["localization"]["values"]) == {"back", "face"}
+    assert figures["masks"] == {"file": total, "otsu": 0, "none": 0}
+    said = _said(console)
+    assert "grouped by lesion" in said and "GROUPS UNKNOWN" not in said
+    assert f"masks    {total} file" in said
+
+
+def test_unknown_metadata_groups_and_skipped_are_said(runner, console):
+    images = runner.folders["images"]
+    info = json.loads((images / "data.json").read_text())
+    info |= {
+        "grouped_by": "image",
+        "skipped": [{"image_id": f"X{i}", "reason": "[truncated]"} for i in range(12)],
+    }
+    (images / "data.json").write_text(json.dumps(info))
+    table = pd.read_parquet(images / "table.parquet")
+    table["age"], table["sex"], table["localization"] = np.nan, "", "unknown"
+    table.to_parquet(images / "table.parquet", index=False)
+    figures = data_commands.describe(CONFIG, runner, console)
+    assert figures["age"] == {
+        "known": 0, "missing": figures["n_used"], "min": None, "median": None, "max": None,
+    }  # fmt: skip
+    said = _said(console)
+    for line in ("GROUPS UNKNOWN", "age      unknown", "sex      unknown", "site     unknown", "skipped  12"):
+        assert line in said
+    assert "X9: [truncated]" in said and "X10" not in said and "and 2 more" in said
+
+
+def test_stages_are_asked_for_under_the_keys_of_a_run(runner, console):
+    data_commands.describe(CONFIG, runner, console)
+    stages = [stage for stage, _, _ in runner.asked]
+    assert stages[0] == "images" and "split" in stages
+    params = {stage: asked for stage, asked, _ in runner.asked}
+    assert "split" not in params["images"]["data"] and params["split"]["split"]["train"] == 0.6
+    assert runner.asked[-1][2] == ["images"]
+
+
+def test_split_writes_the_parquet_it_prints(runner, console, tmp_path):
+    out = data_commands.split(CONFIG, runner, console, out=tmp_path / "deep" / "split.parquet")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out), pd.read_parquet(runner.folders["split"] / "split.parquet")
+    )
+    cached = data_commands.split(CONFIG, runner, console)
+    assert cached == runner.folders["split"] / "split.parquet"
+    assert "digest" in _said(console)
+
+
+def test_preview_is_a_row_a_class_with_green_outlines(runner, console, tmp_path):
+    out = data_commands.preview(CONFIG, runner, console, out=tmp_path / "sheet.png")
+    with Image.open(out) as image:
+        pixels = np.asarray(image)
+    assert pixels.shape[0] == 3 * (128 + 4)
+    assert (pixels == GREEN).all(axis=2).sum() > 500
+    assert not list(tmp_path.glob(".*partial"))
+
+
+@pytest.mark.parametrize("command", ["describe", "split", "preview"])
+def test_output_that_cannot_be_written_is_one_error(command, runner, console, tmp_path):
+    (tmp_path / "file").write_text("")
+    out = tmp_path / "file" / "out"
+    key = "json_path" if command == "describe" else "out"
+    with pytest.raises(ConfigError, match="cannot be written"):
+        getattr(data_commands, command)(CONFIG, runner, console, **{key: out})
+
+
+def test_outline_is_one_pixel_outside_the_mask():
+    mask = np.zeros((5, 5), dtype=bool)
+    mask[2, 2] = True
+    assert np.argwhere(outline(mask)).tolist() == [[1, 2], [2, 1], [2, 3], [3, 2]]
+
+
+def test_spread_takes_one_image_a_lesion(runner):
+    dataset = open_dataset(runner.folders["images"], runner.folders["split"])
+    members = np.arange(len(dataset.table))
+    chosen = spread(dataset, members, 7)
+    assert len(chosen) == 7 and len(set(dataset.table.lesion_id[chosen])) == 7
+    everyone = spread(dataset, members, 1000)
+    assert len(everyone) == len(np.unique(dataset.table.lesion_id))
+
+
+def test_a_mask_of_everything_has_no_outline(runner):
+    masks = np.load(runner.folders["images"] / "masks.npy")
+    np.save(runner.folders["images"] / "masks.npy", np.full_like(masks, 255))
+    dataset = open_dataset(runner.folders["images"], runner.folders["split"])
+    assert not (np.asarray(class_sheet(dataset, 3)) == GREEN).all(axis=2).any()

@@ -1,0 +1,272 @@
+"""`init`: layouts recognised, configs that load, nothing overwritten or half written."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from engine.commands.init_command import Machine, init
+from engine.config import load_config
+from engine.errors import ConfigError, DataError
+
+CPU, GPU = Machine(cores=2, gpu=False), Machine(cores=64, gpu=True)
+CLASSES = ("mel", "nv")
+
+
+def _image(path: Path, size: tuple[int, int] = (100, 75)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (200, 150, 130)).save(path)
+
+
+def _ham(root: Path) -> None:
+    rows = []
+    for number in range(12):
+        _image(root / "images" / f"ISIC_{number}.jpg")
+        rows.append([f"HAM_{number // 2}", f"ISIC_{number}", CLASSES[number // 2 % 2], "50", "male", "back"])
+    _image(root / "masks" / "ISIC_0_segmentation.png")
+    columns = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "HAM10000_metadata.csv", index=False)
+
+
+def _isic(root: Path) -> None:
+    columns = ["image", "MEL", "NV", "AK", "SCC", "UNK"]
+    rows = []
+    for number in range(10):
+        _image(root / "input" / f"ISIC_{number}.jpg")
+        rows.append([f"ISIC_{number}", *(1.0 if number % 5 == k else 0.0 for k in range(5))])
+    pd.DataFrame(rows, columns=columns).to_csv(root / "ISIC_2019_GroundTruth.csv", index=False)
+
+
+def _medmnist(root: Path) -> None:
+    arrays = {}
+    for part in ("train", "val", "test"):
+        arrays[f"{part}_images"] = np.zeros((14, 28, 28, 3), dtype=np.uint8)
+        arrays[f"{part}_labels"] = np.arange(14)[:, None] % 7
+    np.savez(root / "dermamnist.npz", **arrays)
+
+
+def _folders(root: Path) -> None:
+    for dx in CLASSES:
+        for number in range(5):
+            _image(root / dx / f"{dx}_{number}.png", (40, 40))
+
+
+def _table(root: Path) -> None:
+    rows = []
+    for number in range(8):
+        _image(root / "pics" / f"p{number}.jpg")
+        rows.append(
+            [f"pics/p{number}.jpg", CLASSES[number % 2], f"P{number}", f"L{number}", "60", "female", "face"]
+        )
+    columns = [
+        "Image_Path",
+        "diagnosis",
+        "patient_id",
+        "lesion_id",
+        "age_approx",
+        "sex",
+        "anatom_site_general",
+    ]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "list.csv", index=False)
+
+
+def _idx(values: np.ndarray) -> bytes:
+    head = bytes([0, 0, 8, values.ndim]) + b"".join(int(n).to_bytes(4, "big") for n in values.shape)
+    return gzip.compress(head + values.astype(np.uint8).tobytes())
+
+
+def _mnist(root: Path) -> None:
+    for prefix in ("train", "t10k"):
+        (root / f"{prefix}-images-idx3-ubyte.gz").write_bytes(_idx(np.zeros((20, 28, 28))))
+        (root / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(_idx(np.arange(20) % 10))
+
+
+def _cifar10(root: Path) -> None:
+    records = np.zeros((20, 3073), dtype=np.uint8)
+    records[:, 0] = np.arange(20) % 10
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir()
+    for name in ("data_batch_1.bin", "test_batch.bin"):
+        (folder / name).write_bytes(records.tobytes())
+
+
+def _init(root: Path, out: Path, machine: Machine = CPU) -> tuple[dict, str]:
+    console = Console(file=io.StringIO(), width=200)
+    assert init(root, out, console, machine=machine) == out
+    load_config(out)
+    return yaml.safe_load(out.read_text()), console.file.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path):
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "said"),
+    [
+        (
+            _ham,
+            {"format": "ham10000", "mask": "file", "image_size": 64, "malignant": ["mel"]},
+            "12 images, 6 lesions",
+        ),
+        (_isic, {"format": "isic", "mask": "otsu", "image_size": 64}, "lesions unknown"),
+        (
+            _medmnist,
+            {"format": "medmnist", "image_size": 32, "malignant": ["mel", "bcc", "akiec"]},
+            "official parts",
+        ),
+        (_folders, {"format": "folder", "image_size": 32}, "mel 5, nv 5"),
+        (
+            _mnist,
+            {"format": "torchvision", "dataset": "mnist", "mask": "none", "malignant": []},
+            "mnist files",
+        ),
+        (_cifar10, {"format": "torchvision", "dataset": "cifar10", "mask": "none"}, "cifar10 files"),
+    ],
+)
+def test_layouts_are_recognised_and_their_configs_load(make, data, said, root, tmp_path):
+    make(root)
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert {key: tree["data"].get(key) for key in data} == data
+    assert Path(tree["data"]["root"]) == root
+    assert tree["name"] == "my-data"
+    assert said in text
+
+
+def test_table_columns_are_found(root, tmp_path):
+    _table(root)
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert tree["data"]["columns"] == {
+        "image": "Image_Path", "label": "diagnosis", "lesion": "lesion_id", "patient": "patient_id",
+        "age": "age_approx", "sex": "sex", "site": "anatom_site_general",
+    }  # fmt: skip
+    assert "grouped by patient" in text
+    again, _ = _init(root / "list.csv", tmp_path / "other.yaml")
+    assert again["data"]["format"] == "table" and again["name"] == "list"
+
+
+def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):
+    _isic(root)
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc", "UNK": None}
+    assert tree["data"]["malignant"] == ["mel", "akiec", "scc"]
+    assert "map_labels" in text and "fewer than 4 lesions" in text
+
+
+def test_sizes_follow_the_machine(root, tmp_path):
+    _ham(root)
+    for path in (root / "images").iterdir():
+        _image(path, (600, 450))
+    small, _ = _init(root, tmp_path / "cpu.yaml", CPU)
+    large, _ = _init(root, tmp_path / "gpu.yaml", GPU)
+    assert (small["data"]["image_size"], large["data"]["image_size"]) == (64, 128)
+    assert (small["backend"]["threads"], large["backend"]["threads"]) == (2, 4)
+    assert (small["backend"]["precision"], large["backend"]["precision"]) == ("float32", "bf16")
+
+
+def test_every_key_is_commented_with_the_schema_s_own_words(root, tmp_path):
+    _folders(root)
+    out = tmp_path / "config.yaml"
+    _init(root, out)
+    lines = out.read_text().splitlines()
+    assert lines[0].startswith("# Written by `hardcase init`")
+    assert f"# Run:   hardcase run {out}" in lines
+    for line in lines:
+        bare = not line or line.lstrip().startswith("#") or line.rstrip().endswith(":")
+        assert bare or "  # " in line or " # " in line, line
+    assert any("side of the square images, pixels" in line for line in lines)
+
+
+def test_absent_images_are_noted(root, tmp_path):
+    _ham(root)
+    (root / "images" / "ISIC_3.jpg").unlink()
+    _, text = _init(root, tmp_path / "config.yaml")
+    assert "1 listed images are absent" in text
+
+
+def test_an_existing_file_is_not_overwritten(root, tmp_path):
+    _folders(root)
+    out = tmp_path / "config.yaml"
+    out.write_text("mine")
+    with pytest.raises(ConfigError, match="not overwritten"):
+        _init(root, out)
+    assert out.read_text() == "mine"
+
+
+def test_bad_place_for_the_config_writes_nothing(root, tmp_path):
+    _folders(root)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written"):
+        _init(root, tmp_path / "file" / "config.yaml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "my data"]
+
+
+def _nothing(root: Path) -> None:
+    (root / "notes.txt").write_text("hello")
+
+
+def _flat(root: Path) -> None:
+    _image(root / "one.png")
+
+
+def _two_archives(root: Path) -> None:
+    for name in ("a", "b"):
+        np.savez(root / f"{name}.npz", x=np.zeros(1))
+
+
+def _two_tables(root: Path) -> None:
+    for name in ("a", "b"):
+        (root / f"{name}.csv").write_text("image,dx\nx.jpg,mel\n")
+
+
+def _table_and_notes(root: Path) -> None:
+    _table(root)
+    (root / "other.csv").write_text("a,b\n1,2\n")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda root: None, "is empty"),
+        (_nothing, "no layout recognised"),
+        (_flat, "no layout recognised"),
+        (_two_archives, "give one of them"),
+        (_two_tables, "give one of them"),
+        (_table_and_notes, "give the one that fits"),
+    ],
+)
+def test_unclear_folders_are_one_error_and_no_config(make, message, root, tmp_path):
+    make(root)
+    with pytest.raises(DataError, match=message):
+        _init(root, tmp_path / "config.yaml")
+    assert not (tmp_path / "config.yaml").exists()
+
+
+def test_missing_folder_and_table_without_labels(root, tmp_path):
+    with pytest.raises(DataError, match="does not exist"):
+        _init(root / "absent", tmp_path / "config.yaml")
+    (root / "t.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no image and label columns among a, b"):
+        _init(root / "t.csv", tmp_path / "config.yaml")
+
+
+@pytest.mark.real_data
+def test_real_ham10000(tmp_path):
+    place = os.environ.get("HARDCASE_DATA")
+    if not place:
+        pytest.skip("HARDCASE_DATA is not set")
+    tree, text = _init(Path(place) / "ham10000", tmp_path / "config.yaml")
+    assert tree["data"]["format"] == "ham10000" and tree["data"]["malignant"] == ["mel", "bcc", "akiec"]
+    assert "10015 images, 7470 lesions" in text
