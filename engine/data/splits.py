@@ -54,13 +54,9 @@ def split_table(
     fixed = _official_parts(table, groups) if official else {}
     parts = fixed | _carve(table, groups, config, seed, fixed)
     part_N = strings([parts[str(name)] for name in group_N])
-    stray_N = (
-        (table.split != "") & (table.split != part_N) & np.isin(part_N, ("val", "test"))
-        if official
-        else False
-    )
-    unusable_N = (table.origin == "synthetic") & (part_N != "train")
-    out_N = np.asarray(stray_N | unusable_N)
+    held_N = np.array([fixed.get(str(name), "") in ("val", "test") for name in group_N])
+    stray_N = held_N & (table.split != "") & (table.split != part_N)
+    out_N = stray_N | ((table.origin == "synthetic") & (part_N != "train"))
     part_N = strings(np.where(out_N, "", part_N).tolist())
     return Split(part_N=part_N, merged_groups=before - len(groups), left_out=int(out_N.sum()))
 

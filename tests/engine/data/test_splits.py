@@ -1,0 +1,194 @@
+"""No group in two parts, fractions honoured class by class, whatever the order of rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.config.schema import SplitConfig
+from engine.data.splits import group_rows, portion_counts, split_table
+from engine.data.table import make_table
+from engine.errors import DataError
+from engine.types import LesionTable
+
+FRACTIONS = SplitConfig()
+
+
+def table_of(counts: dict[str, int], views: int = 1, **columns: list[str]) -> LesionTable:
+    rows = [
+        (f"{dx}{i:03d}", dx, f"{dx}{i:03d}v{v}")
+        for dx, n in counts.items()
+        for i in range(n)
+        for v in range(views)
+    ]
+    lesion, dx, image = zip(*rows, strict=True)
+    return make_table("here", image, dx, lesion_id=lesion, **columns)
+
+
+@pytest.mark.parametrize(
+    ("count", "shares", "expected"),
+    [
+        (20, [0.6, 0.15, 0.1, 0.15], [12, 3, 2, 3]),
+        (4, [0.6, 0.15, 0.1, 0.15], [1, 1, 1, 1]),
+        (7, [0.6, 0.15, 0.1, 0.15], [4, 1, 1, 1]),
+        (10, [0.5, 0.0, 0.1, 0.1], [5, 0, 1, 1]),
+        (3, [0.5, 0.0, 0.1, 0.1], [1, 0, 1, 1]),
+        (100, [1 / 3, 1 / 3, 1 / 3], [34, 33, 33]),
+    ],
+)
+def test_portion_counts(count: int, shares: list[float], expected: list[int]) -> None:
+    assert portion_counts(count, shares) == expected
+
+
+@given(st.integers(4, 300), st.lists(st.floats(0.01, 1), min_size=4, max_size=4), st.floats(0.3, 1))
+@settings(max_examples=100, deadline=None)
+def test_portion_counts_stay_near_their_quota(count: int, raw: list[float], used: float) -> None:
+    shares = [used * value / sum(raw) for value in raw]
+    counts = portion_counts(count, shares)
+    assert sum(counts) <= count
+    assert min(counts) >= 1
+    assert all(got <= max(1, share * count + 1) for got, share in zip(counts, shares, strict=True))
+
+
+ROWS = st.lists(st.tuples(st.sampled_from(["mel", "nv"]), st.integers(0, 39)), min_size=80, max_size=120)
+
+
+@given(
+    ROWS,
+    st.integers(0, 2**31),
+    st.booleans(),
+    st.booleans(),
+    st.lists(st.tuples(st.integers(0, 59), st.integers(0, 59)), max_size=4),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_lesion_patient_or_duplicate_in_two_parts(rows, seed, patients, official, pairs) -> None:
+    names = [f"i{k:04d}" for k in range(len(rows))]
+    table = make_table(
+        "here",
+        names,
+        [dx for dx, _ in rows],
+        lesion_id=[f"L{lesion}" for _, lesion in rows],
+        patient_id=[f"P{lesion // 2}" for _, lesion in rows] if patients else [""] * len(rows),
+        split=[("train", "val", "test")[lesion % 3] for _, lesion in rows] if official else [""] * len(rows),
+    )
+    duplicates = [(names[a], names[b]) for a, b in pairs]
+    try:
+        split = split_table(table, SplitConfig(official=official), seed, duplicates)
+    except DataError as error:
+        assert "data.split: class" in str(error)
+        return
+    used = split.part_N != ""
+    keys = [table.lesion_id] + ([table.patient_id] if patients else [])
+    for key in keys:
+        for value in set(key[used]):
+            assert len(set(split.part_N[used & (key == value)])) == 1
+    part = dict(zip(table.image_id, split.part_N, strict=True))
+    assert all(len({part[a], part[b]} - {""}) <= 1 for a, b in duplicates)
+    order = np.random.default_rng(seed).permutation(len(names))
+    again = split_table(table.take(order), SplitConfig(official=official), seed, duplicates)
+    assert np.array_equal(again.part_N, split.part_N[order])
+
+
+def test_stratified_and_seeded() -> None:
+    table = table_of({"df": 4, "mel": 20, "nv": 200}, views=2)
+    split = split_table(table, FRACTIONS, 0)
+    counts = {dx: Counter(split.part_N[table.dx == dx].tolist()) for dx in table.classes}
+    assert counts["nv"] == {"train": 240, "mine": 60, "val": 40, "test": 60}
+    assert counts["mel"] == {"train": 24, "mine": 6, "val": 4, "test": 6}
+    assert set(counts["df"].values()) == {2}
+    assert np.array_equal(split_table(table, FRACTIONS, 0).part_N, split.part_N)
+    assert not np.array_equal(split_table(table, FRACTIONS, 1).part_N, split.part_N)
+
+
+def test_what_is_left_over_is_unused() -> None:
+    table = table_of({"mel": 20, "nv": 20})
+    split = split_table(table, SplitConfig(train=0.3, mine=0.0, val=0.1, test=0.1), 0)
+    assert Counter(split.part_N.tolist()) == {"": 20, "train": 12, "val": 4, "test": 4}
+
+
+def test_class_with_fewer_groups_than_parts_is_named() -> None:
+    with pytest.raises(DataError, match=r"class df has 3 group\(s\).*but 4 parts.*train, mine, val, test"):
+        split_table(table_of({"df": 3, "nv": 20}), FRACTIONS, 0)
+    assert len(split_table(table_of({"df": 3, "nv": 20}), SplitConfig(mine=0.0), 0).part_N) == 23
+
+
+def test_groups_are_joined_through_patients_and_duplicates() -> None:
+    table = make_table(
+        "here",
+        list("abcde"),
+        ["nv"] * 5,
+        lesion_id=["1", "1", "2", "3", "4"],
+        patient_id=["", "p", "p", "", ""],
+    )
+    assert group_rows(table).tolist() == ["a", "a", "a", "d", "e"]
+    assert group_rows(table, [("e", "c")]).tolist() == ["a", "a", "a", "d", "a"]
+
+
+def test_merge_duplicates_can_be_turned_off() -> None:
+    table = table_of({"mel": 20, "nv": 20})
+    pairs = [("mel000v0", "nv001v0"), ("mel002v0", "mel003v0")]
+    split = split_table(table, FRACTIONS, 0, pairs)
+    part = dict(zip(table.image_id, split.part_N, strict=True))
+    assert split.merged_groups == 2
+    assert all(part[a] == part[b] for a, b in pairs)
+    assert split_table(table, SplitConfig(merge_duplicates=False), 0, pairs).merged_groups == 0
+
+
+def test_mixed_group_counts_for_its_most_frequent_class() -> None:
+    table = table_of({"df": 4, "mel": 8, "nv": 8})
+    mixed = make_table(
+        "here",
+        [*table.image_id, "x1", "x2", "x3"],
+        [*table.dx, "nv", "nv", "df"],
+        lesion_id=[*table.lesion_id, "X", "X", "X"],
+    )
+    split = split_table(mixed, FRACTIONS, 0)
+    df_alone = (mixed.dx == "df") & (mixed.lesion_id != "X")
+    assert sorted(split.part_N[df_alone]) == ["mine", "test", "train", "val"]
+
+
+def official_table() -> LesionTable:
+    table = table_of({"mel": 20, "nv": 20})
+    parts = [("train", "train", "train", "val", "test")[i % 5] for i in range(len(table))]
+    return table.replace(split=np.array(parts))
+
+
+def test_official_parts_are_kept_and_mine_is_carved_out_of_train() -> None:
+    table = official_table()
+    split = split_table(table, SplitConfig(official=True), 0)
+    for part in ("val", "test"):
+        assert np.array_equal(split.part_N == part, table.split == part)
+    assert Counter(split.part_N.tolist()) == {"train": 20, "mine": 4, "val": 8, "test": 8}
+    whole = split_table(table, SplitConfig(official=True, mine=0.0), 0)
+    assert np.array_equal(whole.part_N, table.split)
+
+
+def test_missing_official_val_is_carved_too_and_unofficial_is_the_default() -> None:
+    table = official_table()
+    table = table.replace(split=np.where(table.split == "val", "train", table.split))
+    split = split_table(table, SplitConfig(official=True), 0)
+    assert np.array_equal(split.part_N == "test", table.split == "test")
+    assert set(split.part_N) == {"train", "mine", "val", "test"}
+    assert not np.array_equal(split_table(table, FRACTIONS, 0).part_N == "test", table.split == "test")
+
+
+def test_lesion_across_official_parts_stays_in_the_most_guarded() -> None:
+    table = official_table()
+    lesion = table.lesion_id.copy()
+    lesion[0] = lesion[4]
+    assert (table.split[0], table.split[4]) == ("train", "test")
+    split = split_table(table.replace(lesion_id=lesion), SplitConfig(official=True), 0)
+    assert (split.part_N[0], split.part_N[4]) == ("", "test")
+    assert split.left_out == 1
+
+
+def test_synthetic_rows_reach_train_only() -> None:
+    table = table_of({"mel": 20, "nv": 20}, views=2)
+    origin = np.array(["real", "synthetic"] * 40)
+    split = split_table(table.replace(origin=origin), FRACTIONS, 0)
+    assert set(split.part_N[origin == "synthetic"]) == {"train", ""}
+    assert split.left_out == np.sum(split.part_N == "")

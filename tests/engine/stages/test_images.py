@@ -1,0 +1,63 @@
+"""The folder of the images stage holds what ARCHITECTURE.md promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.config.schema import DataConfig
+from engine.errors import DataError
+from engine.stages import images
+from engine.stages.dataset import read_table
+from tests.engine.data import layouts
+from tests.fakes import make_context
+
+
+def run(out: Path, **data: object) -> dict:
+    config = DataConfig.model_validate({"image_size": 16, **data}).model_dump(mode="json")
+    images.run(make_context(out, {}, {"data": config, "seed": 0}))
+    return json.loads((out / "data.json").read_text())
+
+
+def test_folder_of_a_ham10000_copy(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path / "data")
+    (tmp_path / "data" / "images" / "ISIC_0031.jpg").write_text("broken")
+    info = run(tmp_path / "out", format="ham10000", root=str(tmp_path / "data"), on_bad_image="skip")
+    assert info["classes"] == ["mel", "nv"]
+    assert (info["n_images"], info["n_lesions"], info["grouped_by"]) == (15, 8, "lesion")
+    assert info["masks"] == {"file": 15, "otsu": 0, "none": 0}
+    assert [s["image_id"] for s in info["skipped"]] == ["ISIC_0031"]
+    assert info["image_size"] == 16
+    table = read_table(tmp_path / "out" / "table.parquet")
+    assert len(table) == 15
+    assert np.load(tmp_path / "out" / "images.npy", mmap_mode="r").shape == (15, 16, 16, 3)
+    assert np.load(tmp_path / "out" / "masks.npy", mmap_mode="r").shape == (15, 16, 16)
+    pairs = pd.read_parquet(tmp_path / "out" / "duplicates.parquet")
+    assert list(pairs.columns) == ["image_id_1", "image_id_2", "distance"]
+
+
+def test_digest_is_the_datas_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        layouts.write_ham(tmp_path / name)
+    first = run(tmp_path / "1", format="ham10000", root=str(tmp_path / "a"))
+    assert run(tmp_path / "2", format="ham10000", root=str(tmp_path / "b"))["digest"] == first["digest"]
+    layouts.save(tmp_path / "b" / "images" / "ISIC_0000.jpg", layouts.picture(77))
+    assert run(tmp_path / "3", format="ham10000", root=str(tmp_path / "b"))["digest"] != first["digest"]
+
+
+def test_a_class_lost_to_broken_files_is_an_error(tmp_path: Path) -> None:
+    rows = layouts.ham_rows(3, views=1)
+    layouts.write_ham(tmp_path / "data", rows=rows)
+    (tmp_path / "data" / "images" / "ISIC_0010.jpg").write_text("broken")
+    with pytest.raises(DataError, match="only class mel is left"):
+        run(tmp_path / "out", format="ham10000", root=str(tmp_path / "data"), on_bad_image="skip")
+
+
+def test_phantoms_need_no_files(tmp_path: Path) -> None:
+    info = run(tmp_path / "out", phantom={"lesions": 14, "views": 1})
+    assert info["n_images"] == 14
+    assert len(info["classes"]) == 7

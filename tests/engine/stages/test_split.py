@@ -1,0 +1,73 @@
+"""The split stage over every reader: its files open as a Dataset, and no lesion is in two parts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.config.schema import DataConfig, SplitConfig
+from engine.stages import images, split
+from engine.stages.dataset import open_dataset, read_table
+from tests.engine.data import layouts
+from tests.fakes import make_context
+
+READERS: dict[str, tuple[Callable[[Path], object], dict]] = {
+    "ham10000": (lambda r: layouts.write_ham(r, rows=layouts.ham_rows(12)), {}),
+    "isic": (lambda r: layouts.write_isic(r, ["MEL", "NV"] * 6), {}),
+    "folder": (layouts.write_folders, {}),
+    "table": (lambda r: layouts.write_table(r, 12), {"columns": {"image": "file", "label": "label"}}),
+    "medmnist": (lambda r: layouts.write_medmnist(r / "a.npz"), {}),
+    "torchvision": (layouts.write_mnist, {"dataset": "mnist"}),
+    "phantom": (lambda r: None, {"phantom": {"lesions": 60, "views": 2, "imbalance": 0.0}}),
+}
+
+
+def decode(tmp_path: Path, kind: str) -> Path:
+    make, settings = READERS[kind]
+    make(tmp_path / "data")
+    data = {"format": kind, "root": str(tmp_path / "data"), "image_size": 16, "mask": "none", **settings}
+    config = DataConfig.model_validate(data).model_dump(mode="json")
+    images.run(make_context(tmp_path / "images", {}, {"data": config, "seed": 0}))
+    return tmp_path / "images"
+
+
+def divide(tmp_path: Path, folder: Path, seed: int, **more: object) -> Path:
+    config = SplitConfig.model_validate(more).model_dump(mode="json")
+    out = tmp_path / f"split{seed}"
+    split.run(make_context(out, {"images": folder}, {"split": config}, seed=seed))
+    return out
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_no_lesion_in_two_parts_for_any_reader_and_seed(tmp_path: Path, kind: str) -> None:
+    folder = decode(tmp_path, kind)
+    for seed in range(5):
+        dataset = open_dataset(folder, divide(tmp_path, folder, seed))
+        table = dataset.table
+        assert all(len(set(table.split[table.lesion_id == name])) == 1 for name in set(table.lesion_id))
+        for part in ("train", "mine", "val", "test"):
+            assert set(table.dx[dataset.where(part)]) == set(dataset.classes)
+        assert np.array_equal(read_table(folder / "table.parquet").image_id[dataset.rows], table.image_id)
+
+
+def test_files(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "ham10000")
+    pd.DataFrame({"image_id_1": ["ISIC_0000"], "image_id_2": ["ISIC_0020"], "distance": [0.1]}).to_parquet(
+        folder / "duplicates.parquet"
+    )
+    out = divide(tmp_path, folder, 0, train=0.5, mine=0.1, val=0.1, test=0.1)
+    rows = pd.read_parquet(out / "split.parquet")
+    assert list(rows.columns) == ["image_id", "lesion_id", "dx", "split", "row"]
+    info = json.loads((out / "split.json").read_text())
+    assert info["merged_groups"] == 1
+    assert info["grouped_by"] == "lesion"
+    assert sum(sum(c.values()) for c in info["counts"].values()) == len(rows) == 24 - info["unused"]
+    lines = sorted(f"{i}\t{s}" for i, s in zip(rows["image_id"], rows["split"], strict=True))
+    assert info["digest"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    assert json.loads((divide(tmp_path, folder, 1) / "split.json").read_text())["digest"] != info["digest"]
