@@ -237,7 +237,7 @@ def _average_gradients(parameters: list[nn.Parameter], env: TrainEnv) -> None:
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
     flat /= env.world
-    for parameter, piece in zip(parameters, flat.split([g.numel() for g in gradients]), strict=True):
+    for parameter, piece in zip(parameters, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         parameter.grad = piece.view_as(parameter)
 
 

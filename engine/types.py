@@ -27,7 +27,9 @@ SPLITS: Final = ("train", "mine", "val", "test")
 
 def strings(values: Sequence[Any] | npt.NDArray[Any]) -> StrArray:
     """Return ``values`` as a unicode array; None and NaN become the empty string."""
-    return np.array(["" if v is None or (isinstance(v, float) and np.isnan(v)) else str(v) for v in values], dtype=np.str_)
+    return np.array(
+        ["" if v is None or (isinstance(v, float) and np.isnan(v)) else str(v) for v in values], dtype=np.str_
+    )
 
 
 def _same_length(record: object, names: Sequence[str]) -> None:
@@ -95,7 +97,7 @@ class Predictions:
     @property
     def predicted_N(self) -> IntArray:
         """Index of the most probable class."""
-        return np.argmax(self.prob_NC, axis=1).astype(np.int64)
+        return np.asarray(np.argmax(self.prob_NC, axis=1), dtype=np.int64)
 
     def take(self, rows: npt.NDArray[Any]) -> Predictions:
         """Return the given rows (integer or boolean index)."""

@@ -70,7 +70,7 @@ class RayBackend:
             "max_retries": 2,
             "name": f"stage:{call.stage}",
         }
-        reference = _run_stage.options(**options).remote(call, pools)
+        reference = ray.remote(_stage_task).options(**options).remote(call, pools)
         try:
             while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
                 latest = ProgressFile(note).read()
@@ -170,8 +170,7 @@ class _Pools:
         return {"CPU": share, **gpus}
 
 
-@ray.remote
-def _run_stage(call: StageCall, pools: _Pools) -> None:
+def _stage_task(call: StageCall, pools: _Pools) -> None:
     """Run one stage; Ray may retry it after a lost worker, so what that one left in ``out`` goes first."""
     shutil.rmtree(call.out, ignore_errors=True)
     call.out.mkdir(parents=True)

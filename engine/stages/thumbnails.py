@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from engine.evaluation.report_cases import pick
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.types import ImageArray, strings
@@ -18,9 +19,10 @@ COLUMNS = 10
 
 
 def run(context: StageContext) -> None:
-    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png`` and ``synthetic.png``; params: most (cases shown)."""
+    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png`` and ``synthetic.png``; params: most (pictures a sheet)."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet").head(int(context.params["most"]))
+    cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet")
+    cases = cases.iloc[pick(cases, [True] * len(cases), int(context.params["most"]))]
     neighbours = pd.read_parquet(context.inputs["condition"] / "neighbours.parquet")
     shown = neighbours[neighbours["image_id"].isin(cases["image_id"])]
     ids = [*cases["image_id"], *(name for row in shown["neighbour_ids"] for name in row if name)]
@@ -55,10 +57,12 @@ def _picture(dataset: Dataset, image_id: str) -> Image.Image:
 
 
 def _synthetic_sheet(context: StageContext, most: int) -> None:
-    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet").head(most)
+    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet")
     if not len(frame):
         return
-    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")[: len(frame)]
+    share = -(-most // frame["dx"].nunique())
+    frame = frame.groupby("dx", sort=True).head(share).sort_values(["dx", "sample_id"])
+    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")[frame.index.to_numpy()]
     captions = [
         f"{dx} {'accepted' if accepted else 'rejected'}"
         for dx, accepted in zip(frame["dx"], frame["accepted"], strict=True)

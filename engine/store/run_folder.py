@@ -78,7 +78,8 @@ class RunFolder:
         """
         lock = filelock.FileLock(self.path / ".lock")
         try:
-            return lock.acquire(timeout=0).lock  # type: ignore[return-value]
+            lock.acquire(timeout=0)
+            return lock
         except filelock.Timeout:
             raise ConfigError(
                 f"{self.path}: another hardcase process is writing this run; wait for it, or give name=OTHER"
