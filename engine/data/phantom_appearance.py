@@ -152,7 +152,7 @@ def draw_appearance(dx: str, difficulty: float, rng: np.random.Generator) -> App
         ("mottle", 0.3, 0.0, 1.0), ("opacity", 0.10 + 0.12 * difficulty, 0.25, 1.0),
     ):  # fmt: skip
         changes[name] = float(np.clip(getattr(mean, name) * np.exp(rng.normal(0.0, spread)), low, high))
-    shade = np.exp(rng.normal(0.0, 0.18)) * np.exp(rng.normal(0.0, [0.03, 0.06, 0.09]))
+    shade = np.exp(rng.normal(0.0, 0.18) + rng.normal() * np.array([0.02, -0.03, -0.09]))
     for name in ("inner", "rim"):
         red, green, blue = np.clip(np.array(getattr(mean, name)) * shade, 0.03, 0.97)
         changes[name] = (float(red), float(green), float(blue))
