@@ -243,6 +243,9 @@ class DenoiserConfig(OptimConfig):
     widths: Widths = Field([64, 128, 128], description="channels a resolution level, finest first")
     layers_per_block: Annotated[int, Field(ge=1)] = Field(1, description="residual blocks a level")
     head_dim: Annotated[int, Field(ge=8)] = Field(32, description="width of an attention head")
+    attention_side: Annotated[int, Field(ge=1)] = Field(
+        8, description="largest feature-map side with transformer blocks; 16 doubles the cost at 64 px"
+    )
     steps: Steps = Field(4000, description="optimizer steps")
     batch_size: Steps = Field(48, description="latents a step, over all workers")
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(

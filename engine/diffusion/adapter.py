@@ -91,4 +91,8 @@ def adapter_arguments(lesion_BTD: Tensor, beta: float) -> dict[str, Any] | None:
 
 def gammas(adapters: nn.ModuleDict) -> dict[str, float]:
     """Return the learned gamma of each block by name, for the report of how much the adapters are used."""
-    return {name: float(adapter.gamma) for name, adapter in adapters.items()}  # type: ignore[arg-type]
+    return {
+        name.removesuffix(".gamma"): float(value)
+        for name, value in adapters.state_dict().items()
+        if name.endswith(".gamma")
+    }

@@ -15,12 +15,9 @@ from torch import Tensor, nn
 
 from engine.config import DenoiserConfig
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
-from engine.diffusion.pretrained import load_part
+from engine.diffusion.pretrained import load_part, refit
 from engine.diffusion.vae import norm_groups
 from engine.errors import ConfigError
-
-FINEST_ATTENTION = 16
-"""Largest feature-map side with transformer blocks: 16 x 16 tokens still cost little."""
 
 
 class Denoiser(nn.Module):
@@ -83,16 +80,16 @@ def build_denoiser(
         return Denoiser(unet, lesion_width)
 
 
-def attention_levels(widths: Sequence[int], side: int) -> list[bool]:
-    """Return for each resolution level, finest first, whether it has transformer blocks; the coarsest always has."""
-    flags = [side // 2**level <= FINEST_ATTENTION for level in range(len(widths))]
+def attention_levels(widths: Sequence[int], side: int, largest: int) -> list[bool]:
+    """Return for each level, finest first, whether it has transformer blocks (up to ``largest``; the coarsest has)."""
+    flags = [side // 2**level <= largest for level in range(len(widths))]
     return [*flags[:-1], True]
 
 
 def _scratch_unet(config: DenoiserConfig, channels: int, side: int, prompt_width: int) -> Any:
     from diffusers import UNet2DConditionModel
 
-    attend = attention_levels(config.widths, side)
+    attend = attention_levels(config.widths, side, config.attention_side)
     heads = [max(1, width // config.head_dim) for width in config.widths]
     return UNet2DConditionModel(
         sample_size=side,
@@ -111,17 +108,10 @@ def _scratch_unet(config: DenoiserConfig, channels: int, side: int, prompt_width
 def _pretrained_unet(pretrained: str, channels: int, prompt_width: int) -> Any:
     from diffusers import UNet2DConditionModel
 
-    unet = load_part(
-        UNet2DConditionModel,
-        pretrained,
-        "unet",
-        "denoiser.pretrained",
-        in_channels=channels,
-        out_channels=channels,
-        low_cpu_mem_usage=False,
-        ignore_mismatched_sizes=True,
-        torch_dtype=torch.float32,
+    source = load_part(
+        UNet2DConditionModel, pretrained, "unet", "denoiser.pretrained", torch_dtype=torch.float32
     )
+    unet = refit(source, in_channels=channels, out_channels=channels)
     if unet.config.cross_attention_dim != prompt_width:
         raise ConfigError(
             f"denoiser.pretrained: {pretrained!r} expects prompts of width {unet.config.cross_attention_dim}, its "

@@ -1,4 +1,4 @@
-"""Loads one part of a Stable Diffusion checkpoint from a hub id or a folder, with errors that name the field."""
+"""Loads one part of a Stable Diffusion checkpoint, and re-fits it to other channels keeping all it can."""
 
 from __future__ import annotations
 
@@ -39,3 +39,18 @@ def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any)
         f"{field}: no {part} could be loaded from {pretrained!r} ({problem}); "
         "give a hub id (needs the network once) or a folder in the Hugging Face layout, or null"
     )
+
+
+def refit(source: Any, **changes: Any) -> Any:
+    """Return a model of ``source``'s config with ``changes``; every tensor whose shape is unchanged keeps its values.
+
+    The others are made anew from torch's global generator (seed it around the call).
+    """
+    if all(getattr(source.config, name) == value for name, value in changes.items()):
+        return source
+    fields = {name: value for name, value in source.config.items() if not name.startswith("_")}
+    model = type(source).from_config(fields | changes)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    kept = {name: value for name, value in source.state_dict().items() if shapes.get(name) == value.shape}
+    model.load_state_dict(kept, strict=False)
+    return model

@@ -71,8 +71,10 @@ def load_prompt_encoder(clip: Path, pretrained: str | None, device: str = "cpu")
         ConfigError: ``pretrained`` holds no text_encoder or tokenizer.
     """
     from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
+    from transformers.utils import logging as transformers_logging
 
     if pretrained is None:
+        transformers_logging.disable_progress_bar()
         text_model = CLIPModel.from_pretrained(clip, dtype=torch.float32, local_files_only=True).text_model
         tokenizer = AutoTokenizer.from_pretrained(clip, local_files_only=True)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.diffusion.schedule import SCHEDULES, TRAIN_STEPS
 from engine.errors import ConfigError
 
 LOWEST_LOG_SNR = -5.1
@@ -26,14 +27,27 @@ def _dpmpp(config: dict[str, Any]) -> Any:
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
-        **config, algorithm_type="dpmsolver++", solver_order=2, lambda_min_clipped=LOWEST_LOG_SNR
+        **config,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        use_lu_lambdas=_finite_snr(config),
+        lambda_min_clipped=LOWEST_LOG_SNR,
     )
 
 
 def _unipc(config: dict[str, Any]) -> Any:
     from diffusers import UniPCMultistepScheduler
 
-    return UniPCMultistepScheduler(**config, solver_order=2)
+    return UniPCMultistepScheduler(**config, solver_order=2, use_exponential_sigmas=_finite_snr(config))
+
+
+def _finite_snr(config: dict[str, Any]) -> bool:
+    """Whether steps can be uniform in log-SNR; cosine's reaches so far into the noise that most would be lost there.
+
+    With an exact denoiser of Gaussian data, 16 such steps of DPM-Solver++ leave an eighth of the error that 16
+    uniform ones do, which also lose a tenth of the standard deviation: images look washed out.
+    """
+    return bool(config["beta_schedule"] != SCHEDULES["cosine"])
 
 
 def _ddim(config: dict[str, Any]) -> Any:
@@ -80,11 +94,12 @@ def make_scheduler(name: str, config: dict[str, Any], steps: int) -> Any:
 def start_index(scheduler: Any, strength: float) -> int:
     """Return the index of the first timestep to run: 0 from noise, later when a parent is only partly noised.
 
-    At ``strength`` s the last s of the timesteps run, at least one (SDEdit, Meng et al. 2022). Timesteps below
-    LOWEST_LOG_SNR are left out.
+    At ``strength`` s it is the timestep closest to s of the whole range, whatever the sampler's spacing (SDEdit,
+    Meng et al. 2022). Timesteps noisier than LOWEST_LOG_SNR are left out.
     """
     count = len(scheduler.timesteps)
-    start = count - max(1, round(count * strength))
+    target = strength * (TRAIN_STEPS - 1)
+    start = min(range(count), key=lambda index: abs(float(scheduler.timesteps[index]) - target))
     abar = scheduler.alphas_cumprod
     for index in range(start, count - 1):
         value = float(abar[int(scheduler.timesteps[index])])

@@ -95,7 +95,7 @@ class DenoiserObjective:
     abar_T: Tensor
     env: TrainEnv
 
-    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
         """Return the scalar loss of the latents ``rows``."""
         shape = self.data.latents_N2chw.shape[2:]
         draws = draw(self.config, shape, self.data.neighbours_NK.shape[1], generator, self.env)

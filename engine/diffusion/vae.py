@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from engine.config import VaeConfig
-from engine.diffusion.pretrained import load_part
+from engine.diffusion.pretrained import load_part, refit
 from engine.errors import ConfigError
 
 LATENT_LAYERS = ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in")
@@ -26,7 +26,7 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
     """Return an untrained or pre-trained ``diffusers.AutoencoderKL``; initial weights depend on ``seed`` alone.
 
     A pre-trained one with other latent channels keeps every weight but the convolutions in LATENT_LAYERS, which are
-    made anew (Kim et al. go from Stable Diffusion's 4 to 8).
+    made anew (Kim et al. go from Stable Diffusion's 4 to 8); ``decoder.conv_in`` keeps its bias, whose shape stays.
 
     Raises:
         ConfigError: ``vae.pretrained`` cannot be loaded or downsamples differently from ``vae.downsample``.
@@ -37,16 +37,10 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
         torch.manual_seed(seed)
         if config.pretrained is None:
             return _thin_vae(config, image_size)
-        vae = load_part(
-            AutoencoderKL,
-            config.pretrained,
-            "vae",
-            "vae.pretrained",
-            latent_channels=config.latent_channels,
-            low_cpu_mem_usage=False,
-            ignore_mismatched_sizes=True,
-            torch_dtype=torch.float32,
+        source = load_part(
+            AutoencoderKL, config.pretrained, "vae", "vae.pretrained", torch_dtype=torch.float32
         )
+        vae = refit(source, latent_channels=config.latent_channels)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     if factor != config.downsample:
         raise ConfigError(

@@ -33,7 +33,7 @@ def window_size(side: int) -> int:
 def ssim(first_BCHW: Tensor, second_BCHW: Tensor, size: int | None = None, sigma: float = 1.5) -> Tensor:
     """Return the structural similarity of each image pair, averaged over channels and positions (Wang et al. 2004).
 
-    Windowed means and variances with a Gaussian window, no padding; K1 = 0.01, K2 = 0.03, data range 1.
+    Means and variances under a Gaussian window, images mirrored at the border; K1 = 0.01, K2 = 0.03, data range 1.
 
     Args:
         first_BCHW: images in [0, 1].
@@ -48,8 +48,10 @@ def ssim(first_BCHW: Tensor, second_BCHW: Tensor, size: int | None = None, sigma
     size = size or window_size(min(first_BCHW.shape[-2:]))
     window = gaussian_window(size, sigma).to(first_BCHW).expand(channels, 1, size, size)
     stacked = torch.cat([first_BCHW, second_BCHW, first_BCHW**2, second_BCHW**2, first_BCHW * second_BCHW])
-    mean_a, mean_b, square_a, square_b, product = F.conv2d(stacked, window, groups=channels).chunk(5)
-    var_a, var_b, covariance = square_a - mean_a**2, square_b - mean_b**2, product - mean_a * mean_b
+    padded = F.pad(stacked, (size // 2,) * 4, mode="reflect")
+    mean_a, mean_b, square_a, square_b, product = F.conv2d(padded, window, groups=channels).chunk(5)
+    var_a, var_b = (square_a - mean_a**2).clamp(min=0.0), (square_b - mean_b**2).clamp(min=0.0)
+    covariance = product - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     structure = (2 * covariance + c2) / (var_a + var_b + c2)

@@ -36,7 +36,7 @@ class VaeObjective:
     config: VaeConfig
     env: TrainEnv
 
-    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
         """Return the scalar loss; noise is drawn for the global batch and sliced by rank."""
         total = self.config.batch_size
         mine = torch.from_numpy(self.env.shard(np.arange(total)))

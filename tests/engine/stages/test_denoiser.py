@@ -1,0 +1,106 @@
+"""Stage denoiser: files, report, resume, and blindness to everything but train."""
+
+import json
+
+import numpy as np
+import pytest
+from diffusers import UNet2DConditionModel
+from safetensors.numpy import load_file
+
+from engine.stages import denoiser, latents, vae
+from engine.stages.dataset import open_dataset
+from tests.fakes import make_context
+from tests.fakes_diffusion import make_foundation, tiny_params
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    tmp = tmp_path_factory.mktemp("foundation")
+    inputs = make_foundation(tmp)
+    for name, module in (("vae", vae), ("latents", latents)):
+        module.run(make_context(tmp / name, inputs, tiny_params()))
+        inputs[name] = tmp / name
+    return inputs
+
+
+def run(folder, inputs, params=None, **context):
+    denoiser.run(make_context(folder, inputs, params or tiny_params(), **context))
+    return json.loads((folder / "denoiser.json").read_text())
+
+
+def weights(folder):
+    names = ("adapter.safetensors", "unet/diffusion_pytorch_model.safetensors")
+    return [(folder / name).read_bytes() for name in names]
+
+
+def test_files_and_report(tmp_path, inputs):
+    info = run(tmp_path / "d", inputs)
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [
+        "adapter.safetensors",
+        "denoiser.json",
+        "unet",
+    ]
+    assert len(info["losses"]) == 8
+    assert 0.1 < info["val_loss"] < 10
+    assert info["val_loss_null_lesion"] != info["val_loss"]
+    assert len(info["gammas"]) == 7
+    assert info["scheduler"]["beta_schedule"] == "scaled_linear"
+    assert (info["fuse"], info["beta"]) == ("mean", 1.0)
+    unet = UNet2DConditionModel.from_pretrained(tmp_path / "d" / "unet")
+    assert (unet.config.in_channels, unet.config.sample_size) == (4, 8)
+    assert sum(p.numel() for p in unet.parameters()) < info["parameters"]
+    tensors = load_file(tmp_path / "d" / "adapter.safetensors")
+    assert tensors["null"].shape == (16,)
+    assert sum(name.endswith(".gamma") for name in tensors) == 7
+
+
+def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / name, inputs, seed=seed)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+
+
+def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
+    params = tiny_params()
+    params["denoiser"]["checkpoint_every"] = 3
+    run(tmp_path / "whole", inputs, params)
+
+    def kill_at_5(fit):
+        from engine.training import TrainEnv
+
+        def progress(what, done, total):
+            if done == 5:
+                raise KeyboardInterrupt
+
+        fit(TrainEnv(progress=progress))
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", inputs, params, launch=kill_at_5, checkpoint=tmp_path / "kept")
+    run(tmp_path / "again", inputs, params, checkpoint=tmp_path / "kept")
+    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
+    assert (tmp_path / "again/denoiser.json").read_bytes() == (tmp_path / "whole/denoiser.json").read_bytes()
+
+
+def test_concat_and_zero_beta(tmp_path, inputs):
+    params = tiny_params()
+    params["embedder"]["fuse"] = "concat"
+    params["denoiser"]["beta"] = 0.0
+    info = run(tmp_path / "d", inputs, params)
+    assert info["fuse"] == "concat"
+    assert set(info["gammas"].values()) == {0.0}  # never ran, so never learned
+    assert info["val_loss"] == info["val_loss_null_lesion"]
+
+
+def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
+    from engine.diffusion.holdout import held_out
+
+    run(tmp_path / "before", inputs)
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    aside = held_out(dataset.table.lesion_id[dataset.where("train")])
+    (tmp_path / "latents").mkdir()
+    values = np.load(inputs["latents"] / "latents.npy")
+    values[aside] = 9.0
+    np.save(tmp_path / "latents" / "latents.npy", values)
+    run(tmp_path / "after", inputs | {"latents": tmp_path / "latents"})
+    assert weights(tmp_path / "before") == weights(tmp_path / "after")

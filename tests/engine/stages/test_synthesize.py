@@ -1,0 +1,107 @@
+"""Stage synthesize: files, the same bytes whoever makes them, parents and prompts, nothing to do."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from engine.diffusion.synthesis import weights_digest
+from engine.stages import preview, synthesize
+from tests.fakes import make_context
+from tests.fakes_diffusion import run_foundation, tiny_params
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    return run_foundation(tmp_path_factory.mktemp("foundation"))
+
+
+def run(folder, inputs, map=None, **settings):
+    extra = {} if map is None else {"map": map}
+    synthesize.run(make_context(folder, inputs, tiny_params(**settings), **extra))
+    return np.load(folder / "images.npy")
+
+
+def actors(count):
+    """Stand for actors: each loads the worker anew and takes every ``count``-th chunk; results in order."""
+
+    def apply(worker, chunks, what):
+        functions = [worker.load() for _ in range(count)]
+        results = {i: functions[i % count](chunk) for i, chunk in reversed(list(enumerate(chunks)))}
+        return iter(results[i] for i in range(len(chunks)))
+
+    return apply
+
+
+def test_files(tmp_path, inputs):
+    images = run(tmp_path / "s", inputs)
+    assert images.shape == (6, 16, 16, 3)
+    assert images.dtype == np.uint8
+    names = sorted(p.name for p in (tmp_path / "s" / "synthetic").iterdir())
+    assert names == [f"s{i}.png" for i in range(6)]
+    for i in range(6):
+        assert np.array_equal(np.asarray(Image.open(tmp_path / "s" / "synthetic" / f"s{i}.png")), images[i])
+    info = json.loads((tmp_path / "s" / "synthesis.json").read_text())
+    assert info["nfe"] == 8  # 4 steps, guided
+    assert info["checkpoint"] == weights_digest(inputs["denoiser"])
+
+
+def test_bytes_are_the_same_in_any_process_layout(tmp_path, inputs):
+    one, three = run(tmp_path / "one", inputs), run(tmp_path / "three", inputs, map=actors(3))
+    assert np.array_equal(one, three)
+    for path in (tmp_path / "one" / "synthetic").iterdir():
+        assert path.read_bytes() == (tmp_path / "three" / "synthetic" / path.name).read_bytes()
+
+
+def conditioned(folder, inputs, frame, levels):
+    folder.mkdir()
+    frame.to_parquet(folder / "conditioning.parquet")
+    np.save(folder / "levels.npy", levels)
+    return inputs | {"condition": folder}
+
+
+def test_a_sample_does_not_depend_on_the_others(tmp_path, inputs):
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
+    levels = np.load(inputs["condition"] / "levels.npy")
+    order = [5, 2]
+    fewer = conditioned(tmp_path / "few", inputs, frame.iloc[order], levels[order])
+    whole = run(tmp_path / "whole", inputs)
+    assert np.array_equal(run(tmp_path / "part", fewer), whole[order])
+
+
+@pytest.mark.parametrize("column", ["dx", "parent_image_id", "seed"])
+def test_class_parent_and_seed_reach_the_image(tmp_path, inputs, column):
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
+    levels = np.load(inputs["condition"] / "levels.npy")
+    changed = frame.copy()
+    changed[column] = {"dx": "nv", "parent_image_id": frame["parent_image_id"][1], "seed": 99}[column]
+    other = conditioned(tmp_path / "other", inputs, changed, levels)
+    settings = {"strength": 0.5} if column == "parent_image_id" else {"guidance_scale": 8.0}
+    first, second = run(tmp_path / "a", inputs, **settings), run(tmp_path / "b", other, **settings)
+    assert not np.array_equal(first[0], second[0])
+
+
+def test_beta_of_the_config_overrides_the_denoisers(tmp_path, inputs):
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
+    levels = np.load(inputs["condition"] / "levels.npy")
+    other = conditioned(tmp_path / "other", inputs, frame, -10 * levels)
+    silent = [run(tmp_path / name, given, beta=0.0) for name, given in (("a", inputs), ("b", other))]
+    assert np.array_equal(*silent)
+
+
+def test_nothing_to_synthesize(tmp_path, inputs):
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet").iloc[:0]
+    empty = conditioned(tmp_path / "empty", inputs, frame, np.zeros((0, 2, 16), dtype=np.float32))
+    assert run(tmp_path / "s", empty).shape == (0, 16, 16, 3)
+    assert list((tmp_path / "s" / "synthetic").iterdir()) == []
+
+
+def test_preview_draws_the_sheet(tmp_path, inputs):
+    run(tmp_path / "s", inputs)
+    preview.run(make_context(tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, {}))
+    preview.run(make_context(tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, {}))
+    sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
+    assert sizes[0][0] > sizes[1][0]
+    assert sizes[0][1] == sizes[1][1]
