@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from engine.config.schema import DataConfig
-from engine.data.readers import fingerprint, read
+from engine.data.readers import read
 from engine.errors import DataError
 from tests.engine.data import layouts
 
@@ -397,23 +397,3 @@ def test_cifar10_names_come_from_its_own_file(tmp_path: Path) -> None:
     (tmp_path / "test_batch.bin").unlink()
     (tmp_path / "batches.meta.txt").write_text("\n".join("abcdefghij"))
     assert read(config(tmp_path, "torchvision", dataset="cifar10"), 0).table.classes == ("a", "b", "j")
-
-
-def test_fingerprint_follows_the_files(tmp_path: Path) -> None:
-    layouts.write_ham(tmp_path)
-    first = fingerprint(config(tmp_path))
-    assert fingerprint(config(tmp_path)) == first
-    text = (tmp_path / "HAM10000_metadata.csv").read_text()
-    (tmp_path / "HAM10000_metadata.csv").write_text(text.replace("mel", "bcc"))
-    second = fingerprint(config(tmp_path))
-    layouts.save(tmp_path / "images" / "ISIC_0000.jpg", layouts.picture(99))
-    assert len({first, second, fingerprint(config(tmp_path))}) == 3
-    assert fingerprint(DataConfig()) == fingerprint(config(tmp_path / "nowhere")) == ""
-    layouts.write_table(tmp_path / "t")
-    one = fingerprint(
-        config(tmp_path / "t" / "list.csv", "table", columns={"image": "file", "label": "label"})
-    )
-    layouts.save(tmp_path / "t" / "pics" / "p0.png", layouts.picture(99))
-    assert one != fingerprint(
-        config(tmp_path / "t" / "list.csv", "table", columns={"image": "file", "label": "label"})
-    )
