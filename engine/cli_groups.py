@@ -17,7 +17,7 @@ ConfigFile = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]...", help="Config overrides: loop.rounds=3 data.root=DIR."),
+    typer.Argument(metavar="KEY=VALUE", help="Config overrides: loop.rounds=3 data.root=DIR."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, <output>/<name>.")]
 Round = Annotated[

@@ -77,7 +77,7 @@ def accepted_images(folder: RunFolder) -> pd.DataFrame:
     for table in sorted((folder.path / "rounds").glob("*/synthetic.parquet")):
         frame = pd.read_parquet(table)
         frame = frame[frame["accepted"]].copy()
-        paths = [table.parent / "synthetic" / f"{name}.png" for name in frame["sample_id"]]
+        paths = [str(table.parent / "synthetic" / f"{name}.png") for name in frame["sample_id"]]
         frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], int(table.parent.name), paths
         frames.append(frame)
     if not frames:
@@ -116,8 +116,8 @@ def _synthetic_rows(dataset: Dataset, synthetic: pd.DataFrame) -> pd.DataFrame:
         split="train",
         origin="synthetic",
         synthetic="true",
-        round=synthetic["round"].astype("Int64"),
-        seed=synthetic["seed"].astype("Int64"),
+        round=[str(number) for number in synthetic["round"]],
+        seed=[str(seed) for seed in synthetic["seed"]],
         **lists,
     ).reindex(columns=list(COLUMNS))
 

@@ -17,6 +17,11 @@ from engine.tracking.mlflow_tracker import MlflowTracker, default_uri, without_p
 CLASSES = ["mel", "nv"]
 
 
+@pytest.fixture(autouse=True)
+def _no_server_in_the_environment(monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
 def figure(value):
     return {"value": value, "low": value - 0.1, "high": value + 0.1}
 
@@ -174,11 +179,11 @@ def test_children_hold_reports_tables_sheets_and_confusion_but_no_weights(tracke
     }
 
 
-def test_the_champion_is_registered_as_pt2_and_predicts_as_the_model_did(tracked):
+def test_the_champion_is_registered_as_pt2_and_predicts_as_the_model_did(tracked, monkeypatch):
     run, client, _ = tracked
     import mlflow
 
-    mlflow.set_tracking_uri(client.tracking_uri)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     version = client.get_model_version_by_alias("demo", "champion")
     assert (version.tags["round"], version.tags["arm"]) == ("1", "hard")
     files = [p.name for p in Path(mlflow.artifacts.download_artifacts("models:/demo@champion")).rglob("*")]

@@ -1,0 +1,88 @@
+"""The paired difference between two classifiers on the same test lesions."""
+
+import io
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from engine.commands.compare_command import compare, paired_differences, points
+from engine.commands.finished_run import choose
+from engine.config import Config, dump_yaml
+from engine.errors import DataError
+
+TRUTH = ["mel", "mel", "nv", "nv", "nv", "nv"]
+
+
+def make_run(path, right, ids="abcdef"):
+    """A run folder whose champion gives the true class 0.9 where ``right`` is 1."""
+    folder = path / "rounds" / "0000"
+    folder.mkdir(parents=True)
+    p_true = [0.9 if r else 0.1 for r in right]
+    p_mel = [p if dx == "mel" else 1 - p for p, dx in zip(p_true, TRUTH, strict=True)]
+    frame = pd.DataFrame(
+        {"image_id": list(ids), "split": "test", "dx": TRUTH, "p_mel": p_mel, "p_nv": [1 - p for p in p_mel]}
+    )
+    frame.to_parquet(folder / "predictions.parquet")
+    pd.DataFrame({"image_id": list(ids), "lesion_id": [f"L{i}" for i in ids]}).to_parquet(
+        path / "split.parquet"
+    )
+    calibration = {
+        "temperature": 1.0, "malignant": ["mel"], "threshold": 0.5, "specificity": 0.9, "classes": ["mel", "nv"],
+    }  # fmt: skip
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    (folder / "classifier.safetensors").touch()
+    (path / "config.yaml").write_text(dump_yaml(Config()))
+    (path / "stages.json").write_text("{}")
+    (path / "champion.json").write_text(json.dumps({"round": 0, "arm": "real"}))
+    return path
+
+
+def test_the_difference_of_the_figures_with_an_interval_around_it(tmp_path):
+    worse = make_run(tmp_path / "a", [1, 0, 1, 1, 0, 0])
+    better = make_run(tmp_path / "b", [1, 1, 1, 1, 1, 0])
+    found = paired_differences(choose(worse), choose(better), draws=200, seed=0)
+    accuracy, lesions = found["accuracy"]
+    assert lesions == 6
+    assert accuracy["value"] == pytest.approx(5 / 6 - 3 / 6)
+    assert accuracy["low"] >= 0
+    assert found["malignant.sensitivity"][0]["value"] == pytest.approx(0.5)
+    assert found["malignant.specificity"][0]["value"] == pytest.approx(0.25)
+
+
+def test_equal_predictions_differ_by_exactly_nothing(tmp_path):
+    runs = [make_run(tmp_path / name, [1, 0, 1, 1, 0, 0]) for name in "ab"]
+    found = paired_differences(choose(runs[0]), choose(runs[1]), draws=50, seed=0)
+    assert found["accuracy"][0] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_other_images_are_refused(tmp_path):
+    runs = [make_run(tmp_path / ids, [1] * 6, ids) for ids in ("abcdef", "abcdeg")]
+    with pytest.raises(DataError, match="other test images"):
+        paired_differences(choose(runs[0]), choose(runs[1]), draws=10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (0.012, -0.004, 0.028, "+1.2 (-0.4 to +2.8)"),
+        (0.05, 0.01, 0.09, "[bold]+5.0 (+1.0 to +9.0)[/bold]"),
+        (-0.05, -0.09, -0.01, "[bold]-5.0 (-9.0 to -1.0)[/bold]"),
+        (None, None, None, "–"),
+    ],
+)
+def test_differences_are_shown_in_points(value, low, high, text):
+    assert points({"value": value, "low": low, "high": high}) == text
+
+
+def test_one_run_is_too_few(tmp_path):
+    with pytest.raises(DataError, match="two run folders"):
+        compare([tmp_path], Console(file=io.StringIO()))
+
+
+def test_a_round_missing_from_the_report_is_named(tmp_path):
+    run = make_run(tmp_path / "a", [1] * 6)
+    (run / "report.json").write_text(json.dumps({"rounds": [], "split_digest": "s", "protocol": "safe"}))
+    with pytest.raises(DataError, match=r"report.json has no round 0 real"):
+        compare([run, run], Console(file=io.StringIO()))

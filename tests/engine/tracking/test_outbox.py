@@ -1,0 +1,79 @@
+"""Kept calls survive, keep their order and are kept once."""
+
+import threading
+
+import pytest
+
+from engine.tracking.outbox import Entry, Outbox
+
+
+def entry(key, **arguments):
+    return Entry(call="log_round", key=key, arguments=arguments)
+
+
+@pytest.fixture
+def outbox(tmp_path):
+    return Outbox(tmp_path)
+
+
+def test_calls_come_back_in_order_in_another_process(outbox, tmp_path):
+    outbox.put(entry("a", x=1))
+    outbox.put(entry("b", report={"value": None, "name": "mélanome"}))
+    assert Outbox(tmp_path).entries() == [
+        entry("a", x=1),
+        entry("b", report={"value": None, "name": "mélanome"}),
+    ]
+
+
+def test_a_repeated_call_takes_the_place_of_the_first(outbox):
+    for kept in (entry("a", x=1), entry("b"), entry("a", x=2)):
+        outbox.put(kept)
+    assert outbox.entries() == [entry("a", x=2), entry("b")]
+
+
+def test_a_call_that_changed_while_it_was_sent_stays(outbox):
+    outbox.put(entry("a", x=1))
+    outbox.put(entry("a", x=2))
+    outbox.take(entry("a", x=1))
+    assert outbox.entries() == [entry("a", x=2)]
+    outbox.take(entry("a", x=2))
+    assert not outbox.folder.exists()
+
+
+def test_files_of_a_kept_call_are_not_removed_with_the_last_line(outbox):
+    outbox.put(entry("a"))
+    (outbox.folder / "model-1").mkdir()
+    outbox.take(entry("a"))
+    assert [p.name for p in outbox.folder.iterdir()] == ["model-1"]
+
+
+def test_a_line_cut_by_a_kill_is_dropped(outbox):
+    outbox.put(entry("a"))
+    with (outbox.folder / "calls.jsonl").open("a") as log:
+        log.write('{"call": "log_ro')
+    assert outbox.entries() == [entry("a")]
+
+
+def test_rejected_calls_are_kept_apart_with_the_reason(outbox):
+    outbox.put(entry("a", x=1))
+    outbox.reject(entry("a", x=1), "no such experiment")
+    assert outbox.entries() == []
+    assert '"reason": "no such experiment"' in (outbox.folder / "rejected.jsonl").read_text()
+
+
+def test_nan_is_refused(outbox):
+    with pytest.raises(ValueError, match="JSON"):
+        outbox.put(entry("a", x=float("nan")))
+
+
+def test_two_threads_lose_nothing(outbox):
+    def put(name):
+        for number in range(30):
+            outbox.put(entry(f"{name}{number}"))
+
+    threads = [threading.Thread(target=put, args=(name,)) for name in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outbox.entries()) == 90
