@@ -263,6 +263,13 @@ class DenoiserConfig(OptimConfig):
         description="lesion embedding while training: the image's own, a same-class neighbour's, or either",
     )
 
+    @model_validator(mode="after")
+    def _drops(self) -> DenoiserConfig:
+        total = self.drop_prompt + self.drop_lesion + self.drop_all
+        if total > 1.0 + 1e-9:
+            raise ValueError(f"drop_prompt, drop_lesion and drop_all sum to {total:g}, more than 1; lower one of them")
+        return self
+
 
 class SynthesisConfig(Section):
     """How hard cases become images."""

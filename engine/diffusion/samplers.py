@@ -100,12 +100,10 @@ def start_index(scheduler: Any, strength: float) -> int:
     count = len(scheduler.timesteps)
     target = strength * (TRAIN_STEPS - 1)
     start = min(range(count), key=lambda index: abs(float(scheduler.timesteps[index]) - target))
-    abar = scheduler.alphas_cumprod
-    for index in range(start, count - 1):
-        value = float(abar[int(scheduler.timesteps[index])])
-        if 0.5 * (torch.tensor(value).log() - torch.tensor(1 - value).log()) >= LOWEST_LOG_SNR:
-            return index
-    return count - 1
+    abar_T = scheduler.alphas_cumprod.double()
+    log_snr_T = 0.5 * (abar_T.log() - (1 - abar_T).log())
+    allowed = [float(log_snr_T[int(timestep)]) >= LOWEST_LOG_SNR for timestep in scheduler.timesteps[start:]]
+    return start + allowed.index(True) if any(allowed) else count - 1
 
 
 def sample_noise(shape: Sequence[int], generators: Sequence[torch.Generator], device: str) -> Tensor:
