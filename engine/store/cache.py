@@ -122,6 +122,7 @@ class StageCache:
         for stale in self.root.glob(f"{name}-{key}.tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
         out.mkdir(parents=True)
+        checkpoint.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
             work(out, checkpoint)
