@@ -39,6 +39,7 @@ class Wiring:
             tracker=self.tracker,
             stopping=registry.make("stopping", self.config.policy.stopping),
             fingerprint=fingerprint(self.config.data),
+            render=_write_report,
         )
 
 

@@ -7,8 +7,10 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from engine.config import Config
@@ -59,8 +61,11 @@ class Loop:
         tracker: Tracker,
         stopping: StoppingPolicy,
         fingerprint: str,
+        render: Callable[[Path], object] = lambda _run: None,
     ) -> None:
+        """Play ``config`` with these parts; ``render`` draws report.html of a run folder that has its report.json."""
         self.config = config
+        self.render = render
         self.folder = folder
         self.tracker = tracker
         self.stopping = stopping
@@ -83,11 +88,17 @@ class Loop:
             self.publisher.contact_sheet(self.recipes.preview(self.history.sources[(1, "hard")]))
         except BaseException:
             self._publish_report(StopDecision(action="failed", reason="the run did not finish"))
-            self.tracker.finish("FAILED", self.folder.path)
+            self._finish("FAILED")
             raise
         report = self._publish_report(decision)
-        self.tracker.finish("FINISHED", self.folder.path)
+        self._finish("FINISHED")
         return report
+
+    def _finish(self, status: str) -> None:
+        """Draw the report page, which the tracker attaches, and close the tracked run."""
+        with suppress(Exception):  # a page that cannot be drawn must not hide what stopped the run
+            self.render(self.folder.path)
+        self.tracker.finish(status, self.folder.path)
 
     def _begin_tracking(self) -> None:
         split = read_json(self.recipes.stages["split"].path / "split.json")

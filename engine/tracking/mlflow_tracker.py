@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 GIVE_UP_AFTER = 10.0
 """Seconds a call may hold up the run when a server does not answer."""
+FINISH_PATIENCE = 60.0
+"""Seconds the end of a run waits for a server that answers while a model goes up; one that is silent fails before."""
 LOCAL_PATIENCE = 300.0
 """Seconds for a database file on this machine, which is slow at times (its tables are made once) but never hangs."""
 
@@ -57,6 +59,7 @@ class MlflowTracker:
         self._experiment = experiment
         self._load_model = load_model
         self._patience = LOCAL_PATIENCE if self._local else give_up_after
+        self._finish_patience = FINISH_PATIENCE * give_up_after / GIVE_UP_AFTER
         self._notify = notify
         self._log: RunLog | None = None
         self._sender: Sender | None = None
@@ -100,6 +103,7 @@ class MlflowTracker:
         """Settle who is champion and close the parent run; a server that failed is tried once more."""
         if self._sender is not None:
             self._sender.retry()
+            self._patience = max(self._patience, self._finish_patience)
         if status == "FINISHED" and (run_folder / "champion.json").is_file():
             self._register(read_json(run_folder / "champion.json"), run_folder, final=True)
         self._call("finish", "finish", status=status)
@@ -133,7 +137,7 @@ class MlflowTracker:
     def _call(self, call: str, key: str, **arguments: Any) -> None:
         if self._sender is None:
             return
-        self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments))
+        self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
         self._sender.flush(self._patience)
 
     def _send(self, entry: Entry) -> None:

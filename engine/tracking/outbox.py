@@ -32,7 +32,7 @@ class Entry:
 class Outbox:
     """``RUN/tracking_outbox/calls.jsonl``, oldest first; safe to use from two threads of one process.
 
-    A call put twice under one key is kept once, as last put, in its first place. ``rejected.jsonl`` beside it
+    A call put twice under one key is kept once, as and where it was put last. ``rejected.jsonl`` beside it
     holds what a server that answered would not take, with its reason: sending that again would not help.
     """
 
@@ -57,16 +57,11 @@ class Outbox:
                 continue
         return found
 
-    def put(self, entry: Entry) -> None:
-        """Keep a call; one kept under the same key is replaced."""
+    def put(self, entry: Entry, *, first: bool = False) -> None:
+        """Keep a call, last of all (or ``first``: all others need it); one kept under the same key is dropped."""
         with self._lock:
-            kept = self.entries()
-            keys = [e.key for e in kept]
-            if entry.key in keys:
-                kept[keys.index(entry.key)] = entry
-            else:
-                kept.append(entry)
-            self._write(kept)
+            kept = [e for e in self.entries() if e.key != entry.key]
+            self._write([entry, *kept] if first else [*kept, entry])
 
     def take(self, entry: Entry) -> None:
         """Drop a call that was sent; one put again meanwhile with other arguments stays."""

@@ -25,10 +25,17 @@ def test_calls_come_back_in_order_in_another_process(outbox, tmp_path):
     ]
 
 
-def test_a_repeated_call_takes_the_place_of_the_first(outbox):
+def test_a_repeated_call_is_kept_once_as_and_where_it_was_put_last(outbox):
     for kept in (entry("a", x=1), entry("b"), entry("a", x=2)):
         outbox.put(kept)
-    assert outbox.entries() == [entry("a", x=2), entry("b")]
+    assert outbox.entries() == [entry("b"), entry("a", x=2)]
+
+
+def test_a_call_that_the_others_need_goes_first(outbox):
+    for kept in (entry("start", x=1), entry("a")):
+        outbox.put(kept)
+    outbox.put(entry("start", x=2), first=True)
+    assert outbox.entries() == [entry("start", x=2), entry("a")]
 
 
 def test_a_call_that_changed_while_it_was_sent_stays(outbox):
