@@ -28,7 +28,6 @@ from engine.training import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
 
-SPLIT_OF = {"mine": "mine", "crossfit": "train", "test": "test"}
 """The split whose images ``loop.mine_from`` mines, and from which ``source: random`` draws its parents."""
 
 
@@ -100,7 +99,7 @@ def _hard_cases(
 
 def _random_cases(dataset: Dataset, params: Any, rng: np.random.Generator) -> tuple[StrArray, IntArray]:
     """Draw ``counts`` parents a class at random from the split that hard cases were mined from."""
-    rows = dataset.where(SPLIT_OF[params.get("mine_from", "mine")])
+    rows = dataset.where(MINED_PART[params.get("mine_from", "mine")])
     table = dataset.table.take(rows)
     counts = {str(dx): int(number) for dx, number in (params.get("counts") or {}).items()}
     parents, counts_M = draw_parents(table.image_id, table.dx, counts, rng)
