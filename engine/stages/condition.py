@@ -24,6 +24,7 @@ from engine.retrieval.index import LesionIndex
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.embedder import embed_rows, read_facts
+from engine.stages.mine import MINED_PART
 from engine.training import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
