@@ -18,7 +18,7 @@ def missing_weights(config: Config) -> list[tuple[str, str]]:
     """Return (key, why) for each part whose weights are neither a local path nor in a download cache."""
     found = []
     for key, marker in FOLDERS:
-        source = getattr(getattr(config, key.partition(".")[0]), "pretrained")  # noqa: B009 - the key is data
+        source = getattr(config, key.partition(".")[0]).pretrained
         if (
             source is not None
             and not Path(source).expanduser().exists()
@@ -55,7 +55,6 @@ def _in_hub_cache(repository: str, file: str) -> bool:
 def _library_weights_here(model: str) -> bool:
     """Whether timm's or torchvision's published weights of a model were downloaded before."""
     import timm
-    import torch
 
     if timm.is_model(model):
         published = timm.get_pretrained_cfg(model)
@@ -71,7 +70,6 @@ def _library_weights_here(model: str) -> bool:
     if model not in torchvision.models.list_models():
         return True
     weights = torchvision.models.get_model_weights(model).DEFAULT
-    assert torch is not None
     return _in_torch_cache(str(weights.url))
 
 
