@@ -215,7 +215,9 @@ def _connect(address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        ray.init(address="local", include_dashboard=False, **quiet)  # never a stale cluster's leftover address
+        ray.init(
+            address="local", include_dashboard=False, **quiet
+        )  # never a stale cluster's leftover address
     else:
         if address != "auto":
             _probe(address)

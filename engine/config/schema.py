@@ -267,7 +267,9 @@ class DenoiserConfig(OptimConfig):
     def _drops(self) -> DenoiserConfig:
         total = self.drop_prompt + self.drop_lesion + self.drop_all
         if total > 1.0 + 1e-9:
-            raise ValueError(f"drop_prompt, drop_lesion and drop_all sum to {total:g}, more than 1; lower one of them")
+            raise ValueError(
+                f"drop_prompt, drop_lesion and drop_all sum to {total:g}, more than 1; lower one of them"
+            )
         return self
 
 
