@@ -45,7 +45,7 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What the contrastive training weighs; the defaults are measured on HAM10000.
+    """What the contrastive training weighs; the defaults are choices, not yet compared with others by measurement.
 
     ``view_weight`` is the share of the image-image term beside the image-caption term, ``view_temperature`` its
     temperature, ``drop_phrase`` the chance that a phrase after the first is left out of a caption (so that short
