@@ -17,6 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+GATE_SPEED = 10.0
+"""Learning rate of gamma relative to the rest: at 1 the gates are still shut after hundreds of steps."""
+
 
 class LesionAdapter(nn.Module):
     """Eq. 2 for one block; ``gamma`` starts at 0, so that a fresh adapter changes nothing.
@@ -34,6 +37,7 @@ class LesionAdapter(nn.Module):
         self.value = nn.Linear(width, width, bias=False)
         self.out = nn.Linear(width, width)
         self.gamma = nn.Parameter(torch.zeros(()))
+        self.gamma.lr_scale = GATE_SPEED  # type: ignore[attr-defined]
 
     def forward(self, visual_BNC: Tensor, lesion: tuple[Tensor, float]) -> Tensor:
         """Return the adapted visual tokens (B, N, C); ``lesion`` is (tokens_BTD, beta)."""

@@ -101,6 +101,9 @@ def _scratch_unet(config: DenoiserConfig, channels: int, side: int, prompt_width
         up_block_types=tuple("CrossAttnUpBlock2D" if flag else "UpBlock2D" for flag in reversed(attend)),
         attention_head_dim=tuple(heads),  # diffusers reads this field as the number of heads
         cross_attention_dim=prompt_width,
+        addition_embed_type="text",  # the pooled prompt also steers every residual block, which learns sooner
+        addition_embed_type_num_heads=1,
+        resnet_time_scale_shift="scale_shift",
         norm_num_groups=norm_groups(config.widths),
     )
 

@@ -197,3 +197,17 @@ def test_validation_loss_is_fixed_and_sees_the_null_embedding():
     assert first != validation_loss(obj, positions, seed=2)
     assert first != validation_loss(obj, positions, seed=1, without_lesion=True)
     assert validation_loss(obj, np.array([], dtype=np.int64), seed=1) is None
+
+
+def test_gates_learn_ten_times_as_fast(tmp_path):
+    cfg = config(drop_prompt=0.0, drop_lesion=0.0, drop_all=0.0)
+    model = denoiser(cfg)
+    before = model.unet.conv_in.weight.detach().clone()
+    plan = TrainPlan(
+        name="denoiser", seed=0, steps=1, batch_size=8, lr=1e-3, lr_schedule="constant", grad_clip=None
+    )
+    train(model, objective(model, cfg), np.ones(N), plan, TrainEnv(), tmp_path)
+    # Adam's first step is lr in the direction of the gradient
+    for adapter in model.adapters.values():
+        assert adapter.gamma.abs().item() == pytest.approx(1e-2, rel=1e-2)
+    assert (model.unet.conv_in.weight - before).abs().max().item() == pytest.approx(1e-3, rel=1e-2)
