@@ -153,13 +153,11 @@ class Loop:
     def _synthesize(self, number: int, source: str) -> None:
         """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
         if source == "hard":
-            before = self.history.arms["hard"]
-            mined = self.recipes.mine(number, before.predict, self.history.hard_predict[:-1])
-            sensitivity = {
-                dx: figures["sensitivity"]["value"]
-                for dx, figures in before.report["val"]["per_class"].items()
-            }
-            made = {"mine": mined, **self.recipes.condition(number, "hard", mined, sensitivity=sensitivity)}
+            mined = self.recipes.mine(
+                number, self.history.arms["hard"].predict, self.history.hard_predict[:-1]
+            )
+            seen = [val_sensitivity(r) for r in self.history.reports if r["arm"] == main_arm(r["round"])]
+            made = {"mine": mined, **self.recipes.condition(number, "hard", mined, seen=seen)}
         else:
             hard = self.history.sources[(number, "hard")]
             generated = read_json(hard["accept"].path / "accept.json")["per_class"]
@@ -276,7 +274,7 @@ class Loop:
             "metric": f"val/{metric}",
             **best["val"][metric],
         }
-        if self.publisher.champion(champion):
+        if self.publisher.champion(champion, after_round=max(r["round"] for r in self.history.reports)):
             self.tracker.register_champion(champion, self.folder.path)
 
     def _publish_report(self, decision: StopDecision) -> dict[str, Any]:
@@ -309,6 +307,11 @@ class Loop:
         }
         write_json(self.folder.path / "report.json", report)
         return report
+
+
+def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the val sensitivity of each class of one (round, arm)."""
+    return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}
 
 
 def accepted_counts(hard: Mapping[int, Mapping[str, StageFolder]]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from engine.config import Config
@@ -138,10 +139,13 @@ class Recipes:
         source: str,
         mined: StageFolder,
         *,
-        sensitivity: Mapping[str, float | None] | None = None,
+        seen: Sequence[Mapping[str, float | None]] = (),
         counts: Mapping[str, int] | None = None,
     ) -> dict[str, StageFolder]:
-        """Retrieve neighbours, spend the budget and mix; ``source: random`` draws parents to ``counts`` instead."""
+        """Retrieve neighbours, spend the budget and mix; ``source: random`` draws parents to ``counts`` instead.
+
+        ``seen`` holds the hard arm's val sensitivity a class after each round so far, for the budget policy.
+        """
         loop = self.config.loop
         params = {
             "embedder": self.tree["embedder"],
@@ -154,7 +158,8 @@ class Recipes:
             "round": number,
             "source": source,
             "counts": dict(counts or {}),
-            "sensitivity": dict(sensitivity or {}),
+            "sensitivity": dict(seen[-1]) if seen else {},
+            "gain_history": [gains(before, after) for before, after in pairwise(seen)],
         }
         inputs = {"hard_cases": mined, "embedder": self.stages["embedder"], "index": self.stages["index"]}
         return {
@@ -234,3 +239,9 @@ class Recipes:
             seed=self.config.loop.seed if seed is None else seed,
         )
         return self.folder.record(arm_role(number, arm, stage), folder)
+
+
+def gains(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the change a class from one round to the next, where both know it."""
+    known = [(dx, value, after.get(dx)) for dx, value in before.items()]
+    return {dx: new - old for dx, old, new in known if old is not None and new is not None}

@@ -58,12 +58,15 @@ class Publisher:
         copy_file(classifier.path / "classifier.safetensors", target / "classifier.safetensors")
         write_json(target / "report.json", report)
 
-    def champion(self, champion: Mapping[str, Any]) -> bool:
-        """RUN/champion.json; returns whether it changed."""
+    def champion(self, champion: Mapping[str, Any], after_round: int) -> bool:
+        """RUN/champion.json as val sees it after a round; returns whether it changed.
+
+        A resumed run passes its first rounds again: what it crowned after a later one stays.
+        """
         path = self.folder.path / "champion.json"
         weights = self.folder.arm_folder(champion["round"], champion["arm"]) / "classifier.safetensors"
         entry = {**champion, "classifier": weights.relative_to(self.folder.path).as_posix()}
-        if path.exists() and read_json(path) == entry:
+        if path.exists() and (read_json(path) == entry or read_json(path)["round"] > after_round):
             return False
         write_json(path, entry)
         return True

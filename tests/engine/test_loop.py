@@ -307,3 +307,22 @@ def test_another_loop_seed_shares_the_foundation(tmp_path: Path) -> None:
         backend.names()
     )
     assert "classifier" in backend.names()
+
+
+def test_a_resumed_run_keeps_its_later_champion(tmp_path: Path) -> None:
+    loop = {"rounds": 2, "arms": ["hard"]}
+    play(tmp_path, PaperBackend([0.5, 0.9, 0.6]), loop=loop)
+    tracker = RecordingTracker()
+    play(tmp_path, PaperBackend([]), tracker=tracker, loop=loop)
+    assert not [event for event in tracker.events if event[0] == "champion"]
+    assert json.loads((tmp_path / "a" / "champion.json").read_text())["round"] == 1
+
+
+def test_budget_policies_see_sensitivity_and_past_gains(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5, 0.75, 0.9])
+    play(tmp_path, backend, loop={"rounds": 2, "arms": ["hard"]})
+    first, second = (call.params for call in backend.of("condition"))
+    assert (first["sensitivity"], first["gain_history"]) == ({"mel": 0.5, "nv": 0.5}, [])
+    assert (second["sensitivity"], second["gain_history"]) == (
+        {"mel": 0.75, "nv": 0.75}, [{"mel": 0.25, "nv": 0.25}],
+    )  # fmt: skip
