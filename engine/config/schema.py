@@ -211,6 +211,10 @@ class VaeConfig(OptimConfig):
     lr: Rate = Field(3e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled weight decay")
     loss: VaeLossConfig = Field(VaeLossConfig(), description="weights of the loss terms")
+    colour_jitter: Fraction = Field(
+        0.3,
+        description="saturation and tint of training images varied by this much, so that hue survives; 0: not",
+    )
     sample_posterior: bool = Field(True, description="decode a posterior sample while training, not its mean")
 
     @model_validator(mode="after")

@@ -18,11 +18,12 @@ from engine.config import VaeConfig
 from engine.diffusion.codec import CHUNK, LatentCodec, images_to_tensor, padded_chunks, posterior_mean
 from engine.diffusion.vae_loss import split_moments, ssim, vae_loss
 from engine.training import TrainEnv
-from engine.types import ImageArray, IntArray
+from engine.types import FloatArray, ImageArray, IntArray
 
 ImageSource = Callable[[IntArray], ImageArray]
 """Returns the uint8 images (B, H, W, 3) at the given positions."""
 
+LUMA = torch.tensor([0.299, 0.587, 0.114])
 MEASURED = 2048
 """Most images that scaling and reconstruction figures look at, evenly spaced."""
 
@@ -43,7 +44,11 @@ class VaeObjective:
         flip_B2 = torch.rand(total, 2, generator=generator)[mine] < 0.5
         pixels = images_to_tensor(self.images(rows))
         pixels = torch.where(flip_B2[:, 0, None, None, None], pixels.flip(3), pixels)
-        pixels = torch.where(flip_B2[:, 1, None, None, None], pixels.flip(2), pixels).to(self.env.device)
+        pixels = torch.where(flip_B2[:, 1, None, None, None], pixels.flip(2), pixels)
+        if self.config.colour_jitter > 0:
+            draws_B4 = torch.rand(total, 4, generator=generator)[mine]
+            pixels = jitter_colour(pixels, draws_B4, self.config.colour_jitter)
+        pixels = pixels.to(self.env.device)
         mean, logvar = split_moments(self.vae.encode(pixels).latent_dist.parameters)
         latent = mean
         if self.config.sample_posterior:
@@ -51,6 +56,40 @@ class VaeObjective:
             latent = mean + (0.5 * logvar).exp() * noise
         recon = self.vae.decode(latent).sample
         return vae_loss(pixels, recon, mean, logvar, self.config.loss.model_dump())
+
+
+def jitter_colour(pixels_BCHW: Tensor, draws_B4: Tensor, strength: float) -> Tensor:
+    """Return images of other saturation and tint, in [-1, 1].
+
+    Dermoscopy has one dominant hue, so a thin VAE learns it as a constant and washes out what differs; jittered
+    images make colour worth a place in the latent. Saturation is scaled around luma by exp(U(-2s, 2s)), each channel
+    by 1 + U(-s, s).
+
+    Args:
+        pixels_BCHW: RGB in [-1, 1].
+        draws_B4: uniform numbers in [0, 1): saturation, then the three gains.
+        strength: s above, 0 to 1.
+    """
+    spread_B4 = (2 * draws_B4 - 1) * strength
+    saturation_B = (2 * spread_B4[:, 0]).exp()[:, None, None, None]
+    gain_BC = 1 + spread_B4[:, 1:, None, None]
+    unit = (pixels_BCHW + 1) / 2
+    luma = (unit * LUMA[None, :, None, None]).sum(dim=1, keepdim=True)
+    return ((luma + saturation_B * (unit - luma)) * gain_BC).clamp(0, 1) * 2 - 1
+
+
+def chroma_slope(real_B3: FloatArray, recon_B3: FloatArray) -> float | None:
+    """Return how much of the colour differences between images survives: 1 all, 0 none; None when there are none.
+
+    Least-squares slope of the reconstructions' mean chroma (R - G and (R + G) / 2 - B) on the real images', both
+    centred over the images.
+    """
+    real, recon = (
+        np.stack([x[:, 0] - x[:, 1], (x[:, 0] + x[:, 1]) / 2 - x[:, 2]]) for x in (real_B3, recon_B3)
+    )
+    real, recon = (x - x.mean(axis=1, keepdims=True) for x in (real, recon))
+    spread = float((real**2).sum())
+    return float((real * recon).sum()) / spread if spread > 1e-9 else None
 
 
 def evenly_spaced(positions: IntArray, most: int = MEASURED) -> IntArray:
@@ -76,22 +115,31 @@ def measure_latents(
     return tuple(float(value) for value in mean_C), 1.0 / max(spread, 1e-6)
 
 
-def reconstruction_figures(codec: LatentCodec, images: ImageSource, positions: IntArray) -> dict[str, float]:
+def reconstruction_figures(
+    codec: LatentCodec, images: ImageSource, positions: IntArray
+) -> dict[str, float | None]:
     """Return figures of the reconstruction of the given images, all on uint8 output scaled to [0, 1].
 
     ``psnr``: decibels, mean over images; ``l1``: mean absolute error; ``ssim``; ``colour_error``: mean distance
-    between an image's mean RGB and its reconstruction's (washed-out colour shows here).
+    between an image's mean RGB and its reconstruction's; ``chroma_slope``: the share of the colour differences
+    between images that survives (washed-out colour shows here).
     """
     rows: list[npt.NDArray[np.float64]] = []
+    means: list[tuple[FloatArray, FloatArray]] = []
     chosen = evenly_spaced(positions)
     for start in range(0, len(chosen), CHUNK):
         real = images(chosen[start : start + CHUNK])
         recon = codec.decode(codec.encode(real))
         a, b = real.astype(np.float64) / 255, recon.astype(np.float64) / 255
         mse_B = np.maximum(((a - b) ** 2).mean(axis=(1, 2, 3)), 1e-10)
-        colour_B = np.linalg.norm(a.mean(axis=(1, 2)) - b.mean(axis=(1, 2)), axis=1)
+        means.append((a.mean(axis=(1, 2)), b.mean(axis=(1, 2))))
+        colour_B = np.linalg.norm(means[-1][0] - means[-1][1], axis=1)
         pixels = [images_to_tensor(x) / 2 + 0.5 for x in (real, recon)]
         like_B = ssim(pixels[0], pixels[1]).double().numpy()
         rows.append(np.stack([-10 * np.log10(mse_B), np.abs(a - b).mean(axis=(1, 2, 3)), like_B, colour_B]))
     values = np.concatenate(rows, axis=1).mean(axis=1)
-    return dict(zip(("psnr", "l1", "ssim", "colour_error"), (float(v) for v in values), strict=True))
+    figures: dict[str, float | None] = {
+        name: float(value) for name, value in zip(("psnr", "l1", "ssim", "colour_error"), values, strict=True)
+    }
+    real_N3, recon_N3 = (np.concatenate(parts) for parts in zip(*means, strict=True))
+    return {**figures, "chroma_slope": chroma_slope(real_N3, recon_N3)}

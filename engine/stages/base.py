@@ -86,7 +86,7 @@ STAGES: Mapping[str, StageSpec] = {
     "split": StageSpec(module="engine.stages.split"),
     "embedder": StageSpec(module="engine.stages.embedder", trains=True),
     "index": StageSpec(module="engine.stages.index", maps=True),
-    "vae": StageSpec(module="engine.stages.vae", trains=True, maps=True),
+    "vae": StageSpec(module="engine.stages.vae", version=2, trains=True, maps=True),
     "latents": StageSpec(module="engine.stages.latents", maps=True),
     "denoiser": StageSpec(module="engine.stages.denoiser", trains=True),
     "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
