@@ -356,7 +356,7 @@ class JudgeConfig(OptimConfig):
     """The independent judge: another architecture, fitted on train lesions out of fold."""
 
     model: str = Field(
-        "mobilenetv3_small_100", description="any timm or torchvision model but the classifier's"
+        "regnetx_002", description="any timm or torchvision model but the classifier's"
     )
     pretrained: bool | str = Field(
         False, description="true: the library's weights; a path: a safetensors file"

@@ -1,0 +1,52 @@
+"""Whole runs: every arm on phantoms, and the quick HAM10000 config shrunk until it fits into CI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from engine import build
+from tests.integration.contract import assert_contract
+from tests.integration.tiny import tiny_config
+
+ARMS = {"real", "classical", "mined", "retrieved", "random", "hard", "all_real"}
+QUICK = Path(__file__).parents[2] / "experiments" / "configs" / "ham10000_64_quick.yaml"
+SHRUNK = [
+    "data.limit=220", "embedder.steps=4", "vae.steps=4", "denoiser.steps=4", "judge.steps=4",
+    "classifier.steps=6", "classifier.round_steps=3", "loop.budget=14", "synthesis.steps=3", "evaluation.bootstrap=100",
+    "policy.mining={name: margin}", "backend.threads=1", "tracking.kind=none",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_every_arm_on_phantoms(tmp_path: Path) -> None:
+    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)})
+    folder, _ = build.run(config)
+    report = assert_contract(folder.path, 1, ARMS)
+    pools = {r["arm"]: r["pool"] for r in report["rounds"] if r["round"] == 1}
+    split = pd.read_parquet(folder.path / "split.parquet")
+    n_train, n_mine = (int((split["split"] == part).sum()) for part in ("train", "mine"))
+    accepted = next(r["n_accepted"] for r in report["rounds"] if (r["round"], r["arm"]) == (1, "hard"))
+    assert pools["real"]["n_rows"] == n_train
+    assert pools["all_real"]["n_rows"] == n_train + n_mine
+    assert pools["hard"]["n_synthetic"] == accepted == 20  # acceptance: all
+    for arm in ("classical", "mined", "retrieved", "random"):
+        short = sum(pools[arm].get("short", {}).values())
+        assert pools[arm]["n_rows"] == n_train + accepted - short
+    assert {r["optimizer_steps"] for r in report["rounds"] if r["round"] == 1} == {15}
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA names no folder of real data")
+def test_the_quick_run_on_real_lesions(tmp_path: Path) -> None:
+    root = Path(os.environ["HARDCASE_DATA"]) / "ham10000"
+    config = build.load(QUICK, [f"data.root={root}", f"output={tmp_path}", *SHRUNK])
+    folder, _ = build.run(config)
+    report = assert_contract(folder.path, 1, {"real", "hard"})
+    assert report["protocol"] == "safe"
+    assert report["data"]["grouped_by"] == "lesion"
+    assert set(report["data"]["counts"]["train"]) == {"akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"}
