@@ -237,7 +237,7 @@ class DenoiserConfig(OptimConfig):
         1.0, description="adapter strength (Eq. 2); 0: the un-adapted U-Net"
     )
     loss: Literal["l1", "l2"] = Field("l2", description="l2: L_simple (Ho et al.); l1: the paper")
-    prediction: Literal["epsilon", "sample", "v"] = Field("epsilon", description="what the network predicts")
+    prediction: Literal["epsilon", "sample", "v"] = Field("v", description="what the network predicts; v learns soonest")
     schedule: Literal["linear", "scaled_linear", "cosine"] = Field(
         "scaled_linear", description="noise schedule over 1000 steps"
     )
