@@ -1,0 +1,131 @@
+"""Keeps a finished run's figures: experiments/results/<name>/result.json and the contact sheet.
+
+usage: python experiments/collect_run.py RUN [--command "hardcase run ..."]
+
+result.json holds the machine, date, commit, command, config, seeds, every (round, arm) with its intervals, the judge's
+agreement with ungated samples, the VAE's and the denoiser's figures, and seconds by stage. Findings are written by hand
+beside it, in README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.build import open_run
+from engine.store import RunFolder, write_json
+from engine.store.files import read_json
+from engine.store.run_folder import arm_role
+
+RESULTS = Path(__file__).parent / "results"
+HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
+
+
+def main() -> None:
+    """Collect one run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--command", default=None, help="the command that made the run")
+    arguments = parser.parse_args()
+    folder = open_run(arguments.run)
+    target = RESULTS / folder.config.name
+    target.mkdir(parents=True, exist_ok=True)
+    default = f"hardcase run experiments/configs/{folder.config.name}.yaml"
+    write_json(target / "result.json", result(folder, arguments.command or default))
+    sheet = folder.path / "figures" / "contact_sheet.png"
+    if sheet.exists():
+        shutil.copyfile(sheet, target / "contact_sheet.png")
+    print(target)
+
+
+def result(folder: RunFolder, command: str) -> dict[str, Any]:
+    """Return everything worth keeping of one run."""
+    report = read_json(folder.path / "report.json")
+    config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
+    config["data"]["root"] = config["data"]["root"] and "$HARDCASE_DATA/..."
+    config["output"] = "runs"
+    return {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + (" with changes" if _git("status", "--porcelain") else ""),
+        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
+        "seeds": {"foundation": config["seed"], "loop": config["loop"]["seed"]},
+        "protocol": report["protocol"],
+        "split_digest": report["split_digest"],
+        "counts": report["data"]["counts"],
+        "champion": report["champion"],
+        "rounds": [_entry(entry) for entry in report["rounds"]],
+        "synthesis": _synthesis(folder),
+        "vae": _facts(folder, "vae", "vae.json"),
+        "denoiser": _facts(folder, "denoiser", "denoiser.json"),
+        "judge": _facts(folder, "judge", "judge.json"),
+        "foundation_seconds": report["foundation_seconds"],
+        "config": config,
+    }
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    parts = {
+        part: {name: entry[part][name] for name in HEADLINE}
+        | {"malignant": entry[part]["malignant"]}
+        | {"sensitivity": {dx: c["sensitivity"] for dx, c in entry[part]["per_class"].items()}}
+        for part in ("val", "test")
+    }
+    kept = (
+        "round",
+        "arm",
+        "n_real",
+        "n_generated",
+        "n_accepted",
+        "optimizer_steps",
+        "p_value_vs_round0",
+        "seconds",
+    )
+    return {**{name: entry[name] for name in kept}, **parts}
+
+
+def _synthesis(folder: RunFolder) -> list[dict[str, Any]]:
+    """The judge's agreement with ungated samples of each round, of hard and (where made) of random parents."""
+    rows = []
+    for number in range(1, folder.config.loop.rounds + 1):
+        for source in ("hard", "random"):
+            role = arm_role(number, source, "accept")
+            if role in folder.roles:
+                rows.append(
+                    {"round": number, "parents": source, **read_json(folder.stage(role).path / "accept.json")}
+                )
+    return rows
+
+
+def _facts(folder: RunFolder, stage: str, name: str) -> dict[str, Any]:
+    facts: dict[str, Any] = read_json(folder.stage(f"foundation/{stage}").path / name)
+    facts.pop("losses", None)
+    return facts
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
+
+
+def _torch() -> str:
+    import torch
+
+    return str(torch.__version__)
+
+
+if __name__ == "__main__":
+    main()
