@@ -25,7 +25,7 @@ def command(root: Path, name: str) -> list[str]:
     config.write_text(
         yaml.safe_dump(tiny_tree(str(root / f"out-{name}"), loop={"rounds": 1})), encoding="utf-8"
     )
-    return [sys.executable, "-m", "engine.cli", "run", str(config)]
+    return [sys.executable, "-m", "engine", "run", str(config)]
 
 
 def figures(value: object) -> object:

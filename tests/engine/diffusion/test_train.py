@@ -99,7 +99,8 @@ def test_shards_are_slices_of_one_global_draw():
 
 def test_forward_process_and_conditions_reach_the_model():
     spy = Spy()
-    cfg = config(drop_prompt=0.0, drop_lesion=0.0, drop_all=0.0, guidance_tokens="neighbour", beta=0.5)
+    drops = {"drop_prompt": 0.0, "drop_lesion": 0.0, "drop_all": 0.0}
+    cfg = config(**drops, guidance_tokens="neighbour", beta=0.5, prediction="epsilon")
     obj = objective(spy, cfg)
     rows = np.arange(8)
     draws = draw(cfg, SHAPE, 2, generator(), TrainEnv())
@@ -131,7 +132,7 @@ def test_mean_fusing_gives_one_token():
 
 
 def test_l1_and_min_snr():
-    cfg = config(loss="l1", min_snr_gamma=5.0)
+    cfg = config(loss="l1", min_snr_gamma=5.0, prediction="epsilon")
     obj = objective(Spy(), cfg)
     draws = draw(cfg, SHAPE, 2, generator(), TrainEnv())
     abar = obj.abar_T[draws.timestep_B]
