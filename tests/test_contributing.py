@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.config import parse_config
-from engine.config.schema import DataConfig
+from engine.config import DataConfig, parse_config
 from engine.data import readers
 from engine.data.readers_files import require_folder
 from engine.data.table import Source, make_table

@@ -18,7 +18,7 @@ from engine.classifier.batchnorm import globalize_batch_norm
 from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
 from engine.classifier.model import build_model
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
-from engine.config.schema import ClassifierConfig, JudgeConfig
+from engine.config import ClassifierConfig, JudgeConfig
 from engine.errors import DataError
 from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
 

@@ -1,26 +1,20 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
+from engine.config.data_sections import DataConfig, PhantomConfig, SplitConfig
+from engine.config.generator_sections import DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
 from engine.config.loading import dump_yaml, load_config, parse_config
-from engine.config.schema import (
+from engine.config.loop_sections import (
     ARMS,
     BackendConfig,
     ClassifierConfig,
-    Config,
-    DataConfig,
-    DenoiserConfig,
-    EmbedderConfig,
     EvaluationConfig,
     JudgeConfig,
     LoopConfig,
-    OptimConfig,
-    PhantomConfig,
     PolicyConfig,
-    Section,
-    SplitConfig,
-    SynthesisConfig,
     TrackingConfig,
-    VaeConfig,
 )
+from engine.config.schema import Config
+from engine.config.sections import OptimConfig, Section
 
 __all__ = [
     "ARMS",

@@ -10,7 +10,8 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from engine.config.schema import Config, Section
+from engine.config.schema import Config
+from engine.config.sections import Section
 from engine.errors import ConfigError
 
 PolicyCheck = Callable[[str, Mapping[str, Any]], None]

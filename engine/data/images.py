@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError

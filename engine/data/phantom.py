@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from engine.config.schema import PhantomConfig
+from engine.config import PhantomConfig
 from engine.data import phantom_features as features
 from engine.data import phantom_pigment as pigment
 from engine.data.phantom_appearance import Appearance, draw_appearance

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.phantom import generate
 from engine.data.readers_arrays import read_medmnist, read_torchvision
 from engine.data.readers_dermoscopy import read_ham10000, read_isic

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.readers_files import one_file, require_folder
 from engine.data.table import Source, make_table
 from engine.errors import DataError

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.readers_files import (
     age_column,
     column_or_none,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.readers_files import (
     IMAGE_SUFFIXES,
     age_column,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config.schema import SplitConfig
+from engine.config import SplitConfig
 from engine.errors import DataError
 from engine.training import derive_seed
 from engine.types import SPLITS, LesionTable, StrArray, strings

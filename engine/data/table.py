@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.errors import DataError
 from engine.training import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings

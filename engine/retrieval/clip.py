@@ -20,7 +20,7 @@ from transformers import (
     CLIPVisionModel,
 )
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import DataError
 
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPModel
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.retrieval.augment import DRAWS, augment
 from engine.retrieval.clip import CLIP_MEAN, CLIP_STD, save_clip, small_clip
 from engine.retrieval.contrastive import caption_loss, gather, view_loss

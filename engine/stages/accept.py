@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from engine.classifier.predict import LogitWorker, mean_probabilities
 from engine.classifier.weights import read_meta
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.evaluation.memorization import nearest
 from engine.retrieval.embedding import fuse

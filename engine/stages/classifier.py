@@ -8,7 +8,7 @@ import numpy as np
 
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
-from engine.config.schema import ClassifierConfig
+from engine.config import ClassifierConfig
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.pool import read_pool

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.retrieval.conditioning import (
     condition,
     draw_parents,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.config.schema import ClassifierConfig
+from engine.config import ClassifierConfig
 from engine.stages.base import StageContext
 from engine.stages.crossfitting import crossfit
 from engine.stages.dataset import open_dataset

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.data.captions import captions
 from engine.data.masks import MaskKind, choose_mask, extract_lesion
 from engine.errors import DataError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.duplicates import find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
 from engine.data.readers import read

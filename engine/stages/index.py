@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.evaluation.memorization import nearest_other_lesion_quantiles
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.classifier.predict import mean_probabilities
-from engine.config.schema import JudgeConfig
+from engine.config import JudgeConfig
 from engine.stages.base import StageContext
 from engine.stages.crossfitting import Crossfit, crossfit, fold_worker
 from engine.stages.dataset import Dataset, open_dataset

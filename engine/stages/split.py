@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pandas as pd
 
-from engine.config.schema import SplitConfig
+from engine.config import SplitConfig
 from engine.data.splits import split_table
 from engine.stages.base import StageContext
 from engine.stages.dataset import read_table

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.duplicates import detail_threshold, find_duplicates
 from engine.data.images import decode_image
 from engine.data.readers import read

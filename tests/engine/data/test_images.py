@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.images import data_digest, decode_image, decode_mask, fill_cache
 from engine.data.readers import read
 from engine.data.table import Source

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from engine.config.schema import PhantomConfig
+from engine.config import PhantomConfig
 from engine.data.phantom import PhantomLesion, draw_lesions, generate, render
 
 CONFIG = PhantomConfig(lesions=28, views=3, difficulty=0.5, imbalance=0.5)
@@ -60,7 +60,7 @@ def test_views_of_a_lesion_share_class_and_person(made):
 
 def test_same_seed_same_bits_in_another_process():
     code = (
-        "from engine.data.phantom import generate; from engine.config.schema import PhantomConfig; import hashlib;"
+        "from engine.data.phantom import generate; from engine.config import PhantomConfig; import hashlib;"
         "t, x, m = generate(PhantomConfig(lesions=14), 16, 5);"
         "print(hashlib.sha256(x.tobytes() + m.tobytes() + ''.join(t.dx).encode()).hexdigest())"
     )

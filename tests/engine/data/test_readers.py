@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.readers import read
 from engine.errors import DataError
 from tests.engine.data import layouts

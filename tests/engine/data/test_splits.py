@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config.schema import SplitConfig
+from engine.config import SplitConfig
 from engine.data.splits import group_rows, portion_counts, split_table
 from engine.data.table import make_table
 from engine.errors import DataError

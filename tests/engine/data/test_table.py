@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.data.readers import read
 from engine.data.table import MIN_LESIONS, Source, check_classes, known_groups, limit_rows, make_table
 from engine.errors import DataError

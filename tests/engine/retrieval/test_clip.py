@@ -19,7 +19,7 @@ from transformers import (
     CLIPVisionModel,
 )
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.retrieval.clip import CLIP_MEAN, copy_pretrained, heads, open_vision, quiet, save_clip, small_clip
 from engine.retrieval.tokenizer import build_tokenizer

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import StageError
 from engine.retrieval.embedding import LevelEmbedder, fuse
 from engine.retrieval.train import ContrastiveObjective, Examples, Recipe, drop_phrases, fit

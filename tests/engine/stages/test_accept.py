@@ -13,7 +13,7 @@ import torch
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.retrieval.conditioning import write_conditioning
 from engine.stages import accept, embedder, index

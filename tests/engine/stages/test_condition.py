@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.errors import StageError
 from engine.retrieval.conditioning import read_conditioning
 from engine.stages import condition, embedder, index

@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
-from engine.config.schema import EmbedderConfig
+from engine.config import EmbedderConfig
 from engine.data.masks import otsu_mask
 from engine.errors import ConfigError, DataError
 from engine.retrieval.embedding import LevelEmbedder

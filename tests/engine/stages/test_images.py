@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config.schema import DataConfig
+from engine.config import DataConfig
 from engine.errors import DataError
 from engine.stages import images
 from engine.stages.dataset import read_table

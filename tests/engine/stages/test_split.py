@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config.schema import DataConfig, SplitConfig
+from engine.config import DataConfig, SplitConfig
 from engine.stages import images, split
 from engine.stages.dataset import open_dataset, read_table
 from tests.engine.data import layouts

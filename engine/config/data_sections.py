@@ -1,0 +1,121 @@
+"""The ``data`` section: where images come from, how they are cut and split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from engine.config.sections import Fraction, Section
+
+
+class ColumnsConfig(Section):
+    """Column names of ``format: table``; image and label are required there."""
+
+    image: str | None = Field(
+        None, description="column holding the image path, relative to the table's folder"
+    )
+    label: str | None = Field(None, description="column holding the diagnosis")
+    lesion: str | None = Field(
+        None, description="column holding the lesion id; none: every image is its own lesion"
+    )
+    patient: str | None = Field(
+        None, description="column holding the patient id; when given, splits go by patient"
+    )
+    age: str | None = Field(None, description="column holding the age in years")
+    sex: str | None = Field(None, description="column holding the sex")
+    site: str | None = Field(None, description="column holding the body site")
+
+
+class SplitConfig(Section):
+    """Shares of lesions a part; they must sum to at most 1, what is left over is not used."""
+
+    train: Fraction = Field(
+        0.60, description="share of groups the classifier and every generator part learn from"
+    )
+    mine: Fraction = Field(
+        0.15, description="share of groups in which hard cases are sought; 0 with crossfit"
+    )
+    val: Fraction = Field(
+        0.10, description="share of groups that fits temperature and operating points and picks"
+    )
+    test: Fraction = Field(0.15, description="share of groups that is recorded and never decides")
+    merge_duplicates: bool = Field(
+        True, description="join near-duplicate images into one group before splitting"
+    )
+    official: bool = Field(
+        False, description="keep the data set's own train/val/test parts where it has them"
+    )
+
+    @model_validator(mode="after")
+    def _sum(self) -> SplitConfig:
+        total = self.train + self.mine + self.val + self.test
+        if total > 1.0 + 1e-9:
+            raise ValueError(f"fractions sum to {total:g}, more than 1; lower train, mine, val or test")
+        for name in ("train", "val", "test"):
+            if getattr(self, name) <= 0.0:
+                raise ValueError(
+                    f"{name} must be above 0: every run needs lesions to train on, decide on and report"
+                )
+        return self
+
+
+class PhantomConfig(Section):
+    """Size and difficulty of the procedural data set (``format: phantom``)."""
+
+    lesions: Annotated[int, Field(ge=14)] = Field(400, description="number of lesions")
+    views: Annotated[int, Field(ge=1, le=8)] = Field(2, description="most photographs of one lesion")
+    difficulty: Fraction = Field(0.5, description="0: classes far apart; 1: classes overlap heavily")
+    imbalance: Fraction = Field(0.5, description="0: classes equally frequent; 1: HAM10000's proportions")
+
+
+class DataConfig(Section):
+    """Where images come from and how they are cut."""
+
+    format: Literal["ham10000", "isic", "medmnist", "folder", "table", "torchvision", "phantom"] = Field(
+        "phantom", description="layout of the data; `hardcase init DIR` recognises it"
+    )
+    root: str | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
+    image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
+        64, description="side of the square images, pixels"
+    )
+    fit: Literal["crop", "stretch"] = Field(
+        "crop", description="crop: short side to image_size, centre crop; stretch: distort to a square"
+    )
+    limit: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="use about this many images: whole lesions, stratified"
+    )
+    on_bad_image: Literal["fail", "skip"] = Field(
+        "fail", description="fail: stop at a broken image; skip: drop and count it"
+    )
+    mask: Literal["file", "otsu", "none"] = Field(
+        "file", description="lesion mask: the file's (Otsu where absent), Otsu, none"
+    )
+    crop: Literal["none", "bbox"] = Field(
+        "none", description="Eq. 1's lesion cut to its bounding box before embedding, or not"
+    )
+    malignant: list[str] = Field(
+        ["mel", "bcc", "akiec"], description="classes counted as malignant or premalignant"
+    )
+    columns: ColumnsConfig = Field(ColumnsConfig(), description="column names for format: table")
+    map_labels: dict[str, str | None] = Field(
+        {}, description="rename classes as read ({AK: akiec, UNK: null}); null drops the images"
+    )
+    dataset: Literal["mnist", "cifar10"] | None = Field(
+        None, description="which torchvision set (format: torchvision)"
+    )
+    phantom: PhantomConfig = Field(PhantomConfig(), description="the procedural data set (format: phantom)")
+    split: SplitConfig = Field(SplitConfig(), description="shares of train, mine, val and test")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode images; 0: one a core")
+
+    @model_validator(mode="after")
+    def _root(self) -> DataConfig:
+        if self.format != "phantom" and not self.root:
+            raise ValueError(f"root is required for format: {self.format}; give data.root=FOLDER")
+        if self.format == "torchvision" and self.dataset is None:
+            raise ValueError(
+                "dataset is required for format: torchvision; give data.dataset=mnist or cifar10"
+            )
+        if self.format == "table" and not (self.columns.image and self.columns.label):
+            raise ValueError("columns.image and columns.label are required for format: table")
+        return self

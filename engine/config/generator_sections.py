@@ -1,0 +1,179 @@
+"""The sections of the generator: ``embedder``, ``vae``, ``denoiser``, ``synthesis``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps, Widths
+
+
+class EmbedderConfig(OptimConfig):
+    """CLIP: pre-trained, or a small one trained on train images and their metadata captions."""
+
+    pretrained: str | None = Field(
+        None, description="hub id or folder of a CLIP model; null: train a small one"
+    )
+    levels: Annotated[int, Field(ge=1, le=24)] = Field(
+        5, description="evenly spaced transformer layers (Kim et al.: 5)"
+    )
+    fuse: Literal["mean", "concat"] = Field(
+        "mean", description="levels averaged into one token (the paper) or kept as tokens"
+    )
+    tokens: Literal["cls", "patches"] = Field(
+        "cls", description="the class token of a level, or the mean of its patches"
+    )
+    steps: Steps = Field(400, description="optimizer steps of the small CLIP; not used with pretrained")
+    width: Annotated[int, Field(ge=16)] = Field(96, description="width of the small CLIP")
+    layers: Annotated[int, Field(ge=1)] = Field(
+        6, description="transformer layers of the small CLIP's image tower"
+    )
+    patch: Annotated[int, Field(ge=2)] = Field(8, description="patch side of the small CLIP, pixels")
+    text_layers: Annotated[int, Field(ge=1)] = Field(
+        2, description="transformer layers of the small CLIP's text tower"
+    )
+
+    @model_validator(mode="after")
+    def _levels(self) -> EmbedderConfig:
+        if self.pretrained is None and self.levels > self.layers:
+            raise ValueError(
+                f"levels ({self.levels}) exceeds layers ({self.layers}); lower levels or raise layers"
+            )
+        return self
+
+
+class VaeLossConfig(Section):
+    """Weights of the VAE loss (Kim et al.: KL + L1 + L2 + SSIM)."""
+
+    kl: Annotated[float, Field(ge=0.0)] = Field(
+        1e-6, description="weight of the KL divergence to N(0, I), a latent element"
+    )
+    l1: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean absolute error")
+    l2: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean squared error")
+    ssim: Annotated[float, Field(ge=0.0)] = Field(0.2, description="weight of 1 - SSIM")
+
+
+class VaeConfig(OptimConfig):
+    """The autoencoder whose latents are diffused."""
+
+    pretrained: str | None = Field(
+        None, description="hub id or folder of an AutoencoderKL; null: train from scratch"
+    )
+    kind: Literal["kl", "identity"] = Field("kl", description="identity: diffuse pixels, no autoencoder")
+    latent_channels: Annotated[int, Field(ge=1, le=64)] = Field(
+        8, description="latent channels (the paper: 8 instead of 4)"
+    )
+    downsample: Literal[1, 2, 4, 8] = Field(4, description="pixels a latent cell, one side")
+    widths: Widths = Field([16, 32, 64], description="channels a resolution level, finest first")
+    layers_per_block: Annotated[int, Field(ge=1)] = Field(1, description="residual blocks a level")
+    steps: Steps = Field(1500, description="optimizer steps")
+    lr: Rate = Field(3e-3, description="peak learning rate")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled weight decay")
+    loss: VaeLossConfig = Field(VaeLossConfig(), description="weights of the loss terms")
+    colour_jitter: Fraction = Field(
+        0.3,
+        description="saturation and tint of training images varied by this much, so that hue survives; 0: not",
+    )
+    sample_posterior: bool = Field(True, description="decode a posterior sample while training, not its mean")
+
+    @model_validator(mode="after")
+    def _widths(self) -> VaeConfig:
+        if self.kind == "kl" and self.pretrained is None and 2 ** (len(self.widths) - 1) != self.downsample:
+            raise ValueError(
+                f"widths has {len(self.widths)} levels, which downsample by {2 ** (len(self.widths) - 1)}, "
+                f"but downsample is {self.downsample}"
+            )
+        return self
+
+
+class DenoiserConfig(OptimConfig):
+    """The U-Net with the Eq. 2 adapter in every transformer block."""
+
+    pretrained: str | None = Field(
+        None, description="hub id or folder of a UNet2DConditionModel; null: from scratch"
+    )
+    beta: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="adapter strength (Eq. 2); 0: the un-adapted U-Net"
+    )
+    loss: Literal["l1", "l2"] = Field("l2", description="l2: L_simple (Ho et al.); l1: the paper")
+    prediction: Literal["epsilon", "sample", "v"] = Field(
+        "v", description="what the network predicts; v learns soonest"
+    )
+    schedule: Literal["linear", "scaled_linear", "cosine"] = Field(
+        "scaled_linear", description="noise schedule over 1000 steps"
+    )
+    min_snr_gamma: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="Min-SNR loss weighting (Hang et al. 2023); null: unweighted"
+    )
+    widths: Widths = Field([64, 128, 128], description="channels a resolution level, finest first")
+    layers_per_block: Annotated[int, Field(ge=1)] = Field(1, description="residual blocks a level")
+    head_dim: Annotated[int, Field(ge=8)] = Field(32, description="width of an attention head")
+    attention_side: Annotated[int, Field(ge=1)] = Field(
+        8, description="largest feature-map side with transformer blocks; 16 doubles the cost at 64 px"
+    )
+    steps: Steps = Field(4000, description="optimizer steps")
+    batch_size: Steps = Field(48, description="latents a step, over all workers")
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.999, description="decay of the averaged weights; 0: none"
+    )
+    drop_prompt: Fraction = Field(0.1, description="share of steps without prompt, for guidance")
+    drop_lesion: Fraction = Field(0.1, description="share of steps without lesion embedding, for guidance")
+    drop_all: Fraction = Field(0.1, description="share of steps without either, for guidance")
+    balance: Fraction = Field(
+        0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+    flips: bool = Field(True, description="train on flipped latents too (encoded from flipped images)")
+    guidance_tokens: Literal["own", "neighbour", "mixed"] = Field(
+        "mixed",
+        description="lesion embedding while training: the image's own, a same-class neighbour's, or either",
+    )
+
+    @model_validator(mode="after")
+    def _drops(self) -> DenoiserConfig:
+        total = self.drop_prompt + self.drop_lesion + self.drop_all
+        if total > 1.0 + 1e-9:
+            raise ValueError(
+                f"drop_prompt, drop_lesion and drop_all sum to {total:g}, more than 1; lower one of them"
+            )
+        return self
+
+
+class SynthesisConfig(Section):
+    """How hard cases become images."""
+
+    generator: Literal["diffusion"] = Field("diffusion", description="what makes the images")
+    sampler: Literal["dpmpp", "ddim", "ddpm", "unipc"] = Field(
+        "dpmpp", description="dpmpp and unipc need 10-20 steps"
+    )
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(16, description="denoiser steps a sample")
+    strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
+    )
+    guidance_scale: Annotated[float, Field(ge=1.0)] = Field(
+        2.0, description="classifier-free guidance; 1: none"
+    )
+    lesion_guidance_scale: Annotated[float, Field(ge=1.0)] | None = Field(
+        None, description="own scale for the lesion embedding; null: as guidance_scale"
+    )
+    guidance_interval: tuple[Fraction, Fraction] = Field(
+        (0.0, 1.0),
+        strict=False,
+        description="share of the noise range (0 clean, 1 noise) in which guidance acts",
+    )
+    beta: Annotated[float, Field(ge=0.0)] | None = Field(
+        None, description="adapter strength while sampling; null: denoiser.beta"
+    )
+    adversarial_scale: Annotated[float, Field(ge=0.0, le=0.0)] = Field(
+        0.0, description="adversarial guidance; only 0 (off) in this version"
+    )
+    batch_size: Steps = Field(32, description="samples a batch; fixed, because float32 results depend on it")
+
+    @model_validator(mode="after")
+    def _interval(self) -> SynthesisConfig:
+        low, high = self.guidance_interval
+        if low >= high:
+            raise ValueError(f"guidance_interval [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
+        if self.sampler in ("dpmpp", "unipc") and self.steps < 2:
+            raise ValueError(f"steps must be at least 2 for the second-order sampler {self.sampler}")
+        return self

@@ -1,0 +1,174 @@
+"""The sections of the loop: ``classifier``, ``judge``, ``loop``, ``policy``, ``evaluation``, ``backend``, ``tracking``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps
+
+ARMS = ("real", "classical", "mined", "retrieved", "random", "hard", "all_real")
+ArmName = Literal["real", "classical", "mined", "retrieved", "random", "hard", "all_real"]
+
+
+class ClassifierConfig(OptimConfig):
+    """The classifier that is improved."""
+
+    model: str = Field("resnet18", description="any timm or torchvision model name")
+    pretrained: bool | str = Field(
+        False, description="true: the library's weights; a path: a safetensors file"
+    )
+    steps: Steps = Field(1500, description="optimizer steps of round 0")
+    round_steps: Steps = Field(600, description="optimizer steps of every later round and arm")
+    round_init: Literal["continue", "scratch"] = Field(
+        "continue", description="later rounds go on or start anew"
+    )
+    batch_size: Steps = Field(64, description="images a step, over all workers")
+    lr: Rate = Field(1e-3, description="peak learning rate of round 0")
+    round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
+    augment: Literal["none", "flips", "classical"] = Field(
+        "classical", description="augmentation in every arm but plain real"
+    )
+    real_augment: Literal["none", "flips", "classical"] = Field(
+        "flips", description="augmentation in round 0 and arm real"
+    )
+    balance: Fraction = Field(
+        0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="share of the target spread over all classes"
+    )
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.99, description="decay of the averaged weights; 0: none"
+    )
+    small_stem: bool | None = Field(
+        None, description="3x3 stride-1 stem for small images; null: when image_size <= 64"
+    )
+
+
+class JudgeConfig(OptimConfig):
+    """The independent judge: another architecture, fitted on train lesions out of fold."""
+
+    model: str = Field("regnetx_002", description="any timm or torchvision model but the classifier's")
+    pretrained: bool | str = Field(
+        False, description="true: the library's weights; a path: a safetensors file"
+    )
+    folds: Annotated[int, Field(ge=2, le=10)] = Field(3, description="lesion-grouped folds over train")
+    steps: Steps = Field(600, description="optimizer steps a fold")
+    batch_size: Steps = Field(64, description="images a step")
+    balance: Fraction = Field(
+        1.0, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.99, description="decay of the averaged weights; 0: none"
+    )
+    augment: Literal["none", "flips", "classical"] = Field("classical", description="augmentation")
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.05, description="share of the target spread over all classes"
+    )
+    small_stem: bool | None = Field(None, description="as classifier.small_stem")
+
+
+class LoopConfig(Section):
+    """Rounds, arms, and where hard cases come from."""
+
+    seed: int = Field(
+        0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
+    )
+    rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
+    budget: Annotated[int, Field(ge=1)] = Field(
+        200, description="synthetic images to generate a round, before the gates"
+    )
+    max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
+        3.0, description="most accepted images a real one, a class"
+    )
+    arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
+        ["real", "hard"], description="comparison arms to train"
+    )
+    compare: Literal["every_round", "last_round"] = Field(
+        "every_round", description="when the arms other than hard are trained"
+    )
+    generator_saw: Literal["train", "own"] = Field(
+        "train", description="what the generator parts learned from"
+    )
+    mine_from: Literal["mine", "crossfit", "test"] = Field(
+        "mine", description="where hard cases are sought; test is LEAKY"
+    )
+    crossfit_folds: Annotated[int, Field(ge=2, le=20)] = Field(3, description="folds of mine_from: crossfit")
+    neighbours: Annotated[int, Field(ge=1, le=64)] = Field(
+        5, description="train neighbours retrieved a hard case"
+    )
+
+    @field_validator("arms")
+    @classmethod
+    def _arms(cls, arms: list[str]) -> list[str]:
+        if len(set(arms)) != len(arms):
+            raise ValueError(f"an arm is named twice: {', '.join(arms)}")
+        if "hard" not in arms:
+            raise ValueError("arms must contain hard, the engine's own; add it")
+        return arms
+
+
+class PolicyConfig(Section):
+    """The five policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
+
+    mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
+    budget: dict[str, Any] = Field(
+        {"name": "class_balanced"}, description="how many images each hard case gets"
+    )
+    mixing: dict[str, Any] = Field(
+        {"name": "interpolate"}, description="which embeddings condition each sample"
+    )
+    acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
+    stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
+
+
+class EvaluationConfig(Section):
+    """How figures and intervals are made."""
+
+    features: str = Field("clip", description="features of fidelity and distance figures: the run's clip")
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(
+        1000, description="lesion-clustered bootstrap draws"
+    )
+    specificity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.90, description="specificity the operating point has on val"
+    )
+    champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
+        "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
+    )
+
+
+class BackendConfig(Section):
+    """Where stages run."""
+
+    kind: Literal["local", "ray"] = Field("local", description="in this process, or as Ray tasks")
+    address: str | None = Field(
+        None, description="Ray head (ray://host:10001 or host:6379); null: start Ray here"
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        "auto", description="where tensors live; auto: a GPU if there is one"
+    )
+    threads: Annotated[int, Field(ge=1)] = Field(
+        2, description="torch threads a stage; results differ between 1 and 2"
+    )
+    train_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="Ray Train workers a training; 0: in the stage's own task"
+    )
+    map_workers: Annotated[int, Field(ge=0)] = Field(
+        0, description="actors a map over images; 0: in the stage's own task"
+    )
+    gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="GPUs a task, train worker or map actor asks for"
+    )
+    precision: Literal["float32", "bf16"] = Field("float32", description="autocast precision on a GPU")
+
+
+class TrackingConfig(Section):
+    """Where rounds are logged."""
+
+    kind: Literal["mlflow", "none"] = Field("mlflow", description="mlflow or none")
+    uri: str | None = Field(
+        None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output"
+    )
+    experiment: str | None = Field(None, description="experiment name; null: the config's name")

@@ -1,0 +1,34 @@
+"""What every section shares: strict, frozen, unknown keys refused; and how any part is trained."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Steps = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0.0)]
+Widths = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are refused, values never silently converted between kinds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class OptimConfig(Section):
+    """How a part is trained: AdamW with a one-cycle learning rate unless said otherwise."""
+
+    steps: Steps = Field(500, description="optimizer steps")
+    batch_size: Steps = Field(32, description="images a step, over all workers")
+    lr: Rate = Field(1e-3, description="peak learning rate")
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="decoupled weight decay")
+    lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
+        "one_cycle", description="learning-rate schedule"
+    )
+    grad_clip: Annotated[float, Field(gt=0.0)] | None = Field(
+        1.0, description="largest gradient norm; null: no clipping"
+    )
+    checkpoint_every: Steps = Field(200, description="steps between checkpoints a killed run resumes from")
