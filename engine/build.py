@@ -78,6 +78,7 @@ def run(
     config: Config, *, listener: Listener | None = None, fresh: bool = False
 ) -> tuple[RunFolder, dict[str, Any]]:
     """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
+    check_models(config)
     folder = RunFolder.create(config)
     lock = folder.lock()
     try:
@@ -91,6 +92,21 @@ def run(
         return folder, report
     finally:
         lock.release()
+
+
+def check_models(config: Config) -> None:
+    """Refuse a classifier or judge that no library knows before anything is computed.
+
+    Raises:
+        ConfigError: names the key and the closest models.
+    """
+    from engine.classifier.model import check_model_name
+
+    for section, model in (("classifier", config.classifier.model), ("judge", config.judge.model)):
+        try:
+            check_model_name(model)
+        except ConfigError as error:
+            raise ConfigError(f"{section}.{error}") from None
 
 
 def _write_report(path: Path) -> None:
