@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ def make_foundation(tmp: Path) -> dict[str, Path]:
     dataset = open_dataset(images, split)
     rows = dataset.where("train")
     make_clip(tmp / "embedder" / "clip", captions(dataset.table))
+    (tmp / "embedder" / "embedder.json").write_text(json.dumps({"pretrained": None, "text": True}))
     rng = np.random.default_rng(0)
     levels = rng.normal(size=(len(rows), LEVELS, WIDTH)).astype(np.float32)
     fused = levels.mean(axis=1)

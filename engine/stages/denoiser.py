@@ -15,11 +15,12 @@ from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import build_denoiser, save_denoiser
 from engine.diffusion.holdout import held_out
 from engine.diffusion.neighbours import same_class_neighbours
-from engine.diffusion.prompt import EMPTY, PromptEncoder, load_prompt_encoder
+from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.prompts import open_prompts
 from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
 from engine.types import IntArray
 
@@ -54,7 +55,7 @@ def fit(
     env.begin()
     dataset = open_dataset(inputs["images"], inputs["split"])
     rows = dataset.where("train")
-    encoder = load_prompt_encoder(inputs["embedder"] / "clip", config.pretrained, env.device)
+    encoder = open_prompts(inputs["embedder"], config.pretrained, env.device)
     data = _data(dataset, rows, inputs, encoder)
     channels, side = data.latents_N2chw.shape[2:4]
     width = data.levels_NLD.shape[2]

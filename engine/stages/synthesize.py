@@ -15,10 +15,10 @@ from engine.config import SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
-from engine.diffusion.prompt import load_prompt_encoder
 from engine.diffusion.synthesis import Synthesizer, evaluations_per_sample, save_png, weights_digest
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
+from engine.stages.prompts import open_prompts
 from engine.training import TrainEnv, autocast
 from engine.types import ImageArray, IntArray, strings
 
@@ -68,7 +68,7 @@ def open_synthesizer(
     return Synthesizer(
         model=model,
         codec=load_codec(inputs["vae"], device),
-        prompts=load_prompt_encoder(inputs["embedder"] / "clip", params["denoiser"]["pretrained"], device),
+        prompts=open_prompts(inputs["embedder"], params["denoiser"]["pretrained"], device),
         config=config,
         scheduler_config=info["scheduler"],
         fuse=info["fuse"],

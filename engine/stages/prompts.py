@@ -1,0 +1,18 @@
+"""Opens the prompt encoder of a denoiser: its own text tower, or the embedder's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.diffusion.prompt import PromptEncoder, load_prompt_encoder
+from engine.stages.embedder import text_folder
+
+
+def open_prompts(embedder: Path, pretrained: str | None, device: str) -> PromptEncoder:
+    """Return the text tower of ``denoiser.pretrained`` where given, else of the embedder stage's folder.
+
+    Raises:
+        DataError: neither has a text tower.
+    """
+    clip = embedder / "clip" if pretrained else text_folder(embedder)
+    return load_prompt_encoder(clip, pretrained, device)
