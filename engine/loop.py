@@ -16,12 +16,13 @@ from typing import Any
 from engine.config import Config
 from engine.errors import StageError
 from engine.recipes import Recipes
+from engine.round_report import accepted_counts, data_report, round_report, val_sensitivity
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
 from engine.store.publish import Publisher
 from engine.store.run_folder import main_arm
 from engine.tracking.base import Tracker
-from engine.types import RoundReport, StopDecision, StoppingState
+from engine.types import StopDecision, StoppingState
 from policies.base import StoppingPolicy
 
 SCHEMA_VERSION = 1
@@ -206,44 +207,12 @@ class Loop:
         predict = self.recipes.predict(number, arm, classifier)
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
         evaluate = self.recipes.evaluate(number, arm, predict, reference)
-        figures = read_json(evaluate.path / "report.json")
         stages = {"pool": pool, "classifier": classifier, "predict": predict, "evaluate": evaluate}
-        report = self._round_report(number, arm, figures, before + steps, made or {}, stages)
+        report = round_report(number, arm, self.config.loop.generator_saw, before + steps, made or {}, stages)
         self.publisher.arm(number, arm, report, classifier, predict)
         self.history.reports.append(report)
         self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)
         return ArmState(classifier=classifier, predict=predict, report=report, steps=before + steps)
-
-    def _round_report(
-        self,
-        number: int,
-        arm: str,
-        figures: Mapping[str, Any],
-        steps: int,
-        made: Mapping[str, StageFolder],
-        stages: Mapping[str, StageFolder],
-    ) -> dict[str, Any]:
-        contents = read_json(stages["pool"].path / "pool.json")
-        generated = accepted = 0
-        if made:
-            per_class = read_json(made["accept"].path / "accept.json")["per_class"].values()
-            generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
-        record = RoundReport(
-            round=number,
-            arm=arm,
-            generator_saw=self.config.loop.generator_saw,
-            val=figures["val"],
-            test=figures["test"],
-            n_real=contents["n_real"],
-            n_generated=generated,
-            n_accepted=accepted,
-            acceptance_rate=accepted / generated if generated else None,
-            optimizer_steps=steps,
-            seconds={name: round(folder.seconds, 3) for name, folder in {**made, **stages}.items()},
-            p_value_vs_round0=figures["p_value_vs_round0"],
-            digests={name: folder.key for name, folder in {**made, **stages}.items()},
-        )
-        return {**record.to_json(), "pool": contents}
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only."""
@@ -278,24 +247,15 @@ class Loop:
             self.tracker.register_champion(champion, self.folder.path)
 
     def _publish_report(self, decision: StopDecision) -> dict[str, Any]:
-        info = read_json(self.recipes.stages["images"].path / "data.json")
-        split = read_json(self.recipes.stages["split"].path / "split.json")
         path = self.folder.path / "champion.json"
         report = {
             "schema_version": SCHEMA_VERSION,
             "name": self.config.name,
             "protocol": self.protocol,
-            "split_digest": split["digest"],
             "config_digest": self.recipes.config_digest,
-            "data": {
-                "format": self.config.data.format,
-                "n_images": info["n_images"],
-                "n_lesions": info["n_lesions"],
-                "grouped_by": info["grouped_by"],
-                "masks": info["masks"],
-                "n_skipped": len(info["skipped"]),
-                "counts": split["counts"],
-            },
+            **data_report(
+                self.config.data.format, self.recipes.stages["images"], self.recipes.stages["split"]
+            ),
             "stopping": {"action": decision.action, "reason": decision.reason},
             "champion": read_json(path) if path.exists() and self.history.reports else None,
             "foundation_seconds": {
@@ -307,17 +267,3 @@ class Loop:
         }
         write_json(self.folder.path / "report.json", report)
         return report
-
-
-def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the val sensitivity of each class of one (round, arm)."""
-    return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}
-
-
-def accepted_counts(hard: Mapping[int, Mapping[str, StageFolder]]) -> dict[str, int]:
-    """Return how many images a class the gates accepted over the given rounds of the hard arm."""
-    counts: dict[str, int] = {}
-    for _, stages in sorted(hard.items()):
-        for dx, figures in read_json(stages["accept"].path / "accept.json")["per_class"].items():
-            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
-    return counts

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine.checkpoints import resume, save_checkpoint
+from engine.config import OptimConfig
 from engine.errors import StageError
 
 Progress = Callable[[str, int, int], None]
@@ -70,6 +70,12 @@ class TrainPlan:
     ema: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     optimizer: str = "adamw"
+
+    @classmethod
+    def of(cls, config: OptimConfig, *, name: str, seed: int, **changes: Any) -> TrainPlan:
+        """Return the plan a config section asks for; ``changes`` replace or add fields (steps, lr, ema)."""
+        asked = {field: getattr(config, field) for field in OptimConfig.model_fields}
+        return cls(**{"name": name, "seed": seed, **asked, **changes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +149,7 @@ def train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, plan)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
-    losses = _resume(model, optimizer, average, checkpoint, plan, env)
+    losses = resume(model, optimizer, average, checkpoint, steps=plan.steps, device=env.device)
     start = len(losses)
     for step in range(start, plan.steps):
         for group in optimizer.param_groups:
@@ -161,7 +167,7 @@ def train(
         if env.progress is not None and env.is_main:
             env.progress(plan.name, step + 1, plan.steps)
         if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
-            _save(model, optimizer, average, losses, checkpoint)
+            save_checkpoint(model, optimizer, average, losses, checkpoint)
     if plan.ema > 0:
         model.load_state_dict(average)
     return TrainLog(losses=losses, resumed_from=start)
@@ -260,55 +266,3 @@ def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: floa
                 average[name].lerp_(value, 1 - keep)
             else:
                 average[name].copy_(value)
-
-
-def _save(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Mapping[str, Tensor],
-    losses: list[float],
-    folder: Path,
-) -> None:
-    """Write one safetensors file atomically: weights, EMA, optimizer moments; losses in its JSON header."""
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
-    tensors |= {f"ema/{k}": v for k, v in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / "checkpoint.safetensors.partial"
-    contiguous = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={"losses": json.dumps(losses)})
-    partial.replace(folder / "checkpoint.safetensors")
-
-
-def _resume(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: dict[str, Tensor],
-    folder: Path,
-    plan: TrainPlan,
-    env: TrainEnv,
-) -> list[float]:
-    """Load the checkpoint where there is one; returns the losses so far (empty: from the start)."""
-    path = folder / "checkpoint.safetensors"
-    if not path.exists():
-        return []
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as handle:
-        losses: list[float] = json.loads(handle.metadata()["losses"])
-    if len(losses) > plan.steps:
-        return []
-    tensors = load_file(path, device=env.device)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        part, _, name = key.partition("/")
-        parts[part][name] = value
-    model.load_state_dict(parts["model"])
-    average.update(parts["ema"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in parts["optimizer"].items():
-        index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return losses

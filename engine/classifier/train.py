@@ -50,18 +50,8 @@ def make_plan(
     config: FitConfig, name: str, seed: int, steps: int | None = None, lr: float | None = None
 ) -> TrainPlan:
     """Return the training plan of a config section; ``steps`` and ``lr`` replace the section's."""
-    return TrainPlan(
-        name=name,
-        seed=seed,
-        steps=config.steps if steps is None else steps,
-        batch_size=config.batch_size,
-        lr=config.lr if lr is None else lr,
-        weight_decay=config.weight_decay,
-        lr_schedule=config.lr_schedule,
-        grad_clip=config.grad_clip,
-        checkpoint_every=config.checkpoint_every,
-        ema=config.ema,
-    )
+    changes = {key: value for key, value in (("steps", steps), ("lr", lr)) if value is not None}
+    return TrainPlan.of(config, name=name, seed=seed, ema=config.ema, **changes)
 
 
 def run_job(job: FitJob, env: TrainEnv) -> None:

@@ -74,17 +74,7 @@ def fit(
     """
     tokenizer = build_tokenizer([str(caption) for caption in examples.captions])
     model = small_clip(config, examples.image_size, tokenizer, derive_seed(seed, NAME, "weights"))
-    plan = TrainPlan(
-        name=NAME,
-        seed=seed,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        lr_schedule=config.lr_schedule,
-        grad_clip=config.grad_clip,
-        checkpoint_every=config.checkpoint_every,
-    )
+    plan = TrainPlan.of(config, name=NAME, seed=seed)
     weights_N = balanced_weights(examples.label_N, recipe.balance)
     objective = ContrastiveObjective(model, tokenizer, examples, weights_N, plan, env, recipe)
     log = train(model.train(), objective, weights_N, plan, env, checkpoint)

@@ -90,18 +90,7 @@ def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: Pr
 
 
 def _plan(config: DenoiserConfig, seed: int) -> TrainPlan:
-    return TrainPlan(
-        name="denoiser",
-        seed=seed,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        lr_schedule=config.lr_schedule,
-        grad_clip=config.grad_clip,
-        checkpoint_every=config.checkpoint_every,
-        ema=config.ema,
-    )
+    return TrainPlan.of(config, name="denoiser", seed=seed, ema=config.ema)
 
 
 def _write_json(

@@ -77,17 +77,7 @@ def image_source(dataset: Dataset) -> ImageSource:
 
 
 def _plan(config: VaeConfig, seed: int) -> TrainPlan:
-    return TrainPlan(
-        name="vae",
-        seed=seed,
-        steps=config.steps,
-        batch_size=config.batch_size,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        lr_schedule=config.lr_schedule,
-        grad_clip=config.grad_clip,
-        checkpoint_every=config.checkpoint_every,
-    )
+    return TrainPlan.of(config, name="vae", seed=seed)
 
 
 def _write(

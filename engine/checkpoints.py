@@ -1,0 +1,65 @@
+"""Checkpoints of a training: one safetensors file with weights, EMA, optimizer moments and losses, written whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+NAME = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: Mapping[str, Tensor],
+    losses: list[float],
+    folder: Path,
+) -> None:
+    """Write the state after ``len(losses)`` steps into ``folder``; ``average`` is the EMA (empty: none kept)."""
+    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors |= {f"ema/{k}": v for k, v in average.items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{NAME}.partial"
+    contiguous = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    save_file(contiguous, partial, metadata={"losses": json.dumps(losses)})
+    partial.replace(folder / NAME)
+
+
+def resume(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    folder: Path,
+    *,
+    steps: int,
+    device: str,
+) -> list[float]:
+    """Load the checkpoint where there is one of at most ``steps`` steps; returns the losses so far (else empty)."""
+    path = folder / NAME
+    if not path.exists():
+        return []
+    with safe_open(path, framework="pt") as handle:
+        losses: list[float] = json.loads(handle.metadata()["losses"])
+    if len(losses) > steps:
+        return []
+    tensors = load_file(path, device=device)
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = value
+    model.load_state_dict(parts["model"])
+    average.update(parts["ema"])
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in parts["optimizer"].items():
+        index, _, name = key.partition("/")
+        state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return losses

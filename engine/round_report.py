@@ -1,0 +1,75 @@
+"""What finished stages say of a round: its object of report.json, and what the next round goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.store import StageFolder
+from engine.store.files import read_json
+from engine.types import RoundReport
+
+
+def round_report(
+    number: int,
+    arm: str,
+    generator_saw: str,
+    steps: int,
+    made: Mapping[str, StageFolder],
+    stages: Mapping[str, StageFolder],
+) -> dict[str, Any]:
+    """Return report.json's object of one (round, arm).
+
+    Args:
+        number: the round.
+        arm: the arm.
+        generator_saw: what the generator parts learned from.
+        steps: optimizer steps the arm has had in all.
+        made: the synthesis stages of the arm in this round (empty: it synthesizes nothing).
+        stages: its ``pool``, ``classifier``, ``predict`` and ``evaluate``.
+    """
+    figures = read_json(stages["evaluate"].path / "report.json")
+    contents = read_json(stages["pool"].path / "pool.json")
+    generated = accepted = 0
+    if made:
+        per_class = read_json(made["accept"].path / "accept.json")["per_class"].values()
+        generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
+    record = RoundReport(
+        round=number,
+        arm=arm,
+        generator_saw=generator_saw,
+        val=figures["val"],
+        test=figures["test"],
+        n_real=contents["n_real"],
+        n_generated=generated,
+        n_accepted=accepted,
+        acceptance_rate=accepted / generated if generated else None,
+        optimizer_steps=steps,
+        seconds={name: round(folder.seconds, 3) for name, folder in {**made, **stages}.items()},
+        p_value_vs_round0=figures["p_value_vs_round0"],
+        digests={name: folder.key for name, folder in {**made, **stages}.items()},
+    )
+    return {**record.to_json(), "pool": contents}
+
+
+def data_report(data_format: str, images: StageFolder, split: StageFolder) -> dict[str, Any]:
+    """Return report.json's ``split_digest`` and ``data``: counts, grouping, masks, what was skipped."""
+    info = read_json(images.path / "data.json")
+    parts = read_json(split.path / "split.json")
+    kept = {name: info[name] for name in ("n_images", "n_lesions", "grouped_by", "masks")}
+    data = {"format": data_format, **kept, "n_skipped": len(info["skipped"]), "counts": parts["counts"]}
+    return {"split_digest": parts["digest"], "data": data}
+
+
+def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Return the val sensitivity of each class of one (round, arm)."""
+    return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}
+
+
+def accepted_counts(hard: Mapping[int, Mapping[str, StageFolder]]) -> dict[str, int]:
+    """Return how many images a class the gates accepted over the given rounds of the hard arm."""
+    counts: dict[str, int] = {}
+    for _, stages in sorted(hard.items()):
+        for dx, figures in read_json(stages["accept"].path / "accept.json")["per_class"].items():
+            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
+    return counts
