@@ -30,30 +30,24 @@ class PilotListener:
 
     rates: dict[str, float] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
-    first: tuple[float, int] | None = None
-    last: tuple[float, int] | None = None
+    marks: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
 
     def stage_started(self, name: str) -> None:
         """Begin to measure a stage."""
-        self.first = self.last = None
+        self.marks = {}
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Keep the first and latest mark of the piece of work that took most units."""
-        mark = (time.perf_counter(), done)
-        if self.first is None or done <= self.first[1]:
-            self.first = mark
-        self.last = mark
+        """Keep every mark, apart for each piece of work (a training and the map after it go at other speeds)."""
+        self.marks.setdefault(what, []).append((time.perf_counter(), done))
 
     def stage_finished(self, folder: StageFolder) -> None:
-        """Turn the marks into seconds a unit; a stage without marks counts as overhead."""
+        """Turn the marks of the longest piece of work into seconds a unit; the rest counts as start-up."""
         if folder.cached:
             return
-        unit = 0.0
-        if self.first is not None and self.last is not None and self.last[1] > self.first[1]:
-            unit = (self.last[0] - self.first[0]) / (self.last[1] - self.first[1])
-            spent = unit * self.last[1]
-        else:
-            spent = 0.0
+        longest = max(self.marks.values(), key=lambda marks: marks[-1][0] - marks[0][0], default=[])
+        units = longest[-1][1] - longest[0][1] if longest else 0
+        unit = (longest[-1][0] - longest[0][0]) / units if units > 0 else 0.0
+        spent = unit * longest[-1][1] if longest else 0.0
         self.rates[folder.name] = max(unit, self.rates.get(folder.name, 0.0))
         rest = max(0.0, folder.seconds - spent)
         self.overhead[folder.name] = min(rest, self.overhead.get(folder.name, rest))
@@ -87,10 +81,8 @@ def dry_run(config: Config, console: Console) -> None:
         f"about {total / 3600:.2f} h on this device; ideal split over workers as fast as it: {hours}"
     )
     if config.backend.kind == "ray":
-        console.print(
-            f"[dim]measured in this process; Ray adds its start-up (about 20 s) and, with train_workers "
-            f"{config.backend.train_workers}, some 15 s a training[/dim]"
-        )
+        trainings = "; each training some 15 s more (train_workers)" if config.backend.train_workers else ""
+        console.print(f"[dim]measured in this process; Ray adds its start-up, about 20 s{trainings}[/dim]")
 
 
 def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int, int]]:
