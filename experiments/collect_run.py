@@ -54,6 +54,7 @@ def result(folder: RunFolder, command: str) -> dict[str, Any]:
     config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
     config["data"]["root"] = config["data"]["root"] and "$HARDCASE_DATA/..."
     config["output"] = "runs"
+    config["tracking"]["uri"] = None  # says where, and may hold a path or a password
     return {
         "command": command,
         "date": datetime.date.today().isoformat(),
