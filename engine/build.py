@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +86,6 @@ def run(
             report = wiring.loop().play()
         finally:
             wiring.backend.close()
-            with suppress(Exception):
-                _write_report(folder.path)
         return folder, report
     finally:
         lock.release()
