@@ -8,7 +8,6 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,10 +95,19 @@ class Loop:
         return report
 
     def _finish(self, status: str) -> None:
-        """Draw the report page, which the tracker attaches, and close the tracked run."""
-        with suppress(Exception):  # a page that cannot be drawn must not hide what stopped the run
+        """Draw the report page, which the tracker attaches, and close the tracked run.
+
+        A page that cannot be drawn is raised once the tracked run is closed, unless the run itself failed: then
+        it must not hide what stopped the run.
+        """
+        problem: Exception | None = None
+        try:
             self.render(self.folder.path)
+        except Exception as error:
+            problem = error
         self.tracker.finish(status, self.folder.path)
+        if problem is not None and status == "FINISHED":
+            raise problem
 
     def _begin_tracking(self) -> None:
         split = read_json(self.recipes.stages["split"].path / "split.json")

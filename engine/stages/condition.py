@@ -29,8 +29,6 @@ from engine.training import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
 
-"""The split whose images ``loop.mine_from`` mines, and from which ``source: random`` draws its parents."""
-
 
 def run(context: StageContext) -> None:
     """Fill conditioning.parquet, levels.npy and neighbours.parquet; without cases they are empty.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,13 @@ class RecordingTracker(NullTracker):
 
 
 def play(
-    tmp_path: Path, backend: PaperBackend, *, stopping: Any = None, tracker: Any = None, **sections: Any
+    tmp_path: Path,
+    backend: PaperBackend,
+    *,
+    stopping: Any = None,
+    tracker: Any = None,
+    render: Callable[[Path], object] = lambda _run: None,
+    **sections: Any,
 ) -> dict[str, Any]:
     config: Config = parse_config({"name": "a", "output": str(tmp_path), **sections})
     folder = RunFolder.create(config)
@@ -144,6 +151,7 @@ def play(
         tracker=tracker or NullTracker(),
         stopping=policy,
         fingerprint="f",
+        render=render,
     )
     return loop.play()
 
@@ -297,6 +305,25 @@ def test_a_failed_run_says_so_and_keeps_what_it_has(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert [r["round"] for r in report["rounds"]] == [0]
     assert report["stopping"]["action"] == "failed"
+
+
+def test_a_page_that_cannot_be_drawn_is_said_but_never_hides_what_stopped_the_run(tmp_path: Path) -> None:
+    def render(_run: Path) -> None:
+        raise ZeroDivisionError("the page")
+
+    tracker = RecordingTracker()
+    with pytest.raises(ZeroDivisionError, match="the page"):
+        play(tmp_path, PaperBackend([0.5] * 9), tracker=tracker, render=render, loop={"rounds": 1})
+    assert tracker.events[-1] == "FINISHED"
+    assert (tmp_path / "a" / "report.json").exists()
+
+    class Failing(PaperBackend):
+        def _predict(self, call: StageCall) -> None:
+            raise RuntimeError("the run")
+
+    with pytest.raises(RuntimeError, match="the run"):
+        play(tmp_path / "b", Failing([0.5]), tracker=tracker, render=render)
+    assert tracker.events[-1] == "FAILED"
 
 
 def test_another_loop_seed_shares_the_foundation(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -18,17 +19,18 @@ from tests.integration.tiny import tiny_tree
 
 TIMING = {"seconds", "foundation_seconds"}
 KILLS = int(os.environ.get("HARDCASE_KILLS", "3"))
+AFTER_STAGES = 6
+"""The Ray driver is killed once so many stages are finished, while the next one trains."""
 
 
-def command(root: Path, name: str) -> list[str]:
+def command(root: Path, name: str, **backend: str) -> list[str]:
     config = root / f"{name}.yaml"
-    config.write_text(
-        yaml.safe_dump(tiny_tree(str(root / f"out-{name}"), loop={"rounds": 1})), encoding="utf-8"
-    )
+    tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 1}, backend=backend)
+    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     return [sys.executable, "-m", "engine", "run", str(config)]
 
 
-def figures(value: object) -> object:
+def figures(value: Any) -> Any:
     """The report without wall-clock seconds."""
     if isinstance(value, dict):
         return {k: figures(v) for k, v in value.items() if k not in TIMING}
@@ -54,6 +56,16 @@ def kill_somewhere(arguments: list[str], seconds: float) -> bool:
     return False
 
 
+def report_of(root: Path, name: str) -> Any:
+    return figures(json.loads((root / f"out-{name}" / "tiny" / "report.json").read_text()))
+
+
+def assert_nothing_ran_twice(root: Path, name: str) -> None:
+    log = (root / f"out-{name}" / "tiny" / "stages.jsonl").read_text().splitlines()
+    ran = [entry["key"] for entry in map(json.loads, log) if entry["ran"]]
+    assert len(ran) == len(set(ran)), "a finished stage was run again"
+
+
 @pytest.mark.slow
 def test_killed_runs_end_like_one_that_was_not(tmp_path: Path) -> None:
     start = time.monotonic()
@@ -65,10 +77,23 @@ def test_killed_runs_end_like_one_that_was_not(tmp_path: Path) -> None:
     print(f"{kills} of {KILLS} attempts were killed; an uninterrupted run takes {duration:.0f} s")
     assert kills >= 1
     finish(killed)
-    reports = [
-        json.loads((tmp_path / f"out-{n}" / "tiny" / "report.json").read_text()) for n in ("whole", "killed")
-    ]
-    assert figures(reports[0]) == figures(reports[1])
-    log = (tmp_path / "out-killed" / "tiny" / "stages.jsonl").read_text().splitlines()
-    ran = [entry["key"] for entry in map(json.loads, log) if entry["ran"]]
-    assert len(ran) == len(set(ran)), "a finished stage was run again"
+    assert report_of(tmp_path, "killed") == report_of(tmp_path, "whole")
+    assert_nothing_ran_twice(tmp_path, "killed")
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path) -> None:
+    """The driver dies without a word; its Ray processes may live on for a while and must not harm the rerun."""
+    finish(command(tmp_path, "whole"))
+    killed = command(tmp_path, "killed", kind="ray")
+    log = tmp_path / "out-killed" / "tiny" / "stages.jsonl"
+    driver = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while driver.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= AFTER_STAGES):
+        time.sleep(0.05)
+    assert driver.poll() is None, "the run ended before it could be killed"
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    finish(killed)
+    assert report_of(tmp_path, "killed") == report_of(tmp_path, "whole")
+    assert_nothing_ran_twice(tmp_path, "killed")

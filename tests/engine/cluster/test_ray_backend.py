@@ -92,6 +92,35 @@ def test_two_nodes_actors_and_a_train_worker_give_the_local_bits(
     assert run(tmp_path, kind="ray", address=two_nodes, map_workers=2, train_workers=1) == local
 
 
+def counts(report: Any) -> list[dict[str, Any]]:
+    """Everything of a report that is counted, not measured."""
+    names = ("round", "arm", "n_real", "n_generated", "optimizer_steps")
+    return [{name: entry[name] for name in names} for entry in report["rounds"]]
+
+
+def first_losses(root: Path) -> dict[str, list[float]]:
+    """The losses of the foundation's trainings and of round 0's classifier, whose starts do not depend on others."""
+    found = {}
+    for path in sorted((root / "stages").glob("*/*.json")):
+        stage, read = path.parent.name.split("-")[0], json.loads(path.read_text())
+        if isinstance(read, dict) and "losses" in read and (stage != "classifier" or len(read["losses"]) == 10):
+            found[stage] = read["losses"][:10]
+    return found
+
+
+@pytest.mark.slow
+def test_two_train_workers_give_the_same_counts_schema_and_losses(tmp_path: Path, two_nodes: str) -> None:
+    alone = run(tmp_path / "alone", kind="local")
+    pair = run(tmp_path / "pair", kind="ray", address=two_nodes, train_workers=2)
+    assert counts(pair[0]) == counts(alone[0])
+    assert len(pair[1]) == len(alone[1])
+    assert [sorted(entry) for entry in pair[0]["rounds"]] == [sorted(entry) for entry in alone[0]["rounds"]]
+    expected, found = first_losses(tmp_path / "alone"), first_losses(tmp_path / "pair")
+    assert set(found) == set(expected) == {"embedder", "vae", "denoiser", "classifier"}
+    for stage, values in found.items():
+        assert values == pytest.approx(expected[stage], abs=1e-3), stage
+
+
 @pytest.mark.slow
 def test_errors_of_a_stage_come_back_as_they_are(tmp_path: Path, two_nodes: str) -> None:
     config = tiny_config(
