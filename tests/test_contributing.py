@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from engine.data import readers
 from engine.data.readers_files import require_folder
 from engine.data.table import Source, make_table
 from engine.diffusion import samplers
+from engine.diffusion.process import NoiseProcess
+from engine.diffusion.sampling import SamplerSettings
 from engine.diffusion.schedule import scheduler_config
 from engine.errors import DataError
 from engine.types import BudgetState, HardCases, IntArray, strings
@@ -81,18 +84,20 @@ def test_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samplers, "SAMPLERS", dict(samplers.SAMPLERS))
-    run_block("engine/diffusion/samplers.py", {"SAMPLERS": samplers.SAMPLERS, "Any": Any})
-    scheduler = samplers.make_scheduler("deis", scheduler_config("scaled_linear", "epsilon"), 100)
-    abar = scheduler.alphas_cumprod
-    last = float(abar[int(scheduler.timesteps[0])])
+    names = {"SAMPLERS": samplers.SAMPLERS, "Any": Any, "partial": partial}
+    run_block("engine/diffusion/samplers.py", {**names, "_from_diffusers": samplers._from_diffusers})
+    config = scheduler_config("scaled_linear", "epsilon")
+    sampler = samplers.make_sampler("deis", SamplerSettings(scheduler_config=config, steps=100))
+    process = NoiseProcess(config)
     noise = torch.randn(2000, 1, 1, 1, generator=torch.Generator().manual_seed(0))
-    start = last**0.5 * 2 + (last * 0.25 + 1 - last) ** 0.5 * noise
+    last = process.signal(999)
+    start = last * 2 + (last**2 * 0.25 + process.noise(999) ** 2) ** 0.5 * noise
 
-    def denoise(latent: torch.Tensor, timestep: int) -> torch.Tensor:
+    def denoise(latent: torch.Tensor, timestep: float) -> torch.Tensor:
         """E[eps | x_t] for data N(2, 0.25): its samples must have mean 2 and standard deviation 0.5."""
-        a = float(abar[timestep])
-        return (1 - a) ** 0.5 * (latent - a**0.5 * 2) / (a * 0.25 + 1 - a)
+        a, b = process.signal(timestep), process.noise(timestep)
+        return b * (latent - a * 2) / (a**2 * 0.25 + b**2)
 
-    sampled = samplers.run_sampler(denoise, scheduler, 0, start, [torch.Generator()] * 2000)
+    sampled = sampler.run(denoise, start, [torch.Generator()] * 2000)
     assert float(sampled.mean()) == pytest.approx(2.0, abs=0.02)
     assert float(sampled.std()) == pytest.approx(0.5, abs=0.02)

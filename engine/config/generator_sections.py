@@ -139,14 +139,45 @@ class DenoiserConfig(OptimConfig):
         return self
 
 
+SamplerName = Literal[
+    "dpmpp",
+    "unipc",
+    "ddim",
+    "ddpm",
+    "euler_maruyama",
+    "predictor_corrector",
+    "probability_flow",
+    "annealed_langevin",
+]
+
+
 class SynthesisConfig(Section):
     """How hard cases become images."""
 
     generator: Literal["diffusion"] = Field("diffusion", description="what makes the images")
-    sampler: Literal["dpmpp", "ddim", "ddpm", "unipc"] = Field(
-        "dpmpp", description="dpmpp and unipc need 10-20 steps"
+    sampler: SamplerName = Field(
+        "dpmpp",
+        description="dpmpp and unipc need 10-20 steps, probability_flow 20, the stochastic ones 100 or more",
     )
-    steps: Annotated[int, Field(ge=1, le=1000)] = Field(16, description="denoiser steps a sample")
+    steps: Annotated[int, Field(ge=1, le=1000)] = Field(
+        16, description="noise levels a sample passes through (the adaptive solver chooses its own)"
+    )
+    solver: Literal["heun", "adaptive"] = Field(
+        "heun", description="of probability_flow: Heun's method, or Dormand-Prince to a tolerance"
+    )
+    tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        1e-3, description="of the adaptive solver, relative and absolute"
+    )
+    corrector_snr: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.16,
+        description="of predictor_corrector: signal-to-noise ratio of the Langevin step (Song et al. 2021)",
+    )
+    langevin_inner: Annotated[int, Field(ge=1, le=1000)] = Field(
+        3, description="of annealed_langevin: steps a noise level"
+    )
+    langevin_step: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.3, description="of annealed_langevin: step size, in squares of the noise level"
+    )
     strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
     )
@@ -174,6 +205,14 @@ class SynthesisConfig(Section):
         low, high = self.guidance_interval
         if low >= high:
             raise ValueError(f"guidance_interval [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
-        if self.sampler in ("dpmpp", "unipc") and self.steps < 2:
-            raise ValueError(f"steps must be at least 2 for the second-order sampler {self.sampler}")
+        if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
+            why = {
+                "dpmpp": "of second order",
+                "unipc": "of second order",
+                "probability_flow": "of second order",
+            }
+            raise ValueError(
+                f"steps must be at least 2 for {self.sampler} ({why.get(self.sampler, 'ends with a denoising step')}); "
+                "raise steps, or use ddim"
+            )
         return self

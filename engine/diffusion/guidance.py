@@ -27,7 +27,7 @@ class Guidance:
     lesion_scale: float | None = None
     interval: tuple[float, float] = (0.0, 1.0)
 
-    def branches(self, timestep: int) -> int:
+    def branches(self, timestep: float) -> int:
         """Return how many times the denoiser runs a sample at this timestep: 1, 2 or 3."""
         low, high = self.interval
         if not low <= timestep / TRAIN_STEPS <= high:
@@ -59,7 +59,7 @@ class GuidedDenoiser:
     lesion_BTD: Tensor
     beta: float
 
-    def __call__(self, noisy_Bchw: Tensor, timestep: int) -> Tensor:
+    def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
         """Return the guided prediction (B, c, h, w); all branches run as one batch."""
         branches = self.guidance.branches(timestep)
         count, tokens = self.lesion_BTD.shape[:2]

@@ -6,7 +6,7 @@ Shape legend: B samples of a chunk, L levels, D lesion width, P prompt tokens, W
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,48 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from torch import Tensor
 
 from engine.config import SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.prompt import EMPTY, PromptEncoder
-from engine.diffusion.samplers import make_scheduler, run_sampler, sample_noise, start_index
+from engine.diffusion.samplers import make_sampler
+from engine.diffusion.sampling import Sampler, SamplerSettings, sample_noise
 from engine.diffusion.tokens import fuse_levels
 from engine.types import FloatArray, ImageArray, IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """One look on the way: the noisy latents and the estimate of x_0 at a timestep, both decoded (B, H, W, 3)."""
+
+    timestep: float
+    noisy_BHWC: ImageArray
+    clean_BHWC: ImageArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesized:
+    """Images (B, H, W, 3) uint8, how often the denoiser ran for each (NFE, guidance branches included), and states."""
+
+    images_BHWC: ImageArray
+    evaluations: int
+    states: tuple[State, ...] = ()
+
+
+@dataclass
+class Counted:
+    """Counts the denoiser's evaluations a sample."""
+
+    predict: GuidedDenoiser
+    evaluations: int = 0
+
+    def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
+        """Return the guided prediction."""
+        self.evaluations += self.predict.guidance.branches(timestep)
+        return self.predict(noisy_Bchw, timestep)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +84,14 @@ class Synthesizer:
         prompts: Sequence[str],
         seed_B: IntArray,
         parents_BHWC: ImageArray | None = None,
-    ) -> ImageArray:
-        """Return uint8 images (B, H, W, 3), at most ``synthesis.batch_size`` of them, one a row of the conditioning.
+        *,
+        states: int = 0,
+    ) -> Synthesized:
+        """Return uint8 images, at most ``synthesis.batch_size`` of them, one a row of the conditioning.
 
         A short chunk is filled up with its first sample, so that a sample's bytes do not depend on the others.
-        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1.
+        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1. ``states`` asks for so many looks at what
+        the sampler had on the way, evenly spaced over its steps.
         """
         count = len(seed_B)
         fill = np.concatenate([np.arange(count), np.zeros(self.config.batch_size - count, dtype=np.int64)])
@@ -65,11 +101,26 @@ class Synthesizer:
         if self.config.strength < 1.0:
             assert parents_BHWC is not None
             parents = self.codec.encode(parents_BHWC[fill])
-        scheduler = make_scheduler(self.config.sampler, self.scheduler_config, self.config.steps)
-        start = start_index(scheduler, self.config.strength)
-        predict = self._guided(levels_BLD[fill], [prompts[i] for i in fill])
-        latent = run_sampler(predict, scheduler, start, noise, generators, parents)
-        return self.codec.decode(latent)[:count]
+        predict = Counted(self._guided(levels_BLD[fill], [prompts[i] for i in fill]))
+        seen: list[tuple[float, Tensor, Tensor]] = []
+
+        def watch(timestep: float, latent: Tensor, clean: Tensor) -> None:
+            seen.append((timestep, latent[:count].cpu(), clean[:count].cpu()))
+
+        sampler = sampler_of(self.config, self.scheduler_config)
+        latent = sampler.run(predict, noise, generators, parents, watch if states else None)
+        return Synthesized(
+            images_BHWC=self.codec.decode(latent)[:count],
+            evaluations=predict.evaluations,
+            states=tuple(self._states(seen, states)),
+        )
+
+    def _states(self, seen: Sequence[tuple[float, Tensor, Tensor]], count: int) -> Iterator[State]:
+        chosen = np.unique(np.linspace(0, len(seen) - 1, count).round().astype(int)) if seen else []
+        for index in chosen:
+            timestep, latent, clean = seen[index]
+            noisy, estimate = (self.codec.decode(x.to(self.device)) for x in (latent, clean))
+            yield State(timestep=timestep, noisy_BHWC=noisy, clean_BHWC=estimate)
 
     def _guided(self, levels_BLD: FloatArray, prompts: Sequence[str]) -> GuidedDenoiser:
         states_UPW, place = self.prompts.encode_unique([EMPTY, *prompts])
@@ -93,12 +144,19 @@ def guidance_of(config: SynthesisConfig) -> Guidance:
     )
 
 
-def evaluations_per_sample(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> int:
-    """Return the NFE: how often the denoiser runs for one sample, guidance branches included."""
-    scheduler = make_scheduler(config.sampler, scheduler_config, config.steps)
-    guidance = guidance_of(config)
-    start = start_index(scheduler, config.strength)
-    return sum(guidance.branches(int(timestep)) for timestep in scheduler.timesteps[start:])
+def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sampler:
+    """Return the sampler the ``synthesis`` section asks for."""
+    settings = SamplerSettings(
+        scheduler_config=scheduler_config,
+        steps=config.steps,
+        strength=config.strength,
+        solver=config.solver,
+        tolerance=config.tolerance,
+        corrector_snr=config.corrector_snr,
+        langevin_inner=config.langevin_inner,
+        langevin_step=config.langevin_step,
+    )
+    return make_sampler(config.sampler, settings)
 
 
 def weights_digest(folder: Path) -> str:

@@ -15,7 +15,7 @@ from engine.config import SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
-from engine.diffusion.synthesis import Synthesizer, evaluations_per_sample, save_png, weights_digest
+from engine.diffusion.synthesis import Synthesizer, save_png, weights_digest
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.prompts import open_prompts
@@ -25,7 +25,7 @@ from engine.types import ImageArray, IntArray, strings
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisWorker:
-    """Synthesizes chunks of conditioning rows; (B,) row numbers -> (B, H, W, 3) uint8."""
+    """Synthesizes chunks of conditioning rows; (B,) row numbers -> (B, H, W, 3) uint8 and the NFE of each."""
 
     inputs: Mapping[str, Path]
     params: Mapping[str, Any]
@@ -33,7 +33,7 @@ class SynthesisWorker:
     threads: int
     precision: str
 
-    def load(self) -> Callable[[IntArray], ImageArray]:
+    def load(self) -> Callable[[IntArray], tuple[ImageArray, int]]:
         """Open the weights, the conditioning and the parents' images once."""
         env = TrainEnv(device=self.device, threads=self.threads, precision=self.precision)
         env.begin()
@@ -46,14 +46,15 @@ class SynthesisWorker:
         prompts = captions(dataset.table.take(parent_S).replace(dx=strings(frame["dx"].tolist())))
         seed_S = frame["seed"].to_numpy(dtype=np.int64)
 
-        def synthesize(rows: IntArray) -> ImageArray:
+        def synthesize(rows: IntArray) -> tuple[ImageArray, int]:
             parents = None
             if config.strength < 1.0:
                 parents = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[rows]]])
             with autocast(env):
-                return synthesizer.synthesize(
+                made = synthesizer.synthesize(
                     levels_SLD[rows], [prompts[i] for i in rows], seed_S[rows], parents
                 )
+            return made.images_BHWC, made.evaluations
 
         return synthesize
 
@@ -79,7 +80,10 @@ def open_synthesizer(
 
 
 def run(context: StageContext) -> None:
-    """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png`` and ``synthesis.json`` {nfe, checkpoint}."""
+    """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png`` and ``synthesis.json``.
+
+    synthesis.json: nfe (the denoiser's evaluations a sample, measured), sampler, steps, checkpoint (digest).
+    """
     config = SynthesisConfig.model_validate(dict(context.params["synthesis"]))
     worker = SynthesisWorker(
         inputs=dict(context.inputs),
@@ -92,9 +96,10 @@ def run(context: StageContext) -> None:
     rows = np.arange(len(frame), dtype=np.int64)
     size = config.batch_size
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    pieces = []
-    for done, piece in enumerate(context.map(worker, chunks, "synthesize"), start=1):
+    pieces, evaluations = [], 0
+    for done, (piece, nfe) in enumerate(context.map(worker, chunks, "synthesize"), start=1):
         pieces.append(piece)
+        evaluations += nfe * len(piece)
         context.progress("synthesize", min(done * size, len(rows)), len(rows))
     if not pieces:
         side = int(np.load(context.inputs["images"] / "images.npy", mmap_mode="r").shape[1])
@@ -104,16 +109,10 @@ def run(context: StageContext) -> None:
     (context.out / "synthetic").mkdir()
     for name, image in zip(frame["sample_id"], images, strict=True):
         save_png(image, context.out / "synthetic" / f"{name}.png")
-    _write_json(context, config)
-
-
-def _write_json(context: StageContext, config: SynthesisConfig) -> None:
-    folder = context.inputs["denoiser"]
-    scheduler = json.loads((folder / "denoiser.json").read_text(encoding="utf-8"))["scheduler"]
     info = {
-        "nfe": evaluations_per_sample(config, scheduler),
+        "nfe": evaluations / len(rows) if len(rows) else None,
         "sampler": config.sampler,
         "steps": config.steps,
-        "checkpoint": weights_digest(folder),
+        "checkpoint": weights_digest(context.inputs["denoiser"]),
     }
     (context.out / "synthesis.json").write_text(json.dumps(info, indent=1), encoding="utf-8")

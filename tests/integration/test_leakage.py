@@ -35,7 +35,8 @@ FITTED = {"predict": ("calibration.json",), "mine": ("hard_cases.parquet",)}
 
 INPUTS = {
     "embedder": (), "vae": (), "index": ("embedder",), "latents": ("vae",),
-    "denoiser": ("embedder", "index", "latents"), "judge": (), "pool": (), "classifier": ("pool",), "predict": ("classifier",), "mine": ("predictions",),
+    "denoiser": ("embedder", "index", "latents"), "judge": (), "pool": (), "classifier": ("pool",),
+    "predict": ("classifier",), "mine": ("predictions",),
 }  # fmt: skip
 
 

@@ -103,7 +103,11 @@ def first_losses(root: Path) -> dict[str, list[float]]:
     found = {}
     for path in sorted((root / "stages").glob("*/*.json")):
         stage, read = path.parent.name.split("-")[0], json.loads(path.read_text())
-        if isinstance(read, dict) and "losses" in read and (stage != "classifier" or len(read["losses"]) == 10):
+        if (
+            isinstance(read, dict)
+            and "losses" in read
+            and (stage != "classifier" or len(read["losses"]) == 10)
+        ):
             found[stage] = read["losses"][:10]
     return found
 

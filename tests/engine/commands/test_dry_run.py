@@ -48,7 +48,13 @@ def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
     listener = PilotListener()
     listener.stage_started("vae")
-    for moment, what, done in [(1.0, "vae", 1), (3.0, "vae", 2), (5.0, "vae", 3), (5.5, "map", 1), (6.0, "map", 2)]:
+    for moment, what, done in [
+        (1.0, "vae", 1),
+        (3.0, "vae", 2),
+        (5.0, "vae", 3),
+        (5.5, "map", 1),
+        (6.0, "map", 2),
+    ]:
         now = moment
         listener.progress(what, done, 3)
     listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=8.0, cached=False))

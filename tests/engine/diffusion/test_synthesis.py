@@ -8,8 +8,9 @@ from engine.config import DenoiserConfig, SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.prompt import load_prompt_encoder
+from engine.diffusion.samplers import SAMPLERS
 from engine.diffusion.schedule import scheduler_config
-from engine.diffusion.synthesis import Synthesizer, evaluations_per_sample, save_png, weights_digest
+from engine.diffusion.synthesis import Synthesizer, save_png, weights_digest
 from tests.fakes_diffusion import WIDTH, make_clip
 
 RNG = np.random.default_rng(0)
@@ -51,10 +52,20 @@ def synthesizer(parts, beta=1.0, **settings):
 
 
 def make(engine, rows):
-    return engine.synthesize(LEVELS[rows], [PROMPTS[i] for i in rows], SEEDS[rows], PARENTS[rows])
+    return complete(engine, rows).images_BHWC
 
 
-@pytest.mark.parametrize("sampler", ["dpmpp", "unipc", "ddim", "ddpm"])
+def complete(engine, rows, **more):
+    return engine.synthesize(LEVELS[rows], [PROMPTS[i] for i in rows], SEEDS[rows], PARENTS[rows], **more)
+
+
+def one(engine, lesion=0, prompt=0, seed=0):
+    """One image of its own lesion, prompt and seed, from noise."""
+    made = engine.synthesize(LEVELS[lesion : lesion + 1], [PROMPTS[prompt]], SEEDS[seed : seed + 1])
+    return made.images_BHWC
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_a_sample_is_the_same_wherever_it_is_made(parts, sampler, strength):
     engine = synthesizer(parts, sampler=sampler, strength=strength)
@@ -68,19 +79,16 @@ def test_a_sample_is_the_same_wherever_it_is_made(parts, sampler, strength):
 
 def test_seed_embedding_prompt_and_beta_each_matter(parts):
     engine = synthesizer(parts)
-    base = engine.synthesize(LEVELS[:1], PROMPTS[:1], SEEDS[:1])
-    assert not np.array_equal(engine.synthesize(LEVELS[:1], PROMPTS[:1], SEEDS[1:2]), base)
-    assert not np.array_equal(engine.synthesize(LEVELS[1:2], PROMPTS[:1], SEEDS[:1]), base)
-    assert not np.array_equal(engine.synthesize(LEVELS[:1], PROMPTS[1:2], SEEDS[:1]), base)
-    assert not np.array_equal(
-        synthesizer(parts, beta=0.0).synthesize(LEVELS[:1], PROMPTS[:1], SEEDS[:1]), base
-    )
+    base = one(engine)
+    assert np.array_equal(one(engine), base)
+    for other in (one(engine, seed=1), one(engine, lesion=1), one(engine, prompt=1)):
+        assert not np.array_equal(other, base)
+    assert not np.array_equal(one(synthesizer(parts, beta=0.0)), base)
 
 
 def test_at_beta_zero_the_lesion_does_not_matter(parts):
     engine = synthesizer(parts, beta=0.0)
-    first, second = (engine.synthesize(LEVELS[i : i + 1], PROMPTS[:1], SEEDS[:1]) for i in (0, 1))
-    assert np.array_equal(first, second)
+    assert np.array_equal(one(engine, lesion=0), one(engine, lesion=1))
 
 
 def test_low_strength_keeps_the_parent(parts):
@@ -99,16 +107,44 @@ def test_low_strength_keeps_the_parent(parts):
         ({"steps": 8, "sampler": "ddim", "strength": 0.5, "guidance_scale": 2.0}, 8),
         # trailing timesteps 999, 874, ... 124: guided in the lower half (499, 374, 249, 124)
         ({"steps": 8, "sampler": "ddim", "guidance_scale": 2.0, "guidance_interval": (0.0, 0.5)}, 12),
+        ({"steps": 8, "sampler": "euler_maruyama", "guidance_scale": 1.0}, 8),
+        ({"steps": 8, "sampler": "predictor_corrector", "guidance_scale": 1.0}, 15),
+        ({"steps": 8, "sampler": "probability_flow", "guidance_scale": 1.0}, 15),
+        ({"steps": 8, "sampler": "annealed_langevin", "langevin_inner": 2, "guidance_scale": 1.0}, 17),
     ],
 )
 def test_nfe_counts_every_run_of_the_denoiser(parts, settings, nfe):
     engine = synthesizer(parts, **settings)
-    assert evaluations_per_sample(engine.config, NOISE) == nfe
     counted = []
     hook = parts[0].register_forward_pre_hook(lambda module, args: counted.append(len(args[0])))
-    make(engine, [0, 1, 2, 3])
+    made = complete(engine, [0, 1, 2, 3])
     hook.remove()
+    assert made.evaluations == nfe
     assert sum(counted) == nfe * 4
+
+
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_states_go_from_noise_to_the_image_and_change_nothing(parts, sampler):
+    engine = synthesizer(parts, sampler=sampler, steps=6, guidance_scale=1.0)
+    watched = complete(engine, [0, 1, 2], states=3)
+    assert np.array_equal(watched.images_BHWC, make(engine, [0, 1, 2]))
+    times = [state.timestep for state in watched.states]
+    assert len(times) == 3
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 900
+    last = watched.states[-1]
+    assert last.noisy_BHWC.shape == last.clean_BHWC.shape == watched.images_BHWC.shape
+    assert np.abs(last.clean_BHWC.astype(float) - watched.images_BHWC).mean() < 8
+
+
+def test_the_adaptive_solver_spends_more_for_a_smaller_tolerance(parts):
+    spent = [
+        complete(
+            synthesizer(parts, sampler="probability_flow", solver="adaptive", tolerance=t), [0]
+        ).evaluations
+        for t in (1e-1, 1e-3)
+    ]
+    assert spent[0] < spent[1]
 
 
 def test_digest_follows_the_weights(tmp_path):
