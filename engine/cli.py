@@ -155,11 +155,17 @@ def synthesize(
     out: Out,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 64,
     seed: Annotated[int, typer.Option("--seed", help="Other images for another seed.")] = 0,
+    states: Annotated[
+        int,
+        typer.Option(
+            "--states", min=0, max=24, help="Draw so many looks on the way from noise into states.png."
+        ),
+    ] = 0,
 ) -> None:
     """Make new images of one class with a run's generator, each with its provenance."""
     from engine.commands import synthesize_command
 
-    synthesize_command.synthesize(run, dx, count, out, Console(), seed=seed)
+    synthesize_command.synthesize(run, dx, count, out, Console(), seed=seed, states=states)
 
 
 @app.command()

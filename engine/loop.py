@@ -25,7 +25,7 @@ from engine.types import StopDecision, StoppingState
 from policies.base import StoppingPolicy
 
 SCHEMA_VERSION = 1
-FOUNDATION = ("images", "split", "embedder", "index", "vae", "latents", "denoiser", "judge")
+FOUNDATION = ("images", "split", "embedder", "index", "vae", "latents", "denoiser", "judge", "features")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +178,9 @@ class Loop:
         earlier = [
             s["accept"] for (n, kind), s in self.history.sources.items() if kind == source and n < number
         ]
-        self.history.sources[(number, source)] = self.recipes.synthesize(number, source, made, earlier)
+        self.history.sources[(number, source)] = self.recipes.synthesize(
+            number, source, made, earlier, self.history.arms["hard"].classifier
+        )
         if source == "hard":
             stages = self.history.sources[(number, source)]
             self.publisher.synthesis(number, stages, self.recipes.thumbnails(number, stages))

@@ -59,6 +59,7 @@ class Recipes:
             "denoiser", {"denoiser": denoiser, "embedder": embedder}, (*base, "embedder", "index", "latents")
         )
         self._foundation("judge", {"judge": self.tree["judge"]}, base)
+        self._foundation("features", self._feature_params(), (*base, "embedder", "judge"))
 
     def pool(
         self,
@@ -167,11 +168,26 @@ class Recipes:
         }
 
     def synthesize(
-        self, number: int, source: str, made: Mapping[str, StageFolder], earlier: Sequence[StageFolder]
+        self,
+        number: int,
+        source: str,
+        made: Mapping[str, StageFolder],
+        earlier: Sequence[StageFolder],
+        opponent: StageFolder,
     ) -> dict[str, StageFolder]:
-        """Sample images and judge them; ``earlier`` accepted images count against ``max_synthetic_ratio``."""
+        """Sample images and judge them; ``earlier`` accepted images count against ``max_synthetic_ratio``.
+
+        Adversarial guidance pushes against ``opponent``, the classifier whose errors were mined. Images of random
+        parents (``source: random``) are made without it: it is a way of seeking hard cases.
+        """
         parts = {k: self.stages[k] for k in ("vae", "denoiser", "embedder")}
         params = {k: self.tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
+        adversarial = self.config.synthesis.adversarial_scale > 0 and source == "hard"
+        guided = adversarial or self.config.synthesis.classifier_scale > 0
+        if not adversarial:
+            params["synthesis"] = {**params["synthesis"], "adversarial_scale": 0.0}
+        parts |= {"judge": self.stages["judge"]} if guided else {}
+        parts |= {"classifier": opponent} if adversarial else {}
         images = self._arm(number, source, "synthesize", params, {"condition": made["condition"], **parts})
         gate = {
             "policy": self.tree["policy"]["acceptance"],
@@ -179,12 +195,24 @@ class Recipes:
             "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
             "judge": self.tree["judge"],
             "room": self._room(earlier),
+            "guided": guided,
         }
         inputs = {"synthesize": images, "condition": made["condition"]} | {
             k: self.stages[k] for k in ("judge", "embedder", "index")
         }
         accept = self._arm(number, source, "accept", gate, inputs)
-        return {**made, "synthesize": images, "accept": accept}
+        seen = {k: self.stages[k] for k in ("embedder", "judge", "features")}
+        params = self._feature_params(bootstrap=self.config.evaluation.bootstrap)
+        inputs = {**seen, "condition": made["condition"], "synthesize": images}
+        fidelity = self._arm(number, source, "fidelity", params, inputs)
+        return {**made, "synthesize": images, "accept": accept, "fidelity": fidelity}
+
+    def _feature_params(self, **more: Any) -> dict[str, Any]:
+        section = self.tree["evaluation"]
+        return {
+            "evaluation": {"features": section["features"], "inception": section["inception"], **more},
+            "embedder": self.tree["embedder"],
+        }
 
     def thumbnails(self, number: int, made: Mapping[str, StageFolder]) -> StageFolder:
         """Small pictures of hard cases, neighbours and synthetic images for the report."""

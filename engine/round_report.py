@@ -49,7 +49,8 @@ def round_report(
         p_value_vs_round0=figures["p_value_vs_round0"],
         digests={name: folder.key for name, folder in {**made, **stages}.items()},
     )
-    return {**record.to_json(), "pool": contents}
+    made_of = {"fidelity": read_json(made["fidelity"].path / "fidelity.json")} if made else {}
+    return {**record.to_json(), "pool": contents, **made_of}
 
 
 def data_report(data_format: str, images: StageFolder, split: StageFolder) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -116,6 +117,18 @@ class UnitInputClassifier(nn.Module):
         """Return logits (N, C)."""
         logits: Tensor = self.model((unit_NCHW - self.mean_C) / self.std_C)
         return logits
+
+
+def open_logits(path: Path, device: str) -> tuple[Callable[[Tensor], Tensor], tuple[str, ...]]:
+    """Return a differentiable function from pixels (B, 3, H, W) in [-1, 1] to logits (B, C), and the C classes."""
+    model, meta = load_classifier(path)
+    network = UnitInputClassifier(model, meta).eval().requires_grad_(False).to(device)
+
+    def logits(pixels_BCHW: Tensor) -> Tensor:
+        result: Tensor = network((pixels_BCHW + 1.0) / 2.0)
+        return result
+
+    return logits, meta.classes
 
 
 def load_for_tracking(path: Path) -> tuple[nn.Module, npt.NDArray[np.float32]]:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine import build
 from engine.cluster.backend import StageCall, run_here
-from engine.commands.finished_run import local
+from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import Config
 from engine.errors import DataError
@@ -36,11 +36,15 @@ provenance.csv names each image's parent, neighbours, seed, and what judge and n
 """
 
 
-def synthesize(run: Path, dx: str, count: int, out: Path, console: Console, *, seed: int = 0) -> pd.DataFrame:
+def synthesize(
+    run: Path, dx: str, count: int, out: Path, console: Console, *, seed: int = 0, states: int = 0
+) -> pd.DataFrame:
     """Write ``count`` PNGs of class ``dx`` and provenance.csv into the new folder ``out``.
 
     Parents are train lesions of the class, drawn at random; neighbours, mixing and gates are those of the run's
-    config. Rejected images are kept and marked, with the reason. The same seed gives the same images.
+    config; adversarial guidance, where the config has it, pushes against the last round's hard arm. Rejected images
+    are kept and marked, with the reason. The same seed gives the same images. ``states`` draws so many looks on the
+    way from noise to image into states.png.
 
     Raises:
         DataError: no run folder, an unfinished foundation, an unknown class, or ``out`` is not empty.
@@ -51,8 +55,10 @@ def synthesize(run: Path, dx: str, count: int, out: Path, console: Console, *, s
     if dx not in classes:
         raise DataError(f"--class: {dx} is none of the run's classes; choose from {', '.join(classes)}")
     with new_folder(out) as target, tempfile.TemporaryDirectory(prefix="hardcase-synthesize-") as place:
-        frame = Generator(folder, parts, Path(place), console).make(dx, count, seed)
+        frame = Generator(folder, parts, Path(place), console, states).make(dx, count, seed)
         synthetic = Path(place) / "synthesize" / "synthetic"
+        if states:
+            shutil.copyfile(synthetic.parent / "states.png", target / "states.png")
         for name in frame["image_id"]:
             shutil.copyfile(synthetic / f"{name}.png", target / f"{name}.png")
         frame.to_csv(target / "provenance.csv", index=False, lineterminator="\n")
@@ -70,6 +76,7 @@ class Generator:
     parts: Mapping[str, Path]
     scratch: Path
     console: Console
+    states: int = 0
 
     def make(self, dx: str, count: int, seed: int) -> pd.DataFrame:
         """Make the images; returns one row an image with the columns PROVENANCE."""
@@ -92,8 +99,12 @@ class Generator:
             "sensitivity": {},
         }
         synthesis = {k: tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
-        gate = {**shared, "policy": tree["policy"]["acceptance"], "judge": tree["judge"], "room": {dx: count}}
+        synthesis["synthesis"] = {**synthesis["synthesis"], "states": self.states}
+        gate = {**shared, "policy": tree["policy"]["acceptance"], "judge": tree["judge"], "room": {dx: count},
+                "guided": config.synthesis.steers}  # fmt: skip
         made = dict(self.parts)
+        if config.synthesis.adversarial_scale > 0:
+            made["classifier"] = choose(self.run.path, arm="hard").folder
         for stage, params in (("condition", condition), ("synthesize", synthesis), ("accept", gate)):
             made[stage] = self._stage(config, stage, params, made, seed)
         return self._provenance(made, str(tree["policy"]["mixing"]["name"]))

@@ -195,16 +195,46 @@ class SynthesisConfig(Section):
     beta: Annotated[float, Field(ge=0.0)] | None = Field(
         None, description="adapter strength while sampling; null: denoiser.beta"
     )
-    adversarial_scale: Annotated[float, Field(ge=0.0, le=0.0)] = Field(
-        0.0, description="adversarial guidance; only 0 (off) in this version"
+    classifier_scale: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="classifier guidance: pull toward the class as one fold of the judge sees it; 0: none",
+    )
+    adversarial_scale: Annotated[float, Field(ge=0.0)] = Field(
+        0.0, description="adversarial guidance: push toward what the current classifier gets wrong; 0: none"
+    )
+    adversarial_objective: Literal["loss", "entropy", "margin"] = Field(
+        "loss",
+        description="what adversarial guidance raises: the classifier's loss, entropy or margin of error",
+    )
+    adversarial_keep: Annotated[float, Field(ge=0.0)] = Field(
+        1.0, description="how strongly a fold of the judge keeps the class, in units of adversarial_scale"
+    )
+    gradient_interval: tuple[Fraction, Fraction] = Field(
+        (0.0, 0.7),
+        strict=False,
+        description="share of the noise range in which classifier and adversarial guidance act",
+    )
+    gradient_bound: Annotated[float, Field(gt=0.0)] = Field(
+        0.3,
+        description="largest move of the estimated image a step, root mean square in latent standard deviations",
+    )
+    states: Annotated[int, Field(ge=0, le=24)] = Field(
+        0,
+        description="looks on the way from noise to image, drawn as states.png for a round's first samples; 0: none",
     )
     batch_size: Steps = Field(32, description="samples a batch; fixed, because float32 results depend on it")
 
+    @property
+    def steers(self) -> bool:
+        """Whether gradients of the judge or the classifier guide."""
+        return self.classifier_scale > 0 or self.adversarial_scale > 0
+
     @model_validator(mode="after")
     def _interval(self) -> SynthesisConfig:
-        low, high = self.guidance_interval
-        if low >= high:
-            raise ValueError(f"guidance_interval [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
+        for name in ("guidance_interval", "gradient_interval"):
+            low, high = getattr(self, name)
+            if low >= high:
+                raise ValueError(f"{name} [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
         if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
             why = {
                 "dpmpp": "of second order",

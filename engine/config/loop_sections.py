@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps
 
@@ -127,7 +127,13 @@ class PolicyConfig(Section):
 class EvaluationConfig(Section):
     """How figures and intervals are made."""
 
-    features: str = Field("clip", description="features of fidelity and distance figures: the run's clip")
+    features: Literal["clip", "judge", "inception"] = Field(
+        "clip",
+        description="what fidelity figures look at: the run's CLIP, the judge, or Inception from a local file",
+    )
+    inception: str | None = Field(
+        None, description="file of torchvision's inception_v3 weights, for features: inception"
+    )
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(
         1000, description="lesion-clustered bootstrap draws"
     )
@@ -137,6 +143,12 @@ class EvaluationConfig(Section):
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )
+
+    @model_validator(mode="after")
+    def _inception(self) -> EvaluationConfig:
+        if self.features == "inception" and self.inception is None:
+            raise ValueError("features: inception needs evaluation.inception, the file of its weights")
+        return self
 
 
 class BackendConfig(Section):

@@ -65,6 +65,12 @@ class LatentCodec:
         chunks = torch.split(torch.cat([raw, padding]), CHUNK)
         return np.concatenate([tensor_to_images(self.vae.decode(chunk).sample) for chunk in chunks])[:count]
 
+    def to_pixels(self, latent_Bchw: Tensor) -> Tensor:
+        """Return pixels (B, 3, H, W), about [-1, 1], of scaled latents as one batch; gradients pass through."""
+        raw = latent_Bchw / self.scale + self._mean()
+        pixels: Tensor = raw if self.vae is None else self.vae.decode(raw).sample
+        return pixels
+
     def _mean(self) -> Tensor:
         return torch.tensor(self.mean, device=self.device)[None, :, None, None]
 

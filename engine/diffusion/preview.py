@@ -1,13 +1,15 @@
-"""A contact sheet: per class, real images, their VAE reconstructions and synthetic ones side by side.
+"""Pictures to look at: a contact sheet (real, reconstructed, synthetic by class), and samples on their way from noise.
 
 Shape legend: K images of a class, H side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from engine.types import ImageArray
@@ -15,6 +17,35 @@ from engine.types import ImageArray
 GAP, MARGIN, HEADER = 4, 16, 28
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 COLUMNS = ("real", "VAE reconstruction", "synthetic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """One look on the way: the noisy latents and the estimate of x_0 at a timestep, both decoded (K, H, H, 3)."""
+
+    timestep: float
+    noisy_BHWC: ImageArray
+    clean_BHWC: ImageArray
+
+
+def draw_states(states: Sequence[State], path: Path, most: int, tile: int = 72) -> None:
+    """Write a PNG: two rows a sample (what the sampler had, what it took for the image), a column a timestep."""
+    count = min(most, len(states[0].noisy_BHWC))
+    font = ImageFont.load_default(13)
+    left = 16 + int(font.getlength("estimate"))
+    size = (left + len(states) * (tile + GAP), HEADER + count * (2 * (tile + GAP) + MARGIN))
+    sheet = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for column, state in enumerate(states):
+        pen.text((left + column * (tile + GAP), 6), f"t = {state.timestep:.0f}", fill=INK, font=font)
+    for sample in range(count):
+        top = HEADER + sample * (2 * (tile + GAP) + MARGIN)
+        for line, name in enumerate(("noisy", "estimate")):
+            height = top + line * (tile + GAP)
+            pen.text((8, height + tile // 2 - 8), name, fill=INK, font=font)
+            images = [(s.noisy_BHWC if line == 0 else s.clean_BHWC)[sample] for s in states]
+            _paste_row(sheet, np.stack(images), left, height, tile)
+    sheet.save(path, format="PNG", compress_level=6)
 
 
 def contact_sheet(

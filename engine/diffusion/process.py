@@ -86,3 +86,11 @@ class NoiseProcess:
         if self.prediction == "sample":
             return output_Bchw, (x_Bchw - signal * output_Bchw) / noise
         return signal * x_Bchw - noise * output_Bchw, signal * output_Bchw + noise * x_Bchw
+
+    def prediction_of(self, clean_Bchw: Tensor, x_Bchw: Tensor, u: float) -> Tensor:
+        """Return the output that stands for this estimate of x_0: the inverse of ``clean_and_noise``."""
+        if self.prediction == "sample":
+            return clean_Bchw
+        signal, noise = self.signal(u), self.noise(u)
+        eps = (x_Bchw - signal * clean_Bchw) / noise
+        return eps if self.prediction == "epsilon" else signal * eps - noise * clean_Bchw

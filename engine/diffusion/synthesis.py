@@ -21,20 +21,15 @@ from engine.config import SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
+from engine.diffusion.preview import State
+from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.samplers import make_sampler
-from engine.diffusion.sampling import Sampler, SamplerSettings, sample_noise
+from engine.diffusion.sampling import Predict, Sampler, SamplerSettings, sample_noise
+from engine.diffusion.steering import LogitsFn, SteeredDenoiser, Steering
 from engine.diffusion.tokens import fuse_levels
+from engine.errors import StageError
 from engine.types import FloatArray, ImageArray, IntArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """One look on the way: the noisy latents and the estimate of x_0 at a timestep, both decoded (B, H, W, 3)."""
-
-    timestep: float
-    noisy_BHWC: ImageArray
-    clean_BHWC: ImageArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +39,15 @@ class Synthesized:
     images_BHWC: ImageArray
     evaluations: int
     states: tuple[State, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guides:
+    """The classifiers whose gradients guide: ``classes`` are the columns of their logits."""
+
+    classes: tuple[str, ...]
+    judge: LogitsFn | None = None
+    opponent: LogitsFn | None = None
 
 
 @dataclass
@@ -76,6 +80,7 @@ class Synthesizer:
     beta: float
     shape: tuple[int, int, int]
     device: str = "cpu"
+    guides: Guides | None = None
 
     @torch.no_grad()
     def synthesize(
@@ -85,12 +90,14 @@ class Synthesizer:
         seed_B: IntArray,
         parents_BHWC: ImageArray | None = None,
         *,
+        labels: Sequence[str] = (),
         states: int = 0,
     ) -> Synthesized:
         """Return uint8 images, at most ``synthesis.batch_size`` of them, one a row of the conditioning.
 
         A short chunk is filled up with its first sample, so that a sample's bytes do not depend on the others.
-        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1. ``states`` asks for so many looks at what
+        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1, the classes ``labels`` when gradients guide.
+        ``states`` asks for so many looks at what
         the sampler had on the way, evenly spaced over its steps.
         """
         count = len(seed_B)
@@ -101,7 +108,8 @@ class Synthesizer:
         if self.config.strength < 1.0:
             assert parents_BHWC is not None
             parents = self.codec.encode(parents_BHWC[fill])
-        predict = Counted(self._guided(levels_BLD[fill], [prompts[i] for i in fill]))
+        counted = Counted(self._guided(levels_BLD[fill], [prompts[i] for i in fill]))
+        predict = self._steered(counted, [labels[i] for i in fill]) if self.config.steers else counted
         seen: list[tuple[float, Tensor, Tensor]] = []
 
         def watch(timestep: float, latent: Tensor, clean: Tensor) -> None:
@@ -109,9 +117,14 @@ class Synthesizer:
 
         sampler = sampler_of(self.config, self.scheduler_config)
         latent = sampler.run(predict, noise, generators, parents, watch if states else None)
+        if not bool(torch.isfinite(latent).all()):
+            raise StageError(
+                f"synthesize: latents are not finite after {self.config.steps} steps of {self.config.sampler}; "
+                "raise synthesis.steps or lower the guidance scales"
+            )
         return Synthesized(
             images_BHWC=self.codec.decode(latent)[:count],
-            evaluations=predict.evaluations,
+            evaluations=counted.evaluations,
             states=tuple(self._states(seen, states)),
         )
 
@@ -121,6 +134,24 @@ class Synthesizer:
             timestep, latent, clean = seen[index]
             noisy, estimate = (self.codec.decode(x.to(self.device)) for x in (latent, clean))
             yield State(timestep=timestep, noisy_BHWC=noisy, clean_BHWC=estimate)
+
+    def _steered(self, predict: Predict, labels: Sequence[str]) -> Predict:
+        guides, config = self.guides, self.config
+        assert guides is not None
+        column = {name: index for index, name in enumerate(guides.classes)}
+        steering = Steering(
+            decode=self.codec.to_pixels,
+            label_B=torch.tensor([column[label] for label in labels], device=self.device),
+            judge=guides.judge,
+            opponent=guides.opponent,
+            classifier_scale=config.classifier_scale,
+            adversarial_scale=config.adversarial_scale,
+            kind=config.adversarial_objective,
+            keep=config.adversarial_keep,
+            interval=config.gradient_interval,
+            bound=config.gradient_bound,
+        )
+        return SteeredDenoiser(predict, NoiseProcess(self.scheduler_config), steering)
 
     def _guided(self, levels_BLD: FloatArray, prompts: Sequence[str]) -> GuidedDenoiser:
         states_UPW, place = self.prompts.encode_unique([EMPTY, *prompts])

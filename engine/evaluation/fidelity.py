@@ -37,17 +37,18 @@ def polynomial_mmd(real_RF: FloatArray, synthetic_SF: FloatArray) -> float:
         ValueError: widths differ or a set has fewer than 2 rows.
     """
     _check(real_RF, synthetic_SF)
-    real, synthetic = (np.asarray(a, dtype=np.float64) for a in (real_RF, synthetic_SF))
-    width = real.shape[1]
 
-    def kernel(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        return np.asarray((a @ b.T / width + _KERNEL_OFFSET) ** _KERNEL_DEGREE)
-
-    def within(rows: npt.NDArray[np.float64]) -> float:
+    def within(rows: FloatArray) -> float:
         gram = kernel(rows, rows)
         return float((gram.sum() - np.trace(gram)) / (len(rows) * (len(rows) - 1)))
 
-    return within(real) + within(synthetic) - 2.0 * float(kernel(real, synthetic).mean())
+    return within(real_RF) + within(synthetic_SF) - 2.0 * float(kernel(real_RF, synthetic_SF).mean())
+
+
+def kernel(a_NF: FloatArray, b_MF: FloatArray) -> npt.NDArray[np.float64]:
+    """Return KID's polynomial kernel (x.y / F + 1)^3 of all pairs of rows, (N, M) float64."""
+    a, b = (np.asarray(rows, dtype=np.float64) for rows in (a_NF, b_MF))
+    return np.asarray((a @ b.T / a.shape[1] + _KERNEL_OFFSET) ** _KERNEL_DEGREE)
 
 
 def kernel_distance(

@@ -28,6 +28,7 @@ class RoundFiles:
     neighbours: pd.DataFrame | None
     synthetic: pd.DataFrame | None
     accept: Mapping[str, Any] | None
+    fidelity: Mapping[str, Any] | None
     predictions: pd.DataFrame | None
 
 
@@ -97,7 +98,7 @@ def without_secrets(text: str) -> str:
 
 
 def _read_round(folder: Path) -> RoundFiles:
-    accept = folder / "accept.json"
+    accept, fidelity = folder / "accept.json", folder / "fidelity.json"
     return RoundFiles(
         number=int(folder.name),
         folder=folder,
@@ -105,6 +106,7 @@ def _read_round(folder: Path) -> RoundFiles:
         neighbours=_table(folder / "neighbours.parquet"),
         synthetic=_table(folder / "synthetic.parquet"),
         accept=_json(accept) if accept.is_file() else None,
+        fidelity=_json(fidelity) if fidelity.is_file() else None,
         predictions=_table(folder / "predictions.parquet"),
     )
 

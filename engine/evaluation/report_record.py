@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from engine.evaluation import report_figures as draw
-from engine.evaluation.report_files import RoundFiles, RunFiles
-from engine.evaluation.report_text import duration, percent
+from engine.evaluation.report_files import RoundFiles, RunFiles, picture
+from engine.evaluation.report_text import NOTHING, duration, percent
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -82,6 +82,53 @@ def judge_table(entry: RoundFiles) -> dict[str, Any] | None:
             for dx, figures in sorted((accept.get("per_class") or {}).items())
         ],
     }
+
+
+FIDELITY: Mapping[str, str] = {
+    "kid": "KID x 1000",
+    "kid_unseen": "unseen real, KID x 1000",
+    "fid": "FID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "inception_score": "Inception score",
+}
+"""Columns of the fidelity table, by the names of fidelity.json."""
+
+
+def fidelity_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """How far the ungated samples of a round are from train images, overall and by class; None without the file."""
+    found = entry.fidelity
+    if not found or not found.get("overall"):
+        return None
+    rows = [("all classes", found["overall"]), *sorted(found["per_class"].items())]
+    memorized = (entry.accept or {}).get("memorized") or {}
+    return {
+        "round": entry.number,
+        "features": found["features"],
+        "columns": list(FIDELITY.values()),
+        "memorized": memorized,
+        "nearest": picture(entry.folder / "nearest.png", 1400)
+        if (entry.folder / "nearest.png").is_file()
+        else None,
+        "rows": [
+            {
+                "name": name,
+                "n": f"{figures['n_synthetic']} / {figures['n_real']}",
+                "cells": [_fidelity_cell(key, figures.get(key)) for key in FIDELITY],
+            }
+            for name, figures in rows
+        ],
+    }
+
+
+def _fidelity_cell(key: str, figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return NOTHING
+    scale, digits = (1000.0, 1) if key.startswith("kid") else (1.0, 1 if key == "fid" else 2)
+    value, low, high = (scale * figure[k] for k in ("value", "low", "high"))
+    return f"{value:.{digits}f} ({low:.{digits}f}\u2013{high:.{digits}f})"
 
 
 def split_table(run: RunFiles) -> dict[str, Any] | None:

@@ -29,11 +29,16 @@ from engine.evaluation.memorization import nearest
 from engine.retrieval.embedding import fuse
 from engine.stages.base import StageContext
 from engine.stages.embedder import embed_rows
+from engine.stages.synthesize import GUIDING_FOLD
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 
 NO_ROOM: Final = "over max_synthetic_ratio"
 """Reason of images that pass the gates but exceed what a class may have (``loop.max_synthetic_ratio``)."""
+
+
+COPY_PERCENTILE: Final = 1
+"""A sample nearer to a train image than this percentile of distances between different lesions counts as a copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +83,7 @@ def run(context: StageContext) -> None:
     verdicts = limit(verdicts, dx_S, parent_S, context.params["room"])
     _write_table(context, samples, judged, verdicts)
     summary = agreement(judged, verdicts, judge["val_recall"])
+    summary["memorized"] = memorized(judged.distance_S, float(quantiles[str(COPY_PERCENTILE)]))
     (context.out / "accept.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
@@ -134,6 +140,17 @@ def agreement(judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float
     }
 
 
+def memorized(distance_S: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
+    """Return how many samples, before any gate, come nearer to a train image than ``threshold`` (rate None: no sample)."""
+    count = int((distance_S < threshold).sum())
+    return {
+        "count": count,
+        "rate": count / len(distance_S) if len(distance_S) else None,
+        "threshold": threshold,
+        "percentile": COPY_PERCENTILE,
+    }
+
+
 def _gates(verdicts: Verdicts) -> dict[str, int]:
     """How many images each gate rejected (an image may fail several)."""
     gates = [part.split(":")[0] for reason in verdicts.reason_S for part in str(reason).split("; ") if part]
@@ -141,7 +158,10 @@ def _gates(verdicts: Verdicts) -> dict[str, int]:
 
 
 def _judge(context: StageContext, dx_S: StrArray) -> Judged:
-    """Judge every image by the mean of the judge's folds, and find its nearest train image."""
+    """Judge every image by the mean of the judge's folds, and find its nearest train image.
+
+    Where a fold's gradient has guided synthesis (``guided``) it is left out: it would only agree with itself.
+    """
     images = context.inputs["synthesize"] / "images.npy"
     count = len(np.load(images, mmap_mode="r", allow_pickle=False))
     if count != len(dx_S):
@@ -150,6 +170,8 @@ def _judge(context: StageContext, dx_S: StrArray) -> Judged:
         )
     rows_S = np.arange(count, dtype=np.int64)
     folds = sorted(context.inputs["judge"].glob("fold_*.safetensors"))
+    if context.params.get("guided", False):
+        folds = [fold for fold in folds if fold.name != GUIDING_FOLD]
     workers = [
         LogitWorker(weights=f, images=images, device=context.device, threads=context.threads) for f in folds
     ]

@@ -90,6 +90,7 @@ STAGES: Mapping[str, StageSpec] = {
     "latents": StageSpec(module="engine.stages.latents", maps=True),
     "denoiser": StageSpec(module="engine.stages.denoiser", trains=True),
     "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
+    "features": StageSpec(module="engine.stages.features", maps=True),
     "pool": StageSpec(module="engine.stages.pool"),
     "classifier": StageSpec(module="engine.stages.classifier", trains=True),
     "predict": StageSpec(module="engine.stages.predict", maps=True),
@@ -99,6 +100,7 @@ STAGES: Mapping[str, StageSpec] = {
     "synthesize": StageSpec(module="engine.stages.synthesize", maps=True),
     "preview": StageSpec(module="engine.stages.preview"),
     "accept": StageSpec(module="engine.stages.accept", maps=True),
+    "fidelity": StageSpec(module="engine.stages.fidelity", maps=True),
     "evaluate": StageSpec(module="engine.stages.evaluate"),
     "thumbnails": StageSpec(module="engine.stages.thumbnails"),
 }

@@ -11,21 +11,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.classifier.weights import open_logits
 from engine.config import SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
-from engine.diffusion.synthesis import Synthesizer, save_png, weights_digest
+from engine.diffusion.preview import draw_states
+from engine.diffusion.synthesis import Guides, Synthesized, Synthesizer, save_png, weights_digest
+from engine.errors import DataError
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.prompts import open_prompts
 from engine.training import TrainEnv, autocast
-from engine.types import ImageArray, IntArray, strings
+from engine.types import IntArray, strings
+
+GUIDING_FOLD = "fold_0.safetensors"
+"""The fold of the judge whose gradient may guide synthesis; it then has no say in acceptance."""
+
+
+DRAWN = 6
+"""Samples whose states are drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisWorker:
-    """Synthesizes chunks of conditioning rows; (B,) row numbers -> (B, H, W, 3) uint8 and the NFE of each."""
+    """Synthesizes chunks of conditioning rows: (B,) row numbers -> images, their NFE, and states of the first rows."""
 
     inputs: Mapping[str, Path]
     params: Mapping[str, Any]
@@ -33,7 +43,7 @@ class SynthesisWorker:
     threads: int
     precision: str
 
-    def load(self) -> Callable[[IntArray], tuple[ImageArray, int]]:
+    def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the weights, the conditioning and the parents' images once."""
         env = TrainEnv(device=self.device, threads=self.threads, precision=self.precision)
         env.begin()
@@ -43,18 +53,23 @@ class SynthesisWorker:
         levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
         dataset = open_dataset(self.inputs["images"], self.inputs["split"])
         parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
-        prompts = captions(dataset.table.take(parent_S).replace(dx=strings(frame["dx"].tolist())))
+        dx_S = frame["dx"].tolist()
+        prompts = captions(dataset.table.take(parent_S).replace(dx=strings(dx_S)))
         seed_S = frame["seed"].to_numpy(dtype=np.int64)
 
-        def synthesize(rows: IntArray) -> tuple[ImageArray, int]:
+        def synthesize(rows: IntArray) -> Synthesized:
             parents = None
             if config.strength < 1.0:
                 parents = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[rows]]])
             with autocast(env):
-                made = synthesizer.synthesize(
-                    levels_SLD[rows], [prompts[i] for i in rows], seed_S[rows], parents
+                return synthesizer.synthesize(
+                    levels_SLD[rows],
+                    [prompts[i] for i in rows],
+                    seed_S[rows],
+                    parents,
+                    labels=[dx_S[i] for i in rows],
+                    states=config.states if 0 in rows else 0,
                 )
-            return made.images_BHWC, made.evaluations
 
         return synthesize
 
@@ -76,11 +91,25 @@ def open_synthesizer(
         beta=info["beta"] if config.beta is None else config.beta,
         shape=(int(model.unet.config.in_channels), side, side),
         device=device,
+        guides=_guides(inputs, config, device) if config.steers else None,
     )
 
 
+def _guides(inputs: Mapping[str, Path], config: SynthesisConfig, device: str) -> Guides:
+    """The judge's guiding fold (which the gates then leave out), and the classifier that is to be made to err."""
+    judge, classes = open_logits(inputs["judge"] / GUIDING_FOLD, device)
+    opponent = None
+    if config.adversarial_scale > 0:
+        opponent, seen = open_logits(inputs["classifier"] / "classifier.safetensors", device)
+        if seen != classes:
+            raise DataError(
+                f"the classifier knows {', '.join(seen)}, the judge {', '.join(classes)}; train both on one data set"
+            )
+    return Guides(classes=classes, judge=judge, opponent=opponent)
+
+
 def run(context: StageContext) -> None:
-    """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png`` and ``synthesis.json``.
+    """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png``, ``synthesis.json``; ``states.png`` if asked.
 
     synthesis.json: nfe (the denoiser's evaluations a sample, measured), sampler, steps, checkpoint (digest).
     """
@@ -97,9 +126,11 @@ def run(context: StageContext) -> None:
     size = config.batch_size
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     pieces, evaluations = [], 0
-    for done, (piece, nfe) in enumerate(context.map(worker, chunks, "synthesize"), start=1):
-        pieces.append(piece)
-        evaluations += nfe * len(piece)
+    for done, made in enumerate(context.map(worker, chunks, "synthesize"), start=1):
+        pieces.append(made.images_BHWC)
+        evaluations += made.evaluations * len(made.images_BHWC)
+        if made.states:
+            draw_states(made.states, context.out / "states.png", DRAWN)
         context.progress("synthesize", min(done * size, len(rows)), len(rows))
     if not pieces:
         side = int(np.load(context.inputs["images"] / "images.npy", mmap_mode="r").shape[1])

@@ -19,7 +19,10 @@ COLUMNS = 10
 
 
 def run(context: StageContext) -> None:
-    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png`` and ``synthetic.png``; params: most (pictures a sheet)."""
+    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``.
+
+    Params: most (pictures a sheet).
+    """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet")
     cases = cases.iloc[pick(cases, [True] * len(cases), int(context.params["most"]))]
@@ -34,7 +37,11 @@ def run(context: StageContext) -> None:
         tiles = [np.asarray(_picture(dataset, image_id)) for image_id in cases["image_id"]]
         captions = [f"{dx} as {taken}" for dx, taken in zip(cases["dx"], cases["predicted"], strict=True)]
         contact_sheet(tiles, captions, context.out / "hard_cases.png")
-    _synthetic_sheet(context, int(context.params["most"]))
+    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet")
+    if len(frame):
+        images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")
+        _synthetic_sheet(frame, images, int(context.params["most"]), context.out / "synthetic.png")
+        _nearest_sheet(frame, images, dataset, context.out / "nearest.png")
 
 
 def contact_sheet(tiles: list[ImageArray], captions: list[str], path: Path) -> None:
@@ -56,15 +63,25 @@ def _picture(dataset: Dataset, image_id: str) -> Image.Image:
     return image.resize((CELL, CELL), Image.Resampling.BICUBIC)
 
 
-def _synthetic_sheet(context: StageContext, most: int) -> None:
-    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet")
-    if not len(frame):
-        return
+def _synthetic_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, most: int, path: Path) -> None:
     share = -(-most // frame["dx"].nunique())
     frame = frame.groupby("dx", sort=True).head(share).sort_values(["dx", "sample_id"])
-    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")[frame.index.to_numpy()]
     captions = [
         f"{dx} {'accepted' if accepted else 'rejected'}"
         for dx, accepted in zip(frame["dx"], frame["accepted"], strict=True)
     ]
-    contact_sheet([np.asarray(image) for image in images], captions, context.out / "synthetic.png")
+    contact_sheet([np.asarray(image) for image in images_SHWC[frame.index.to_numpy()]], captions, path)
+
+
+def _nearest_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, dataset: Dataset, path: Path) -> None:
+    """The samples that come nearest to a train image, each beside that image: copies would be seen here."""
+    pairs = frame.nsmallest(2 * COLUMNS, "nearest_train_distance", keep="first")
+    tiles: list[ImageArray] = []
+    captions: list[str] = []
+    for row, sample in pairs.iterrows():
+        tiles += [
+            np.asarray(images_SHWC[row]),
+            np.asarray(_picture(dataset, str(sample["nearest_train_id"]))),
+        ]
+        captions += [f"{sample['dx']} {sample['nearest_train_distance']:.3f}", "train image"]
+    contact_sheet(tiles, captions, path)

@@ -35,13 +35,15 @@ class Publisher:
             ("condition", "neighbours.parquet"),
             ("accept", "synthetic.parquet"),
             ("accept", "accept.json"),
+            ("fidelity", "fidelity.json"),
         ):
             copy_file(stages[stage].path / name, target / name)
         copy_folder(stages["synthesize"].path / "synthetic", target / "synthetic")
         copy_folder(thumbnails.path / "thumbnails", target / "thumbnails")
-        for name in ("hard_cases.png", "synthetic.png"):
-            if (thumbnails.path / name).exists():
-                copy_file(thumbnails.path / name, target / name)
+        pictures = [thumbnails.path / name for name in ("hard_cases.png", "synthetic.png", "nearest.png")]
+        for picture in (*pictures, stages["synthesize"].path / "states.png"):
+            if picture.exists():
+                copy_file(picture, target / picture.name)
 
     def arm(
         self,

@@ -112,6 +112,11 @@ class PaperBackend:
         per_class = {"mel": {"generated": 5, "accepted": taken}}
         (call.out / "accept.json").write_text(json.dumps({"per_class": per_class}))
 
+    def _fidelity(self, call: StageCall) -> None:
+        (call.out / "fidelity.json").write_text(
+            json.dumps({"features": "f", "overall": None, "per_class": {}})
+        )
+
     def _thumbnails(self, call: StageCall) -> None:
         (call.out / "thumbnails").mkdir()
         (call.out / "done.txt").write_text("")
@@ -160,8 +165,8 @@ def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
     backend = PaperBackend([0.5, 0.6, 0.7])
     play(tmp_path, backend, loop={"rounds": 1})
     fit = ["pool", "classifier", "predict", "evaluate"]
-    foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge"]
-    synthesis = ["mine", "condition", "synthesize", "accept", "thumbnails"]
+    foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge", "features"]
+    synthesis = ["mine", "condition", "synthesize", "accept", "fidelity", "thumbnails"]
     expected = ["images", "split", *fit, *foundation, *synthesis, *fit, *fit[1:], "preview"]
     assert backend.names() == expected  # the plain pool of arm real is the same in every round
 

@@ -56,6 +56,10 @@ def _assert_round(folder: Path, split: pd.DataFrame, arms: set[str]) -> None:
     assert {part[name] for row in synthetic["neighbour_ids"] for name in row} <= {"train", "mine"}
     assert set(synthetic["parent_image_id"]) <= set(cases["image_id"])
     assert len(list((folder / "synthetic").glob("*.png"))) == len(synthetic) > 0
+    accept = json.loads((folder / "accept.json").read_text(encoding="utf-8"))
+    assert 0 <= accept["memorized"]["count"] <= len(synthetic)
+    assert json.loads((folder / "fidelity.json").read_text(encoding="utf-8"))["n_synthetic"] == len(synthetic)
+    assert (folder / "nearest.png").exists()
     predictions = pd.read_parquet(folder / "predictions.parquet")
     probabilities = predictions[[c for c in predictions if c.startswith("p_")]]
     assert (abs(probabilities.sum(axis=1) - 1) < 1e-5).all()

@@ -40,6 +40,34 @@ def test_every_arm_on_phantoms(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
+    """Hard cases are made against the classifier, random ones are not; the guiding fold does not judge them."""
+    guided = {"adversarial_scale": 2.0, "gradient_interval": [0.0, 1.0]}
+    runs = {}
+    for name, settings in (("plain", {"steps": 3}), ("guided", {"steps": 3, **guided})):
+        config = tiny_config(
+            str(tmp_path),
+            name=name,
+            synthesis=settings,
+            loop={"rounds": 1, "arms": ["real", "random", "hard"]},
+        )
+        folder, _ = build.run(config)
+        assert_contract(folder.path, 1, {"real", "random", "hard"})
+        runs[name] = folder
+    synthetic = {n: pd.read_parquet(f.path / "rounds/0001/synthetic.parquet") for n, f in runs.items()}
+    assert (synthetic["plain"]["parent_image_id"] == synthetic["guided"]["parent_image_id"]).all()
+    assert (synthetic["plain"]["judge_p"] != synthetic["guided"]["judge_p"]).any()
+    random = {n: f.stage("rounds/0001/random/synthesize").key for n, f in runs.items()}
+    hard = {n: f.stage("rounds/0001/hard/synthesize").key for n, f in runs.items()}
+    assert hard["plain"] != hard["guided"]
+    images = {
+        n: (f.stage("rounds/0001/random/synthesize").path / "images.npy").read_bytes()
+        for n, f in runs.items()
+    }
+    assert images["plain"] == images["guided"], random
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA names no folder of real data")
 def test_the_quick_run_on_real_lesions(tmp_path: Path) -> None:

@@ -210,7 +210,16 @@ def _synthesis(
             for dx, g in frame.groupby("dx")
         },
     }
+    accept["memorized"] = {"count": 3, "rate": 3 / max(1, len(frame)), "threshold": 0.02, "percentile": 1}
     (folder / "accept.json").write_text(json.dumps(accept))
+    figure = {"value": 0.0123, "low": 0.0101, "high": 0.0145}
+    names = ("kid", "kid_unseen", "fid", "precision", "recall", "density", "coverage")
+    whole: dict[str, Any] = {"n_real": 200, "n_synthetic": len(frame), **dict.fromkeys(names, figure)}
+    per_class = {dx: {**whole, "n_synthetic": len(g), "fid": None} for dx, g in frame.groupby("dx")}
+    fidelity = {"features": "the run's CLIP", "n_synthetic": len(frame), "overall": {**whole, "inception_score": figure},
+                "per_class": per_class}  # fmt: skip
+    (folder / "fidelity.json").write_text(json.dumps(fidelity))
+    _sheet(rng).save(folder / "nearest.png")
 
 
 def lesion(dx: str, rng: np.random.Generator, side: int = 64) -> Image.Image:

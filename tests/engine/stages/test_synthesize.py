@@ -5,8 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
+from engine.classifier.model import build_model
+from engine.classifier.weights import describe, open_logits, save_classifier
+from engine.diffusion.codec import images_to_tensor
+from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
 from engine.stages import preview, synthesize
 from tests.fakes import make_context
@@ -105,3 +110,49 @@ def test_preview_draws_the_sheet(tmp_path, inputs):
     sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
     assert sizes[0][0] > sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
+
+
+@pytest.fixture(scope="module")
+def guides(tmp_path_factory):
+    """Two unlike classifiers in the layouts of the stages judge and classifier."""
+    folders = {}
+    for role, name, model in (
+        ("judge", "fold_0", "test_resnet"),
+        ("classifier", "classifier", "mobilenetv3_small_050"),
+    ):
+        folders[role] = tmp_path_factory.mktemp(role)
+        meta = describe(model, ("bkl", "mel", "nv"), 16, False, None)
+        save_classifier(build_model(model, 3, 16), meta, folders[role] / f"{name}.safetensors")
+    return folders
+
+
+def test_gradients_of_judge_and_classifier_reach_the_images(tmp_path, inputs, guides):
+    plain = run(tmp_path / "plain", inputs | guides)
+    pulled = run(tmp_path / "pulled", inputs | guides, classifier_scale=20.0)
+    pushed = run(tmp_path / "pushed", inputs | guides, adversarial_scale=20.0, gradient_bound=1.0)
+    assert not np.array_equal(plain, pulled)
+    assert not np.array_equal(plain, pushed)
+    assert not np.array_equal(pulled, pushed)
+    assert np.array_equal(run(tmp_path / "off", inputs | guides, adversarial_scale=0.0), plain)
+
+
+def test_adversarial_guidance_makes_harder_images(tmp_path, inputs, guides):
+    """The classifier's loss on the images rises, as asked for (no judge in the way, margin as the objective)."""
+    settings = {"adversarial_objective": "margin", "adversarial_keep": 0.0, "gradient_interval": (0.0, 1.0)}
+    plain = run(tmp_path / "plain", inputs | guides)
+    pushed = run(tmp_path / "pushed", inputs | guides, adversarial_scale=50.0, gradient_bound=1.0, **settings)
+    logits, classes = open_logits(guides["classifier"] / "classifier.safetensors", "cpu")
+    dx = pd.read_parquet(inputs["condition"] / "conditioning.parquet")["dx"]
+    label = torch.tensor([classes.index(name) for name in dx])
+    hard = [hardness(logits(images_to_tensor(x)), label, "margin").mean().item() for x in (plain, pushed)]
+    assert hard[1] > hard[0]
+
+
+def test_states_are_drawn_when_asked_for(tmp_path, inputs):
+    run(tmp_path / "s", inputs, states=3)
+    assert Image.open(tmp_path / "s" / "states.png").size[0] > 3 * 72
+    run(tmp_path / "without", inputs)
+    assert not (tmp_path / "without" / "states.png").exists()
+    assert np.array_equal(
+        np.load(tmp_path / "s" / "images.npy"), np.load(tmp_path / "without" / "images.npy")
+    )

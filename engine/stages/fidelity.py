@@ -1,0 +1,66 @@
+"""Stage ``fidelity``: how far a round's synthetic images, before any gate, are from real ones; recorded, decides nothing.
+
+Shape legend: S synthetic images, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.evaluation.fidelity_figures import ImageSet, fidelity_figures
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.stages.features import extract
+from engine.types import strings
+
+
+def run(context: StageContext) -> None:
+    """Fill ``fidelity.json``: features, n_synthetic, and fidelity_figures' overall and per_class (empty: null).
+
+    Params: ``evaluation`` {features, inception, bootstrap}, ``embedder``. Inputs: images, split, embedder, judge,
+    features, condition, synthesize.
+    """
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    frame = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")
+    facts = json.loads((context.inputs["features"] / "features.json").read_text(encoding="utf-8"))
+    found: dict[str, object] = {
+        "features": facts["name"],
+        "n_synthetic": len(frame),
+        "overall": None,
+        "per_class": {},
+    }
+    if len(frame):
+        images = context.inputs["synthesize"] / "images.npy"
+        rows = np.arange(len(frame), dtype=np.int64)
+        parents = dataset.positions(strings(frame["parent_image_id"].tolist()))
+        real = ImageSet(
+            features_NF=np.load(context.inputs["features"] / "features.npy", allow_pickle=False),
+            dx=dataset.table.dx,
+            cluster=dataset.table.lesion_id,
+        )
+        synthetic = ImageSet(
+            features_NF=extract(context, images, rows, "features of synthetic images"),
+            dx=strings(frame["dx"].tolist()),
+            cluster=dataset.table.lesion_id[parents],
+        )
+        judges = [
+            LogitWorker(weights=fold, images=images, device=context.device, threads=context.threads)
+            for fold in sorted(context.inputs["judge"].glob("fold_*.safetensors"))
+        ]
+        train = dataset.table.split == "train"
+        with threadpool_limits(1):  # sums depend on how many threads share them
+            found |= fidelity_figures(
+                real.take(train),
+                real.take(~train),
+                synthetic,
+                mean_probabilities(context.map, judges, rows, "inception score"),
+                draws=int(context.params["evaluation"]["bootstrap"]),
+                seed=context.seed,
+            )
+    text = json.dumps(found, indent=1, allow_nan=False)
+    (context.out / "fidelity.json").write_text(text + "\n", encoding="utf-8")

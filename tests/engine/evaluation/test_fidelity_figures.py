@@ -1,0 +1,110 @@
+"""Fidelity with intervals: matched class shares, clusters that stay whole, floors, and sets too small for a figure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.evaluation.fidelity import frechet_distance, polynomial_mmd
+from engine.evaluation.fidelity_figures import ImageSet, cluster_weights, fidelity_figures, match_shares
+from engine.types import strings
+
+
+def images(counts: dict[str, int], seed: int, shift: float = 0.0, width: int = 4, views: int = 1) -> ImageSet:
+    rng = np.random.default_rng(seed)
+    dx = [name for name, count in counts.items() for _ in range(count)]
+    rows = rng.normal(shift, 1.0, size=(len(dx), width))
+    cluster = [f"{seed}-{i // views}" for i in range(len(dx))]
+    return ImageSet(features_NF=rows, dx=strings(dx), cluster=strings(cluster))
+
+
+def uniform(count: int, classes: int = 2) -> np.ndarray:
+    return np.full((count, classes), 1 / classes)
+
+
+def test_reference_images_take_the_shares_of_the_samples() -> None:
+    real = strings(["nv"] * 90 + ["mel"] * 10)
+    rows = match_shares(real, strings(["mel"] * 5 + ["nv"] * 15), np.random.default_rng(0))
+    assert (real[rows] == "mel").sum() == 10  # all there are
+    assert (real[rows] == "nv").sum() == 30
+    assert len(match_shares(real, strings(["df"] * 3), np.random.default_rng(0))) == 0
+
+
+def test_clusters_are_drawn_whole() -> None:
+    weights = cluster_weights(strings(["a", "a", "b", "c"]), 500, np.random.default_rng(0))
+    assert (weights[:, 0] == weights[:, 1]).all()
+    assert (weights[:, [0, 2, 3]].sum(axis=1) == 3).all()
+    assert weights.mean(axis=0) == pytest.approx([1, 1, 1, 1], abs=0.15)
+
+
+def test_values_are_those_of_the_plain_functions() -> None:
+    real, synthetic = images({"nv": 60}, 1), images({"nv": 40}, 2, shift=0.5)
+    found = fidelity_figures(real, images({"nv": 50}, 3), synthetic, uniform(40), 100, 0)
+    overall = found["overall"]
+    assert overall["kid"]["value"] == pytest.approx(polynomial_mmd(real.features_NF, synthetic.features_NF))
+    assert overall["fid"]["value"] == pytest.approx(frechet_distance(real.features_NF, synthetic.features_NF))
+    assert (overall["n_real"], overall["n_synthetic"]) == (60, 40)
+    assert overall["inception_score"]["value"] == pytest.approx(1.0)
+    assert found["per_class"]["nv"]["kid"]["value"] == pytest.approx(overall["kid"]["value"])
+
+
+def test_a_shifted_generator_is_told_from_the_floor_and_an_equal_one_is_not() -> None:
+    real, unseen = images({"mel": 80, "nv": 160}, 1), images({"mel": 60, "nv": 120}, 2)
+    counts = {"mel": 60, "nv": 60}
+    good = fidelity_figures(real, unseen, images(counts, 3), uniform(120), 300, 0)["overall"]
+    bad = fidelity_figures(real, unseen, images(counts, 4, shift=1.0), uniform(120), 300, 0)["overall"]
+    assert good["kid"]["low"] < 0 < good["kid"]["high"]
+    assert bad["kid"]["low"] > good["kid"]["high"]
+    assert good["kid_unseen"]["low"] < 0 < good["kid_unseen"]["high"]
+    assert bad["precision"]["value"] < good["precision"]["value"]
+
+
+def test_intervals_cover_and_widen_with_clustered_images() -> None:
+    """Four views of a lesion are not four lesions: the interval must not shrink by counting them."""
+    rng = np.random.default_rng(0)
+    base = images({"nv": 40}, 1)
+    repeated = ImageSet(
+        features_NF=np.repeat(base.features_NF, 4, axis=0) + rng.normal(0, 0.01, size=(160, 4)),
+        dx=strings(["nv"] * 160),
+        cluster=np.repeat(base.cluster, 4),
+    )
+    single = ImageSet(
+        features_NF=repeated.features_NF, dx=repeated.dx, cluster=strings([str(i) for i in range(160)])
+    )
+    other, unseen = images({"nv": 200}, 2, shift=0.3), images({"nv": 20}, 3)
+    widths = [
+        (lambda f: f["high"] - f["low"])(
+            fidelity_figures(s, unseen, other, uniform(200), 400, 0)["overall"]["kid"]
+        )
+        for s in (repeated, single)
+    ]
+    assert widths[0] > 1.5 * widths[1]
+
+
+def test_sets_too_small_have_no_figure() -> None:
+    found = fidelity_figures(
+        images({"nv": 50, "df": 4}, 1),
+        images({"nv": 50}, 2),
+        images({"nv": 20, "df": 3}, 3, width=4),
+        uniform(23),
+        100,
+        0,
+    )
+    assert found["per_class"]["df"]["kid"] is None
+    assert found["per_class"]["df"]["precision"] is None
+    assert found["per_class"]["nv"]["kid"] is not None
+    wide = fidelity_figures(
+        images({"nv": 30}, 1, width=64),
+        images({"nv": 30}, 2, width=64),
+        images({"nv": 30}, 3, width=64),
+        uniform(30),
+        100,
+        0,
+    )
+    assert wide["overall"]["fid"] is None
+    assert wide["overall"]["kid"] is not None
+
+
+def test_the_same_seed_gives_the_same_figures() -> None:
+    sets = images({"nv": 40}, 1), images({"nv": 40}, 2), images({"nv": 40}, 3)
+    assert fidelity_figures(*sets, uniform(40), 100, 5) == fidelity_figures(*sets, uniform(40), 100, 5)
