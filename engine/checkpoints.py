@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -20,8 +21,12 @@ def save_checkpoint(
     average: Mapping[str, Tensor],
     losses: list[float],
     folder: Path,
+    scaler: Mapping[str, Any],
 ) -> None:
-    """Write the state after ``len(losses)`` steps into ``folder``; ``average`` is the EMA (empty: none kept)."""
+    """Write the state after ``len(losses)`` steps into ``folder``; ``average`` is the EMA (empty: none kept).
+
+    ``scaler`` is the state of fp16's gradient scaling (empty without it).
+    """
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in average.items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -29,7 +34,7 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{NAME}.partial"
     contiguous = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={"losses": json.dumps(losses)})
+    save_file(contiguous, partial, metadata={"state": json.dumps({"losses": losses, "scaler": dict(scaler)})})
     partial.replace(folder / NAME)
 
 
@@ -41,15 +46,19 @@ def resume(
     *,
     steps: int,
     device: str,
-) -> list[float]:
-    """Load the checkpoint where there is one of at most ``steps`` steps; returns the losses so far (else empty)."""
+) -> tuple[list[float], dict[str, Any]]:
+    """Load the checkpoint where there is one of at most ``steps`` steps.
+
+    Returns the losses so far and the state of gradient scaling (both empty where there is none).
+    """
     path = folder / NAME
     if not path.exists():
-        return []
+        return [], {}
     with safe_open(path, framework="pt") as handle:
-        losses: list[float] = json.loads(handle.metadata()["losses"])
+        kept = json.loads(handle.metadata()["state"])
+    losses: list[float] = kept["losses"]
     if len(losses) > steps:
-        return []
+        return [], {}
     tensors = load_file(path, device=device)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
     for key, value in tensors.items():
@@ -62,4 +71,4 @@ def resume(
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return losses
+    return losses, dict(kept["scaler"])

@@ -11,7 +11,8 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,6 +45,10 @@ class TrainEnv:
         """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
         torch.set_num_threads(self.threads)
 
+    def part(self, piece: int, pieces: int) -> TrainEnv:
+        """Return the environment of one of several pieces of this worker's shard (gradient accumulation)."""
+        return replace(self, rank=self.rank * pieces + piece, world=self.world * pieces)
+
     def shard(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return this worker's slice of a global batch."""
         return np.array_split(batch, self.world)[self.rank]
@@ -70,6 +75,7 @@ class TrainPlan:
     ema: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
     optimizer: str = "adamw"
+    accumulate: int = 1
 
     @classmethod
     def of(cls, config: OptimConfig, *, name: str, seed: int, **changes: Any) -> TrainPlan:
@@ -86,8 +92,21 @@ class TrainLog:
     resumed_from: int
 
 
+class Watcher(Protocol):
+    """Looks at a training on its way; ``averaged`` puts the EMA weights into the model while it is open."""
+
+    def __call__(
+        self, steps_done: int, averaged: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> None:
+        """Called on the main worker after every step; steps since the last checkpoint come again after a kill."""
+        ...
+
+
 class Objective(Protocol):
-    """What a trainer supplies: the loss on one shard of a batch, as a scalar that averages over its examples."""
+    """What a trainer supplies: the loss on one shard of a batch, as a scalar that averages over its examples.
+
+    To be trained with ``accumulate`` above 1 it is a dataclass that slices its draws by its field ``env``.
+    """
 
     def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
         """Return the loss of the examples ``rows``; draw all randomness from ``generator``."""
@@ -135,6 +154,7 @@ def train(
     plan: TrainPlan,
     env: TrainEnv,
     checkpoint: Path,
+    watcher: Watcher | None = None,
 ) -> TrainLog:
     """Train ``model`` in place for ``plan.steps`` steps; on return it holds the EMA weights where ``ema`` > 0.
 
@@ -149,25 +169,25 @@ def train(
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, plan)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
-    losses = resume(model, optimizer, average, checkpoint, steps=plan.steps, device=env.device)
+    scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
+    losses, scale = resume(model, optimizer, average, checkpoint, steps=plan.steps, device=env.device)
+    scaler.load_state_dict(scale) if scale else None
     start = len(losses)
     for step in range(start, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, step) * group["lr_scale"]
-        rows = env.shard(draw_rows(weights_N, plan, step))
-        generator = step_generator(plan.seed, plan.name, step)
         torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
         optimizer.zero_grad(set_to_none=True)
-        with autocast(env):
-            loss = objective(rows, step, generator)
-        loss.backward()  # type: ignore[no-untyped-call]
-        losses.append(_finish_step(loss, parameters, optimizer, plan, env, step))
+        loss = _gradients(objective, draw_rows(weights_N, plan, step), plan, env, scaler, step)
+        losses.append(_finish_step(loss, parameters, optimizer, plan, env, scaler, step))
         if plan.ema > 0:
             _update_average(average, model, plan.ema, step)
         if env.progress is not None and env.is_main:
             env.progress(plan.name, step + 1, plan.steps)
+        if watcher is not None and env.is_main:
+            watcher(step + 1, partial(_averaged, model, average))
         if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
-            save_checkpoint(model, optimizer, average, losses, checkpoint)
+            save_checkpoint(model, optimizer, average, losses, checkpoint, scaler.state_dict())
     if plan.ema > 0:
         model.load_state_dict(average)
     return TrainLog(losses=losses, resumed_from=start)
@@ -190,12 +210,52 @@ def learning_rate(plan: TrainPlan, step: int) -> float:
 
 @contextlib.contextmanager
 def autocast(env: TrainEnv) -> Iterator[None]:
-    """bf16 autocast on an accelerator where the config asks for it, nothing otherwise."""
-    if env.precision == "bf16" and env.device != "cpu":
-        with torch.autocast(env.device.split(":")[0], dtype=torch.bfloat16):
-            yield
-    else:
+    """bf16 or fp16 autocast where the config asks for it, nothing otherwise."""
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(env.precision)
+    if kind is None:
         yield
+    else:
+        with torch.autocast(env.device.split(":")[0], dtype=kind):
+            yield
+
+
+@contextlib.contextmanager
+def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give the model its averaged weights for a while."""
+    if not average:
+        yield
+        return
+    kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average)
+    try:
+        yield
+    finally:
+        model.load_state_dict(kept)
+
+
+def _gradients(
+    objective: Objective,
+    batch: npt.NDArray[np.int64],
+    plan: TrainPlan,
+    env: TrainEnv,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> Tensor:
+    """Add the gradients of this worker's shard of the global batch, in ``accumulate`` pieces; return its mean loss."""
+    total = torch.zeros((), device=env.device)
+    size = len(env.shard(batch))
+    for piece in range(plan.accumulate):
+        here = env if plan.accumulate == 1 else env.part(piece, plan.accumulate)
+        loss_of = objective if plan.accumulate == 1 else replace(objective, env=here)  # type: ignore[type-var]
+        rows = here.shard(batch)
+        if len(rows) == 0:
+            continue
+        with autocast(env):
+            loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
+        share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
+        scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        total = total + share.detach()
+    return total
 
 
 def _epoch_order(count: int, plan: TrainPlan, epoch: int) -> npt.NDArray[np.int64]:
@@ -228,6 +288,7 @@ def _finish_step(
     optimizer: torch.optim.Optimizer,
     plan: TrainPlan,
     env: TrainEnv,
+    scaler: torch.amp.GradScaler,
     step: int,
 ) -> float:
     value = loss.detach().float().clone()
@@ -242,8 +303,10 @@ def _finish_step(
             "The last good checkpoint is kept and a rerun resumes from it"
         )
     if plan.grad_clip is not None:
+        scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(parameters, plan.grad_clip)
-    optimizer.step()
+    scaler.step(optimizer)  # without fp16 scaling this is optimizer.step()
+    scaler.update()
     return number
 
 

@@ -1,7 +1,13 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
 from engine.config.data_sections import DataConfig, PhantomConfig, SplitConfig
-from engine.config.generator_sections import DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
+from engine.config.generator_sections import (
+    BigModelConfig,
+    DenoiserConfig,
+    EmbedderConfig,
+    SynthesisConfig,
+    VaeConfig,
+)
 from engine.config.loading import dump_yaml, load_config, parse_config
 from engine.config.loop_sections import (
     ARMS,
@@ -19,6 +25,7 @@ from engine.config.sections import OptimConfig, Section
 __all__ = [
     "ARMS",
     "BackendConfig",
+    "BigModelConfig",
     "ClassifierConfig",
     "Config",
     "DataConfig",

@@ -9,6 +9,20 @@ from pydantic import Field, model_validator
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps, Widths
 
 
+class BigModelConfig(OptimConfig):
+    """What large models on a GPU need besides."""
+
+    accumulate: Steps = Field(
+        1, description="pieces a worker's share of the batch is passed through in, to save memory"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="compute activations again instead of keeping them"
+    )
+    compile: bool = Field(
+        False, description="torch.compile: faster after minutes of compiling; needs a C++ compiler"
+    )
+
+
 class EmbedderConfig(OptimConfig):
     """CLIP: pre-trained, or a small one trained on train images and their metadata captions."""
 
@@ -54,7 +68,7 @@ class VaeLossConfig(Section):
     ssim: Annotated[float, Field(ge=0.0)] = Field(0.2, description="weight of 1 - SSIM")
 
 
-class VaeConfig(OptimConfig):
+class VaeConfig(BigModelConfig):
     """The autoencoder whose latents are diffused."""
 
     pretrained: str | None = Field(
@@ -87,7 +101,7 @@ class VaeConfig(OptimConfig):
         return self
 
 
-class DenoiserConfig(OptimConfig):
+class DenoiserConfig(BigModelConfig):
     """The U-Net with the Eq. 2 adapter in every transformer block."""
 
     pretrained: str | None = Field(
@@ -116,6 +130,10 @@ class DenoiserConfig(OptimConfig):
     batch_size: Steps = Field(48, description="latents a step, over all workers")
     ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.999, description="decay of the averaged weights; 0: none"
+    )
+    validations: Annotated[int, Field(ge=0)] = Field(
+        8,
+        description="looks at the loss of held-out train lesions while training; the best weights are kept; 0: the last",
     )
     drop_prompt: Fraction = Field(0.1, description="share of steps without prompt, for guidance")
     drop_lesion: Fraction = Field(0.1, description="share of steps without lesion embedding, for guidance")

@@ -173,7 +173,9 @@ class BackendConfig(Section):
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="GPUs a task, train worker or map actor asks for"
     )
-    precision: Literal["float32", "bf16"] = Field("float32", description="autocast precision on a GPU")
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        "float32", description="autocast precision; bf16 or fp16 for a GPU"
+    )
 
 
 class TrackingConfig(Section):

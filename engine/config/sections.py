@@ -25,6 +25,7 @@ class OptimConfig(Section):
     batch_size: Steps = Field(32, description="images a step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="decoupled weight decay")
+    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: weight decay inside the gradient")
     lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
         "one_cycle", description="learning-rate schedule"
     )

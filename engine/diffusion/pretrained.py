@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engine.config import BigModelConfig
 from engine.errors import ConfigError
 
 
@@ -39,6 +40,14 @@ def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any)
         f"{field}: no {part} could be loaded from {pretrained!r} ({problem}); "
         "give a hub id (needs the network once) or a folder in the Hugging Face layout, or null"
     )
+
+
+def prepare(model: Any, config: BigModelConfig) -> None:
+    """Switch on what the config asks for to train a large diffusers model: gradient checkpointing, torch.compile."""
+    if config.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if config.compile:
+        model.compile()
 
 
 def refit(source: Any, **changes: Any) -> Any:

@@ -88,7 +88,7 @@ STAGES: Mapping[str, StageSpec] = {
     "index": StageSpec(module="engine.stages.index", maps=True),
     "vae": StageSpec(module="engine.stages.vae", version=2, trains=True, maps=True),
     "latents": StageSpec(module="engine.stages.latents", maps=True),
-    "denoiser": StageSpec(module="engine.stages.denoiser", trains=True),
+    "denoiser": StageSpec(module="engine.stages.denoiser", version=2, trains=True),
     "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
     "features": StageSpec(module="engine.stages.features", maps=True),
     "pool": StageSpec(module="engine.stages.pool"),
@@ -97,12 +97,12 @@ STAGES: Mapping[str, StageSpec] = {
     "crossfit": StageSpec(module="engine.stages.crossfit", trains=True, maps=True),
     "mine": StageSpec(module="engine.stages.mine"),
     "condition": StageSpec(module="engine.stages.condition", maps=True),
-    "synthesize": StageSpec(module="engine.stages.synthesize", maps=True),
+    "synthesize": StageSpec(module="engine.stages.synthesize", version=2, maps=True),
     "preview": StageSpec(module="engine.stages.preview"),
-    "accept": StageSpec(module="engine.stages.accept", maps=True),
+    "accept": StageSpec(module="engine.stages.accept", version=2, maps=True),
     "fidelity": StageSpec(module="engine.stages.fidelity", maps=True),
     "evaluate": StageSpec(module="engine.stages.evaluate"),
-    "thumbnails": StageSpec(module="engine.stages.thumbnails"),
+    "thumbnails": StageSpec(module="engine.stages.thumbnails", version=2),
 }
 
 

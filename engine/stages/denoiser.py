@@ -14,7 +14,9 @@ from engine.data.captions import captions
 from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import build_denoiser, save_denoiser
 from engine.diffusion.holdout import held_out
+from engine.diffusion.keep_best import KeepBest
 from engine.diffusion.neighbours import same_class_neighbours
+from engine.diffusion.pretrained import prepare
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
@@ -67,12 +69,22 @@ def fit(
         model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
     )
     aside = held_out(dataset.table.lesion_id[rows])
+    check = np.flatnonzero(aside).astype(np.int64)
     weights = balanced_weights(dataset.labels[rows], config.balance) * ~aside
-    log = train(model, objective, weights, _plan(config, seed), env, checkpoint)
+    best = KeepBest(objective, check, seed, moments(config), checkpoint)
+    prepare(model.unet, config)
+    log = train(model, objective, weights, _plan(config, seed), env, checkpoint, best)
     if env.is_main:
+        best.restore()
         model.eval()
         save_denoiser(model, out)
-        _write_json(out, objective, np.flatnonzero(aside).astype(np.int64), log, noise, seed)
+        _write_json(out, best, log, noise)
+
+
+def moments(config: DenoiserConfig) -> tuple[int, ...]:
+    """Return after which steps the held-out loss is looked at, evenly spaced, the last one among them."""
+    count = min(config.validations, config.steps)
+    return tuple(round(config.steps * (k + 1) / count) for k in range(count))
 
 
 def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: PromptEncoder) -> DenoiserData:
@@ -90,23 +102,19 @@ def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: Pr
 
 
 def _plan(config: DenoiserConfig, seed: int) -> TrainPlan:
-    return TrainPlan.of(config, name="denoiser", seed=seed, ema=config.ema)
+    return TrainPlan.of(config, name="denoiser", seed=seed, ema=config.ema, accumulate=config.accumulate)
 
 
-def _write_json(
-    out: Path,
-    objective: DenoiserObjective,
-    check: IntArray,
-    log: TrainLog,
-    noise: dict[str, Any],
-    seed: int,
-) -> None:
+def _write_json(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any]) -> None:
     """``val_loss_null_lesion`` minus ``val_loss`` is what the adapter knows of a held-out lesion."""
+    objective = best.objective
     info = {
         "losses": log.losses,
-        "val_loss": validation_loss(objective, check, seed),
-        "val_loss_null_lesion": validation_loss(objective, check, seed, without_lesion=True),
-        "held_out": len(check),
+        "val_loss": validation_loss(objective, best.check, best.seed),
+        "val_loss_null_lesion": validation_loss(objective, best.check, best.seed, without_lesion=True),
+        "val_curve": sorted(best.curve.items()),
+        "kept_step": best.kept,
+        "held_out": len(best.check),
         "gammas": gammas(objective.model.adapters),
         "parameters": sum(p.numel() for p in objective.model.parameters()),
         "scheduler": noise,

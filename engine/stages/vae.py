@@ -12,6 +12,7 @@ import numpy as np
 from engine.config import VaeConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.holdout import held_out
+from engine.diffusion.pretrained import prepare
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import (
     ImageSource,
@@ -60,6 +61,7 @@ def fit(
     vae, log = None, TrainLog(losses=[], resumed_from=0)
     if config.kind == "kl":
         vae = build_vae(config, int(dataset.images_NHWC.shape[1]), derive_seed(seed, "vae", "init"))
+        prepare(vae, config)
         objective = VaeObjective(vae=vae, images=lambda rows: source(learn[rows]), config=config, env=env)
         log = train(vae, objective, np.ones(len(learn)), _plan(config, seed), env, checkpoint)
         vae.eval().requires_grad_(False)
@@ -77,7 +79,7 @@ def image_source(dataset: Dataset) -> ImageSource:
 
 
 def _plan(config: VaeConfig, seed: int) -> TrainPlan:
-    return TrainPlan.of(config, name="vae", seed=seed)
+    return TrainPlan.of(config, name="vae", seed=seed, accumulate=config.accumulate)
 
 
 def _write(

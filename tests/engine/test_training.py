@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -85,6 +88,77 @@ def test_a_loss_that_is_not_finite_names_the_step_and_keeps_the_checkpoint(tmp_p
     with pytest.raises(StageError, match="nan at step 8"):
         train(network, explodes, np.ones(20), plan(), TrainEnv(), tmp_path)
     assert (tmp_path / "checkpoint.safetensors").exists()
+
+
+@dataclass(frozen=True)
+class Sliced:
+    """An objective that slices its draws by its environment, as those of VAE and denoiser do."""
+
+    network: nn.Module
+    env: TrainEnv
+
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        noise = 0.1 * torch.randn(8, generator=generator)[torch.from_numpy(self.env.shard(np.arange(8)))]
+        return ((self.network(X_NF[rows])[:, 0] - Y_N[rows] + noise) ** 2).mean()
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 8, 11])
+def test_a_batch_in_pieces_gives_the_gradients_of_the_whole(tmp_path: Path, pieces: int) -> None:
+    found = []
+    for count in (1, pieces):
+        network = model()
+        asked = plan(accumulate=count)
+        log = train(
+            network, Sliced(network, TrainEnv()), np.ones(20), asked, TrainEnv(), tmp_path / str(count)
+        )
+        found.append((log.losses, network.weight.detach().clone()))
+    assert found[1][0] == pytest.approx(found[0][0], rel=1e-4)
+    assert torch.allclose(found[0][1], found[1][1], atol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_and_resumes(tmp_path: Path, precision: str) -> None:
+    env = TrainEnv(precision=precision)
+    runs = []
+    for steps_first in (None, 7):
+        network = model()
+        if steps_first is not None:
+            with pytest.raises(KeyboardInterrupt):
+                train(
+                    network, partial(_stop_at, network, steps_first), np.ones(20), plan(), env, tmp_path / "b"
+                )
+        folder = tmp_path / ("a" if steps_first is None else "b")
+        log = train(network, partial(noisy_loss, network), np.ones(20), plan(), env, folder)
+        runs.append(log.losses)
+    assert runs[0] == runs[1]
+    assert runs[0][-1] < runs[0][0]
+    single, _, _ = fit(tmp_path / "c")
+    # fp16 finds its scale by skipping the first steps whose gradients overflow
+    assert torch.allclose(network.weight, single.weight, atol=0.05 if precision == "bf16" else 0.2)
+
+
+def _stop_at(
+    network: nn.Module, last: int, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator
+) -> Tensor:
+    if step == last:
+        raise KeyboardInterrupt
+    return noisy_loss(network, rows, step, generator)
+
+
+def test_a_watcher_sees_every_step_and_the_averaged_weights(tmp_path: Path) -> None:
+    network = model()
+    seen: list[tuple[int, float, float]] = []
+
+    def watch(done: int, averaged: Callable[[], AbstractContextManager[None]]) -> None:
+        raw = network.weight[0, 0].item()
+        with averaged():
+            seen.append((done, raw, network.weight[0, 0].item()))
+        assert network.weight[0, 0].item() == raw
+
+    train(network, partial(noisy_loss, network), np.ones(20), plan(), TrainEnv(), tmp_path, watch)
+    assert [done for done, _, _ in seen] == list(range(1, 13))
+    assert seen[-1][2] == network.weight[0, 0].item()  # the model ends with its average
+    assert seen[-1][1] != seen[-1][2]
 
 
 def test_uniform_weights_show_every_example_once_an_epoch() -> None:

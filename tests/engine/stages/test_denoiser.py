@@ -43,6 +43,9 @@ def test_files_and_report(tmp_path, inputs):
     assert len(info["losses"]) == 8
     assert 0.1 < info["val_loss"] < 10
     assert info["val_loss_null_lesion"] != info["val_loss"]
+    assert [step for step, _ in info["val_curve"]] == list(range(1, 9))
+    assert info["val_loss"] == pytest.approx(min(loss for _, loss in info["val_curve"]))
+    assert dict(map(tuple, info["val_curve"]))[info["kept_step"]] == pytest.approx(info["val_loss"])
     assert len(info["gammas"]) == 7
     assert info["scheduler"]["beta_schedule"] == "scaled_linear"
     assert (info["fuse"], info["beta"]) == ("mean", 1.0)
@@ -95,12 +98,14 @@ def test_concat_and_zero_beta(tmp_path, inputs):
 def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
     from engine.diffusion.holdout import held_out
 
-    run(tmp_path / "before", inputs)
+    last = tiny_params()
+    last["denoiser"]["validations"] = 0  # they choose among the weights that training passes through
+    run(tmp_path / "before", inputs, last)
     dataset = open_dataset(inputs["images"], inputs["split"])
     aside = held_out(dataset.table.lesion_id[dataset.where("train")])
     (tmp_path / "latents").mkdir()
     values = np.load(inputs["latents"] / "latents.npy")
     values[aside] = 9.0
     np.save(tmp_path / "latents" / "latents.npy", values)
-    run(tmp_path / "after", inputs | {"latents": tmp_path / "latents"})
+    run(tmp_path / "after", inputs | {"latents": tmp_path / "latents"}, last)
     assert weights(tmp_path / "before") == weights(tmp_path / "after")
