@@ -25,7 +25,18 @@ from engine.types import StopDecision, StoppingState
 from policies.base import StoppingPolicy
 
 SCHEMA_VERSION = 1
-FOUNDATION = ("images", "split", "embedder", "index", "vae", "latents", "denoiser", "judge", "features")
+FOUNDATION = (
+    "images",
+    "split",
+    "embedder",
+    "index",
+    "vae",
+    "latents",
+    "denoiser",
+    "gan",
+    "judge",
+    "features",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from engine.config import Config
+from engine.config import GENERATOR_PARTS, Config
 from engine.store import RunFolder, StageFolder, StageRunner
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role, flat_config
@@ -53,11 +53,16 @@ class Recipes:
         base = ("images", "split")
         self._foundation("embedder", {"embedder": embedder, "data": cut}, base)
         self._foundation("index", {"embedder": embedder, "data": cut}, (*base, "embedder"))
-        self._foundation("vae", {"vae": vae}, base)
-        self._foundation("latents", {"vae": vae}, (*base, "vae"))
-        self._foundation(
-            "denoiser", {"denoiser": denoiser, "embedder": embedder}, (*base, "embedder", "index", "latents")
-        )
+        if self.config.synthesis.generator == "diffusion":
+            self._foundation("vae", {"vae": vae}, base)
+            self._foundation("latents", {"vae": vae}, (*base, "vae"))
+            self._foundation(
+                "denoiser",
+                {"denoiser": denoiser, "embedder": embedder},
+                (*base, "embedder", "index", "latents"),
+            )
+        elif self.config.synthesis.generator == "dcgan":
+            self._foundation("gan", {"gan": self.tree["gan"]}, base)
         self._foundation("judge", {"judge": self.tree["judge"]}, base)
         self._foundation("features", self._feature_params(), (*base, "embedder", "judge"))
 
@@ -180,10 +185,13 @@ class Recipes:
         Adversarial guidance pushes against ``opponent``, the classifier whose errors were mined. Images of random
         parents (``source: random``) are made without it: it is a way of seeking hard cases.
         """
-        parts = {k: self.stages[k] for k in ("vae", "denoiser", "embedder")}
+        generator = self.config.synthesis.generator
+        used = (*GENERATOR_PARTS[generator], *(("embedder",) if generator == "diffusion" else ()))
+        parts = {k: self.stages[k] for k in used}
         params = {k: self.tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
-        adversarial = self.config.synthesis.adversarial_scale > 0 and source == "hard"
-        guided = adversarial or self.config.synthesis.classifier_scale > 0
+        steers = generator == "diffusion" and self.config.synthesis.steers
+        adversarial = steers and self.config.synthesis.adversarial_scale > 0 and source == "hard"
+        guided = adversarial or (steers and self.config.synthesis.classifier_scale > 0)
         if not adversarial:
             params["synthesis"] = {**params["synthesis"], "adversarial_scale": 0.0}
         parts |= {"judge": self.stages["judge"]} if guided else {}
@@ -221,8 +229,8 @@ class Recipes:
 
     def preview(self, made: Mapping[str, StageFolder]) -> StageFolder:
         """The contact sheet real | VAE reconstruction | synthetic."""
-        inputs = {"vae": self.stages["vae"], "condition": made["condition"], "synthesize": made["synthesize"]}
-        inputs |= {k: self.stages[k] for k in ("images", "split")}
+        inputs = {"condition": made["condition"], "synthesize": made["synthesize"]}
+        inputs |= {k: self.stages[k] for k in ("images", "split", "vae") if k in self.stages}
         folder = self.runner("preview", params={"vae": self.tree["vae"]}, inputs=inputs)
         return self.folder.record("figures/contact_sheet", folder)
 

@@ -101,13 +101,15 @@ def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int
     samples, train, used = _chunks(config.loop.budget), _chunks(counts["train"]), _chunks(counts["used"])
     calls = config.synthesis.steps * samples
     crossfit = rounds if config.loop.mine_from == "crossfit" else 0
+    diffusion = config.synthesis.generator == "diffusion"
     plan = {
         "images": (1, counts["images"]),
         "embedder": (1, 0 if config.embedder.pretrained else config.embedder.steps),
         "index": (1, train),
-        "vae": (1, 0 if config.vae.pretrained or config.vae.kind == "identity" else config.vae.steps),
-        "latents": (1, train),
-        "denoiser": (1, config.denoiser.steps),
+        "vae": (int(diffusion), 0 if config.vae.kind == "identity" else config.vae.steps),
+        "latents": (int(diffusion), train),
+        "denoiser": (int(diffusion), config.denoiser.steps),
+        "gan": (int(config.synthesis.generator == "dcgan"), config.gan.steps),
         "judge": (1, config.judge.steps * config.judge.folds),
         "classifier": (1 + fits, fit_steps),
         "crossfit": (crossfit, crossfit * config.loop.crossfit_folds * config.classifier.steps),
@@ -176,6 +178,7 @@ def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, c
                 "embedder": config.embedder.model_copy(update=few),
                 "vae": config.vae.model_copy(update=few),
                 "denoiser": config.denoiser.model_copy(update=few),
+                "gan": config.gan.model_copy(update=few),
                 "judge": config.judge.model_copy(update=few),
                 "classifier": config.classifier.model_copy(update={**few, "round_steps": PILOT_STEPS}),
                 "loop": config.loop.model_copy(

@@ -17,13 +17,13 @@ from engine import build
 from engine.cluster.backend import StageCall, run_here
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
-from engine.config import Config
+from engine.config import GENERATOR_PARTS, Config
 from engine.errors import DataError
 from engine.progress import RichListener
 from engine.store import RunFolder, StageFolder
 from engine.store.files import read_json
 
-PARTS = ("images", "split", "embedder", "index", "vae", "denoiser", "judge")
+PARTS = ("images", "split", "embedder", "index", "judge")
 ROUND = 0
 """Synthesis on request belongs to no round."""
 PROVENANCE = (
@@ -50,7 +50,8 @@ def synthesize(
         DataError: no run folder, an unfinished foundation, an unknown class, or ``out`` is not empty.
     """
     folder = build.open_run(run)
-    parts = {name: folder.stage(f"foundation/{name}").path for name in PARTS}
+    generator = folder.config.synthesis.generator
+    parts = {name: folder.stage(f"foundation/{name}").path for name in (*PARTS, *GENERATOR_PARTS[generator])}
     classes = read_json(parts["images"] / "data.json")["classes"]
     if dx not in classes:
         raise DataError(f"--class: {dx} is none of the run's classes; choose from {', '.join(classes)}")
@@ -103,7 +104,7 @@ class Generator:
         gate = {**shared, "policy": tree["policy"]["acceptance"], "judge": tree["judge"], "room": {dx: count},
                 "guided": config.synthesis.steers}  # fmt: skip
         made = dict(self.parts)
-        if config.synthesis.adversarial_scale > 0:
+        if config.synthesis.generator == "diffusion" and config.synthesis.adversarial_scale > 0:
             made["classifier"] = choose(self.run.path, arm="hard").folder
         for stage, params in (("condition", condition), ("synthesize", synthesis), ("accept", gate)):
             made[stage] = self._stage(config, stage, params, made, seed)

@@ -2,9 +2,11 @@
 
 from engine.config.data_sections import DataConfig, PhantomConfig, SplitConfig
 from engine.config.generator_sections import (
+    GENERATOR_PARTS,
     BigModelConfig,
     DenoiserConfig,
     EmbedderConfig,
+    GanConfig,
     SynthesisConfig,
     VaeConfig,
 )
@@ -24,6 +26,7 @@ from engine.config.sections import OptimConfig, Section
 
 __all__ = [
     "ARMS",
+    "GENERATOR_PARTS",
     "BackendConfig",
     "BigModelConfig",
     "ClassifierConfig",
@@ -32,6 +35,7 @@ __all__ = [
     "DenoiserConfig",
     "EmbedderConfig",
     "EvaluationConfig",
+    "GanConfig",
     "JudgeConfig",
     "LoopConfig",
     "OptimConfig",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -157,6 +158,41 @@ class DenoiserConfig(BigModelConfig):
         return self
 
 
+GeneratorName = Literal["diffusion", "dcgan", "classical", "retrieved"]
+GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
+    "diffusion": ("vae", "denoiser"),
+    "dcgan": ("gan",),
+    "classical": (),
+    "retrieved": (),
+}
+"""The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
+
+
+class GanConfig(OptimConfig):
+    """The conditional DCGAN of ``synthesis.generator: dcgan``."""
+
+    latent: Annotated[int, Field(ge=1)] = Field(64, description="width of the noise it starts from")
+    width: Annotated[int, Field(ge=8)] = Field(
+        48, description="channels at the finest level; doubled a level, up to 8 x"
+    )
+    steps: Steps = Field(4000, description="optimizer steps; generator and discriminator learn in each")
+    batch_size: Steps = Field(64, description="real images a step, over all workers")
+    lr: Rate = Field(3e-4, description="learning rate")
+    lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
+        "constant", description="learning-rate schedule"
+    )
+    weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled weight decay")
+    grad_clip: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="largest gradient norm; null: no clipping"
+    )
+    ema: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.998, description="decay of the averaged generator; 0: none"
+    )
+    balance: Fraction = Field(
+        0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
+    )
+
+
 SamplerName = Literal[
     "dpmpp",
     "unipc",
@@ -172,7 +208,9 @@ SamplerName = Literal[
 class SynthesisConfig(Section):
     """How hard cases become images."""
 
-    generator: Literal["diffusion"] = Field("diffusion", description="what makes the images")
+    generator: GeneratorName = Field(
+        "diffusion", description="what makes the images; dcgan, classical and retrieved are to compare with"
+    )
     sampler: SamplerName = Field(
         "dpmpp",
         description="dpmpp and unipc need 10-20 steps, probability_flow 20, the stochastic ones 100 or more",

@@ -7,7 +7,13 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from engine.config.data_sections import DataConfig
-from engine.config.generator_sections import DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
+from engine.config.generator_sections import (
+    DenoiserConfig,
+    EmbedderConfig,
+    GanConfig,
+    SynthesisConfig,
+    VaeConfig,
+)
 from engine.config.loop_sections import (
     BackendConfig,
     ClassifierConfig,
@@ -32,6 +38,7 @@ class Config(Section):
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="CLIP multi-level embeddings")
     vae: VaeConfig = Field(VaeConfig(), description="the autoencoder")
     denoiser: DenoiserConfig = Field(DenoiserConfig(), description="the diffusion model")
+    gan: GanConfig = Field(GanConfig(), description="the GAN of synthesis.generator: dcgan")
     synthesis: SynthesisConfig = Field(SynthesisConfig(), description="sampling")
     classifier: ClassifierConfig = Field(ClassifierConfig(), description="the classifier that is improved")
     judge: JudgeConfig = Field(JudgeConfig(), description="the independent judge")
@@ -56,6 +63,12 @@ class Config(Section):
         if self.judge.model == self.classifier.model:
             problems.append(
                 f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
+            )
+        gate = self.policy.acceptance.get("name")
+        if self.synthesis.generator == "retrieved" and gate in ("default", "not_memorized"):
+            problems.append(
+                f"policy.acceptance: {gate} rejects every image of synthesis.generator: retrieved, which are train images; "
+                "use label_consistent or all"
             )
         if self.vae.kind == "identity" and self.vae.downsample != 1:
             problems.append("vae.downsample must be 1 for vae.kind: identity")

@@ -28,8 +28,8 @@ from engine.errors import DataError
 from engine.evaluation.memorization import nearest
 from engine.retrieval.embedding import fuse
 from engine.stages.base import StageContext
+from engine.stages.diffusion_worker import GUIDING_FOLD
 from engine.stages.embedder import embed_rows
-from engine.stages.synthesize import GUIDING_FOLD
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 

@@ -17,13 +17,18 @@ SHOWN = 4
 
 
 def run(context: StageContext) -> None:
-    """Fill ``contact_sheet.png``; without the inputs ``synthesize`` and ``condition`` its last columns are empty."""
+    """Fill ``contact_sheet.png``.
+
+    Without the inputs ``synthesize`` and ``condition`` its last columns are empty, without ``vae`` (a generator that has
+    none) the reconstructions.
+    """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    codec = load_codec(context.inputs["vae"], context.device)
+    codec = load_codec(context.inputs["vae"], context.device) if "vae" in context.inputs else None
     real, recon = {}, {}
     for name, positions in _shown(dataset).items():
         real[name] = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
-        recon[name] = codec.decode(codec.encode(real[name]))
+        if codec is not None:
+            recon[name] = codec.decode(codec.encode(real[name]))
     contact_sheet(real, recon, _synthetic(context), context.out / "contact_sheet.png")
 
 

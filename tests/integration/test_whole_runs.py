@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from rich.console import Console
 
 from engine import build
+from engine.commands.synthesize_command import synthesize
 from tests.integration.contract import assert_contract
 from tests.integration.tiny import tiny_config
 
@@ -37,6 +39,19 @@ def test_every_arm_on_phantoms(tmp_path: Path) -> None:
         short = sum(pools[arm].get("short", {}).values())
         assert pools[arm]["n_rows"] == n_train + accepted - short
     assert {r["optimizer_steps"] for r in report["rounds"] if r["round"] == 1} == {15}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("generator", ["dcgan", "classical", "retrieved"])
+def test_other_generators_take_the_place_of_diffusion(tmp_path: Path, generator: str) -> None:
+    gan = {"width": 8, "latent": 8, "steps": 4, "batch_size": 8}
+    config = tiny_config(str(tmp_path), synthesis={"generator": generator}, gan=gan, loop={"rounds": 1})
+    folder, report = build.run(config)
+    assert_contract(folder.path, 1, {"real", "hard"})
+    assert ("gan" in report["foundation_seconds"]) == (generator == "dcgan")
+    assert "denoiser" not in report["foundation_seconds"]
+    frame = synthesize(folder.path, "mel", 3, tmp_path / "more", Console(quiet=True))
+    assert len(frame) == 3
 
 
 @pytest.mark.slow

@@ -1,0 +1,63 @@
+"""Stage ``gan``: trains the conditional DCGAN that diffusion is compared with, on train images."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from engine.config import GanConfig
+from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.stages.vae import image_source
+from engine.training import TrainEnv, TrainPlan, balanced_weights, derive_seed, train
+
+BETAS = (0.0, 0.99)
+"""Adam without momentum, usual for GANs (Miyato et al. 2018)."""
+
+
+def run(context: StageContext) -> None:
+    """Fill ``gan.safetensors`` (the averaged generator) and ``gan.json`` {losses, classes, side}."""
+    context.launch(
+        partial(
+            fit,
+            images=context.inputs["images"],
+            split=context.inputs["split"],
+            params=dict(context.params["gan"]),
+            seed=context.seed,
+            checkpoint=context.checkpoint,
+            out=context.out,
+        )
+    )
+
+
+def fit(
+    env: TrainEnv,
+    *,
+    images: Path,
+    split: Path,
+    params: dict[str, Any],
+    seed: int,
+    checkpoint: Path,
+    out: Path,
+) -> None:
+    """Train in this worker; the main one writes."""
+    config = GanConfig.model_validate(params)
+    env.begin()
+    dataset = open_dataset(images, split)
+    rows = dataset.where("train")
+    side = int(dataset.images_NHWC.shape[1])
+    gan = build_gan(config, len(dataset.classes), side, derive_seed(seed, "gan", "init"))
+    source = image_source(dataset)
+    labels = dataset.labels[rows]
+    objective = GanObjective(
+        gan=gan, images=lambda chosen: source(rows[chosen]), labels_N=labels, config=config, env=env
+    )
+    plan = TrainPlan.of(config, name="gan", seed=seed, ema=config.ema, betas=BETAS)
+    log = train(gan, objective, balanced_weights(labels, config.balance), plan, env, checkpoint)
+    if env.is_main:
+        save_gan(gan, dataset.classes, side, config, out)
+        facts = {"losses": log.losses, "classes": list(dataset.classes), "side": side}
+        (out / "gan.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

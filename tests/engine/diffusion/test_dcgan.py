@@ -1,0 +1,103 @@
+"""The conditional GAN: shapes, seeds, whose gradient reaches whom, class and seed in the samples, saving."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.config import GanConfig
+from engine.diffusion.dcgan import GanObjective, GanSampler, build_gan, save_gan
+from engine.errors import ConfigError
+from engine.training import TrainEnv, TrainPlan, train
+
+CONFIG = GanConfig(width=8, latent=6, batch_size=8, steps=5)
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
+LABELS = np.arange(12) % 3
+
+
+def objective(gan, config=CONFIG):
+    return GanObjective(
+        gan=gan, images=lambda rows: IMAGES[rows], labels_N=LABELS, config=config, env=TrainEnv()
+    )
+
+
+@pytest.mark.parametrize("side", [8, 16, 64])
+def test_shapes(side):
+    gan = build_gan(CONFIG, 3, side, seed=0)
+    images = gan.generator(torch.randn(2, 6), torch.tensor([0, 2]))
+    assert images.shape == (2, 3, side, side)
+    assert images.abs().max() <= 1
+    assert gan.discriminator(images, torch.tensor([0, 2])).shape == (2,)
+
+
+@pytest.mark.parametrize("side", [4, 12, 48])
+def test_sides_it_cannot_make_are_refused(side):
+    with pytest.raises(ConfigError, match=rf"dcgan makes images of 8, 16, 32, 64 \.\.\. px, not {side}"):
+        build_gan(CONFIG, 3, side, seed=0)
+
+
+def test_weights_follow_the_seed():
+    first, again, other = (build_gan(CONFIG, 3, 16, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[k], again[k]) for k in first)
+    assert any(not torch.equal(first[k], other[k]) for k in first)
+
+
+def test_each_part_learns_from_its_own_loss_alone():
+    """The sum of both losses gives the generator the gradient of its loss, the discriminator that of its own."""
+    rows = np.arange(8)
+
+    def gradients(pick):
+        gan = build_gan(CONFIG, 3, 16, seed=0)
+        loss = objective(gan)(rows, 0, torch.Generator().manual_seed(1))
+        loss.backward()
+        return [p.grad.clone() for p in pick(gan).parameters()]
+
+    def alone():
+        gan = build_gan(CONFIG, 3, 16, seed=0)
+        generator = torch.Generator().manual_seed(1)
+        torch.rand(8, 2, generator=generator)
+        latent = torch.randn(8, 6, generator=generator)
+        label = torch.from_numpy(LABELS[rows])
+        gan.discriminator(torch.cat([gan.generator(latent, label).detach()] * 2), torch.cat([label] * 2))
+        (-gan.discriminator(gan.generator(latent, label), label).mean()).backward()
+        return [p.grad.clone() for p in gan.generator.parameters()]
+
+    together = gradients(lambda gan: gan.generator)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(together, alone(), strict=True))
+    assert all(bool((g != 0).any()) for g in gradients(lambda gan: gan.discriminator))
+
+
+def test_training_moves_both_and_resumes_in_the_same_bits(tmp_path):
+    plan = TrainPlan.of(CONFIG, name="gan", seed=0, ema=0.9, betas=(0.0, 0.99), checkpoint_every=2)
+    states = []
+    for stop in (None, 3):
+        gan = build_gan(CONFIG, 3, 16, seed=0)
+        folder = tmp_path / str(stop)
+        if stop is not None:
+
+            def dies(rows, step, generator, gan=gan, stop=stop):
+                if step == stop:
+                    raise KeyboardInterrupt
+                return objective(gan)(rows, step, generator)
+
+            with pytest.raises(KeyboardInterrupt):
+                train(gan, dies, np.ones(12), plan, TrainEnv(), folder)
+            gan = build_gan(CONFIG, 3, 16, seed=0)
+        train(gan, objective(gan), np.ones(12), plan, TrainEnv(), folder)
+        states.append(gan.state_dict())
+    fresh = build_gan(CONFIG, 3, 16, seed=0).state_dict()
+    assert all(torch.equal(states[0][k], states[1][k]) for k in fresh)
+    for part in ("generator", "discriminator"):
+        assert any(not torch.equal(states[0][k], fresh[k]) for k in fresh if k.startswith(part))
+
+
+def test_a_saved_generator_samples_by_class_and_seed(tmp_path):
+    gan = build_gan(CONFIG, 3, 16, seed=0).eval()
+    save_gan(gan, ("bkl", "mel", "nv"), 16, CONFIG, tmp_path)
+    sampler = GanSampler.load(tmp_path, "cpu")
+    images = sampler.sample(["mel", "nv", "mel", "mel"], [5, 5, 6, 5])
+    assert torch.equal(images[0], images[3])
+    assert not torch.equal(images[0], images[1])
+    assert not torch.equal(images[0], images[2])
+    latent = torch.randn(6, generator=torch.Generator().manual_seed(5))[None]
+    assert torch.allclose(gan.generator(latent, torch.tensor([1]))[0], images[0], atol=1e-6)
