@@ -22,7 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 def to_unit(images_NHWC: ImageArray, device: str) -> Tensor:
     """Return uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [0, 1] on ``device``."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images_NHWC)).to(device)
+    tensor = torch.from_numpy(np.require(images_NHWC, requirements=["C", "W"])).to(device)
     return tensor.permute(0, 3, 1, 2).contiguous().float() / 255.0
 
 

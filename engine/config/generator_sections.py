@@ -237,6 +237,10 @@ class SynthesisConfig(Section):
     strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
     )
+    skin_share: Fraction = Field(
+        0.0,
+        description="with strength below 1: move the parent this share of the way to pseudo-normal skin, in latent space",
+    )
     guidance_scale: Annotated[float, Field(ge=1.0)] = Field(
         2.0, description="classifier-free guidance; 1: none"
     )
@@ -291,6 +295,8 @@ class SynthesisConfig(Section):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"{name} [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
+        if self.skin_share > 0 and self.strength == 1.0:
+            raise ValueError("skin_share needs a parent to start from; set strength below 1, for example 0.5")
         if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
             why = {
                 "dpmpp": "of second order",

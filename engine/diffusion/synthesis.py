@@ -21,6 +21,7 @@ from engine.config import SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
+from engine.diffusion.inpaint import SKIN_STRENGTH, KnownOutside, latent_mask, smooth_fill, toward
 from engine.diffusion.preview import State
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
@@ -91,12 +92,14 @@ class Synthesizer:
         parents_BHWC: ImageArray | None = None,
         *,
         labels: Sequence[str] = (),
+        masks_BHW: ImageArray | None = None,
         states: int = 0,
     ) -> Synthesized:
         """Return uint8 images, at most ``synthesis.batch_size`` of them, one a row of the conditioning.
 
         A short chunk is filled up with its first sample, so that a sample's bytes do not depend on the others.
-        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1, the classes ``labels`` when gradients guide.
+        ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1, the classes ``labels`` when gradients guide,
+        the parents' lesion masks with ``synthesis.skin_share``.
         ``states`` asks for so many looks at what
         the sampler had on the way, evenly spaced over its steps.
         """
@@ -108,6 +111,10 @@ class Synthesizer:
         if self.config.strength < 1.0:
             assert parents_BHWC is not None
             parents = self.codec.encode(parents_BHWC[fill])
+            if self.config.skin_share > 0:
+                assert masks_BHW is not None
+                skin = self.skin(parents, torch.from_numpy(masks_BHW[fill]), generators)
+                parents = toward(parents, skin, self.config.skin_share)
         counted = Counted(self._guided(levels_BLD[fill], [prompts[i] for i in fill]))
         predict = self._steered(counted, [labels[i] for i in fill]) if self.config.steers else counted
         seen: list[tuple[float, Tensor, Tensor]] = []
@@ -127,6 +134,33 @@ class Synthesizer:
             evaluations=counted.evaluations,
             states=tuple(self._states(seen, states)),
         )
+
+    @torch.no_grad()
+    def skin(self, parent_Bchw: Tensor, mask_BHW: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Return latents of the parents' pseudo-normal skin: the lesion is painted over, all else is kept.
+
+        The masked part is filled smoothly, noised to SKIN_STRENGTH and denoised without prompt or lesion.
+        """
+        count, side = len(parent_Bchw), parent_Bchw.shape[-1]
+        mask = latent_mask(mask_BHW.to(self.device), side)
+        states, _ = self.prompts.encode_unique([EMPTY])
+        width = self.model.null_D.shape[0]
+        bare = GuidedDenoiser(
+            model=self.model,
+            guidance=Guidance(),
+            prompt_BPW=states[:1].expand(count, -1, -1),
+            null_prompt_PW=states[0],
+            lesion_BTD=self.model.null_lesion(count, 1).reshape(count, 1, width),
+            beta=self.beta,
+        )
+        process = NoiseProcess(self.scheduler_config)
+        settings = SamplerSettings(scheduler_config=self.scheduler_config, steps=16, strength=SKIN_STRENGTH)
+        noise = sample_noise(parent_Bchw.shape[1:], generators, self.device)
+        known = KnownOutside(bare, process, parent_Bchw, mask)
+        painted = make_sampler("dpmpp", settings).run(
+            known, noise, generators, smooth_fill(parent_Bchw, mask)
+        )
+        return torch.where(mask, painted, parent_Bchw)
 
     def _states(self, seen: Sequence[tuple[float, Tensor, Tensor]], count: int) -> Iterator[State]:
         chosen = np.unique(np.linspace(0, len(seen) - 1, count).round().astype(int)) if seen else []

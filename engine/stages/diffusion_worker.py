@@ -52,9 +52,10 @@ class DiffusionWorker:
         seed_S = frame["seed"].to_numpy(dtype=np.int64)
 
         def synthesize(rows: IntArray) -> Synthesized:
-            parents = None
+            parents = masks = None
             if config.strength < 1.0:
-                parents = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[rows]]])
+                stored = dataset.rows[parent_S[rows]]
+                parents, masks = (np.array(x[stored]) for x in (dataset.images_NHWC, dataset.masks_NHW))
             with autocast(env):
                 return synthesizer.synthesize(
                     levels_SLD[rows],
@@ -62,6 +63,7 @@ class DiffusionWorker:
                     seed_S[rows],
                     parents,
                     labels=[dx_S[i] for i in rows],
+                    masks_BHW=masks,
                     states=config.states if 0 in rows else 0,
                 )
 

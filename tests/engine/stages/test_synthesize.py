@@ -14,6 +14,8 @@ from engine.diffusion.codec import images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
 from engine.stages import preview, synthesize
+from engine.stages.dataset import open_dataset
+from engine.types import strings
 from tests.fakes import make_context
 from tests.fakes_diffusion import run_foundation, tiny_params
 
@@ -156,3 +158,15 @@ def test_states_are_drawn_when_asked_for(tmp_path, inputs):
     assert np.array_equal(
         np.load(tmp_path / "s" / "images.npy"), np.load(tmp_path / "without" / "images.npy")
     )
+
+
+def test_parents_may_be_moved_toward_skin(tmp_path, inputs):
+    near = {"strength": 0.1, "guidance_scale": 1.0}
+    plain = run(tmp_path / "plain", inputs, **near).astype(float)
+    moved = run(tmp_path / "moved", inputs, **near, skin_share=1.0).astype(float)
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    rows = dataset.rows[dataset.positions(strings(frame["parent_image_id"].tolist()))]
+    inside = np.asarray(dataset.masks_NHW[rows]) > 0
+    change = np.abs(moved - plain).mean(axis=3)
+    assert change[inside].mean() > change[~inside].mean()
