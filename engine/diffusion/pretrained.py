@@ -8,6 +8,8 @@ from typing import Any
 from engine.config import BigModelConfig
 from engine.errors import ConfigError
 
+REMADE = "_hardcase_remade"
+
 
 def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any) -> Any:
     """Return ``kind.from_pretrained`` of ``part``: a sub-folder ``part`` where there is one, else the top.
@@ -53,7 +55,7 @@ def prepare(model: Any, config: BigModelConfig) -> None:
 def refit(source: Any, **changes: Any) -> Any:
     """Return a model of ``source``'s config with ``changes``; every tensor whose shape is unchanged keeps its values.
 
-    The others are made anew from torch's global generator (seed it around the call).
+    The others are made anew from torch's global generator (seed it around the call); ``remade`` names them.
     """
     if all(getattr(source.config, name) == value for name, value in changes.items()):
         return source
@@ -62,4 +64,10 @@ def refit(source: Any, **changes: Any) -> Any:
     shapes = {name: value.shape for name, value in model.state_dict().items()}
     kept = {name: value for name, value in source.state_dict().items() if shapes.get(name) == value.shape}
     model.load_state_dict(kept, strict=False)
+    model.__dict__[REMADE] = sorted(shapes.keys() - kept.keys())
     return model
+
+
+def remade(model: Any) -> list[str]:
+    """Return the names of the tensors that ``refit`` made anew (none for a model it did not touch)."""
+    return list(model.__dict__.get(REMADE, ()))

@@ -16,7 +16,7 @@ from engine.diffusion.denoiser import build_denoiser, save_denoiser
 from engine.diffusion.holdout import held_out
 from engine.diffusion.keep_best import KeepBest
 from engine.diffusion.neighbours import same_class_neighbours
-from engine.diffusion.pretrained import prepare
+from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
@@ -109,6 +109,8 @@ def _write_json(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any])
     """``val_loss_null_lesion`` minus ``val_loss`` is what the adapter knows of a held-out lesion."""
     objective = best.objective
     info = {
+        "pretrained": objective.config.pretrained,
+        "remade": remade(objective.model.unet),
         "losses": log.losses,
         "val_loss": validation_loss(objective, best.check, best.seed),
         "val_loss_null_lesion": validation_loss(objective, best.check, best.seed, without_lesion=True),

@@ -12,7 +12,7 @@ import numpy as np
 from engine.config import VaeConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.holdout import held_out
-from engine.diffusion.pretrained import prepare
+from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import (
     ImageSource,
@@ -100,6 +100,8 @@ def _write(
         vae.save_pretrained(out / "vae", safe_serialization=True)
     info = {
         "kind": config.kind,
+        "pretrained": config.pretrained,
+        "remade": remade(vae) if vae is not None else [],
         "scaling_factor": scale,
         "latents_mean": list(mean),
         **figures,

@@ -5,6 +5,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from engine.config import VaeConfig
+from engine.diffusion.pretrained import remade
 from engine.diffusion.vae import LATENT_LAYERS, build_vae, norm_groups
 from engine.errors import ConfigError
 
@@ -53,8 +54,10 @@ def test_weights_follow_the_seed_and_leave_the_global_generator():
 def test_pretrained_with_other_channels_keeps_every_other_weight(tmp_path, sub):
     source = source_vae(tmp_path / sub).state_dict()
     config = VaeConfig(**TINY, pretrained=str(tmp_path), latent_channels=8)
-    made = build_vae(config, 16, seed=0).state_dict()
+    vae = build_vae(config, 16, seed=0)
+    made = vae.state_dict()
     changed = {k for k in made if k not in source or made[k].shape != source[k].shape}
+    assert set(remade(vae)) == changed
     assert {name.rsplit(".", 1)[0] for name in changed} == set(LATENT_LAYERS)
     assert all(torch.equal(made[k], source[k]) for k in made if k not in changed)
     assert made["decoder.conv_in.weight"].shape[1] == 8
