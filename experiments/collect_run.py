@@ -1,6 +1,6 @@
 """Keeps a finished run's figures: experiments/results/<name>/result.json and the contact sheet.
 
-usage: python experiments/collect_run.py RUN [--command "hardcase run ..."]
+usage: python -m experiments.collect_run RUN [--command "hardcase run ..."]
 
 result.json holds the machine, date, commit, command, config, seeds, every (round, arm) with its intervals, the judge's
 agreement with ungated samples, the VAE's and the denoiser's figures, and seconds by stage. Findings are written by hand
@@ -10,22 +10,16 @@ beside it, in README.md.
 from __future__ import annotations
 
 import argparse
-import datetime
-import os
-import platform
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine.build import open_run
-from engine.store import RunFolder, write_json
+from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role
+from experiments.common import provenance, save
 
-RESULTS = Path(__file__).parent / "results"
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
 
 
@@ -38,10 +32,8 @@ def main() -> None:
     parser.add_argument("--command", default=None, help="the command that made the run")
     arguments = parser.parse_args()
     folder = open_run(arguments.run)
-    target = RESULTS / folder.config.name
-    target.mkdir(parents=True, exist_ok=True)
     default = f"hardcase run experiments/configs/{folder.config.name}.yaml"
-    write_json(target / "result.json", result(folder, arguments.command or default))
+    target = save(folder.config.name, result(folder, arguments.command or default))
     sheet = folder.path / "figures" / "contact_sheet.png"
     if sheet.exists():
         shutil.copyfile(sheet, target / "contact_sheet.png")
@@ -51,17 +43,8 @@ def main() -> None:
 def result(folder: RunFolder, command: str) -> dict[str, Any]:
     """Return everything worth keeping of one run."""
     report = read_json(folder.path / "report.json")
-    config = yaml.safe_load((folder.path / "config.yaml").read_text(encoding="utf-8"))
-    config["data"]["root"] = config["data"]["root"] and "$HARDCASE_DATA/..."
-    config["output"] = "runs"
-    config["tracking"]["uri"] = None  # says where, and may hold a path or a password
     return {
-        "command": command,
-        "date": datetime.date.today().isoformat(),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + (" with changes" if _git("status", "--porcelain") else ""),
-        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
-        "seeds": {"foundation": config["seed"], "loop": config["loop"]["seed"]},
+        **provenance(command, folder.config),
         "protocol": report["protocol"],
         "split_digest": report["split_digest"],
         "counts": report["data"]["counts"],
@@ -72,7 +55,6 @@ def result(folder: RunFolder, command: str) -> dict[str, Any]:
         "denoiser": _facts(folder, "denoiser", "denoiser.json"),
         "judge": _facts(folder, "judge", "judge.json"),
         "foundation_seconds": report["foundation_seconds"],
-        "config": config,
     }
 
 
@@ -113,19 +95,6 @@ def _facts(folder: RunFolder, stage: str, name: str) -> dict[str, Any]:
     facts: dict[str, Any] = read_json(folder.stage(f"foundation/{stage}").path / name)
     facts.pop("losses", None)
     return facts
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    return done.stdout.strip()
-
-
-def _torch() -> str:
-    import torch
-
-    return str(torch.__version__)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,214 @@
+"""What the experiments share: where a figure comes from, and the stages of a finished run tried with other settings."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from engine.build import choose_device, open_run
+from engine.cluster.backend import StageCall, run_here
+from engine.config import GENERATOR_PARTS, Config
+from engine.stages.dataset import Dataset, open_dataset
+from engine.store import RunFolder
+from engine.store.files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
+    """Return what every result says of its making; places of this machine are left out."""
+    found: dict[str, Any] = {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + (" with changes" if _git("status", "--porcelain") else ""),
+        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
+    }
+    if config is not None:
+        found |= {
+            "seeds": {"foundation": config.seed, "loop": config.loop.seed},
+            "config": public_config(config),
+        }
+    return found
+
+
+def public_config(config: Config) -> dict[str, Any]:
+    """Return the config tree without places (data root, output, tracking server)."""
+    tree: dict[str, Any] = config.model_dump(mode="json")
+    tree["data"]["root"] = tree["data"]["root"] and "$HARDCASE_DATA/..."
+    tree["output"] = "runs"
+    tree["tracking"]["uri"] = None
+    return tree
+
+
+def this_command() -> str:
+    """Return the command line as someone else would type it."""
+    shown = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *shown])
+
+
+def save(name: str, figures: Mapping[str, Any]) -> Path:
+    """Write experiments/results/<name>/result.json; return its folder."""
+    folder = RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(figures, indent=1, allow_nan=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:
+    """Return {value, low, high} with the 95 % percentile interval of bootstrap draws."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+@dataclass
+class Bench:
+    """The finished stages of a run, and a scratch folder in which stages are run again with other settings."""
+
+    run: RunFolder
+    scratch: Path
+    made: int = 0
+    parts: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, run: Path, scratch: Path) -> Bench:
+        """Open a run whose foundation is finished; whatever lies in ``scratch`` goes."""
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        folder = open_run(run)
+        names = ("images", "split", "embedder", "index", "judge", "features")
+        names += GENERATOR_PARTS[folder.config.synthesis.generator]
+        parts = {
+            name: folder.stage(f"foundation/{name}").path
+            for name in names
+            if f"foundation/{name}" in folder.roles
+        }
+        return cls(folder, scratch, 0, parts)
+
+    @property
+    def config(self) -> Config:
+        """The run's config."""
+        return self.run.config
+
+    @property
+    def dataset(self) -> Dataset:
+        """Its images and split."""
+        return open_dataset(self.parts["images"], self.parts["split"])
+
+    def stage(self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, Path], seed: int = 0) -> Path:
+        """Run one stage in this process into a new folder of the scratch place; return the folder."""
+        self.made += 1
+        out = self.scratch / f"{self.made:03d}-{stage}"
+        out.mkdir()
+        call = StageCall(
+            stage=stage,
+            out=out,
+            inputs={role: path.resolve() for role, path in inputs.items()},
+            params=params,
+            seed=seed,
+            threads=self.config.backend.threads,
+            device=choose_device(self.config.backend) if self.config.backend.kind == "local" else "cpu",
+            precision=self.config.backend.precision,
+            checkpoint=self.scratch / f"{self.made:03d}.checkpoint",
+        )
+        run_here(call, _progress)
+        return out
+
+    def condition(
+        self, counts: Mapping[str, int], mine_from: str = "crossfit", seed: int = 0, **changes: Any
+    ) -> Path:
+        """Draw random parents to ``counts`` a class (of train with crossfit) and mix as the run does."""
+        tree = self.config.model_dump(mode="json")
+        params = {
+            "embedder": tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "budget": tree["policy"]["budget"],
+            "mixing": tree["policy"]["mixing"],
+            "total": sum(counts.values()),
+            "neighbours": self.config.loop.neighbours,
+            "mine_from": mine_from,
+            "round": 0,
+            "source": "random",
+            "counts": dict(counts),
+            "sensitivity": {},
+            **changes,
+        }
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "index")}
+        return self.stage("condition", params, inputs, seed)
+
+    def synthesize(
+        self, condition: Path, extra: Mapping[str, Path] | None = None, **synthesis: Any
+    ) -> tuple[Path, float, dict[str, Any]]:
+        """Synthesize from a conditioning with the run's settings changed; return folder, seconds, synthesis.json."""
+        tree = self.config.model_dump(mode="json")
+        params = {k: tree[k] for k in ("denoiser", "embedder", "vae")}
+        params["synthesis"] = {**tree["synthesis"], **synthesis}
+        inputs = {**self.parts, **(extra or {}), "condition": condition}
+        start = time.perf_counter()
+        out = self.stage("synthesize", params, inputs)
+        return out, time.perf_counter() - start, read_json(out / "synthesis.json")
+
+    def fidelity(
+        self, condition: Path, made: Path, features: str = "judge", draws: int = 500
+    ) -> dict[str, Any]:
+        """Return fidelity.json of synthesized images on the given features."""
+        params = {
+            "evaluation": {"features": features, "inception": None, "bootstrap": draws},
+            "embedder": self.config.model_dump(mode="json")["embedder"],
+        }
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
+        real = self.scratch / f"features-{features}"
+        if not real.exists():
+            self.stage("features", params, inputs).rename(real)
+        whole = {**inputs, "features": real, "condition": condition, "synthesize": made}
+        found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
+        return found
+
+    def accept(
+        self, condition: Path, made: Path, guided: bool = False
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Return accept.json and synthetic.parquet of synthesized images, every gate open but the judge looking."""
+        tree = self.config.model_dump(mode="json")
+        params = {
+            "policy": {"name": "label_consistent"},
+            "embedder": tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "judge": tree["judge"],
+            "room": dict.fromkeys(self.dataset.classes, 10**9),
+            "guided": guided,
+        }
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge", "index")}
+        out = self.stage("accept", params, {**inputs, "condition": condition, "synthesize": made})
+        return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
+
+
+def _progress(what: str, done: int, total: int) -> None:
+    if done == total or done % max(1, total // 10) == 0:
+        print(f"  {what} {done}/{total}", flush=True)
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
+
+
+def _torch() -> str:
+    import torch
+
+    return str(torch.__version__)
