@@ -17,10 +17,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from rich.console import Console
 
+from engine import build
 from engine.build import choose_device, open_run
 from engine.cluster.backend import StageCall, run_here
 from engine.config import GENERATOR_PARTS, Config
+from engine.progress import RichListener
 from engine.stages.dataset import Dataset, open_dataset
 from engine.store import RunFolder
 from engine.store.files import read_json
@@ -73,6 +76,16 @@ def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:
     """Return {value, low, high} with the 95 % percentile interval of bootstrap draws."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def build_foundation(config: Config) -> Path:
+    """Train (or find in the cache) every foundation stage of a config without playing a round; return the run folder."""
+    wiring = build.wire(config, listener=RichListener(Console()), track=False)
+    recipes = wiring.loop().recipes
+    recipes.data()
+    recipes.foundation()
+    wiring.backend.close()
+    return wiring.folder.path
 
 
 @dataclass

@@ -79,12 +79,13 @@ def levels_of(bench: Bench, rows: Any, mask: str) -> Any:
     """Return levels (N, L, D) of rows of the dataset, masked by Eq. 1 or (mask none) whole."""
     dataset = bench.dataset
     tree = bench.config.model_dump(mode="json")
+    cut = {"mask": mask, "crop": "none" if mask == "none" else bench.config.data.crop}
     context = StageContext(
         out=bench.scratch,
         inputs={"embedder": bench.parts["embedder"], "images": bench.parts["images"]},
         params={
             "embedder": tree["embedder"],
-            "data": {"mask": mask, "crop": "none" if mask == "none" else bench.config.data.crop},
+            "data": cut,
         },
         seed=0,
         threads=bench.config.backend.threads,

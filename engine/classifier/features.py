@@ -45,8 +45,10 @@ class FeatureWorker:
         """Open weights and images; the function maps up to CHUNK row positions to features."""
         torch.set_num_threads(self.threads)
         images_NHWC: ImageArray = np.load(self.images, mmap_mode="r")
+        mean: tuple[float, ...] = IMAGENET_MEAN
+        std: tuple[float, ...] = IMAGENET_STD
         if self.inception:
-            network, mean, std = load_inception(self.weights), IMAGENET_MEAN, IMAGENET_STD
+            network = load_inception(self.weights)
         else:
             network, meta = load_classifier(self.weights)
             mean, std = meta.mean, meta.std

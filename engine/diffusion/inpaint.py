@@ -68,5 +68,5 @@ def smooth_fill(latent_Bchw: Tensor, mask_B1hw: Tensor, rounds: int = 200) -> Te
 def toward(first_Bchw: Tensor, second_Bchw: Tensor, share: float) -> Tensor:
     """Return the spherical interpolation of whole latents, from ``first`` (share 0) to ``second`` (share 1)."""
     count = len(first_Bchw)
-    ends = (x.reshape(count, 1, -1) for x in (first_Bchw, second_Bchw))
-    return slerp(*ends, torch.full((count,), share, device=first_Bchw.device)).view_as(first_Bchw)
+    first, second = (x.reshape(count, 1, -1) for x in (first_Bchw, second_Bchw))
+    return slerp(first, second, torch.full((count,), share, device=first_Bchw.device)).view_as(first_Bchw)

@@ -163,7 +163,9 @@ class Synthesizer:
         return torch.where(mask, painted, parent_Bchw)
 
     def _states(self, seen: Sequence[tuple[float, Tensor, Tensor]], count: int) -> Iterator[State]:
-        chosen = np.unique(np.linspace(0, len(seen) - 1, count).round().astype(int)) if seen else []
+        chosen: list[int] = (
+            np.unique(np.linspace(0, len(seen) - 1, count).round().astype(int)).tolist() if seen else []
+        )
         for index in chosen:
             timestep, latent, clean = seen[index]
             noisy, estimate = (self.codec.decode(x.to(self.device)) for x in (latent, clean))

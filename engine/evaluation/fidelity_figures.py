@@ -89,13 +89,12 @@ def _figures(real: ImageSet, synthetic: ImageSet, draws: int, rng: np.random.Gen
     found["kid"] = _kid(real, synthetic, draws, rng)
     found["fid"] = _fid(real, synthetic, rng)
     shape = manifold(real.features_NF, synthetic.features_NF) if _enough(real, synthetic) else None
-    for name, values, cluster in (
-        ("precision", shape and shape.precise_S, synthetic.cluster),
-        ("density", shape and shape.density_S, synthetic.cluster),
-        ("recall", shape and shape.recalled_R, real.cluster),
-        ("coverage", shape and shape.covered_R, real.cluster),
-    ):
-        found[name] = None if values is None else _mean(values, cluster, draws, rng)
+    if shape is None:
+        return found | dict.fromkeys(("precision", "density", "recall", "coverage"))
+    found["precision"] = _mean(shape.precise_S, synthetic.cluster, draws, rng)
+    found["density"] = _mean(shape.density_S, synthetic.cluster, draws, rng)
+    found["recall"] = _mean(shape.recalled_R, real.cluster, draws, rng)
+    found["coverage"] = _mean(shape.covered_R, real.cluster, draws, rng)
     return found
 
 
@@ -153,13 +152,13 @@ def _fid(real: ImageSet, synthetic: ImageSet, rng: np.random.Generator) -> Figur
         cluster_weights(synthetic.cluster, FRECHET_DRAWS, rng),
         strict=True,
     ):
-        sets = (
-            np.repeat(s.features_NF, weight.astype(int), axis=0)
-            for s, weight in ((real, weight_R), (synthetic, weight_S))
-        )
-        drawn.append(frechet_distance(*sets))
+        drawn.append(frechet_distance(_repeated(real, weight_R), _repeated(synthetic, weight_S)))
     figure = _normal(value, np.array(drawn))
     return {**figure, "low": max(0.0, figure["low"])}
+
+
+def _repeated(images: ImageSet, weight_N: Array) -> FloatArray:
+    return np.asarray(np.repeat(images.features_NF, weight_N.astype(np.int64), axis=0), dtype=np.float64)
 
 
 def _score(prob_SC: FloatArray, cluster: StrArray, draws: int, rng: np.random.Generator) -> Figure | None:

@@ -30,12 +30,6 @@ from engine.types import ImageArray, IntArray, strings
 class Generator(Protocol):
     """A picklable recipe (a ChunkWorker) for images of rows of the conditioning."""
 
-    inputs: Mapping[str, Path]
-    params: Mapping[str, Any]
-    device: str
-    threads: int
-    precision: str
-
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open what it needs; the function maps row numbers (B,) to B images. The same row gives the same bytes."""
         ...
@@ -87,7 +81,8 @@ class ClassicalWorker(_Recipe):
             image = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[row]]])[None]
             generator = torch.Generator().manual_seed(int(seed_S[row]))
             unit = augment(to_unit(image, "cpu"), "classical", generator, 1, slice(0, 1))
-            return tensor_to_images(unit * 2 - 1)[0]
+            changed: ImageArray = tensor_to_images(unit * 2 - 1)[0]
+            return changed
 
         return lambda rows: Synthesized(images_BHWC=np.stack([one(int(row)) for row in rows]), evaluations=0)
 

@@ -78,7 +78,7 @@ def _nearest_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, dataset: Datase
     pairs = frame.nsmallest(2 * COLUMNS, "nearest_train_distance", keep="first")
     tiles: list[ImageArray] = []
     captions: list[str] = []
-    for row, sample in pairs.iterrows():
+    for row, (_, sample) in zip(pairs.index.to_numpy().tolist(), pairs.iterrows(), strict=True):
         tiles += [
             np.asarray(images_SHWC[row]),
             np.asarray(_picture(dataset, str(sample["nearest_train_id"]))),

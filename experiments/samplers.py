@@ -1,0 +1,136 @@
+"""Every sampler on one trained denoiser: how close to real images for how many evaluations and seconds (Table A.2 measured).
+
+usage: python -m experiments.samplers RUN [--count 512] [--name samplers/ham10000] [--only dpmpp ddim ...]
+       python -m experiments.samplers CONFIG [key=value ...]      (trains the foundation first, for MNIST and CIFAR-10)
+
+The same classes, conditioning and seeds for every sampler, class shares as in training, no guidance, so that what is
+sampled is the model's own distribution. KID, precision and coverage against train images on the judge's features (a timm
+classifier trained on train images), with the KID of unseen real images as the floor; judge agreement with the intended
+class; diversity as the mean distance between samples of a class over that of real images. Each row is kept as soon as it is
+measured: a rerun goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from engine import build
+from experiments.common import RESULTS, Bench, build_foundation, provenance, save, this_command
+
+PLAN: dict[str, list[dict[str, Any]]] = {
+    "dpmpp": [{"steps": n} for n in (8, 16, 32)],
+    "unipc": [{"steps": n} for n in (8, 16, 32)],
+    "ddim": [{"steps": n} for n in (8, 16, 50)],
+    "ddpm": [{"steps": n} for n in (16, 50, 100)],
+    "euler_maruyama": [{"steps": n} for n in (50, 100)],
+    "predictor_corrector": [{"steps": n} for n in (25, 50)],
+    "probability_flow": [{"steps": 8}, {"steps": 16}, {"solver": "adaptive", "tolerance": 1e-2}],
+    "annealed_langevin": [{"steps": n, "langevin_inner": 2} for n in (25, 50)],
+}
+FAMILY = {
+    "ddpm": "DDPM", "ddim": "DDPM, deterministic", "dpmpp": "fast ODE solver", "unipc": "fast ODE solver",
+    "euler_maruyama": "SDE", "predictor_corrector": "SDE", "probability_flow": "SDE's ODE", "annealed_langevin": "NCSN",
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure what is not measured yet, then draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", type=Path, help="run folder or config")
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--count", type=int, default=512)
+    parser.add_argument("--name", default=None)
+    parser.add_argument("--only", nargs="+", default=sorted(PLAN))
+    arguments = parser.parse_args()
+    run = arguments.source
+    if run.is_file():
+        run = build_foundation(build.load(run, arguments.overrides))
+    name = arguments.name or f"samplers/{run.name}"
+    bench = Bench.open(run, run.parent / f".bench-{run.name}")
+    kept = RESULTS / name / "result.json"
+    rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    condition = bench.condition(shares(bench, arguments.count))
+    for sampler in arguments.only:
+        for settings in PLAN[sampler]:
+            if any(row["sampler"] == sampler and row["settings"] == settings for row in rows):
+                continue
+            print(sampler, settings, flush=True)
+            rows.append(measure(bench, condition, sampler, settings))
+            figures = {**provenance(this_command(), bench.config), "count": arguments.count, "rows": rows}
+            draw(rows, save(name, figures) / "samplers.png", run.name)
+    print(RESULTS / name)
+
+
+def shares(bench: Bench, count: int) -> dict[str, int]:
+    """Return samples a class in the shares of train images, at least one each."""
+    train = Counter(bench.dataset.table.dx[bench.dataset.where("train")].tolist())
+    total = sum(train.values())
+    return {dx: max(1, round(count * n / total)) for dx, n in sorted(train.items())}
+
+
+def measure(bench: Bench, condition: Path, sampler: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return one row."""
+    made, seconds, info = bench.synthesize(
+        condition, sampler=sampler, guidance_scale=1.0, lesion_guidance_scale=None, **settings
+    )
+    accept, _ = bench.accept(condition, made)
+    fidelity = bench.fidelity(condition, made)["overall"]
+    images = np.load(made / "images.npy")
+    return {
+        "sampler": sampler,
+        "family": FAMILY[sampler],
+        "settings": settings,
+        "nfe": info["nfe"],
+        "seconds_per_image": seconds / len(images),
+        "kid": fidelity["kid"],
+        "kid_unseen": fidelity["kid_unseen"],
+        "fid": fidelity["fid"],
+        "precision": fidelity["precision"],
+        "coverage": fidelity["coverage"],
+        "agreement": accept["agreement"],
+        "memorized": accept["memorized"]["rate"],
+    }
+
+
+def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Draw KID against NFE, a line a sampler."""
+    figure, axis = plt.subplots(figsize=(7, 4.5))
+    colours = plt.get_cmap("tab10")
+    for index, sampler in enumerate(sorted({row["sampler"] for row in rows})):
+        own = sorted((row for row in rows if row["sampler"] == sampler), key=lambda row: float(row["nfe"]))
+        kid = [1000 * row["kid"]["value"] for row in own]
+        spread = [[1000 * (row["kid"]["value"] - row["kid"]["low"]) for row in own],
+                  [1000 * (row["kid"]["high"] - row["kid"]["value"]) for row in own]]  # fmt: skip
+        axis.errorbar(
+            [row["nfe"] for row in own],
+            kid,
+            yerr=spread,
+            fmt="o-",
+            capsize=2,
+            color=colours(index),
+            label=sampler,
+        )
+    axis.axhline(
+        1000 * rows[0]["kid_unseen"]["value"], color="#888", linestyle=":", label="unseen real images"
+    )
+    axis.set_xscale("log")
+    axis.set_xlabel("denoiser evaluations a sample (NFE)")
+    axis.set_ylabel("KID x 1000 (judge features)")
+    axis.set_title(title)
+    axis.legend(fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
