@@ -24,9 +24,12 @@ from engine.build import choose_device, open_run
 from engine.cluster.backend import StageCall, run_here
 from engine.config import GENERATOR_PARTS, Config
 from engine.progress import RichListener
+from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.features import extract
 from engine.store import RunFolder
 from engine.store.files import read_json
+from engine.types import strings
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -190,6 +193,40 @@ class Bench:
         whole = {**inputs, "features": real, "condition": condition, "synthesize": made}
         found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
         return found
+
+    def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
+        """Return the judge's features (count, F) of a file of images."""
+        params = {"evaluation": {"features": "judge", "inception": None}, "embedder": {}}
+        context = StageContext(
+            out=self.scratch, inputs=self.parts, params=params, seed=0, threads=self.config.backend.threads, device="cpu",
+            precision="float32", checkpoint=self.scratch, progress=lambda *_: None,
+            map=lambda worker, chunks, _what: map(worker.load(), chunks), launch=lambda _fit: None,
+        )  # fmt: skip
+        return extract(context, images, np.arange(count), "features")
+
+    def features_of(self, image_ids: list[str]) -> np.ndarray[Any, Any]:
+        """Return the judge's features of real images (``fidelity`` computes them for all first)."""
+        rows: np.ndarray[Any, Any] = np.load(self.scratch / "features-judge" / "features.npy")
+        return rows[self.dataset.positions(strings(image_ids))]
+
+    def swap(self, condition: Path) -> Path:
+        """Return a conditioning in which every sample has the embedding of another lesion of its class, all else kept."""
+        out = self.scratch / f"{condition.name}-swapped"
+        shutil.copytree(condition, out)
+        frame = pd.read_parquet(out / "conditioning.parquet")
+        levels = np.load(out / "levels.npy")
+        lesion = self.dataset.table.lesion_id[
+            self.dataset.positions(strings(frame["parent_image_id"].tolist()))
+        ]
+        source = np.arange(len(frame))
+        for dx in frame["dx"].unique():
+            own = np.flatnonzero((frame["dx"] == dx).to_numpy())
+            for step in range(1, len(own)):
+                source[own] = np.roll(own, step)
+                if (lesion[source[own]] != lesion[own]).all():
+                    break
+        np.save(out / "levels.npy", levels[source])
+        return out
 
     def accept(
         self, condition: Path, made: Path, guided: bool = False

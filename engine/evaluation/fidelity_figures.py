@@ -128,6 +128,37 @@ def _kid(real: ImageSet, synthetic: ImageSet, draws: int, rng: np.random.Generat
     return _normal(value, drawn_D)
 
 
+def kid_difference(
+    real: ImageSet, first: ImageSet, second: ImageSet, draws: int, rng: np.random.Generator
+) -> Figure:
+    """Return KID(second) - KID(first) with a percentile interval, for sets made from the same parents row by row.
+
+    Real and synthetic clusters are drawn once for both sets, so what they share cancels.
+
+    Raises:
+        ValueError: the sets are not paired row by row.
+    """
+    if len(first) != len(second) or not (first.cluster == second.cluster).all():
+        raise ValueError("kid_difference needs two sets made from the same parents, row by row")
+    weight_DR, weight_DS = (
+        cluster_weights(real.cluster, draws, rng),
+        cluster_weights(first.cluster, draws, rng),
+    )
+    real_term = _no_diagonal(kernel(real.features_NF, real.features_NF))
+
+    def distance(images: ImageSet, weight_R: Array, weight_S: Array) -> Array:
+        own = _no_diagonal(kernel(images.features_NF, images.features_NF))
+        across = ((weight_R @ kernel(real.features_NF, images.features_NF)) * weight_S).sum(axis=1)
+        across /= weight_R.sum(axis=1) * weight_S.sum(axis=1)
+        return np.asarray(_within(real_term, weight_R) + _within(own, weight_S) - 2.0 * across)
+
+    ones = np.ones((1, len(real))), np.ones((1, len(first)))
+    value = float((distance(second, *ones) - distance(first, *ones))[0])
+    drawn = distance(second, weight_DR, weight_DS) - distance(first, weight_DR, weight_DS)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
 def _within(gram_NN: Array, weight_DN: Array) -> Array:
     """Weighted mean of the kernel over pairs of different images; an image drawn twice is no pair with itself."""
     pairs_D = weight_DN.sum(axis=1) ** 2 - (weight_DN**2).sum(axis=1)

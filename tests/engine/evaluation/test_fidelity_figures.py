@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from engine.evaluation.fidelity import frechet_distance, polynomial_mmd
-from engine.evaluation.fidelity_figures import ImageSet, cluster_weights, fidelity_figures, match_shares
+from engine.evaluation.fidelity_figures import (
+    ImageSet,
+    cluster_weights,
+    fidelity_figures,
+    kid_difference,
+    match_shares,
+)
 from engine.types import strings
 
 
@@ -108,3 +114,17 @@ def test_sets_too_small_have_no_figure() -> None:
 def test_the_same_seed_gives_the_same_figures() -> None:
     sets = images({"nv": 40}, 1), images({"nv": 40}, 2), images({"nv": 40}, 3)
     assert fidelity_figures(*sets, uniform(40), 100, 5) == fidelity_figures(*sets, uniform(40), 100, 5)
+
+
+def test_the_difference_of_paired_sets_is_tighter_than_either_and_signed() -> None:
+    real = images({"nv": 80}, 1)
+    first = images({"nv": 60}, 2, shift=0.4)
+    worse = ImageSet(features_NF=first.features_NF * 1.0 + 0.3, dx=first.dx, cluster=first.cluster)
+    same = kid_difference(real, first, first, 200, np.random.default_rng(0))
+    assert (same["value"], same["low"], same["high"]) == pytest.approx((0.0, 0.0, 0.0), abs=1e-12)
+    found = kid_difference(real, first, worse, 200, np.random.default_rng(0))
+    expected = [polynomial_mmd(real.features_NF, s.features_NF) for s in (first, worse)]
+    assert found["value"] == pytest.approx(expected[1] - expected[0])
+    assert found["low"] > 0
+    with pytest.raises(ValueError, match="same parents, row by row"):
+        kid_difference(real, first, images({"nv": 60}, 3), 10, np.random.default_rng(0))

@@ -1,0 +1,181 @@
+"""Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
+
+usage: python -m experiments.fidelity RUN [--count 1000] [--only speed conditioning beta] [--name fidelity]
+
+speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
+batch 8) on the same weights, parents and seeds; KID to train images on the judge's features, difference paired.
+conditioning: samples conditioned on a mine lesion against samples of the same seed conditioned on another lesion of its
+class; the share of pairs in which the first is nearer to the lesion, in the judge's features, which took no part in
+generation; and the share of samples nearer to a train image than the 5th percentile of distances between two photographs of
+one lesion (copies). beta: the adapter on against off, KID by class. Each part is kept as soon as it is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import pairwise_distances
+
+from engine.evaluation.fidelity_figures import ImageSet, kid_difference, match_shares
+from engine.types import strings
+from experiments.common import RESULTS, Bench, interval, provenance, save, this_command
+
+DRAWS = 1000
+PAPER = {"sampler": "ddim", "steps": 150, "batch_size": 8, "strength": 1.0, "guidance_interval": (0.0, 1.0)}
+
+
+def main() -> None:
+    """Measure the parts asked for that are not measured yet."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--only", nargs="+", default=["conditioning", "beta", "speed"])
+    parser.add_argument("--name", default="fidelity")
+    arguments = parser.parse_args()
+    bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
+    kept = RESULTS / arguments.name / "result.json"
+    parts = json.loads(kept.read_text())["parts"] if kept.exists() else {}
+    for name in arguments.only:
+        if name not in parts:
+            measure = {"speed": speed, "conditioning": conditioning, "beta": beta}[name]
+            parts[name] = measure(bench, arguments.count)
+            save(
+                arguments.name,
+                {**provenance(this_command(), bench.config), "bootstrap": DRAWS, "parts": parts},
+            )
+    print(kept.parent)
+
+
+def real_set(bench: Bench, part: str | None = "train") -> ImageSet:
+    """Return the judge's features of real images of a part of the split."""
+    dataset = bench.dataset
+    rows = np.flatnonzero(dataset.table.split == part)
+    features = np.load(bench.scratch / "features-judge" / "features.npy")
+    return ImageSet(
+        features_NF=features[rows], dx=dataset.table.dx[rows], cluster=dataset.table.lesion_id[rows]
+    )
+
+
+def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
+    """Return the judge's features of synthesized images; clusters are their parents' lesions."""
+    dataset = bench.dataset
+    frame = pd.read_parquet(condition / "conditioning.parquet")
+    lesion = dataset.table.lesion_id[dataset.positions(strings(frame["parent_image_id"].tolist()))]
+    features = bench.features(made / "images.npy", len(frame))
+    return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=lesion)
+
+
+def speed(bench: Bench, count: int) -> dict[str, Any]:
+    """Compare the run's preset with the paper's."""
+    classes = bench.dataset.classes
+    condition = bench.condition(dict.fromkeys(classes, -(-count // len(classes))))
+    scale = bench.config.synthesis.guidance_scale
+    presets = {"paper": {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}, "ours": {}}
+    found: dict[str, Any] = {}
+    sets = {}
+    for name, settings in presets.items():
+        made, seconds, info = bench.synthesize(condition, **settings)
+        fidelity = bench.fidelity(condition, made)
+        sets[name] = made_set(bench, condition, made)
+        found[name] = {
+            "settings": settings,
+            "nfe": info["nfe"],
+            "seconds": seconds,
+            "images_per_second": len(sets[name]) / seconds,
+            "kid": fidelity["overall"]["kid"],
+            "precision": fidelity["overall"]["precision"],
+            "coverage": fidelity["overall"]["coverage"],
+            "agreement": bench.accept(condition, made)[0]["agreement"],
+        }
+    rng = np.random.default_rng(0)
+    train = real_set(bench)
+    matched = train.take(match_shares(train.dx, sets["paper"].dx, rng))
+    difference = kid_difference(matched, sets["paper"], sets["ours"], DRAWS, rng)
+    return {
+        "n": len(sets["ours"]),
+        **found,
+        "speed_ratio": found["ours"]["images_per_second"] / found["paper"]["images_per_second"],
+        "kid_ours_minus_paper": difference,
+        "upper_end_over_baseline": difference["high"] / found["paper"]["kid"]["value"],
+    }
+
+
+def conditioning(bench: Bench, count: int) -> dict[str, Any]:
+    """Are samples nearer to the lesion they were conditioned on than samples conditioned on another of its class?"""
+    dataset = bench.dataset
+    mine = dataset.table.take(dataset.where("mine"))
+    lesions = Counter(dict(zip(mine.lesion_id.tolist(), mine.dx.tolist(), strict=True)).values())
+    share = -(-count // len(dataset.classes))
+    counts = {dx: min(share, n) for dx, n in sorted(lesions.items()) if n > 1}
+    condition = bench.condition(counts, mine_from="mine", mixing={"name": "self"})
+    made, _, _ = bench.synthesize(condition)
+    bench.fidelity(condition, made)  # computes the real images' features once
+    swapped = bench.swap(condition)
+    other, _, _ = bench.synthesize(swapped)
+    frame = pd.read_parquet(condition / "conditioning.parquet")
+    parent = bench.features_of(frame["parent_image_id"].tolist())
+    own, foreign = (bench.features(m / "images.npy", len(frame)) for m in (made, other))
+    nearer = distance(own, parent) < distance(foreign, parent)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, len(nearer), (DRAWS, len(nearer)))
+    per_class = {str(dx): float(nearer[frame["dx"] == dx].mean()) for dx in sorted(frame["dx"].unique())}
+    return {
+        "n_pairs": len(nearer),
+        "nearer_to_own_lesion": interval(nearer[rows].mean(axis=1), nearer.mean()),
+        "per_class": per_class,
+        "copies": copies(bench, own),
+    }
+
+
+def distance(a_NF: Any, b_NF: Any) -> Any:
+    """Return the cosine distance row by row."""
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a_NF, b_NF)]
+    return 1 - (unit[0] * unit[1]).sum(axis=1)
+
+
+def copies(bench: Bench, samples_SF: Any) -> dict[str, float]:
+    """Return the share of samples nearer to a train image than 95 % of pairs of photographs of one lesion."""
+    train = real_set(bench)
+    same = [
+        pairwise_distances(train.features_NF[rows], metric="cosine")[np.triu_indices(len(rows), 1)]
+        for rows in (
+            np.flatnonzero(train.cluster == c) for c, n in Counter(train.cluster.tolist()).items() if n > 1
+        )
+    ]
+    threshold = float(np.percentile(np.concatenate(same), 5))
+    nearest = pairwise_distances(samples_SF, train.features_NF, metric="cosine").min(axis=1)
+    return {"share": float((nearest < threshold).mean()), "threshold": threshold, "percentile": 5}
+
+
+def beta(bench: Bench, count: int) -> dict[str, Any]:
+    """Compare the adapter on (beta of the run) and off, class by class, at the same seeds."""
+    classes = bench.dataset.classes
+    condition = bench.condition(dict.fromkeys(classes, -(-count // len(classes))))
+    sets, found = {}, {}
+    for name, settings in (("off", {"beta": 0.0}), ("on", {})):
+        made, _, _ = bench.synthesize(condition, **settings)
+        fidelity = bench.fidelity(condition, made)
+        sets[name] = made_set(bench, condition, made)
+        found[name] = {dx: figures["kid"] for dx, figures in fidelity["per_class"].items()}
+        found[name]["all"] = fidelity["overall"]["kid"]
+    rng = np.random.default_rng(0)
+    train = real_set(bench)
+    difference = {}
+    for dx in classes:
+        own = [sets[n].take(sets[n].dx == dx) for n in ("off", "on")]
+        difference[dx] = kid_difference(train.take(train.dx == dx), *own, DRAWS, rng)
+    matched = train.take(match_shares(train.dx, sets["on"].dx, rng))
+    difference["all"] = kid_difference(matched, sets["off"], sets["on"], DRAWS, rng)
+    return {"kid": found, "kid_on_minus_off": difference}
+
+
+if __name__ == "__main__":
+    main()

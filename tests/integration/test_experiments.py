@@ -1,0 +1,108 @@
+"""The experiments are thin scripts over the engine: each runs to its end on a tiny run and leaves figures and pictures."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments import common
+from tests.integration.tiny import tiny_tree
+
+pytestmark = pytest.mark.slow
+
+
+def play(name: str, results: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:
+    """Run ``python -m experiments.<name>`` with its results in a folder of the test; return result.json."""
+    script = importlib.import_module(f"experiments.{name}")
+    for module in (common, script):
+        if hasattr(module, "RESULTS"):
+            monkeypatch.setattr(module, "RESULTS", results)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+    script.main()
+    found: dict[str, Any] = json.loads(next(results.rglob("result.json")).read_text())
+    assert found["command"].startswith(f"python -m experiments.{name}")
+    assert {"date", "commit", "machine", "seeds", "config"} <= set(found)
+    assert str(results) not in json.dumps(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return finished_run
+
+
+def test_retrieval_levels(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = play("retrieval_levels", tmp_path, monkeypatch, run)
+    for kind in ("lesion", "whole"):
+        rows = found["precision"][kind]
+        assert list(rows) == [*(f"level {k}" for k in range(1, 6)), "mean (paper)", "all together"]
+        assert all(r["macro"]["low"] <= r["macro"]["value"] <= r["macro"]["high"] for r in rows.values())
+    assert (tmp_path / "retrieval_levels" / "precision.png").exists()
+
+
+def test_guidance(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = play("guidance", tmp_path, monkeypatch, run, "--count", 14, "--scales", 0.0, 3.0)
+    assert [row["scale"] for row in found["scales"]] == [0.0, 3.0]
+    assert found["scales"][0]["loss_attacked"]["change"]["value"] == 0.0
+    assert found["scales"][1]["loss_attacked"]["change"]["value"] != 0.0
+    assert (tmp_path / "guidance" / "samples.png").exists()
+
+
+def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (run, "--count", 14, "--only", "dpmpp", "ddim")
+    script = importlib.import_module("experiments.samplers")
+    monkeypatch.setattr(script, "PLAN", {"dpmpp": [{"steps": 2}, {"steps": 3}], "ddim": [{"steps": 2}]})
+    found = play("samplers", tmp_path, monkeypatch, *arguments)
+    assert [(row["sampler"], row["nfe"]) for row in found["rows"]] == [
+        ("dpmpp", 2),
+        ("dpmpp", 3),
+        ("ddim", 2),
+    ]
+    again = play("samplers", tmp_path, monkeypatch, *arguments)
+    assert again["rows"] == found["rows"], "a rerun measures nothing again"
+
+
+def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = importlib.import_module("experiments.fidelity")
+    monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
+    parts = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)["parts"]
+    assert 0 <= parts["conditioning"]["nearer_to_own_lesion"]["value"] <= 1
+    assert 0 <= parts["conditioning"]["copies"]["share"] <= 1
+    assert parts["speed"]["paper"]["nfe"] == 12  # 4 steps, three passes
+    assert parts["speed"]["ours"]["nfe"] == 6  # 3 steps, two passes
+    assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
+
+
+def test_generators(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = play("generators", tmp_path, monkeypatch, run, "--count", 70, "--gan-steps", 2)["generators"]
+    assert list(found) == ["diffusion", "dcgan", "classical", "retrieved"]
+    assert found["retrieved"]["precision"]["value"] > 0.9  # they are train images
+    assert (tmp_path / "generators" / "generators.png").exists()
+
+
+def test_vae_channels(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("experiments.vae_channels"), "TIMED", 4)
+    found = play("vae_channels", tmp_path, monkeypatch, run)
+    assert set(found["channels"]) == {"4", "8"}
+    assert {"detail", "psnr", "learnability_gap"} <= set(found["difference_8_minus_4"])
+    assert (tmp_path / "vae_channels" / "reconstructions.png").exists()
+
+
+def test_forward_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tmp_path / "tiny.yaml"
+    tree = tiny_tree(
+        str(tmp_path / "out"), vae={"kind": "identity", "downsample": 1}, denoiser={"widths": [8, 16]}
+    )
+    config.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    found = play("forward_process", tmp_path / "results", monkeypatch, config)
+    for row in found["forward"]:
+        assert row["std"] == pytest.approx(row["std_closed_form"], rel=0.05)
+    assert found["forward"][0]["correlation_with_x0"] == pytest.approx(1.0)
+    assert set(found["samples"]) == {"untrained", "trained"}
+    assert (tmp_path / "results" / "forward_process" / "forward_process.png").exists()
