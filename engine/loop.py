@@ -244,6 +244,7 @@ class Loop:
             planned=self.config.loop.rounds,
             values=tuple(float("-inf") if v is None else v for v in watched),
             val=tuple(r["val"] for r in mains),
+            accepted=tuple(int(r["n_accepted"]) for r in mains),
         )
         return self.stopping.decide(state)
 

@@ -257,13 +257,14 @@ class StoppingState:
     """What a stopping policy may look at: the val metric object of each finished round of arm ``hard``.
 
     ``values`` is the watched metric a round, round 0 first; ``val`` the whole val metric objects (report.json's);
-    ``planned`` is ``loop.rounds``.
+    ``accepted`` the synthetic images accepted in each round (0 in round 0); ``planned`` is ``loop.rounds``.
     """
 
     round: int
     planned: int
     values: tuple[float, ...]
     val: tuple[Mapping[str, Any], ...] = ()
+    accepted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -89,15 +89,42 @@ class NotMemorized:
         Raises:
             ConfigError: the index holds no such percentile.
         """
-        if self.percentile not in state.train_distance_quantiles:
-            raise ConfigError(
-                f"policy.acceptance.percentile: {self.percentile} was not measured; "
-                f"index.json has {', '.join(map(str, sorted(state.train_distance_quantiles)))}"
-            )
-        bound = state.train_distance_quantiles[self.percentile]
+        bound = _quantile(state, self.percentile)
         distances = [float(value) for value in state.nearest_train_distance_S]
         return _verdicts(
             ["" if value >= bound else f"memorized: {_below(value, bound, digits=3)}" for value in distances]
+        )
+
+
+@register("acceptance", "in_distribution")
+@dataclass(frozen=True, kw_only=True)
+class InDistribution:
+    """The images with a train lesion as near as train lesions have one: what lies off the data is rejected.
+
+    The bound is a percentile of the distances from each train lesion to the nearest other one (cosine distance, 0-2).
+    """
+
+    percentile: int = param(
+        99, f"percentile of distances between train lesions: one of {', '.join(map(str, PERCENTILES))}"
+    )
+
+    def __post_init__(self) -> None:
+        if self.percentile not in PERCENTILES:
+            raise ValueError(f"percentile {self.percentile} is not one of {', '.join(map(str, PERCENTILES))}")
+
+    def accept(self, state: AcceptanceState) -> Verdicts:
+        """Accept at or below the bound; reason ``support: 0.512 > 0.410``.
+
+        Raises:
+            ConfigError: the index holds no such percentile.
+        """
+        bound = _quantile(state, self.percentile)
+        distances = [float(value) for value in state.nearest_train_distance_S]
+        return _verdicts(
+            [
+                "" if value <= bound else f"support: {_apart(value, '>', bound, digits=3)}"
+                for value in distances
+            ]
         )
 
 
@@ -144,8 +171,21 @@ def _verdicts(reasons: Sequence[str]) -> Verdicts:
     return Verdicts(accepted_S=reason_S == "", reason_S=reason_S)
 
 
+def _quantile(state: AcceptanceState, percentile: int) -> float:
+    if percentile not in state.train_distance_quantiles:
+        raise ConfigError(
+            f"policy.acceptance.percentile: {percentile} was not measured; "
+            f"index.json has {', '.join(map(str, sorted(state.train_distance_quantiles)))}"
+        )
+    return float(state.train_distance_quantiles[percentile])
+
+
 def _below(value: float, bound: float, digits: int) -> str:
     """Return ``0.12 < 0.50``, with more digits where rounding would hide the difference."""
+    return _apart(value, "<", bound, digits)
+
+
+def _apart(value: float, sign: str, bound: float, digits: int) -> str:
     while digits < 9 and f"{value:.{digits}f}" == f"{bound:.{digits}f}":
         digits += 1
-    return f"{value:.{digits}f} < {bound:.{digits}f}"
+    return f"{value:.{digits}f} {sign} {bound:.{digits}f}"

@@ -57,6 +57,85 @@ class ClassBalanced:
         return counts_M
 
 
+@register("budget", "inverse_sensitivity")
+@dataclass(frozen=True, kw_only=True)
+class InverseSensitivity:
+    """Classes the classifier misses most get most: shares in proportion to (1 - val sensitivity) ^ power.
+
+    A class whose sensitivity is unknown counts as the mean of the known ones (0.5 where none is). A class's images are
+    divided evenly between its cases.
+    """
+
+    power: float = param(1.0, "above 1: more to the weakest classes; 0: equal shares", ge=0.0)
+    floor: float = param(
+        0.05, "least miss rate a class counts with, so that none is left out", gt=0.0, le=1.0
+    )
+
+    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
+        """Return counts (M,); classes without a hard case get nothing."""
+        classes = sorted({str(name) for name in state.cases.true})
+        known = [state.sensitivity[name] for name in classes if name in state.sensitivity]
+        usual = float(np.mean(known)) if known else 0.5
+        missed = {name: 1.0 - state.sensitivity.get(name, usual) for name in classes}
+        return by_class(state, {name: max(value, self.floor) ** self.power for name, value in missed.items()})
+
+
+@register("budget", "bandit")
+@dataclass(frozen=True, kw_only=True)
+class Bandit:
+    """Classes that gained from images before get more: Thompson sampling over classes (Thompson 1933; Russo et al. 2018).
+
+    A class's gain a round (change of val sensitivity) is normal around an unknown mean with prior N(0, prior_std^2).
+    One mean a class is drawn from its posterior; shares are the softmax of the means at ``temperature``.
+    """
+
+    prior_std: float = param(0.05, "how large a class's mean gain may be before anything is seen", gt=0.0)
+    noise_std: float = param(0.05, "how much the gain of one round scatters around its mean", gt=0.0)
+    temperature: float = param(0.03, "small: nearly all to the class that was drawn best", gt=0.0)
+
+    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
+        """Return counts (M,); classes without a hard case get nothing."""
+        classes = sorted({str(name) for name in state.cases.true})
+        drawn = rng.standard_normal(len(classes))
+        value = np.array(
+            [self._mean(state, n) + self._std(state, n) * z for n, z in zip(classes, drawn, strict=True)]
+        )
+        weight = np.exp((value - value.max(initial=-np.inf)) / self.temperature) if classes else value
+        return by_class(state, dict(zip(classes, weight.tolist(), strict=True)))
+
+    def _gains(self, state: BudgetState, name: str) -> list[float]:
+        return [gain[name] for gain in state.gain_history if name in gain]
+
+    def _mean(self, state: BudgetState, name: str) -> float:
+        """Posterior mean of a class's gain."""
+        return self._std(state, name) ** 2 * sum(self._gains(state, name)) / self.noise_std**2
+
+    def _std(self, state: BudgetState, name: str) -> float:
+        """Posterior standard deviation of a class's gain."""
+        return float((self.prior_std**-2 + len(self._gains(state, name)) * self.noise_std**-2) ** -0.5)
+
+
+def by_class(state: BudgetState, weight: Mapping[str, float]) -> IntArray:
+    """Divide the total between classes in proportion to ``weight`` (largest remainder), then evenly between their cases.
+
+    Remainders go to the larger fraction, ties to the class with fewest training images, then by name.
+    """
+    classes = sorted(weight)
+    counts_M = np.zeros(len(state.cases), dtype=np.int64)
+    if not classes:
+        return counts_M
+    exact = state.total * np.array([weight[name] for name in classes]) / sum(weight.values())
+    share = np.floor(exact + 1e-9).astype(np.int64)
+    real = [state.class_counts.get(name, 0) for name in classes]
+    first = np.lexsort((classes, real, -np.round(exact - share, 9)))
+    share[first[: state.total - share.sum()]] += 1
+    ranked = by_hardness(state.cases)
+    for name, count in zip(classes, share.tolist(), strict=True):
+        members = ranked[state.cases.true[ranked] == name]
+        counts_M[members] = _shares(count, len(members))
+    return counts_M
+
+
 def fill_up(start: Mapping[str, int], total: int, order: Sequence[str]) -> dict[str, int]:
     """Add ``total`` items one by one to the class with the fewest, ties to the earlier in ``order``.
 

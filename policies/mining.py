@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from engine.types import BoolArray, HardCases, MiningState, StrArray
+from engine.errors import ConfigError
+from engine.types import BoolArray, HardCases, MiningState, Predictions, StrArray
 from policies.parameters import param
 from policies.registry import register
 
@@ -110,7 +111,67 @@ class Loss(Cut):
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling loss."""
         state = by_image_id(state)
-        return self.keep(state, -np.log(np.maximum(_true_probability(state), SMALLEST_PROBABILITY)))
+        return self.keep(state, _loss(state.predictions))
+
+
+@register("mining", "missed_malignancy")
+@dataclass(frozen=True, kw_only=True)
+class MissedMalignancy(Cut):
+    """Expected cost of the decision "malignant or not" (Elkan 2001): a missed malignancy costs more than a false alarm.
+
+    score = miss_cost (1 - p_malignant) where the lesion is malignant, false_alarm_cost p_malignant where it is not.
+    """
+
+    miss_cost: float = param(10.0, "cost of calling a malignant lesion benign", gt=0.0)
+    false_alarm_cost: float = param(1.0, "cost of calling a benign lesion malignant", ge=0.0)
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
+        """Return the images by falling expected cost.
+
+        Raises:
+            ConfigError: no class of the data is named in ``data.malignant``.
+        """
+        state = by_image_id(state)
+        malignant_C = np.isin(np.array(state.predictions.classes), state.malignant)
+        if not malignant_C.any():
+            raise ConfigError(
+                "policy.mining: missed_malignancy needs malignant classes, and data.malignant names none of "
+                f"{', '.join(state.predictions.classes)}; name them, or use another policy"
+            )
+        risk_N = np.asarray(state.predictions.prob_NC, dtype=np.float64)[:, malignant_C].sum(axis=1)
+        truly_N = malignant_C[state.predictions.label_N]
+        return self.keep(
+            state, np.where(truly_N, self.miss_cost * (1 - risk_N), self.false_alarm_cost * risk_N)
+        )
+
+
+@register("mining", "medium_hard")
+@dataclass(frozen=True, kw_only=True)
+class MediumHard(Cut):
+    """A band of the loss averaged over rounds: slowly learned images, without the hopeless and often mislabelled.
+
+    The hardest images by loss are mostly noise; those of middling loss teach most (Swayamdipta et al. 2020, "ambiguous";
+    Paul et al. 2021). score is the mean loss over all rounds so far, nats.
+    """
+
+    low: float = param(0.6, "quantile of the mean loss at which the band begins", ge=0.0, le=1.0)
+    high: float = param(0.95, "quantile of the mean loss at which it ends", ge=0.0, le=1.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+
+    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
+        """Return the images of the band by falling mean loss."""
+        state = by_image_id(state)
+        if not len(state.predictions):
+            return self.keep(state, np.zeros(0))
+        seen = [p.take(np.argsort(p.image_id, kind="stable")) for p in state.history]
+        loss_RN = [_loss(p) for p in (*seen, state.predictions)]
+        score_N = np.mean(loss_RN, axis=0)
+        bounds = np.quantile(score_N, [self.low, self.high])
+        return self.keep(state, score_N, (score_N >= bounds[0]) & (score_N <= bounds[1]))
 
 
 @register("mining", "random")
@@ -144,8 +205,17 @@ def by_image_id(state: MiningState) -> MiningState:
 
 
 def _true_probability(state: MiningState) -> Scores:
-    rows = np.arange(len(state.predictions))
-    return np.asarray(state.predictions.prob_NC[rows, state.predictions.label_N], dtype=np.float64)
+    return _of_label(state.predictions)
+
+
+def _of_label(predictions: Predictions) -> Scores:
+    rows = np.arange(len(predictions))
+    return np.asarray(predictions.prob_NC[rows, predictions.label_N], dtype=np.float64)
+
+
+def _loss(predictions: Predictions) -> Scores:
+    """Cross-entropy of each image, nats."""
+    return np.asarray(-np.log(np.maximum(_of_label(predictions), SMALLEST_PROBABILITY)))
 
 
 def _lesions(state: MiningState) -> StrArray:

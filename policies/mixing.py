@@ -102,6 +102,58 @@ class Interpolate:
         return _mixture(hood, case_S, slerp(own_SLD, other_SLD, t_S[:, None, None]), ids_SK, weights_SK)
 
 
+@register("mixing", "k_center")
+@dataclass(frozen=True, kw_only=True)
+class KCenter:
+    """Interpolations that lie far apart: of several candidates a sample, greedy k-center (Gonzalez 1985; Sener 2018).
+
+    Candidates are drawn as ``interpolate`` draws them. A case's first sample is the candidate nearest to the case itself;
+    every next one is the candidate farthest (cosine distance of the mean level) from those chosen for that case.
+    """
+
+    candidates: int = param(4, "candidates drawn for each sample", ge=1, le=64)
+    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
+    high: float = param(0.7, "largest share of the neighbour", ge=0.0, le=1.0)
+
+    def __post_init__(self) -> None:
+        if self.low > self.high:
+            raise ValueError(f"low {self.low:g} exceeds high {self.high:g}")
+
+    def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
+        """Draw ``candidates`` times as many mixtures as asked for, keep the ones that cover them best."""
+        drawn = Interpolate(low=self.low, high=self.high).mix(hood, counts_M * self.candidates, rng)
+        case_S = np.repeat(np.arange(len(counts_M)), counts_M * self.candidates)
+        kept: list[int] = []
+        for case, count in enumerate(counts_M.tolist()):
+            rows = np.flatnonzero(case_S == case)
+            own_D = hood.levels_MLD[case].astype(np.float64).mean(axis=0)
+            kept += [int(rows[k]) for k in spread_out(drawn.levels_SLD[rows].mean(axis=1), own_D, count)]
+        chosen = np.array(kept, dtype=np.int64)
+        return Mixture(
+            levels_SLD=drawn.levels_SLD[chosen],
+            parent_image_id=drawn.parent_image_id[chosen],
+            neighbour_ids_SK=drawn.neighbour_ids_SK[chosen],
+            weights_SK=drawn.weights_SK[chosen],
+        )
+
+
+def spread_out(points_ND: npt.NDArray[np.floating], start_D: Floats, count: int) -> list[int]:
+    """Return ``count`` positions: the point nearest to ``start``, then always the one farthest from those chosen.
+
+    Distance is 1 - cosine; ties go to the earlier point. ``count`` is at most the number of points.
+    """
+    if count == 0:
+        return []
+    unit_ND = _unit(points_ND.astype(np.float64), _norm(points_ND.astype(np.float64)))
+    chosen = [int(np.argmax(unit_ND @ start_D))]
+    gap_N = 1.0 - unit_ND @ unit_ND[chosen[0]]
+    while len(chosen) < count:
+        gap_N[chosen] = -np.inf
+        chosen.append(int(np.argmax(gap_N)))
+        gap_N = np.minimum(gap_N, 1.0 - unit_ND @ unit_ND[chosen[-1]])
+    return chosen
+
+
 def slerp(a_D: Floats, b_D: Floats, t: Floats | float) -> Floats:
     """Interpolate direction along the great circle and norm linearly (Shoemake 1985); last axis is the vector.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engine.types import StopDecision, StoppingState
 from policies.parameters import param
@@ -23,6 +25,70 @@ class MaxRounds:
         if state.round >= last:
             return StopDecision(action="stop", reason=f"round {state.round} of {last} is done")
         return StopDecision(action="continue", reason=f"round {state.round} of {last}")
+
+
+@register("stopping", "specificity_guard")
+@dataclass(frozen=True, kw_only=True)
+class SpecificityGuard:
+    """Roll back when specificity falls: more found must not mean that everybody is sent for a biopsy.
+
+    Malignant specificity on val, at the operating point, must stay above round 0's minus ``margin`` (non-inferiority on
+    the estimate; ``by_interval``: on the upper end of its interval, so that only a clear fall counts).
+    """
+
+    margin: float = param(0.02, "largest fall of specificity that is tolerated", ge=0.0, lt=1.0)
+    by_interval: bool = param(False, "roll back only when the whole interval lies below the bound")
+
+    def decide(self, state: StoppingState) -> StopDecision:
+        """Continue, stop with the plan, or roll back to the best round that kept its specificity."""
+        figures = [_specificity(metrics) for metrics in state.val]
+        if not figures or figures[0] is None or figures[-1] is None:
+            return _as_planned(state, "specificity unknown")
+        bound = figures[0]["value"] - self.margin
+        reached = figures[-1]["high" if self.by_interval else "value"]
+        if reached >= bound:
+            return _as_planned(state, f"specificity {reached:.3f}, at least {bound:.3f}")
+        safe = [n for n, f in enumerate(figures) if f is not None and f["value"] >= bound]
+        best = max(safe, key=lambda n: (state.values[n], -n))
+        return StopDecision(
+            action="roll_back",
+            reason=f"specificity fell to {reached:.3f} (bound {bound:.3f}); back to round {best}",
+        )
+
+
+@register("stopping", "marginal_value")
+@dataclass(frozen=True, kw_only=True)
+class MarginalValue:
+    """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images."""
+
+    least: float = param(0.002, "least rise for each 100 accepted images", ge=0.0)
+    after: int = param(1, "rounds that are played in any case", ge=1)
+
+    def decide(self, state: StoppingState) -> StopDecision:
+        """Continue, or stop after ``state.round``; a round without accepted images brings nothing."""
+        if state.round < self.after or len(state.values) < 2:
+            return _as_planned(state, "too early to tell")
+        rise = state.values[-1] - state.values[-2]
+        accepted = state.accepted[-1] if state.accepted else 0
+        value = 100.0 * rise / accepted if accepted and math.isfinite(rise) else 0.0
+        if value < self.least:
+            return StopDecision(
+                action="stop",
+                reason=f"{value:.4f} for each 100 of {accepted} accepted images, less than {self.least:g}",
+            )
+        return _as_planned(state, f"{value:.4f} for each 100 accepted images")
+
+
+def _specificity(metrics: Mapping[str, Any]) -> Mapping[str, float] | None:
+    """The malignant specificity of a val metric object; None where it is undefined."""
+    figure = (metrics.get("malignant") or {}).get("specificity")
+    return figure if figure and figure.get("value") is not None else None
+
+
+def _as_planned(state: StoppingState, why: str) -> StopDecision:
+    if state.round >= state.planned:
+        return StopDecision(action="stop", reason=f"round {state.round} of {state.planned} is done")
+    return StopDecision(action="continue", reason=f"round {state.round} of {state.planned}; {why}")
 
 
 @register("stopping", "patience")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError
 from engine.types import AcceptanceState
 from policies import registry
-from policies.acceptance import AcceptAll, Conjunction, Default, LabelConsistent, NotMemorized
+from policies.acceptance import AcceptAll, Conjunction, Default, InDistribution, LabelConsistent, NotMemorized
 
 CLASSES = ("bkl", "mel", "nv")
 PROB = [[0.1, 0.8, 0.1], [0.2, 0.12, 0.68], [0.4, 0.5, 0.1], [0.35, 0.33, 0.32]]
@@ -26,7 +27,7 @@ def state(threshold: dict[str, float] | None = None, rows: slice = slice(None)) 
         classes=CLASSES,
         judge_prob_SC=np.array(PROB[rows], dtype=np.float64).reshape(-1, 3),
         nearest_train_distance_S=np.array(DISTANCE[rows], dtype=np.float64),
-        train_distance_quantiles={1: 0.034, 5: 0.05},
+        train_distance_quantiles={1: 0.034, 5: 0.05, 99: 0.3},
         judge_threshold=threshold if threshold is not None else {"mel": 0.5, "bkl": 0.3, "nv": 0.9},
     )
 
@@ -40,6 +41,16 @@ def reasons(policy: Any, given_state: AcceptanceState | None = None) -> list[str
 
 def test_all_accepts_all() -> None:
     assert reasons(AcceptAll()) == ["", "", "", ""]
+
+
+def test_in_distribution_rejects_what_lies_off_the_data() -> None:
+    bounded = dataclasses.replace(state(), train_distance_quantiles={1: 0.001, 99: 0.034, 95: 0.0119})
+    assert reasons(InDistribution(), bounded) == ["support: 0.200 > 0.034", "", "", ""]
+    assert reasons(InDistribution(percentile=95), bounded)[1] == "support: 0.0120 > 0.0119"
+    with pytest.raises(ConfigError, match=r"policy\.acceptance\.percentile: 99 was not measured"):
+        reasons(InDistribution(), dataclasses.replace(state(), train_distance_quantiles={1: 0.034}))
+    with pytest.raises(ValueError, match="percentile 7 is not one of"):
+        InDistribution(percentile=7)
 
 
 def test_label_consistent_by_the_judges_own_thresholds() -> None:

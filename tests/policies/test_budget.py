@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from engine.types import BudgetState, HardCases, strings
 from policies import registry
-from policies.budget import ClassBalanced, Uniform, fill_up
+from policies.budget import Bandit, ClassBalanced, InverseSensitivity, Uniform, by_class, fill_up
 
 
 def hard_cases(rows: list[tuple[str, str, float]]) -> HardCases:
@@ -30,6 +30,7 @@ def allocated(
     return list(result.tolist())
 
 
+Shares = dict[str, float]
 MEL_NV = [("a", "mel", 0.9), ("b", "mel", 0.8), ("c", "nv", 0.7), ("d", "mel", 0.6)]
 COUNTS = {"mel": 10, "nv": 100}
 
@@ -67,6 +68,48 @@ def test_even_out_fills_the_rare_class_first() -> None:
 
 def test_even_out_takes_a_class_of_unknown_count_for_empty() -> None:
     assert allocated(ClassBalanced(mode="even_out"), MEL_NV, 4, {"nv": 2}) == [1, 1, 1, 1]
+
+
+def weighted(policy: object, sensitivity: Shares, gains: tuple[Shares, ...] = (), seed: int = 0) -> list[int]:
+    state = BudgetState(
+        cases=hard_cases(MEL_NV),
+        total=20,
+        round=1,
+        class_counts=COUNTS,
+        sensitivity=sensitivity,
+        gain_history=gains,
+    )
+    counts: np.ndarray = policy.allocate(state, np.random.default_rng(seed))  # type: ignore[attr-defined]
+    return [
+        int(sum(n for n, row in zip(counts.tolist(), MEL_NV, strict=True) if row[1] == dx))
+        for dx in ("mel", "nv")
+    ]
+
+
+def test_inverse_sensitivity_gives_the_missed_class_its_share() -> None:
+    assert weighted(InverseSensitivity(), {"mel": 0.4, "nv": 0.8}) == [15, 5]  # misses 0.6 : 0.2
+    assert weighted(InverseSensitivity(power=2), {"mel": 0.4, "nv": 0.8}) == [18, 2]  # 0.36 : 0.04
+    assert weighted(InverseSensitivity(power=0), {"mel": 0.4, "nv": 0.8}) == [10, 10]
+    assert weighted(InverseSensitivity(), {"mel": 0.4, "nv": 1.0}) == [18, 2]  # 0.6 : floor 0.05, rounded
+    assert weighted(InverseSensitivity(), {"mel": 0.4}) == [10, 10]  # nv counts as what is known
+
+
+def test_by_class_gives_remainders_to_the_larger_fraction_then_to_the_rarer_class() -> None:
+    state = BudgetState(cases=hard_cases(MEL_NV), total=5, round=1, class_counts=COUNTS)
+    assert by_class(state, {"mel": 0.5, "nv": 0.5}).tolist() == [1, 1, 2, 1]  # 2.5 : 2.5, mel is rarer
+    assert by_class(state, {"mel": 0.34, "nv": 0.66}).tolist() == [1, 1, 3, 0]  # 1.7 : 3.3
+
+
+def test_the_bandit_turns_to_the_class_that_gained() -> None:
+    gains = ({"mel": 0.10, "nv": -0.05},) * 4
+    assert weighted(Bandit(), {}, gains)[0] >= 18
+    assert weighted(Bandit(), {}, ({"mel": -0.05, "nv": 0.10},) * 4)[1] >= 18
+    drawn = {tuple(weighted(Bandit(), {}, seed=seed)) for seed in range(20)}
+    assert len(drawn) > 3, "without experience it explores"
+    posterior = Bandit(prior_std=0.1, noise_std=0.1)
+    state = BudgetState(cases=hard_cases(MEL_NV), total=1, round=2, gain_history=({"mel": 0.3}, {"mel": 0.0}))
+    assert posterior._mean(state, "mel") == pytest.approx(0.1)  # two looks and the prior weigh a third each
+    assert posterior._std(state, "mel") == pytest.approx(0.1 / 3**0.5)
 
 
 def test_fill_up_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,9 +10,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.errors import ConfigError
 from engine.types import HardCases, MiningState, Predictions, strings
 from policies import registry
-from policies.mining import Entropy, LeastConfidence, Loss, Margin, Misclassified, Random, by_image_id
+from policies.mining import (
+    Entropy,
+    LeastConfidence,
+    Loss,
+    Margin,
+    MediumHard,
+    Misclassified,
+    MissedMalignancy,
+    Random,
+    by_image_id,
+)
 
 CLASSES = ("bkl", "mel", "nv")
 ROWS = [
@@ -32,7 +44,8 @@ def state(rows: list[tuple[str, str, int, list[float]]], rounds: int = 1) -> Min
         label_N=np.array([r[2] for r in rows], dtype=np.int64),
         split=strings(["mine"] * len(rows)),
     )
-    return MiningState(predictions=predictions, lesion_id=strings([r[1] for r in rows]), round=rounds)
+    lesions = strings([r[1] for r in rows])
+    return MiningState(predictions=predictions, lesion_id=lesions, round=rounds, malignant=("mel",))
 
 
 def mined(policy: object, rows: list[tuple[str, str, int, list[float]]] = ROWS, seed: int = 0) -> HardCases:
@@ -107,6 +120,42 @@ def test_ties_go_by_image_id() -> None:
     assert mined(Loss(), rows).image_id.tolist() == ["b", "k", "z"]
 
 
+def test_missed_malignancy_by_hand() -> None:
+    cases = mined(MissedMalignancy(per_lesion=False))
+    # mel: 10 (1 - p_mel); others: p_mel
+    assert cases.image_id.tolist() == ["i3", "i2", "i5", "i1", "i4"]
+    assert cases.score == pytest.approx([9.0, 7.0, 0.25, 0.2, 0.1])
+    assert mined(MissedMalignancy(per_lesion=False, miss_cost=1, false_alarm_cost=4)).image_id.tolist() == [
+        "i5", "i3", "i1", "i2", "i4",
+    ]  # fmt: skip
+
+
+def test_missed_malignancy_needs_malignant_classes() -> None:
+    benign = dataclasses.replace(state(ROWS), malignant=("scc",))
+    with pytest.raises(ConfigError, match=r"data\.malignant names none of bkl, mel, nv"):
+        MissedMalignancy().mine(benign, np.random.default_rng(0))
+
+
+def test_medium_hard_averages_the_loss_over_rounds_and_takes_a_band() -> None:
+    now = state(ROWS)  # p_true: i1 0.7, i2 0.3, i3 0.1, i4 0.45, i5 0.5
+    before = dataclasses.replace(
+        now.predictions, prob_NC=np.array([[0.7, 0.2, 0.1], [0.9, 0.05, 0.05], [0.1, 0.1, 0.8], [0.1, 0.1, 0.8],
+                                           [0.25, 0.25, 0.5]])
+    )  # fmt: skip
+    given_state = dataclasses.replace(
+        now, history=(before.take(np.array([4, 3, 2, 1, 0])),)
+    )  # in another order
+    mean = {
+        "i1": -math.log(0.7), "i2": -(math.log(0.3) + math.log(0.05)) / 2, "i3": -math.log(0.1),
+        "i4": -(math.log(0.45) + math.log(0.8)) / 2, "i5": -math.log(0.5),
+    }  # fmt: skip
+    cases = MediumHard(per_lesion=False, low=0.5, high=0.75).mine(given_state, np.random.default_rng(0))
+    assert cases.image_id.tolist() == ["i2", "i5"]  # by mean loss: i1 < i4 < i5 < i2 < i3
+    assert cases.score == pytest.approx([mean["i2"], mean["i5"]])
+    with pytest.raises(ValueError, match=r"low 0.9 must be below high 0.5"):
+        MediumHard(low=0.9, high=0.5)
+
+
 def test_random_takes_lesions_equally_often_however_often_photographed() -> None:
     rows = [(f"a{view}", "A", 0, [0.5, 0.3, 0.2]) for view in range(9)] + [("b", "B", 0, [0.5, 0.3, 0.2])]
     first = [str(mined(Random(top_k=1), rows, seed).image_id[0]) for seed in range(400)]
@@ -158,5 +207,5 @@ def test_every_mining_policy(
     assert [label[str(i)] for i in cases.image_id] == cases.true.tolist()
     if per_lesion:
         assert len({lesion[str(i)] for i in cases.image_id}) == len(cases)
-        if name != "misclassified":
+        if name not in ("misclassified", "medium_hard"):
             assert len(cases) == min(5, len({row[1] for row in rows}))

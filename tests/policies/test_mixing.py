@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from engine.types import Mixture, Neighbourhood, strings
 from policies import registry
-from policies.mixing import Interpolate, Neighbours, Self, blend, slerp
+from policies.mixing import Interpolate, KCenter, Neighbours, Self, blend, slerp, spread_out
 
 
 def hood(n_cases: int = 3, k: int = 2, seed: int = 0, missing: dict[int, int] | None = None) -> Neighbourhood:
@@ -45,6 +45,38 @@ def mixed(policy: object, given_hood: Neighbourhood, counts: list[int], seed: in
 
 def row(values: list[float]) -> np.ndarray:
     return np.array(values, dtype=np.float64)
+
+
+def test_spread_out_by_hand() -> None:
+    angles = np.radians([0, 10, 90, 180, 100])
+    points = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    # from 0 degrees: farthest is 180; then 90 (1 - cos = 1 from both) before 100 (0.94 from 180)... ties to the earlier
+    assert spread_out(points, row([1.0, 0.05]), 3) == [0, 3, 2]
+    assert spread_out(points, row([0.0, 1.0]), 1) == [2]
+    assert spread_out(points, row([1.0, 0.0]), 0) == []
+    assert sorted(spread_out(points, row([1.0, 0.0]), 5)) == [0, 1, 2, 3, 4]
+
+
+def test_k_center_covers_more_than_interpolate() -> None:
+    given_hood = hood(n_cases=1, k=4)
+
+    def closest_pair(policy: object, seed: int) -> float:
+        levels = mixed(policy, given_hood, [6], seed).levels_SLD.mean(axis=1).astype(np.float64)
+        unit = levels / np.linalg.norm(levels, axis=1, keepdims=True)
+        return float(1 - (unit @ unit.T)[np.triu_indices(6, 1)].max())
+
+    plain = np.mean([closest_pair(Interpolate(high=0.7), seed) for seed in range(20)])
+    spread = np.mean([closest_pair(KCenter(candidates=8), seed) for seed in range(20)])
+    assert spread > 2 * plain
+
+
+def test_k_center_with_one_candidate_is_interpolate_in_another_order() -> None:
+    given_hood = hood(n_cases=2)
+    plain, kept = (mixed(p, given_hood, [3, 2]) for p in (Interpolate(high=0.7), KCenter(candidates=1)))
+    assert kept.parent_image_id.tolist() == plain.parent_image_id.tolist()
+    assert sorted(kept.levels_SLD.sum(axis=(1, 2))) == pytest.approx(
+        sorted(plain.levels_SLD.sum(axis=(1, 2)))
+    )
 
 
 def test_slerp_by_hand() -> None:

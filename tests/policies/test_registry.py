@@ -37,20 +37,23 @@ class Winner:
 
 
 def test_names_are_sorted_and_complete() -> None:
-    assert registry.names("mining")[:6] == (
+    mining = (
         "entropy",
         "least_confidence",
         "loss",
         "margin",
+        "medium_hard",
         "misclassified",
+        "missed_malignancy",
         "random",
     )
-    assert {"uniform", "class_balanced"} <= set(registry.names("budget"))
-    assert {"self", "neighbours", "interpolate"} == set(registry.names("mixing"))
-    assert {"all", "label_consistent", "not_memorized", "conjunction", "default"} == set(
-        registry.names("acceptance")
-    )
-    assert {"max_rounds", "patience"} == set(registry.names("stopping"))
+    assert registry.names("mining")[: len(mining)] == mining
+    assert {"bandit", "class_balanced", "inverse_sensitivity", "uniform"} <= set(registry.names("budget"))
+    assert {"self", "neighbours", "interpolate", "k_center"} == set(registry.names("mixing"))
+    acceptance = {"all", "label_consistent", "not_memorized", "in_distribution", "conjunction", "default"}
+    assert acceptance == set(registry.names("acceptance"))
+    stopping = {"max_rounds", "patience", "specificity_guard", "marginal_value"}
+    assert stopping == set(registry.names("stopping"))
 
 
 @pytest.mark.parametrize("kind", list(registry.KINDS))
@@ -86,7 +89,11 @@ BAD = [
         {"name": "margn"},
         ["policy.mining.name: unknown mining policy 'margn'", "did you mean margin?"],
     ),
-    ("mining", {"name": "zzzz"}, ["known: entropy, least_confidence, loss, margin, misclassified, random"]),
+    (
+        "mining",
+        {"name": "zzzz"},
+        ["known: entropy, least_confidence, loss, margin, medium_hard, misclassified, missed"],
+    ),
     ("mining", {}, ["policy.mining.name: missing; known mining policies: entropy"]),
     ("mining", {"name": 3}, ["unknown mining policy 3"]),
     ("mining", {"name": ["margin"]}, ["unknown mining policy ['margin']"]),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.types import StopDecision, StoppingState
 from policies import registry
-from policies.stopping import MaxRounds, Patience
+from policies.stopping import MarginalValue, MaxRounds, Patience, SpecificityGuard
 
 
 def decided(policy: Any, values: list[float], planned: int = 10) -> StopDecision:
@@ -80,6 +80,43 @@ def test_an_undefined_figure_never_improves(nothing: float) -> None:
     assert decided(Patience(), [nothing, 0.3]).action == "continue"
     assert Patience().best_round((nothing, 0.3, nothing)) == 1
     assert decided(Patience(), [0.3, nothing, nothing]).action == "roll_back"
+
+
+def guarded(specificity: list[float | None], values: list[float], **settings: Any) -> StopDecision:
+    def figure(value: float | None) -> dict[str, float | None]:
+        return {"value": value, "low": value and value - 0.03, "high": value and value + 0.03}
+
+    val = [{"malignant": {"specificity": figure(v)}} for v in specificity]
+    state = StoppingState(round=len(values) - 1, planned=9, values=tuple(values), val=tuple(val))
+    decision: StopDecision = SpecificityGuard(**settings).decide(state)
+    return decision
+
+
+def test_the_guard_rolls_back_to_the_best_round_that_kept_its_specificity() -> None:
+    assert guarded([0.90, 0.89], [0.5, 0.6]).action == "continue"
+    assert guarded([0.90, 0.88], [0.5, 0.6]).action == "continue"  # a fall of exactly the margin is tolerated
+    fell = guarded([0.90, 0.91, 0.85], [0.5, 0.6, 0.7])
+    assert fell == StopDecision(
+        action="roll_back", reason="specificity fell to 0.850 (bound 0.880); back to round 1"
+    )
+    assert guarded([0.90, 0.86], [0.5, 0.6], by_interval=True).action == "continue"  # up to 0.89
+    assert guarded([0.90, 0.80], [0.5, 0.6], by_interval=True).action == "roll_back"
+    assert guarded([None, None], [0.5, 0.6]).action == "continue"
+
+
+def test_marginal_value_weighs_the_rise_by_the_images_it_took() -> None:
+    def value(values: list[float], accepted: list[int]) -> StopDecision:
+        state = StoppingState(
+            round=len(values) - 1, planned=9, values=tuple(values), accepted=tuple(accepted)
+        )
+        return MarginalValue(least=0.01).decide(state)
+
+    assert value([0.5, 0.52], [0, 100]).action == "continue"  # 0.02 for each 100
+    assert value([0.5, 0.52], [0, 400]) == StopDecision(
+        action="stop", reason="0.0050 for each 100 of 400 accepted images, less than 0.01"
+    )
+    assert value([0.5, 0.9], [0, 0]).action == "stop"
+    assert value([0.5], [0]).action == "continue"
 
 
 @pytest.mark.parametrize("name", registry.names("stopping"))
