@@ -173,8 +173,9 @@ class Loop:
     def _synthesize(self, number: int, source: str) -> None:
         """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
         if source == "hard":
+            before = self.history.arms["hard"]
             mined = self.recipes.mine(
-                number, self.history.arms["hard"].predict, self.history.hard_predict[:-1]
+                number, before.predict, self.history.hard_predict[:-1], before.classifier
             )
             seen = [val_sensitivity(r) for r in self.history.reports if r["arm"] == main_arm(r["round"])]
             made = {"mine": mined, **self.recipes.condition(number, "hard", mined, seen=seen)}

@@ -12,6 +12,8 @@ from engine.config import GENERATOR_PARTS, Config
 from engine.store import RunFolder, StageFolder, StageRunner
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role, flat_config
+from engine.types import DrawRequest
+from policies import registry
 
 ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
 """Classifier keys that the loop turns into a stage's own ``steps`` and ``lr``."""
@@ -118,8 +120,13 @@ class Recipes:
         inputs = {"predictions": predict} | ({"reference": reference} if reference is not None else {})
         return self._arm(number, arm, "evaluate", params, inputs, seed=self.config.loop.seed)
 
-    def mine(self, number: int, predict: StageFolder, history: Sequence[StageFolder]) -> StageFolder:
-        """Seek hard cases in the predictions of the round before (or out of fold over train)."""
+    def mine(
+        self, number: int, predict: StageFolder, history: Sequence[StageFolder], classifier: StageFolder
+    ) -> StageFolder:
+        """Seek hard cases in the predictions of the round before (or out of fold over train).
+
+        ``classifier`` made the predictions; policies that ask for draws need it, and a committee the judge too.
+        """
         loop = self.config.loop
         if loop.mine_from == "crossfit":
             fold_params = {
@@ -137,6 +144,11 @@ class Recipes:
             "malignant": self.config.data.malignant,
         }
         inputs = {"predictions": predict} | {f"history_{n}": folder for n, folder in enumerate(history)}
+        wanted: DrawRequest | None = getattr(registry.make("mining", params["policy"]), "wanted", None)
+        if wanted is not None:
+            inputs["classifier"] = classifier
+        if wanted is not None and wanted.kind == "committee":
+            inputs["judge"] = self.stages["judge"]
         return self._arm(number, "hard", "mine", params, inputs, seed=self._round_seed(number))
 
     def condition(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +108,19 @@ class Predictions:
             label_N=self.label_N[rows],
             split=self.split[rows],
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawRequest:
+    """Several probabilities an image that a mining policy asks for (its attribute ``wanted``).
+
+    ``dropout``: ``count`` passes of the classifier's last layer with its input dropped out at ``rate`` (Monte-Carlo
+    dropout). ``committee``: the classifier and every fold of the judge, one each.
+    """
+
+    kind: Literal["dropout", "committee"]
+    count: int = 0
+    rate: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

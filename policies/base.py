@@ -25,7 +25,11 @@ from engine.types import (
 
 @runtime_checkable
 class MiningPolicy(Protocol):
-    """Decides which cases are hard."""
+    """Decides which cases are hard.
+
+    A policy that needs several probabilities an image says so by an attribute ``wanted`` (a ``DrawRequest``) and finds them
+    in ``state.draws_TNC``.
+    """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the hard cases, hardest first, each image at most once, whatever the order of the input."""

@@ -127,7 +127,7 @@ def by_class(state: BudgetState, weight: Mapping[str, float]) -> IntArray:
     exact = state.total * np.array([weight[name] for name in classes]) / sum(weight.values())
     share = np.floor(exact + 1e-9).astype(np.int64)
     real = [state.class_counts.get(name, 0) for name in classes]
-    first = np.lexsort((classes, real, -np.round(exact - share, 9)))
+    first = np.lexsort((np.array(classes), np.array(real), -np.round(exact - share, 9)))
     share[first[: state.total - share.sum()]] += 1
     ranked = by_hardness(state.cases)
     for name, count in zip(classes, share.tolist(), strict=True):

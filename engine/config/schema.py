@@ -64,6 +64,12 @@ class Config(Section):
             problems.append(
                 f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
             )
+        miner = self.policy.mining.get("name")
+        if miner in ("bald", "committee") and self.loop.mine_from == "crossfit":
+            problems.append(
+                f"policy.mining: {miner} asks classifiers that were trained on every train image; "
+                "use loop.mine_from: mine, or another policy"
+            )
         gate = self.policy.acceptance.get("name")
         if self.synthesis.generator == "retrieved" and gate in ("default", "not_memorized"):
             problems.append(

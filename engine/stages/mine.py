@@ -15,9 +15,10 @@ import pandas as pd
 from engine.errors import DataError, StageError
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
+from engine.stages.draws import make_draws
 from engine.stages.evaluate import read_predictions
 from engine.training import derive_seed
-from engine.types import HardCases, MiningState, Predictions, StrArray
+from engine.types import DrawRequest, HardCases, MiningState, Predictions, StrArray
 from policies import registry
 
 MINED_PART: Final = {"mine": "mine", "crossfit": "train", "test": "test"}
@@ -40,14 +41,19 @@ def run(context: StageContext) -> None:
             "raise data.split.mine or use loop.mine_from=crossfit"
         )
     image_id = dataset.table.image_id[rows]
+    policy = registry.make("mining", context.params["policy"])
+    predictions = _predictions(context.inputs["predictions"], image_id)
+    wanted: DrawRequest | None = getattr(policy, "wanted", None)
     state = MiningState(
-        predictions=_predictions(context.inputs["predictions"], image_id),
+        predictions=predictions,
         lesion_id=dataset.table.lesion_id[rows],
         round=int(context.params["round"]),
         malignant=tuple(context.params["malignant"]),
         history=_history(context, image_id),
+        draws_TNC=None
+        if wanted is None
+        else make_draws(context, wanted, dataset.rows[rows], predictions.classes),
     )
-    policy = registry.make("mining", context.params["policy"])
     cases = policy.mine(state, np.random.default_rng(derive_seed(context.seed, "mine", state.round)))
     write_hard_cases(cases, context.out / "hard_cases.parquet")
 

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError
-from engine.types import HardCases, MiningState, Predictions, strings
+from engine.types import DrawRequest, HardCases, MiningState, Predictions, strings
 from policies import registry
 from policies.mining import (
+    Bald,
+    Committee,
     Entropy,
     LeastConfidence,
     Loss,
@@ -45,7 +47,10 @@ def state(rows: list[tuple[str, str, int, list[float]]], rounds: int = 1) -> Min
         split=strings(["mine"] * len(rows)),
     )
     lesions = strings([r[1] for r in rows])
-    return MiningState(predictions=predictions, lesion_id=lesions, round=rounds, malignant=("mel",))
+    draws = np.stack([predictions.prob_NC, np.roll(predictions.prob_NC, 1, axis=1)])  # for policies that ask
+    return MiningState(
+        predictions=predictions, lesion_id=lesions, round=rounds, malignant=("mel",), draws_TNC=draws
+    )
 
 
 def mined(policy: object, rows: list[tuple[str, str, int, list[float]]] = ROWS, seed: int = 0) -> HardCases:
@@ -154,6 +159,36 @@ def test_medium_hard_averages_the_loss_over_rounds_and_takes_a_band() -> None:
     assert cases.score == pytest.approx([mean["i2"], mean["i5"]])
     with pytest.raises(ValueError, match=r"low 0.9 must be below high 0.5"):
         MediumHard(low=0.9, high=0.5)
+
+
+def drawn(rows: list[tuple[str, str, int, list[float]]], draws: list[list[list[float]]]) -> MiningState:
+    return dataclasses.replace(state(rows), draws_TNC=np.array(draws))
+
+
+def test_bald_and_committee_by_hand() -> None:
+    rows = ROWS[:3]
+    draws = [[[1, 0, 0], [0.5, 0.5, 0], [1, 0, 0]], [[0, 1, 0], [0.5, 0.5, 0], [0.5, 0.5, 0]]]
+    rng = np.random.default_rng(0)
+    # i1: draws sure and contrary, log 2; i2: draws agree that nobody knows, 0; i3: H(3/4, 1/4) - log(2) / 2
+    third = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) - math.log(2) / 2
+    for policy in (Bald(per_lesion=False), Committee(per_lesion=False)):
+        cases = policy.mine(drawn(rows, draws), rng)
+        assert cases.image_id.tolist() == ["i1", "i3", "i2"]
+        assert cases.score == pytest.approx([math.log(2), third, 0.0], abs=1e-9)
+    votes = Committee(per_lesion=False, measure="votes").mine(drawn(rows, draws), rng)
+    assert votes.image_id.tolist() == [
+        "i1",
+        "i2",
+        "i3",
+    ]  # ties go to the first class: i2 and i3 are unanimous
+    assert votes.score == pytest.approx([math.log(2), 0.0, 0.0])
+
+
+def test_policies_say_which_draws_they_want() -> None:
+    assert Bald(draws=5, rate=0.2).wanted == DrawRequest(kind="dropout", count=5, rate=0.2)
+    assert Committee().wanted == DrawRequest(kind="committee")
+    with pytest.raises(ValueError, match="asked for draws"):
+        Bald().mine(dataclasses.replace(state(ROWS), draws_TNC=None), np.random.default_rng(0))
 
 
 def test_random_takes_lesions_equally_often_however_often_photographed() -> None:

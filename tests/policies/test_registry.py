@@ -38,6 +38,8 @@ class Winner:
 
 def test_names_are_sorted_and_complete() -> None:
     mining = (
+        "bald",
+        "committee",
         "entropy",
         "least_confidence",
         "loss",
@@ -92,9 +94,11 @@ BAD = [
     (
         "mining",
         {"name": "zzzz"},
-        ["known: entropy, least_confidence, loss, margin, medium_hard, misclassified, missed"],
+        [
+            "known: bald, committee, entropy, least_confidence, loss, margin, medium_hard, misclassified, missed"
+        ],
     ),
-    ("mining", {}, ["policy.mining.name: missing; known mining policies: entropy"]),
+    ("mining", {}, ["policy.mining.name: missing; known mining policies: bald, committee, entropy"]),
     ("mining", {"name": 3}, ["unknown mining policy 3"]),
     ("mining", {"name": ["margin"]}, ["unknown mining policy ['margin']"]),
     ("mining", {"name": "margin", "topk": 3}, ["policy.mining.topk: unknown field; did you mean top_k?"]),

@@ -9,11 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.classifier.model import build_model
+from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.weights import describe, save_classifier
 from engine.errors import ConfigError, DataError, StageError
 from engine.stages import mine
 from engine.stages.dataset import Dataset, open_dataset
-from engine.types import strings
-from tests.fakes import make_context, make_dataset_folders
+from engine.stages.draws import make_draws
+from engine.types import DrawRequest, strings
+from tests.fakes import make_context, make_dataset_folders, map_in_process
 
 
 @pytest.fixture
@@ -147,3 +151,60 @@ def test_bad_input_is_named(tmp_path: Path, dataset: Dataset) -> None:
         StageError, match=r"loop\.mine_from: mine has no image to mine; raise data\.split\.mine"
     ):
         run(tmp_path, predictions, "out3")
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> dict[str, Path]:
+    """A classifier and a judge of two folds, of three architectures' random weights."""
+    folders = {}
+    for role, names in (("classifier", ["classifier"]), ("judge", ["fold_0", "fold_1"])):
+        folders[role] = tmp_path / role
+        folders[role].mkdir()
+        for seed, name in enumerate(names):
+            meta = describe("test_resnet", ("bkl", "mel", "nv"), 16, False, None)
+            model = build_model("test_resnet", 3, 16, seed=seed + 10 * len(names))
+            save_classifier(model, meta, folders[role] / f"{name}.safetensors")
+    return folders
+
+
+@pytest.mark.parametrize(
+    "spec", [{"name": "bald", "draws": 8}, {"name": "committee"}, {"name": "committee", "measure": "votes"}]
+)
+def test_policies_that_ask_for_draws_get_them(
+    tmp_path: Path, dataset: Dataset, judged: dict[str, Path], spec: dict[str, Any]
+) -> None:
+    predictions = write_predictions(tmp_path / "predictions", dataset, {})
+    cases = run(tmp_path, predictions, "a", policy=spec, history=judged)
+    again = run(tmp_path, predictions, "b", policy=spec, history=judged)
+    assert len(cases) == len(np.unique(dataset.table.lesion_id[dataset.table.split == "mine"]))
+    assert cases["score"].tolist() == again["score"].tolist()
+    assert (cases["score"] >= 0).all()
+    if spec != {"name": "committee", "measure": "votes"}:
+        assert (cases["score"] > 0).all()
+
+
+def test_dropout_draws_have_the_mean_of_the_classifier(
+    tmp_path: Path, dataset: Dataset, judged: dict[str, Path]
+) -> None:
+    """Without dropout every draw is the classifier's own prediction; with it, draws differ from image to image."""
+    inputs = {"images": tmp_path / "images", "split": tmp_path / "split", **judged}
+    context = make_context(tmp_path / "out", inputs, {})
+    rows = dataset.rows[dataset.where("mine")]
+    worker = LogitWorker(
+        weights=judged["classifier"] / "classifier.safetensors", images=tmp_path / "images" / "images.npy"
+    )
+    plain = softmax(predict_logits(map_in_process, worker, rows, "x"))
+    almost = make_draws(context, DrawRequest(kind="dropout", count=2, rate=1e-9), rows, ("bkl", "mel", "nv"))
+    assert np.allclose(almost, plain, atol=1e-4)
+    dropped = make_draws(context, DrawRequest(kind="dropout", count=3, rate=0.5), rows, ("bkl", "mel", "nv"))
+    assert dropped.shape == (3, len(rows), 3)
+    assert np.allclose(dropped.sum(axis=2), 1)
+    assert not np.allclose(dropped[0], dropped[1])
+
+
+def test_a_member_of_other_classes_is_named(
+    tmp_path: Path, dataset: Dataset, judged: dict[str, Path]
+) -> None:
+    context = make_context(tmp_path / "out", {"images": tmp_path / "images", **judged}, {})
+    with pytest.raises(StageError, match=r"classifier\.safetensors knows bkl, mel, nv, the predictions a, b"):
+        make_draws(context, DrawRequest(kind="committee"), dataset.rows, ("a", "b"))
