@@ -19,6 +19,7 @@ from engine.round_report import accepted_counts, data_report, round_report, val_
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
 from engine.store.publish import Publisher
+from engine.store.review import read_verdicts
 from engine.store.run_folder import main_arm
 from engine.tracking.base import Tracker
 from engine.types import StopDecision, StoppingState
@@ -83,6 +84,7 @@ class Loop:
         self.recipes = Recipes(config, runner, folder, fingerprint)
         self.publisher = Publisher(folder)
         self.history = History()
+        self.awaiting: list[Path] = []
 
     def play(self) -> dict[str, Any]:
         """Play every round; publish, log and return the report."""
@@ -152,6 +154,8 @@ class Loop:
     def _round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
         self._synthesize(number, "hard")
+        if self.awaiting:
+            return self._review()
         self._advance(number, "hard")
         self.history.hard_predict.append(self.history.arms["hard"].predict)
         decision = self._decide(number)
@@ -161,14 +165,21 @@ class Loop:
                 if arm != "hard":
                     self._compare(number, arm)
         self._crown()
+        decision = self._review() if self.awaiting else decision
         self._publish_report(decision)
         return decision
+
+    def _review(self) -> StopDecision:
+        """The run ends here until a person has looked at the images."""
+        files = ", ".join(str(path) for path in self.awaiting)
+        return StopDecision(action="review", reason=f"fill in {files}, then run the same command")
 
     def _compare(self, number: int, arm: str) -> None:
         if arm == "random":
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
                 self._synthesize(earlier, "random")
-        self._advance(number, arm)
+        if not self.awaiting:
+            self._advance(number, arm)
 
     def _synthesize(self, number: int, source: str) -> None:
         """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
@@ -193,9 +204,19 @@ class Loop:
         self.history.sources[(number, source)] = self.recipes.synthesize(
             number, source, made, earlier, self.history.arms["hard"].classifier
         )
+        stages = self.history.sources[(number, source)]
         if source == "hard":
-            stages = self.history.sources[(number, source)]
             self.publisher.synthesis(number, stages, self.recipes.thumbnails(number, stages))
+        self._ask_for_review(number, source, stages["accept"])
+
+    def _ask_for_review(self, number: int, source: str, accept: StageFolder) -> None:
+        """Leave a sheet and a CSV where a person decides; wait where nobody has decided on anything yet."""
+        if not self.recipes.reviews:
+            return
+        path = self.recipes.review_file(number, source)
+        self.publisher.review(path, accept)
+        if not read_verdicts(path):
+            self.awaiting.append(path)
 
     def _advance(self, number: int, arm: str) -> None:
         """Train ``arm`` on its pool of this round, from its own weights (or from scratch)."""

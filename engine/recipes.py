@@ -6,11 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from engine.config import GENERATOR_PARTS, Config
 from engine.store import RunFolder, StageFolder, StageRunner
 from engine.store.files import read_json
+from engine.store.review import read_verdicts
 from engine.store.run_folder import arm_role, flat_config
 from engine.types import DrawRequest
 from policies import registry
@@ -217,6 +221,9 @@ class Recipes:
             "room": self._room(earlier),
             "guided": guided,
         }
+        if self.reviews:
+            names = pd.read_parquet(made["condition"].path / "conditioning.parquet")["sample_id"].tolist()
+            gate["review"] = dict(sorted(read_verdicts(self.review_file(number, source), names).items()))
         inputs = {"synthesize": images, "condition": made["condition"]} | {
             k: self.stages[k] for k in ("judge", "embedder", "index")
         }
@@ -226,6 +233,16 @@ class Recipes:
         inputs = {**seen, "condition": made["condition"], "synthesize": images}
         fidelity = self._arm(number, source, "fidelity", params, inputs)
         return {**made, "synthesize": images, "accept": accept, "fidelity": fidelity}
+
+    @property
+    def reviews(self) -> bool:
+        """Whether a person's verdicts decide about acceptance."""
+        policy = registry.make("acceptance", self.tree["policy"]["acceptance"])
+        return bool(getattr(policy, "wants_review", False))
+
+    def review_file(self, number: int, source: str) -> Path:
+        """Where the verdicts on a round's images lie: RUN/rounds/NNNN/review.csv, the random arm's in its own folder."""
+        return self.folder.arm_folder(number, source) / "review.csv"
 
     def _feature_params(self, **more: Any) -> dict[str, Any]:
         section = self.tree["evaluation"]

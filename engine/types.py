@@ -282,7 +282,10 @@ class StoppingState:
 
 @dataclass(frozen=True, kw_only=True)
 class StopDecision:
-    """``action`` is "continue", "stop" or "roll_back" (stop and keep the best earlier round), with the reason."""
+    """``action`` is "continue", "stop" or "roll_back" (stop and keep the best earlier round), with the reason.
+
+    The loop itself ends with "review" where a person has to look at images, and with "failed".
+    """
 
     action: str
     reason: str

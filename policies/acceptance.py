@@ -128,12 +128,37 @@ class InDistribution:
         )
 
 
+@register("acceptance", "reviewed")
+@dataclass(frozen=True, kw_only=True)
+class Reviewed:
+    """The images a person has approved; without a verdict an image does not train.
+
+    The run stops after synthesis and leaves a contact sheet and a CSV to fill in; the same command then goes on.
+    """
+
+    @property
+    def wants_review(self) -> bool:
+        """Whether verdicts of a person are needed."""
+        return True
+
+    def accept(self, state: AcceptanceState) -> Verdicts:
+        """Accept what has the verdict accept; reasons ``review: rejected`` and ``review: no verdict yet``."""
+        words = {"accept": "", "reject": "review: rejected"}
+        verdicts = [""] * len(state.label_S) if state.verdict_S is None else state.verdict_S.tolist()
+        return _verdicts([words.get(verdict, "review: no verdict yet") for verdict in verdicts])
+
+
 @register("acceptance", "conjunction")
 @dataclass(frozen=True, kw_only=True)
 class Conjunction:
     """The images that every policy of a list accepts."""
 
     of: tuple[AcceptancePolicy, ...] = param(REQUIRED, "the policies that must all accept", of="acceptance")
+
+    @property
+    def wants_review(self) -> bool:
+        """Whether one of them needs verdicts of a person."""
+        return any(getattr(policy, "wants_review", False) for policy in self.of)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept where all do; the reasons are joined by ``; `` in the order of the list."""

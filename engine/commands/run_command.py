@@ -43,6 +43,8 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
     console.print(summary_table(report))
     for line in synthesis_lines(folder, report):
         console.print(line)
+    if report["stopping"]["action"] == "review":
+        console.print(f"[yellow]review  {report['stopping']['reason']}[/yellow]")
     console.print(f"report   {folder.path / 'report.html'}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")

@@ -30,6 +30,7 @@ from engine.retrieval.embedding import fuse
 from engine.stages.base import StageContext
 from engine.stages.diffusion_worker import GUIDING_FOLD
 from engine.stages.embedder import embed_rows
+from engine.stages.thumbnails import contact_sheet
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 
@@ -78,6 +79,7 @@ def run(context: StageContext) -> None:
             nearest_train_distance_S=judged.distance_S,
             train_distance_quantiles={int(k): float(v) for k, v in quantiles.items()},
             judge_threshold={k: float(v) for k, v in judge["thresholds"].items() if v is not None},
+            verdict_S=_reviewed(context, samples),
         )
     )
     verdicts = limit(verdicts, dx_S, parent_S, context.params["room"])
@@ -155,6 +157,19 @@ def _gates(verdicts: Verdicts) -> dict[str, int]:
     """How many images each gate rejected (an image may fail several)."""
     gates = [part.split(":")[0] for reason in verdicts.reason_S for part in str(reason).split("; ") if part]
     return {gate: gates.count(gate) for gate in sorted(set(gates))}
+
+
+def _reviewed(context: StageContext, samples: pa.Table) -> StrArray | None:
+    """A person's verdicts in the order of the samples ("" without one); draws the sheet they are asked on."""
+    review: Mapping[str, str] | None = context.params.get("review")
+    if review is None:
+        return None
+    names = samples["sample_id"].to_pylist()
+    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r", allow_pickle=False)
+    captions = [f"{dx} {name}" for dx, name in zip(samples["dx"].to_pylist(), names, strict=True)]
+    if names:
+        contact_sheet([np.asarray(image) for image in images], captions, context.out / "review.png")
+    return strings([review.get(name, "") for name in names])
 
 
 def _judge(context: StageContext, dx_S: StrArray) -> Judged:

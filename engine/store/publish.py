@@ -10,6 +10,7 @@ import pandas as pd
 
 from engine.store.cache import StageFolder
 from engine.store.files import copy_file, copy_folder, read_json, write_json
+from engine.store.review import write_blank
 from engine.store.run_folder import RunFolder
 
 
@@ -44,6 +45,13 @@ class Publisher:
         for picture in (*pictures, stages["synthesize"].path / "states.png"):
             if picture.exists():
                 copy_file(picture, target / picture.name)
+
+    def review(self, path: Path, accept: StageFolder) -> None:
+        """Write the blank CSV of verdicts and the sheet beside it."""
+        frame = pd.read_parquet(accept.path / "synthetic.parquet", columns=["sample_id"])
+        write_blank(path, frame["sample_id"].tolist())
+        if (accept.path / "review.png").exists():
+            copy_file(accept.path / "review.png", path.with_suffix(".png"))
 
     def arm(
         self,

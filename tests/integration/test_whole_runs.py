@@ -83,6 +83,34 @@ def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_reviewed_run_waits_for_a_person_and_trains_on_what_was_approved(tmp_path: Path) -> None:
+    config = tiny_config(
+        str(tmp_path),
+        loop={"rounds": 1, "arms": ["real", "random", "hard"]},
+        policy={"acceptance": {"name": "reviewed"}},
+    )
+    folder, report = build.run(config)
+    assert report["stopping"]["action"] == "review"
+    assert [r["round"] for r in report["rounds"]] == [0]
+    sheet = folder.path / "rounds" / "0001" / "review.csv"
+    assert sheet.with_suffix(".png").exists()
+    verdicts = pd.read_csv(sheet).assign(verdict=["accept", "reject"] * 10)
+    verdicts.to_csv(sheet, index=False)
+    folder, report = build.run(config)
+    assert report["stopping"]["action"] == "review"  # now the random arm's images
+    other = folder.path / "rounds" / "0001" / "arms" / "random" / "review.csv"
+    pd.read_csv(other).assign(verdict="accept").to_csv(other, index=False)
+    folder, report = build.run(config)
+    assert report["stopping"]["action"] == "stop"
+    assert_contract(folder.path, 1, {"real", "random", "hard"})
+    counts = {r["arm"]: r["n_accepted"] for r in report["rounds"] if r["round"] == 1}
+    assert (counts["hard"], counts["random"]) == (10, 20)
+    accepted = pd.read_parquet(folder.path / "rounds" / "0001" / "synthetic.parquet")
+    approved = set(verdicts["image"][verdicts["verdict"] == "accept"])
+    assert set(accepted["sample_id"][accepted["accepted"]]) == approved
+
+
+@pytest.mark.slow
 @pytest.mark.real_data
 @pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA names no folder of real data")
 def test_the_quick_run_on_real_lesions(tmp_path: Path) -> None:

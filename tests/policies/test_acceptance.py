@@ -11,9 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import ConfigError
-from engine.types import AcceptanceState
+from engine.types import AcceptanceState, strings
 from policies import registry
-from policies.acceptance import AcceptAll, Conjunction, Default, InDistribution, LabelConsistent, NotMemorized
+from policies.acceptance import (
+    AcceptAll,
+    Conjunction,
+    Default,
+    InDistribution,
+    LabelConsistent,
+    NotMemorized,
+    Reviewed,
+)
 
 CLASSES = ("bkl", "mel", "nv")
 PROB = [[0.1, 0.8, 0.1], [0.2, 0.12, 0.68], [0.4, 0.5, 0.1], [0.35, 0.33, 0.32]]
@@ -51,6 +59,16 @@ def test_in_distribution_rejects_what_lies_off_the_data() -> None:
         reasons(InDistribution(), dataclasses.replace(state(), train_distance_quantiles={1: 0.034}))
     with pytest.raises(ValueError, match="percentile 7 is not one of"):
         InDistribution(percentile=7)
+
+
+def test_reviewed_takes_what_a_person_approved() -> None:
+    looked = dataclasses.replace(state(), verdict_S=strings(["accept", "reject", "", "accept"]))
+    assert reasons(Reviewed(), looked) == ["", "review: rejected", "review: no verdict yet", ""]
+    assert reasons(Reviewed()) == ["review: no verdict yet"] * 4
+    both = registry.make("acceptance", {"name": "conjunction", "of": [{"name": "reviewed"}, {"name": "all"}]})
+    assert both.wants_review  # type: ignore[attr-defined]
+    assert reasons(both, looked) == reasons(Reviewed(), looked)
+    assert not Conjunction(of=(AcceptAll(),)).wants_review
 
 
 def test_label_consistent_by_the_judges_own_thresholds() -> None:

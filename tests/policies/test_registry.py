@@ -52,7 +52,15 @@ def test_names_are_sorted_and_complete() -> None:
     assert registry.names("mining")[: len(mining)] == mining
     assert {"bandit", "class_balanced", "inverse_sensitivity", "uniform"} <= set(registry.names("budget"))
     assert {"self", "neighbours", "interpolate", "k_center"} == set(registry.names("mixing"))
-    acceptance = {"all", "label_consistent", "not_memorized", "in_distribution", "conjunction", "default"}
+    acceptance = {
+        "all",
+        "label_consistent",
+        "not_memorized",
+        "in_distribution",
+        "reviewed",
+        "conjunction",
+        "default",
+    }
     assert acceptance == set(registry.names("acceptance"))
     stopping = {"max_rounds", "patience", "specificity_guard", "marginal_value"}
     assert stopping == set(registry.names("stopping"))
