@@ -27,17 +27,8 @@ from policies.base import StoppingPolicy
 
 SCHEMA_VERSION = 1
 FOUNDATION = (
-    "images",
-    "split",
-    "embedder",
-    "index",
-    "vae",
-    "latents",
-    "denoiser",
-    "gan",
-    "judge",
-    "features",
-)
+    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "gan", "judge", "features", "challenging"
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +82,8 @@ class Loop:
         self.recipes.data()
         self._begin_tracking()
         try:
-            self._round_zero()
             self.recipes.foundation()
+            self._round_zero()
             decision = StopDecision(action="continue", reason="")
             for number in range(1, self.config.loop.rounds + 1):
                 decision = self._round(number)

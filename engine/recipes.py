@@ -71,6 +71,7 @@ class Recipes:
             self._foundation("gan", {"gan": self.tree["gan"]}, base)
         self._foundation("judge", {"judge": self.tree["judge"]}, base)
         self._foundation("features", self._feature_params(), (*base, "embedder", "judge"))
+        self._foundation("challenging", {}, (*base, "judge"))
 
     def pool(
         self,
@@ -121,7 +122,8 @@ class Recipes:
             "evaluation": {k: section[k] for k in ("bootstrap", "specificity")},
             "malignant": self.config.data.malignant,
         }
-        inputs = {"predictions": predict} | ({"reference": reference} if reference is not None else {})
+        inputs = {"predictions": predict, "challenging": self.stages["challenging"]}
+        inputs |= {"reference": reference} if reference is not None else {}
         return self._arm(number, arm, "evaluate", params, inputs, seed=self.config.loop.seed)
 
     def mine(

@@ -84,6 +84,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "class_table": tables.class_table(rounds),
         "class_counts": tables.class_counts(rounds),
         "arms_side_by_side": tables.arms_side_by_side(rounds),
+        "challenging": tables.challenging_table(rounds),
         "confusions": _confusions(rounds),
         "cases": cases,
         "n_mined": n_mined,

@@ -114,6 +114,34 @@ def last_of_each_arm(rounds: Sequence[Entry]) -> list[Entry]:
     return [entry for entry in found if entry is not None]
 
 
+def challenging_table(rounds: Sequence[Entry]) -> dict[str, Any] | None:
+    """The last report of every arm on the test lesions that reference models get wrong and on the rest; None without."""
+    entries = [e for e in (list(rounds[:1]) + last_of_each_arm(rounds)) if "challenging" in e["test"]]
+    if not entries:
+        return None
+    groups = [entries[0]["test"][name] for name in ("challenging", "rest")]
+    return {
+        "counts": [f"{g['n_lesions']} lesions, {g['n']} images" for g in groups],
+        "rows": [
+            {
+                "round": entry["round"],
+                "arm": entry["arm"],
+                "key": draw.legend_marker(entry["arm"]),
+                "cells": [
+                    percent_interval(figure)
+                    for name in ("challenging", "rest")
+                    for figure in (
+                        entry["test"][name]["balanced_accuracy"],
+                        entry["test"][name]["malignant"]["sensitivity"],
+                        entry["test"][name]["malignant"]["specificity"],
+                    )
+                ],
+            }
+            for entry in entries
+        ],
+    }
+
+
 def arms_side_by_side(rounds: Sequence[Entry]) -> list[tuple[str, list[dict[str, Any]]]]:
     """(figure, rows of the arms' last reports) for the three figures arms are compared by; test part."""
     titles: Mapping[str, Callable[[Entry], Mapping[str, Any]]] = {

@@ -92,6 +92,7 @@ STAGES: Mapping[str, StageSpec] = {
     "gan": StageSpec(module="engine.stages.gan", trains=True),
     "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
     "features": StageSpec(module="engine.stages.features", maps=True),
+    "challenging": StageSpec(module="engine.stages.challenging", maps=True),
     "pool": StageSpec(module="engine.stages.pool"),
     "classifier": StageSpec(module="engine.stages.classifier", trains=True),
     "predict": StageSpec(module="engine.stages.predict", maps=True),
@@ -102,7 +103,7 @@ STAGES: Mapping[str, StageSpec] = {
     "preview": StageSpec(module="engine.stages.preview"),
     "accept": StageSpec(module="engine.stages.accept", version=2, maps=True),
     "fidelity": StageSpec(module="engine.stages.fidelity", maps=True),
-    "evaluate": StageSpec(module="engine.stages.evaluate"),
+    "evaluate": StageSpec(module="engine.stages.evaluate", version=2),
     "thumbnails": StageSpec(module="engine.stages.thumbnails", version=2),
 }
 

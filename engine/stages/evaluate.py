@@ -1,5 +1,8 @@
 """Stage ``evaluate``: calibrated predictions -> report.json {val, test, p_value_vs_round0}.
 
+With the input ``challenging``, test holds two objects more, ``challenging`` and ``rest``: the lesions that independent
+reference models get wrong, and the others.
+
 Nothing is fitted here: temperature and operating point come from calibration.json, where ``predict`` fixed them
 on val. The bootstrap draws of a split depend on the seed alone, so arms and rounds are resampled alike.
 """
@@ -36,6 +39,8 @@ def run(context: StageContext) -> None:
         context.progress("evaluate", len(report), 2)
         rows = np.flatnonzero(predictions.split == part)
         report[part] = _score(predictions.take(rows), lesion_id[rows], calibration, context, part)
+    if "challenging" in context.inputs:
+        report["test"] |= _by_difficulty(predictions, lesion_id, calibration, context)
     report["p_value_vs_round0"] = _p_value(predictions, lesion_id, context)
     text = json.dumps(report, indent=1, allow_nan=False)
     (context.out / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -105,6 +110,23 @@ def _score(
     )
     rng = np.random.default_rng(derive_seed(context.seed, "evaluate", "bootstrap", part))
     return score_split(split, draws=int(settings["bootstrap"]), rng=rng)
+
+
+def _by_difficulty(
+    predictions: Predictions, lesion_id: StrArray, calibration: dict[str, Any], context: StageContext
+) -> dict[str, Any]:
+    """Figures of the test lesions that the reference models all get wrong (``challenging``), and of the ``rest``."""
+    frame = pd.read_parquet(context.inputs["challenging"] / "challenging.parquet")
+    hard = set(frame["image_id"][frame["challenging"]])
+    listed = set(frame["image_id"])
+    found = {}
+    for name, wanted in (("challenging", hard), ("rest", listed - hard)):
+        rows = np.flatnonzero([str(image) in wanted for image in predictions.image_id])
+        figures = _score(predictions.take(rows), lesion_id[rows], calibration, context, name)
+        found[name] = {
+            key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")
+        }
+    return found
 
 
 def _p_value(predictions: Predictions, lesion_id: StrArray, context: StageContext) -> float | None:

@@ -165,9 +165,9 @@ def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
     backend = PaperBackend([0.5, 0.6, 0.7])
     play(tmp_path, backend, loop={"rounds": 1})
     fit = ["pool", "classifier", "predict", "evaluate"]
-    foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge", "features"]
+    foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge", "features", "challenging"]
     synthesis = ["mine", "condition", "synthesize", "accept", "fidelity", "thumbnails"]
-    expected = ["images", "split", *fit, *foundation, *synthesis, *fit, *fit[1:], "preview"]
+    expected = ["images", "split", *foundation, *fit, *synthesis, *fit, *fit[1:], "preview"]
     assert backend.names() == expected  # the plain pool of arm real is the same in every round
 
 

@@ -1,0 +1,64 @@
+"""Stage ``challenging``: the test lesions that reference models get wrong, listed before any arm is trained.
+
+The reference models are the judge's folds: another architecture than the classifier, trained on train lesions only. Never
+"what round 0 got wrong": that improves by itself, by regression to the mean.
+
+Shape legend: N test images, T models, C classes.
+"""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.types import BoolArray, IntArray, StrArray
+
+
+def run(context: StageContext) -> None:
+    """Fill ``challenging.parquet`` (image_id, lesion_id, dx, challenging) of the test part and ``challenging.json``."""
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    test = dataset.where("test")
+    table = dataset.table.take(test)
+    folds = sorted(context.inputs["judge"].glob("fold_*.safetensors"))
+    images = context.inputs["images"] / "images.npy"
+    prob_TNC = np.stack([
+        softmax(
+            predict_logits(
+                context.map,
+                LogitWorker(weights=fold, images=images, device=context.device, threads=context.threads),
+                dataset.rows[test],
+                f"reference model {number + 1}",
+            )
+        )
+        for number, fold in enumerate(folds)
+    ])  # fmt: skip
+    wrong_N = wrong_for_all(prob_TNC, dataset.labels[test], table.lesion_id)
+    pd.DataFrame(
+        {"image_id": table.image_id, "lesion_id": table.lesion_id, "dx": table.dx, "challenging": wrong_N}
+    ).to_parquet(context.out / "challenging.parquet", index=False)
+    facts = {
+        "models": len(folds),
+        "n_lesions": len(np.unique(table.lesion_id)),
+        "n_challenging": len(np.unique(table.lesion_id[wrong_N])),
+    }
+    (context.out / "challenging.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def wrong_for_all(prob_TNC: npt.NDArray[np.float64], label_N: IntArray, lesion_id: StrArray) -> BoolArray:
+    """Return which images show a lesion that every model gets wrong, by its mean probability over the lesion's images."""
+    lesions, group_N = np.unique(lesion_id, return_inverse=True)
+    right_G = np.zeros(len(lesions), dtype=np.bool_)
+    label_G = np.zeros(len(lesions), dtype=np.int64)
+    label_G[group_N] = label_N
+    for prob_NC in prob_TNC:
+        mean_GC = np.stack(
+            [np.bincount(group_N, weights=column, minlength=len(lesions)) for column in prob_NC.T], axis=1
+        )
+        right_G |= mean_GC.argmax(axis=1) == label_G
+    return np.asarray(~right_G[group_N], dtype=np.bool_)
