@@ -176,8 +176,9 @@ class Loop:
         """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
         if source == "hard":
             before = self.history.arms["hard"]
+            made_before = {n: s for (n, kind), s in self.history.sources.items() if kind == "hard"}
             mined = self.recipes.mine(
-                number, before.predict, self.history.hard_predict[:-1], before.classifier
+                number, before.predict, self.history.hard_predict[:-1], before.classifier, made_before
             )
             seen = [val_sensitivity(r) for r in self.history.reports if r["arm"] == main_arm(r["round"])]
             made = {"mine": mined, **self.recipes.condition(number, "hard", mined, seen=seen)}

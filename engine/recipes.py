@@ -127,11 +127,17 @@ class Recipes:
         return self._arm(number, arm, "evaluate", params, inputs, seed=self.config.loop.seed)
 
     def mine(
-        self, number: int, predict: StageFolder, history: Sequence[StageFolder], classifier: StageFolder
+        self,
+        number: int,
+        predict: StageFolder,
+        history: Sequence[StageFolder],
+        classifier: StageFolder,
+        sources: Mapping[int, Mapping[str, StageFolder]],
     ) -> StageFolder:
         """Seek hard cases in the predictions of the round before (or out of fold over train).
 
         ``classifier`` made the predictions; policies that ask for draws need it, and a committee the judge too.
+        ``sources`` holds the hard arm's synthesis of the rounds so far, which out-of-fold fits train on as well.
         """
         loop = self.config.loop
         if loop.mine_from == "crossfit":
@@ -141,7 +147,12 @@ class Recipes:
                 },
                 "folds": loop.crossfit_folds,
             }
-            predict = self._arm(number, "hard", "crossfit", fold_params, {}, seed=self._round_seed(0))
+            made = {
+                f"{role}_{n}": stages[role]
+                for n, stages in sorted(sources.items())
+                for role in ("accept", "synthesize")
+            }
+            predict = self._arm(number, "hard", "crossfit", fold_params, made, seed=self._round_seed(0))
             history = ()
         params = {
             "policy": self.tree["policy"]["mining"],

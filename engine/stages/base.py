@@ -96,7 +96,7 @@ STAGES: Mapping[str, StageSpec] = {
     "pool": StageSpec(module="engine.stages.pool"),
     "classifier": StageSpec(module="engine.stages.classifier", trains=True),
     "predict": StageSpec(module="engine.stages.predict", maps=True),
-    "crossfit": StageSpec(module="engine.stages.crossfit", trains=True, maps=True),
+    "crossfit": StageSpec(module="engine.stages.crossfit", version=2, trains=True, maps=True),
     "mine": StageSpec(module="engine.stages.mine", maps=True),
     "condition": StageSpec(module="engine.stages.condition", maps=True),
     "synthesize": StageSpec(module="engine.stages.synthesize", version=2, maps=True),

@@ -2,22 +2,58 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
+
 from engine.config import ClassifierConfig
 from engine.stages.base import StageContext
-from engine.stages.crossfitting import crossfit
-from engine.stages.dataset import open_dataset
+from engine.stages.crossfitting import Extras, crossfit
+from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.pool import numbered
 from engine.stages.predictions import prediction_frame
 
 
 def run(context: StageContext) -> None:
     """Fill ``predictions.parquet`` of the train images, each predicted by a fit that saw no image of its lesion.
 
-    Params: ``classifier``, ``folds``. The fits are round 0's (its steps, rate and augmentation); their probabilities
-    are at temperature 1: val is not touched.
+    Params: ``classifier``, ``folds``. Optional inputs ``accept_<round>`` and ``synthesize_<round>``: the images accepted so
+    far, so that a later round mines what is still hard; an image made of a held-out lesion (its parent's or a neighbour's)
+    is left out of that fold's fit. The fits have round 0's steps and rate, without synthetic images its augmentation too;
+    their probabilities are at temperature 1: val is not touched.
     """
     config = ClassifierConfig.model_validate(context.params["classifier"])
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    folds = int(context.params["folds"])
-    result = crossfit(context, dataset, config, folds, "crossfit", config.real_augment)
+    extras = accepted_so_far(context, dataset)
+    augment = config.real_augment if extras is None else config.augment
+    result = crossfit(context, dataset, config, int(context.params["folds"]), "crossfit", augment, extras)
     frame = prediction_frame(result.table, dataset.classes, result.prob_NC)
     frame.to_parquet(context.out / "predictions.parquet", index=False)
+
+
+def accepted_so_far(context: StageContext, dataset: Dataset) -> Extras | None:
+    """Return the accepted images of the rounds given as inputs; None in the first round."""
+    folders = list(
+        zip(numbered(context.inputs, "accept"), numbered(context.inputs, "synthesize"), strict=True)
+    )
+    if not folders:
+        return None
+    lesion = dict(zip(dataset.table.image_id.tolist(), dataset.table.lesion_id.tolist(), strict=True))
+    index = {name: position for position, name in enumerate(dataset.classes)}
+    sources, rows, labels, made_of = [], [], [], []
+    for number, (accept, _) in enumerate(folders):
+        frame = pd.read_parquet(accept / "synthetic.parquet")
+        for row, sample in enumerate(frame.itertuples(index=False)):
+            if not sample.accepted:
+                continue
+            names = [sample.parent_image_id, *(name for name in sample.neighbour_ids if name)]
+            sources.append(number)
+            rows.append(row)
+            labels.append(index[str(sample.dx)])
+            made_of.append(frozenset(str(lesion[name]) for name in names))
+    return Extras(
+        files=tuple(synthesize / "images.npy" for _, synthesize in folders),
+        source_M=np.array(sources, dtype=np.int64),
+        row_M=np.array(rows, dtype=np.int64),
+        label_M=np.array(labels, dtype=np.int64),
+        lesions=tuple(made_of),
+    )

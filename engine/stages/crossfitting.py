@@ -32,11 +32,34 @@ class Crossfit:
     weights: tuple[Path, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """M synthetic images that may train too: rows of ``files``, and the lesions each was made of (parent, neighbours)."""
+
+    files: tuple[Path, ...]
+    source_M: IntArray
+    row_M: IntArray
+    label_M: IntArray
+    lesions: tuple[frozenset[str], ...]
+
+    def without(self, lesions: frozenset[str]) -> IntArray:
+        """Return the positions of the images that were made of none of these lesions."""
+        kept = [m for m, made_of in enumerate(self.lesions) if not made_of & lesions]
+        return np.array(kept, dtype=np.int64)
+
+
 def crossfit(
-    context: StageContext, dataset: Dataset, config: FitConfig, folds: int, name: str, augment: str
+    context: StageContext,
+    dataset: Dataset,
+    config: FitConfig,
+    folds: int,
+    name: str,
+    augment: str,
+    extras: Extras | None = None,
 ) -> Crossfit:
     """Run ``folds`` fits through ``context.launch`` and predict out of fold.
 
+    A fold's fit sees the train images of the other folds and those of ``extras`` that were made of no lesion of this one.
     A fold whose weights are already under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
 
     Raises:
@@ -50,9 +73,10 @@ def crossfit(
     paths = []
     for fold in range(folds):
         inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
+        held_out = frozenset(str(lesion) for lesion in table.lesion_id[outside])
         job = FitJob(
-            images=ImageRows.of(images, rows[inside]),
-            labels_N=label_N[inside],
+            images=_with(ImageRows.of(images, rows[inside]), extras, held_out),
+            labels_N=np.concatenate([label_N[inside], *_labels(extras, held_out)]),
             classes=dataset.classes,
             image_size=int(dataset.images_NHWC.shape[1]),
             config=config,
@@ -72,6 +96,21 @@ def crossfit(
 def fold_worker(context: StageContext, weights: Path, images: Path) -> LogitWorker:
     """Return the worker that applies one fold's classifier to rows of an image file."""
     return LogitWorker(weights=weights, images=images, device=context.device, threads=context.threads)
+
+
+def _with(images: ImageRows, extras: Extras | None, held_out: frozenset[str]) -> ImageRows:
+    if extras is None:
+        return images
+    kept = extras.without(held_out)
+    return ImageRows(
+        files=(*images.files, *extras.files),
+        source_N=np.concatenate([images.source_N, len(images.files) + extras.source_M[kept]]),
+        row_N=np.concatenate([images.row_N, extras.row_M[kept]]),
+    )
+
+
+def _labels(extras: Extras | None, held_out: frozenset[str]) -> list[IntArray]:
+    return [] if extras is None else [extras.label_M[extras.without(held_out)]]
 
 
 def _groups(dataset: Dataset, table: LesionTable) -> npt.NDArray[np.str_]:

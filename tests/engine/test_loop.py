@@ -258,6 +258,15 @@ def test_crossfit_mines_out_of_fold_predictions(tmp_path: Path) -> None:
     assert mine.inputs["predictions"].name.startswith("crossfit-")
 
 
+def test_crossfit_of_a_later_round_trains_on_what_was_accepted(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9)
+    loop = {"rounds": 2, "mine_from": "crossfit", "arms": ["hard"]}
+    play(tmp_path, backend, loop=loop, data={"split": {"train": 0.7, "mine": 0.0, "val": 0.1, "test": 0.2}})
+    first, second = backend.of("crossfit")
+    assert set(first.inputs) == {"images", "split"}
+    assert set(second.inputs) == {"images", "split", "accept_1", "synthesize_1"}
+
+
 def test_a_stopping_policy_sees_val_and_ends_the_run(tmp_path: Path) -> None:
     seen: list[StoppingState] = []
 

@@ -54,6 +54,53 @@ def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
     ]
 
 
+def synthetic(folder, rows, inputs):
+    """Folders accept and synthesize of one round; ``rows`` are (dx, parent, neighbours, accepted)."""
+    accept, made = folder / "accept", folder / "synthesize"
+    accept.mkdir(parents=True)
+    made.mkdir()
+    columns = ["dx", "parent_image_id", "neighbour_ids", "accepted"]
+    pd.DataFrame(rows, columns=columns).to_parquet(accept / "synthetic.parquet")
+    shape = np.load(inputs["images"] / "images.npy", mmap_mode="r").shape[1:]
+    np.save(made / "images.npy", np.zeros((len(rows), *shape), dtype=np.uint8))
+    return {"accept_1": accept, "synthesize_1": made}
+
+
+def test_later_rounds_train_on_accepted_images_but_none_made_of_a_held_out_lesion(tmp_path, inputs):
+    table = pd.read_parquet(inputs["split"] / "split.parquet")
+    train = table[table["split"] == "train"].groupby("lesion_id").first().reset_index()
+    mined = table[table["split"] == "mine"].iloc[0]["image_id"]
+    first, second = train["image_id"].iloc[:2]
+    rows = [
+        ("mel", mined, [first, ""], True),
+        ("nv", mined, [second], True),
+        ("bkl", first, [second], True),
+        ("nv", mined, [], False),
+    ]
+    made = synthetic(tmp_path / "round", rows, inputs)
+    jobs = []
+
+    def launch(fit):
+        jobs.append(fit.args[0])
+        fit(TrainEnv())
+
+    crossfit.run(make_context(tmp_path / "out", inputs | made, PARAMS, launch=launch))
+    lesion = table.set_index("image_id")["lesion_id"]
+    by_row = table.set_index("row")["lesion_id"]
+    assert {job.augment for job in jobs} == {"classical"}
+    for job in jobs:
+        own = job.images.source_N == 0
+        held_out = set(train["lesion_id"]) - set(by_row.loc[job.images.row_N[own]])
+        expected = [
+            row for row, (_, parent, near, accepted) in enumerate(rows)
+            if accepted and not {lesion[n] for n in [parent, *near] if n} & held_out
+        ]  # fmt: skip
+        assert job.images.row_N[~own].tolist() == expected
+        names = ("bkl", "mel", "nv")
+        assert job.labels_N[~own].tolist() == [names.index(rows[row][0]) for row in expected]
+    assert sum((job.images.source_N == 1).sum() for job in jobs) < 2 * 3, "some were left out"
+
+
 def test_finished_folds_are_not_fitted_again(tmp_path, inputs):
     started = []
 
