@@ -42,7 +42,7 @@ class RichListener:
     bars: Progress = field(init=False)
     task: TaskID | None = field(init=False, default=None)
     said: float = field(init=False, default=0.0)
-    started: float = field(init=False, default=0.0)
+    first: tuple[str, float, int] = field(init=False, default=("", 0.0, 0))
 
     def __post_init__(self) -> None:
         self.bars = Progress(
@@ -59,7 +59,8 @@ class RichListener:
 
     def stage_started(self, name: str) -> None:
         """Show a bar for the stage."""
-        self.started = self.said = time.monotonic()
+        self.said = time.monotonic()
+        self.first = ("", 0.0, 0)
         if self.console.is_terminal:
             self.bars.start()
             self.task = self.bars.add_task(name, total=None)
@@ -67,12 +68,17 @@ class RichListener:
             self.console.print(f"[dim]{name} ...[/dim]")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar."""
+        """Move the bar; what was done before the first call (a resumed training) tells nothing about the speed."""
+        now = time.monotonic()
+        if what != self.first[0]:
+            self.first = (what, now, done)
+            if self.task is not None:
+                self.bars.reset(self.task, completed=done, total=total, description=what)
         if self.task is not None:
-            self.bars.update(self.task, description=what, completed=done, total=total)
-        elif time.monotonic() - self.said > self.every and 0 < done < total:
-            self.said = time.monotonic()
-            left = (self.said - self.started) / done * (total - done)
+            self.bars.update(self.task, completed=done)
+        elif now - self.said > self.every and self.first[2] < done < total:
+            self.said = now
+            left = (now - self.first[1]) / (done - self.first[2]) * (total - done)
             self.console.print(f"[dim]  {what} {done}/{total}, about {left:.0f} s left[/dim]")
 
     def stage_finished(self, folder: StageFolder) -> None:

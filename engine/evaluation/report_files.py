@@ -28,7 +28,7 @@ class RoundFiles:
     neighbours: pd.DataFrame | None
     synthetic: pd.DataFrame | None
     accept: Mapping[str, Any] | None
-    fidelity: Mapping[str, Any] | None
+    fidelity: Mapping[str, Any] | None = None
     predictions: pd.DataFrame | None
 
 

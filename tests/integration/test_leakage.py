@@ -82,7 +82,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     root = tmp_path_factory.mktemp("leakage")
-    images, split = make_dataset_folders(root, n_lesions=60, classes=("mel", "nv"), size=16, seed=0)
+    images, split = make_dataset_folders(root, n_lesions=100, classes=("mel", "nv"), size=16, seed=0)
     return root, images, split
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=120)
     dry_run(config, console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "180 images of 90 lesions" in said
+    assert re.search(r"\d+ images of 90 lesions at 16 px", said)
     assert "2 rounds, arms real, hard, 20 samples a round" in said
     for stage in ("embedder", "denoiser", "classifier", "synthesize"):
         assert stage in said

@@ -54,7 +54,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("data: {image_size: 60}", ["data.image_size (60)", "multiple"]),
         ("vae: {widths: [16, 32]}", ["vae", "downsample"]),
         ("embedder: {levels: 9}", ["embedder", "levels (9) exceeds layers"]),
-        ("synthesis: {steps: 1}", ["synthesis", "second-order"]),
+        ("synthesis: {steps: 1}", ["synthesis", "at least 2 for dpmpp (of second order)", "use ddim"]),
         ("synthesis: {guidance_interval: [0.9, 0.1]}", ["guidance_interval"]),
         ("synthesis: {sampler: magic}", ["synthesis.sampler", "'dpmpp'"]),
         ("backend: {train_workers: 2}", ["backend.train_workers", "ray"]),

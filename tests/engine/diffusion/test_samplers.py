@@ -125,7 +125,8 @@ def test_editing_stays_near_the_parent_at_low_strength(name):
     near = sample(name, 20, count=50, strength=0.1, parent=parent)
     far = sample(name, 20, count=50, strength=0.9, parent=parent)
     # Langevin dynamics goes to equilibrium at each level and so forgets the parent, except for its neighbourhood
-    assert float((near - 2.0).abs().mean()) < (0.7 if name == "annealed_langevin" else 0.3)
+    reach = {"annealed_langevin": 0.7, "euler_maruyama": 0.45, "predictor_corrector": 0.45}.get(name, 0.3)
+    assert float((near - 2.0).abs().mean()) < reach
     assert float(near.mean()) > float(far.mean())
 
 
