@@ -39,17 +39,20 @@ def accepted_so_far(context: StageContext, dataset: Dataset) -> Extras | None:
         return None
     lesion = dict(zip(dataset.table.image_id.tolist(), dataset.table.lesion_id.tolist(), strict=True))
     index = {name: position for position, name in enumerate(dataset.classes)}
-    sources, rows, labels, made_of = [], [], [], []
+    sources: list[int] = []
+    rows: list[int] = []
+    labels: list[int] = []
+    made_of: list[frozenset[str]] = []
     for number, (accept, _) in enumerate(folders):
         frame = pd.read_parquet(accept / "synthetic.parquet")
-        for row, sample in enumerate(frame.itertuples(index=False)):
-            if not sample.accepted:
-                continue
-            names = [sample.parent_image_id, *(name for name in sample.neighbour_ids if name)]
-            sources.append(number)
-            rows.append(row)
-            labels.append(index[str(sample.dx)])
-            made_of.append(frozenset(str(lesion[name]) for name in names))
+        columns = (frame[name].tolist() for name in ("accepted", "dx", "parent_image_id", "neighbour_ids"))
+        for row, (accepted, dx, parent, neighbours) in enumerate(zip(*columns, strict=True)):
+            if accepted:
+                sources.append(number)
+                rows.append(row)
+                labels.append(index[str(dx)])
+                names = [str(parent), *(str(name) for name in neighbours if name)]
+                made_of.append(frozenset(str(lesion[name]) for name in names))
     return Extras(
         files=tuple(synthesize / "images.npy" for _, synthesize in folders),
         source_M=np.array(sources, dtype=np.int64),
