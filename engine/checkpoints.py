@@ -29,13 +29,19 @@ def save_checkpoint(
     """
     tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"ema/{k}": v for k, v in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in state.items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in moments.items()}
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{NAME}.partial"
-    contiguous = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    save_file(contiguous, partial, metadata={"state": json.dumps({"losses": losses, "scaler": dict(scaler)})})
-    partial.replace(folder / NAME)
+    state = json.dumps({"losses": losses, "scaler": dict(scaler)})
+    save_tensors(tensors, folder / NAME, metadata={"state": state})
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all; tensors may share memory, need gradients, or lie on a device."""
+    partial = path.with_name(f"{path.name}.partial")
+    own = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    save_file(own, partial, metadata=metadata)
+    partial.replace(path)
 
 
 def resume(

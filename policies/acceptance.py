@@ -80,8 +80,7 @@ class NotMemorized:
     )
 
     def __post_init__(self) -> None:
-        if self.percentile not in PERCENTILES:
-            raise ValueError(f"percentile {self.percentile} is not one of {', '.join(map(str, PERCENTILES))}")
+        _check_measured(self.percentile)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept at or above the bound; reason ``memorized: 0.012 < 0.034``.
@@ -90,9 +89,11 @@ class NotMemorized:
             ConfigError: the index holds no such percentile.
         """
         bound = _quantile(state, self.percentile)
-        distances = [float(value) for value in state.nearest_train_distance_S]
         return _verdicts(
-            ["" if value >= bound else f"memorized: {_below(value, bound, digits=3)}" for value in distances]
+            [
+                "" if value >= bound else f"memorized: {_below(value, bound, digits=3)}"
+                for value in state.nearest_train_distance_S.tolist()
+            ]
         )
 
 
@@ -109,8 +110,7 @@ class InDistribution:
     )
 
     def __post_init__(self) -> None:
-        if self.percentile not in PERCENTILES:
-            raise ValueError(f"percentile {self.percentile} is not one of {', '.join(map(str, PERCENTILES))}")
+        _check_measured(self.percentile)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept at or below the bound; reason ``support: 0.512 > 0.410``.
@@ -119,11 +119,10 @@ class InDistribution:
             ConfigError: the index holds no such percentile.
         """
         bound = _quantile(state, self.percentile)
-        distances = [float(value) for value in state.nearest_train_distance_S]
         return _verdicts(
             [
                 "" if value <= bound else f"support: {_apart(value, '>', bound, digits=3)}"
-                for value in distances
+                for value in state.nearest_train_distance_S.tolist()
             ]
         )
 
@@ -194,6 +193,11 @@ def _verdicts(reasons: Sequence[str]) -> Verdicts:
     """Accept where the reason is empty."""
     reason_S = np.array(reasons, dtype=np.str_)
     return Verdicts(accepted_S=reason_S == "", reason_S=reason_S)
+
+
+def _check_measured(percentile: int) -> None:
+    if percentile not in PERCENTILES:
+        raise ValueError(f"percentile {percentile} is not one of {', '.join(map(str, PERCENTILES))}")
 
 
 def _quantile(state: AcceptanceState, percentile: int) -> float:

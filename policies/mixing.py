@@ -79,8 +79,7 @@ class Interpolate:
     high: float = param(0.5, "largest share of the neighbour", ge=0.0, le=1.0)
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} exceeds high {self.high:g}")
+        _check_order(self.low, self.high)
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Draw the neighbour (uniformly among those present) and its share t ~ U(low, high) for each sample."""
@@ -116,8 +115,7 @@ class KCenter:
     high: float = param(0.7, "largest share of the neighbour", ge=0.0, le=1.0)
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise ValueError(f"low {self.low:g} exceeds high {self.high:g}")
+        _check_order(self.low, self.high)
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Draw ``candidates`` times as many mixtures as asked for, keep the ones that cover them best."""
@@ -184,6 +182,11 @@ def blend(sources_SKLD: npt.NDArray[np.floating], weights_SK: Floats) -> Floats:
     heaviest = sources[np.arange(len(sources)), np.argmax(weights_SK, axis=1)]
     mixed_SLD = np.where(_norm(mixed_SLD) > NEARLY_PARALLEL * norm_SL1, mixed_SLD, heaviest)
     return np.asarray(_unit(mixed_SLD, _norm(mixed_SLD)) * norm_SL1)
+
+
+def _check_order(low: float, high: float) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} exceeds high {high:g}")
 
 
 def _draw_order(hood: Neighbourhood, counts_M: IntArray) -> tuple[IntArray, IntArray]:

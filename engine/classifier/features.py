@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD, normalise, to_unit
-from engine.classifier.predict import CHUNK
+from engine.classifier.predict import CHUNK, MapRows, chunks
 from engine.classifier.weights import load_classifier
 from engine.errors import DataError
 from engine.types import ImageArray
@@ -69,15 +69,25 @@ class FeatureWorker:
         return features
 
 
+def predict_features(map_rows: MapRows, worker: FeatureWorker, rows_N: Rows, what: str) -> Features:
+    """Return features (N, F) of the given rows, in their order; N = 0 gives (0, 0)."""
+    pieces = list(map_rows(worker, chunks(rows_N), what))
+    return np.concatenate(pieces) if pieces else np.zeros((0, 0), dtype=np.float32)
+
+
+def last_linear(network: nn.Module) -> nn.Linear:
+    """Return a classifier's last linear layer: its head, in every model of timm and torchvision used here."""
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
+
+
 def watch_head(network: nn.Module) -> list[Tensor]:
     """Return a list whose last entry is, after each forward pass, the input of the network's last linear layer."""
-    head = [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
     seen: list[Tensor] = []
 
     def keep(_layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         seen[:] = [inputs[0].flatten(1)]
 
-    head.register_forward_pre_hook(keep)
+    last_linear(network).register_forward_pre_hook(keep)
     return seen
 
 

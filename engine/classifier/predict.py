@@ -75,8 +75,12 @@ def predict_logits(
     if len(rows_N) == 0:
         _, meta = load_classifier(worker.weights)
         return np.zeros((0, len(meta.classes)))
-    chunks = [rows_N[start : start + CHUNK] for start in range(0, len(rows_N), CHUNK)]
-    return np.concatenate(list(map_rows(worker, chunks, what))).astype(np.float64)
+    return np.concatenate(list(map_rows(worker, chunks(rows_N), what))).astype(np.float64)
+
+
+def chunks(rows_N: Rows) -> list[Rows]:
+    """Return the rows in pieces of at most CHUNK."""
+    return [rows_N[start : start + CHUNK] for start in range(0, len(rows_N), CHUNK)]
 
 
 def mean_probabilities(
@@ -85,6 +89,12 @@ def mean_probabilities(
     """Return the mean over several classifiers of their probabilities (N, C): the judge's folds as one."""
     members = [softmax(predict_logits(map_rows, worker, rows_N, what)) for worker in workers]
     return np.asarray(np.mean(members, axis=0))
+
+
+def lesion_means(prob_NC: npt.NDArray[np.float64], group_N: Rows) -> npt.NDArray[np.float64]:
+    """Return the mean probabilities (G, C) of each group's images, ``group_N`` numbering the groups from 0."""
+    sums_CG = [np.bincount(group_N, weights=column) for column in prob_NC.T]
+    return np.asarray(np.stack(sums_CG, axis=1) / np.bincount(group_N)[:, None])
 
 
 def softmax(logits_NC: npt.NDArray[np.float64], temperature: float = 1.0) -> npt.NDArray[np.float64]:

@@ -26,6 +26,13 @@ def images_to_tensor(images_BHWC: ImageArray, device: str = "cpu") -> Tensor:
     return values.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1.0
 
 
+def flipped(pixels_BCHW: Tensor, flip_B2: Tensor) -> Tensor:
+    """Return images mirrored where ``flip_B2[:, 0]`` says so, and upside down where ``flip_B2[:, 1]`` does."""
+    across, down = (flip_B2[:, k, None, None, None] for k in (0, 1))
+    mirrored = torch.where(across, pixels_BCHW.flip(3), pixels_BCHW)
+    return torch.where(down, mirrored.flip(2), mirrored)
+
+
 def tensor_to_images(values_BCHW: Tensor) -> ImageArray:
     """Return (B, 3, H, W) in [-1, 1] as uint8 RGB (B, H, W, 3), rounded and clamped."""
     scaled = ((values_BCHW.float() + 1.0) * 127.5).round().clamp(0, 255)
@@ -49,7 +56,7 @@ class LatentCodec:
     def encode(self, images_BHWC: ImageArray) -> Tensor:
         """Return scaled latents (B, c, h, w) of uint8 images, in chunks of CHUNK with the last one padded."""
         pieces = [
-            (posterior_mean(self.vae, images_to_tensor(chunk, self.device)) - self._mean()) * self.scale
+            self.scaled(posterior_mean(self.vae, images_to_tensor(chunk, self.device)))
             for chunk in padded_chunks(images_BHWC)
         ]
         return torch.cat(pieces)[: len(images_BHWC)]
@@ -64,6 +71,10 @@ class LatentCodec:
         padding = raw[:1].expand(-count % CHUNK, -1, -1, -1)
         chunks = torch.split(torch.cat([raw, padding]), CHUNK)
         return np.concatenate([tensor_to_images(self.vae.decode(chunk).sample) for chunk in chunks])[:count]
+
+    def scaled(self, raw_Bchw: Tensor) -> Tensor:
+        """Return what is diffused of unscaled latents (pixels, without a VAE)."""
+        return (raw_Bchw - self._mean()) * self.scale
 
     def to_pixels(self, latent_Bchw: Tensor) -> Tensor:
         """Return pixels (B, 3, H, W), about [-1, 1], of scaled latents as one batch; gradients pass through."""

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
+from engine.checkpoints import save_tensors
 from engine.config import GanConfig
-from engine.diffusion.codec import images_to_tensor
+from engine.diffusion.codec import flipped, images_to_tensor
 from engine.errors import ConfigError
 from engine.training import TrainEnv
 from engine.types import ImageArray, IntArray
@@ -125,9 +126,7 @@ class GanObjective:
         flip_B2 = torch.rand(total, 2, generator=generator)[mine] < 0.5
         latent = torch.randn(total, self.config.latent, generator=generator)[mine].to(self.env.device)
         label = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
-        real = images_to_tensor(self.images(rows))
-        real = torch.where(flip_B2[:, 0, None, None, None], real.flip(3), real)
-        real = torch.where(flip_B2[:, 1, None, None, None], real.flip(2), real).to(self.env.device)
+        real = flipped(images_to_tensor(self.images(rows)), flip_B2).to(self.env.device)
         fake = self.gan.generator(latent, label)
         judge = self.gan.discriminator
         scores = judge(torch.cat([real, fake.detach()]), torch.cat([label, label]))
@@ -141,9 +140,8 @@ class GanObjective:
 
 def save_gan(gan: Gan, classes: tuple[str, ...], side: int, config: GanConfig, folder: Path) -> None:
     """Write the generator alone, with what it takes to rebuild it."""
-    tensors = {k: v.detach().contiguous().cpu().clone() for k, v in gan.generator.state_dict().items()}
     facts = {"classes": list(classes), "side": side, "latent": config.latent, "width": config.width}
-    save_file(tensors, folder / FILE, metadata={"hardcase": json.dumps(facts)})
+    save_tensors(gan.generator.state_dict(), folder / FILE, metadata={"hardcase": json.dumps(facts)})
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.checkpoints import save_tensors
 from engine.config import DenoiserConfig
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
 from engine.diffusion.pretrained import load_part, refit
@@ -128,9 +129,7 @@ def save_denoiser(model: Denoiser, folder: Path) -> None:
     model.unet.save_pretrained(folder / "unet", safe_serialization=True)
     tensors = {f"adapters.{name}": value for name, value in model.adapters.state_dict().items()}
     tensors["null"] = model.null_D
-    save_file(
-        {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}, folder / "adapter.safetensors"
-    )
+    save_tensors(tensors, folder / "adapter.safetensors")
 
 
 def load_denoiser(folder: Path, device: str = "cpu") -> Denoiser:

@@ -5,13 +5,11 @@ Shape legend: B samples, c h w a latent, H W an image.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.diffusion.process import NoiseProcess
+from engine.diffusion.process import ChangedEstimate, NoiseProcess
 from engine.diffusion.sampling import Predict
 from engine.diffusion.tokens import slerp
 
@@ -20,21 +18,13 @@ SKIN_STRENGTH = 0.5
 for it has seen nothing else in the middle of a frame."""
 
 
-@dataclass(frozen=True)
-class KnownOutside:
-    """A denoiser whose estimate of x_0 is exact outside the mask (DDNM, Wang et al. 2023, Eq. 13), in any sampler."""
-
-    predict: Predict
-    process: NoiseProcess
-    known_Bchw: Tensor
-    mask_B1hw: Tensor
-
-    def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
-        """Return the prediction that stands for the estimate with its known part put in."""
-        output = self.predict(noisy_Bchw, timestep)
-        clean, _ = self.process.clean_and_noise(output, noisy_Bchw, timestep)
-        mixed = torch.where(self.mask_B1hw, clean, self.known_Bchw)
-        return self.process.prediction_of(mixed, noisy_Bchw, timestep)
+def known_outside(
+    predict: Predict, process: NoiseProcess, known_Bchw: Tensor, mask_B1hw: Tensor
+) -> ChangedEstimate:
+    """Return a denoiser whose estimate of x_0 is exact outside the mask (DDNM, Wang et al. 2023, Eq. 13)."""
+    return ChangedEstimate(
+        predict, process, lambda clean, _timestep: torch.where(mask_B1hw, clean, known_Bchw)
+    )
 
 
 def latent_mask(mask_BHW: Tensor, side: int) -> Tensor:

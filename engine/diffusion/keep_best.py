@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from engine.checkpoints import save_tensors
 from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.types import IntArray
 
@@ -66,10 +67,7 @@ class KeepBest:
 
     def _save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = self.objective.model.state_dict()
-        partial = self._weights.with_suffix(".partial")
-        save_file({k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}, partial)
-        partial.replace(self._weights)
+        save_tensors(self.objective.model.state_dict(), self._weights)
 
     def restore(self) -> None:
         """Give the model the weights that were kept."""

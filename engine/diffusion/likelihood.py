@@ -92,9 +92,7 @@ def bits_per_dimension(
         raise ValueError("bits per dimension need a model of pixels (vae.kind: identity), this one has a VAE")
     pixels = images_to_tensor(images_BHWC)
     pixels = pixels + (torch.rand(pixels.shape, generator=generator) - 0.5) / 127.5
-    latent = (
-        pixels.to(codec.device) - torch.tensor(codec.mean, device=codec.device)[None, :, None, None]
-    ) * codec.scale
+    latent = codec.scaled(pixels.to(codec.device))
     size = latent[0].numel()
     per_value = math.log(codec.scale / 127.5)
     return np.asarray(-(likelihood.log_density(latent, generator) / size + per_value) / math.log(2.0))

@@ -10,6 +10,8 @@ Shape legend: B samples, c h w a latent.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -94,3 +96,21 @@ class NoiseProcess:
         signal, noise = self.signal(u), self.noise(u)
         eps = (x_Bchw - signal * clean_Bchw) / noise
         return eps if self.prediction == "epsilon" else signal * eps - noise * clean_Bchw
+
+
+@dataclass(frozen=True)
+class ChangedEstimate:
+    """A denoiser whose estimate of x_0 is changed at each step; predicts what the denoiser predicts, in any sampler.
+
+    ``change`` maps the estimate (B, c, h, w) and the timestep to what is put in its place.
+    """
+
+    predict: Callable[[Tensor, float], Tensor]
+    process: NoiseProcess
+    change: Callable[[Tensor, float], Tensor]
+
+    def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
+        """Return the prediction that stands for the changed estimate."""
+        output = self.predict(noisy_Bchw, timestep)
+        clean, _ = self.process.clean_and_noise(output, noisy_Bchw, timestep)
+        return self.process.prediction_of(self.change(clean, timestep), noisy_Bchw, timestep)

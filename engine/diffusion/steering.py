@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from engine.diffusion.process import NoiseProcess
+from engine.diffusion.process import ChangedEstimate, NoiseProcess
 from engine.diffusion.sampling import Predict
 from engine.diffusion.schedule import TRAIN_STEPS
 from engine.errors import StageError
@@ -99,19 +99,10 @@ class Steering:
         return move * (self.bound / size.clamp(min=1e-12)).clamp(max=1.0)
 
 
-@dataclass(frozen=True)
-class SteeredDenoiser:
-    """A guided denoiser whose estimate of x_0 is moved by ``steering``; predicts what the denoiser predicts."""
-
-    predict: Predict
-    process: NoiseProcess
-    steering: Steering
-
-    def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
-        """Return the steered prediction (B, c, h, w)."""
-        output = self.predict(noisy_Bchw, timestep)
-        clean, _ = self.process.clean_and_noise(output, noisy_Bchw, timestep)
-        noise = self.process.noise(timestep)
-        return self.process.prediction_of(
-            clean + self.steering.shift(clean, noise, timestep), noisy_Bchw, timestep
-        )
+def steered(predict: Predict, process: NoiseProcess, steering: Steering) -> ChangedEstimate:
+    """Return the guided denoiser with its estimate of x_0 moved by ``steering``."""
+    return ChangedEstimate(
+        predict,
+        process,
+        lambda clean, timestep: clean + steering.shift(clean, process.noise(timestep), timestep),
+    )

@@ -21,13 +21,13 @@ from engine.config import SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
-from engine.diffusion.inpaint import SKIN_STRENGTH, KnownOutside, latent_mask, smooth_fill, toward
+from engine.diffusion.inpaint import SKIN_STRENGTH, known_outside, latent_mask, smooth_fill, toward
 from engine.diffusion.preview import State
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.samplers import make_sampler
 from engine.diffusion.sampling import Predict, Sampler, SamplerSettings, sample_noise
-from engine.diffusion.steering import LogitsFn, SteeredDenoiser, Steering
+from engine.diffusion.steering import LogitsFn, Steering, steered
 from engine.diffusion.tokens import fuse_levels
 from engine.errors import StageError
 from engine.types import FloatArray, ImageArray, IntArray
@@ -99,9 +99,8 @@ class Synthesizer:
 
         A short chunk is filled up with its first sample, so that a sample's bytes do not depend on the others.
         ``parents_BHWC`` is needed when ``synthesis.strength`` is below 1, the classes ``labels`` when gradients guide,
-        the parents' lesion masks with ``synthesis.skin_share``.
-        ``states`` asks for so many looks at what
-        the sampler had on the way, evenly spaced over its steps.
+        the parents' lesion masks with ``synthesis.skin_share``. ``states`` asks for so many looks at what the sampler
+        had on the way, evenly spaced over its steps.
         """
         count = len(seed_B)
         fill = np.concatenate([np.arange(count), np.zeros(self.config.batch_size - count, dtype=np.int64)])
@@ -156,7 +155,7 @@ class Synthesizer:
         process = NoiseProcess(self.scheduler_config)
         settings = SamplerSettings(scheduler_config=self.scheduler_config, steps=16, strength=SKIN_STRENGTH)
         noise = sample_noise(parent_Bchw.shape[1:], generators, self.device)
-        known = KnownOutside(bare, process, parent_Bchw, mask)
+        known = known_outside(bare, process, parent_Bchw, mask)
         painted = make_sampler("dpmpp", settings).run(
             known, noise, generators, smooth_fill(parent_Bchw, mask)
         )
@@ -187,7 +186,7 @@ class Synthesizer:
             interval=config.gradient_interval,
             bound=config.gradient_bound,
         )
-        return SteeredDenoiser(predict, NoiseProcess(self.scheduler_config), steering)
+        return steered(predict, NoiseProcess(self.scheduler_config), steering)
 
     def _guided(self, levels_BLD: FloatArray, prompts: Sequence[str]) -> GuidedDenoiser:
         states_UPW, place = self.prompts.encode_unique([EMPTY, *prompts])
@@ -239,8 +238,3 @@ def weights_digest(folder: Path) -> str:
 def save_png(image_HWC: npt.NDArray[np.uint8], path: Path) -> None:
     """Write one uint8 RGB image; the bytes depend on the pixels alone (fixed compression, no metadata)."""
     Image.fromarray(image_HWC).save(path, format="PNG", compress_level=6)
-
-
-def latent_shape(channels: int, image_size: int, downsample: int) -> tuple[int, int, int]:
-    """Return (c, h, w) of a latent."""
-    return channels, image_size // downsample, image_size // downsample

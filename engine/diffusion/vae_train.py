@@ -15,7 +15,14 @@ import torch
 from torch import Tensor
 
 from engine.config import VaeConfig
-from engine.diffusion.codec import CHUNK, LatentCodec, images_to_tensor, padded_chunks, posterior_mean
+from engine.diffusion.codec import (
+    CHUNK,
+    LatentCodec,
+    flipped,
+    images_to_tensor,
+    padded_chunks,
+    posterior_mean,
+)
 from engine.diffusion.vae_loss import split_moments, ssim, vae_loss
 from engine.training import TrainEnv
 from engine.types import FloatArray, ImageArray, IntArray
@@ -42,9 +49,7 @@ class VaeObjective:
         total = self.config.batch_size
         mine = torch.from_numpy(self.env.shard(np.arange(total)))
         flip_B2 = torch.rand(total, 2, generator=generator)[mine] < 0.5
-        pixels = images_to_tensor(self.images(rows))
-        pixels = torch.where(flip_B2[:, 0, None, None, None], pixels.flip(3), pixels)
-        pixels = torch.where(flip_B2[:, 1, None, None, None], pixels.flip(2), pixels)
+        pixels = flipped(images_to_tensor(self.images(rows)), flip_B2)
         if self.config.colour_jitter > 0:
             draws_B4 = torch.rand(total, 4, generator=generator)[mine]
             pixels = jitter_colour(pixels, draws_B4, self.config.colour_jitter)

@@ -21,15 +21,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.classifier.predict import mean_probabilities
 from engine.classifier.weights import read_meta
 from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.evaluation.memorization import nearest
 from engine.retrieval.embedding import fuse
 from engine.stages.base import StageContext
-from engine.stages.diffusion_worker import GUIDING_FOLD
 from engine.stages.embedder import embed_rows
+from engine.stages.judge_folds import judge_workers
 from engine.stages.thumbnails import contact_sheet
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
@@ -184,19 +184,13 @@ def _judge(context: StageContext, dx_S: StrArray) -> Judged:
             f"{images} holds {count} images for {len(dx_S)} rows of conditioning.parquet; rerun synthesize"
         )
     rows_S = np.arange(count, dtype=np.int64)
-    folds = sorted(context.inputs["judge"].glob("fold_*.safetensors"))
-    if context.params.get("guided", False):
-        folds = [fold for fold in folds if fold.name != GUIDING_FOLD]
-    workers = [
-        LogitWorker(weights=f, images=images, device=context.device, threads=context.threads) for f in folds
-    ]
-    classes = read_meta(folds[0]).classes
+    workers = judge_workers(context, images, guided=bool(context.params.get("guided", False)))
+    known = workers[0].weights
+    classes = read_meta(known).classes
     position = {name: index for index, name in enumerate(classes)}
     unknown = sorted({str(dx) for dx in dx_S} - set(classes))
     if unknown:
-        raise DataError(
-            f"{folds[0].name} knows {', '.join(classes)}, not {', '.join(unknown)}; rerun the judge"
-        )
+        raise DataError(f"{known.name} knows {', '.join(classes)}, not {', '.join(unknown)}; rerun the judge")
     how = EmbedderConfig(**context.params["embedder"]).fuse
     fused_SF = fuse(embed_rows(context, rows_S, "embed synthetic images", images=images), how)
     train_NF = np.load(context.inputs["index"] / "fused.npy", allow_pickle=False)

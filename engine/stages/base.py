@@ -7,6 +7,7 @@ actors), training through ``context.launch`` (in this process or on Ray Train wo
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -69,6 +70,12 @@ class StageContext:
     progress: Progress
     map: Map
     launch: Launch
+
+
+def launch_fit(context: StageContext, fit: Callable[..., None], **arguments: object) -> None:
+    """Launch a module-level ``fit(env, *, seed, checkpoint, out, ...)`` with what every training needs of the context."""
+    places = {"seed": context.seed, "checkpoint": context.checkpoint, "out": context.out}
+    context.launch(functools.partial(fit, **places, **arguments))
 
 
 @dataclass(frozen=True, kw_only=True)

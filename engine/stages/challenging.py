@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.predict import lesion_means, predict_logits, softmax
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
+from engine.stages.judge_folds import judge_workers
 from engine.types import BoolArray, IntArray, StrArray
 
 
@@ -25,25 +26,17 @@ def run(context: StageContext) -> None:
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     test = dataset.where("test")
     table = dataset.table.take(test)
-    folds = sorted(context.inputs["judge"].glob("fold_*.safetensors"))
-    images = context.inputs["images"] / "images.npy"
+    models = judge_workers(context, context.inputs["images"] / "images.npy")
     prob_TNC = np.stack([
-        softmax(
-            predict_logits(
-                context.map,
-                LogitWorker(weights=fold, images=images, device=context.device, threads=context.threads),
-                dataset.rows[test],
-                f"reference model {number + 1}",
-            )
-        )
-        for number, fold in enumerate(folds)
+        softmax(predict_logits(context.map, model, dataset.rows[test], f"reference model {number}"))
+        for number, model in enumerate(models, start=1)
     ])  # fmt: skip
     wrong_N = wrong_for_all(prob_TNC, dataset.labels[test], table.lesion_id)
     pd.DataFrame(
         {"image_id": table.image_id, "lesion_id": table.lesion_id, "dx": table.dx, "challenging": wrong_N}
     ).to_parquet(context.out / "challenging.parquet", index=False)
     facts = {
-        "models": len(folds),
+        "models": len(models),
         "n_lesions": len(np.unique(table.lesion_id)),
         "n_challenging": len(np.unique(table.lesion_id[wrong_N])),
     }
@@ -52,13 +45,6 @@ def run(context: StageContext) -> None:
 
 def wrong_for_all(prob_TNC: npt.NDArray[np.float64], label_N: IntArray, lesion_id: StrArray) -> BoolArray:
     """Return which images show a lesion that every model gets wrong, by its mean probability over the lesion's images."""
-    lesions, group_N = np.unique(lesion_id, return_inverse=True)
-    right_G = np.zeros(len(lesions), dtype=np.bool_)
-    label_G = np.zeros(len(lesions), dtype=np.int64)
-    label_G[group_N] = label_N
-    for prob_NC in prob_TNC:
-        mean_GC = np.stack(
-            [np.bincount(group_N, weights=column, minlength=len(lesions)) for column in prob_NC.T], axis=1
-        )
-        right_G |= mean_GC.argmax(axis=1) == label_G
-    return np.asarray(~right_G[group_N], dtype=np.bool_)
+    _, first, group_N = np.unique(lesion_id, return_index=True, return_inverse=True)
+    right_TG = [lesion_means(prob_NC, group_N).argmax(axis=1) == label_N[first] for prob_NC in prob_TNC]
+    return np.asarray(~np.any(right_TG, axis=0)[group_N], dtype=np.bool_)

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from engine.classifier.folds import lesion_folds
 from engine.classifier.inputs import ImageRows
-from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset
+from engine.stages.judge_folds import logit_worker
 from engine.types import IntArray, LesionTable
 
 
@@ -74,9 +75,10 @@ def crossfit(
     for fold in range(folds):
         inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
         held_out = frozenset(str(lesion) for lesion in table.lesion_id[outside])
+        seen, seen_label = _with(ImageRows.of(images, rows[inside]), label_N[inside], extras, held_out)
         job = FitJob(
-            images=_with(ImageRows.of(images, rows[inside]), extras, held_out),
-            labels_N=np.concatenate([label_N[inside], *_labels(extras, held_out)]),
+            images=seen,
+            labels_N=seen_label,
             classes=dataset.classes,
             image_size=int(dataset.images_NHWC.shape[1]),
             config=config,
@@ -87,30 +89,25 @@ def crossfit(
         )
         if not job.weights.exists():
             context.launch(functools.partial(run_job, job))
-        worker = fold_worker(context, job.weights, images)
+        worker = logit_worker(context, job.weights, images)
         prob_NC[outside] = softmax(predict_logits(context.map, worker, rows[outside], f"{name} out of fold"))
         paths.append(job.weights)
     return Crossfit(table=table, label_N=label_N, fold_N=fold_N, prob_NC=prob_NC, weights=tuple(paths))
 
 
-def fold_worker(context: StageContext, weights: Path, images: Path) -> LogitWorker:
-    """Return the worker that applies one fold's classifier to rows of an image file."""
-    return LogitWorker(weights=weights, images=images, device=context.device, threads=context.threads)
-
-
-def _with(images: ImageRows, extras: Extras | None, held_out: frozenset[str]) -> ImageRows:
+def _with(
+    images: ImageRows, label_N: IntArray, extras: Extras | None, held_out: frozenset[str]
+) -> tuple[ImageRows, IntArray]:
+    """Return images and labels with those of ``extras`` that were made of no held-out lesion."""
     if extras is None:
-        return images
+        return images, label_N
     kept = extras.without(held_out)
-    return ImageRows(
+    rows = ImageRows(
         files=(*images.files, *extras.files),
         source_N=np.concatenate([images.source_N, len(images.files) + extras.source_M[kept]]),
         row_N=np.concatenate([images.row_N, extras.row_M[kept]]),
     )
-
-
-def _labels(extras: Extras | None, held_out: frozenset[str]) -> list[IntArray]:
-    return [] if extras is None else [extras.label_M[extras.without(held_out)]]
+    return rows, np.concatenate([label_N, extras.label_M[kept]])
 
 
 def _groups(dataset: Dataset, table: LesionTable) -> npt.NDArray[np.str_]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
-from engine.stages.base import StageContext
+from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.prompts import open_prompts
 from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
@@ -29,17 +28,8 @@ from engine.types import IntArray
 
 def run(context: StageContext) -> None:
     """Fill ``unet/``, ``adapter.safetensors`` and ``denoiser.json``."""
-    context.launch(
-        partial(
-            fit,
-            inputs=dict(context.inputs),
-            params=dict(context.params["denoiser"]),
-            fuse=str(context.params["embedder"]["fuse"]),
-            seed=context.seed,
-            checkpoint=context.checkpoint,
-            out=context.out,
-        )
-    )
+    params, fuse = dict(context.params["denoiser"]), str(context.params["embedder"]["fuse"])
+    launch_fit(context, fit, inputs=dict(context.inputs), params=params, fuse=fuse)
 
 
 def fit(

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from engine.classifier.weights import open_logits
 from engine.config import SynthesisConfig
@@ -18,24 +16,15 @@ from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
 from engine.diffusion.synthesis import Guides, Synthesized, Synthesizer
 from engine.errors import DataError
-from engine.stages.dataset import open_dataset
+from engine.stages.generator_recipe import GeneratorRecipe
+from engine.stages.judge_folds import GUIDING_FOLD
 from engine.stages.prompts import open_prompts
 from engine.training import TrainEnv, autocast
 from engine.types import IntArray, strings
 
-GUIDING_FOLD = "fold_0.safetensors"
-"""The fold of the judge whose gradient may guide synthesis; it then has no say in acceptance."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class DiffusionWorker:
+class DiffusionWorker(GeneratorRecipe):
     """Synthesizes chunks of conditioning rows: (B,) row numbers -> images, their NFE, and states of the first rows."""
-
-    inputs: Mapping[str, Path]
-    params: Mapping[str, Any]
-    device: str
-    threads: int
-    precision: str
 
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the weights, the conditioning and the parents' images once."""
@@ -43,9 +32,8 @@ class DiffusionWorker:
         env.begin()
         config = SynthesisConfig.model_validate(dict(self.params["synthesis"]))
         synthesizer = open_synthesizer(self.inputs, self.params, config, self.device)
-        frame = pd.read_parquet(self.inputs["condition"] / "conditioning.parquet")
+        frame, dataset = self.open()
         levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
-        dataset = open_dataset(self.inputs["images"], self.inputs["split"])
         parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
         dx_S = frame["dx"].tolist()
         prompts = captions(dataset.table.take(parent_S).replace(dx=strings(dx_S)))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
-from engine.classifier.features import FeatureWorker
-from engine.classifier.predict import CHUNK, LogitWorker, predict_logits, softmax
+from engine.classifier.features import FeatureWorker, last_linear, predict_features
+from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import load_classifier, read_meta
 from engine.errors import StageError
 from engine.stages.base import StageContext
+from engine.stages.judge_folds import judge_folds, logit_worker
 from engine.training import derive_seed
 from engine.types import DrawRequest, IntArray
 
@@ -34,7 +34,7 @@ def make_draws(
     own = context.inputs["classifier"] / "classifier.safetensors"
     if wanted.kind == "dropout":
         return _dropout(context, wanted, rows_N)
-    members = [own, *sorted(context.inputs["judge"].glob("fold_*.safetensors"))]
+    members = [own, *judge_folds(context.inputs["judge"])]
     images = context.inputs["images"] / "images.npy"
     found = []
     for member in members:
@@ -43,7 +43,7 @@ def make_draws(
             raise StageError(
                 f"{member.name} knows {', '.join(known)}, the predictions {', '.join(classes)}; rerun"
             )
-        worker = LogitWorker(weights=member, images=images, device=context.device, threads=context.threads)
+        worker = logit_worker(context, member, images)
         found.append(softmax(predict_logits(context.map, worker, rows_N, f"committee: {member.stem}")))
     return np.stack(found)
 
@@ -57,10 +57,9 @@ def _dropout(context: StageContext, wanted: DrawRequest, rows_N: IntArray) -> Ar
         device=context.device,
         threads=context.threads,
     )
-    chunks = [rows_N[start : start + CHUNK] for start in range(0, len(rows_N), CHUNK)]
-    features_NF = np.concatenate(list(context.map(worker, chunks, "features for dropout")))
+    features_NF = predict_features(context.map, worker, rows_N, "features for dropout")
     model, _ = load_classifier(weights)
-    head = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    head = last_linear(model)
     draws = []
     with torch.inference_mode():
         for draw in range(wanted.count):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from engine.errors import DataError
 from engine.retrieval.clip import copy_pretrained
 from engine.retrieval.embedding import CHUNK, Float32Array, LevelEmbedder, level_layers
 from engine.retrieval.train import Examples, fit
-from engine.stages.base import StageContext
+from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
 from engine.training import TrainEnv
 from engine.types import ImageArray, IntArray, strings
@@ -32,17 +31,9 @@ def run(context: StageContext) -> None:
     config = EmbedderConfig(**context.params["embedder"])
     if config.pretrained is None:
         level_layers(config.layers, config.levels)
-        context.launch(
-            functools.partial(
-                fit_small,
-                config=config,
-                crop=context.params["data"]["crop"],
-                images=context.inputs["images"],
-                split=context.inputs["split"],
-                out=context.out,
-                checkpoint=context.checkpoint,
-                seed=context.seed,
-            )
+        images, split = context.inputs["images"], context.inputs["split"]
+        launch_fit(
+            context, fit_small, config=config, crop=context.params["data"]["crop"], images=images, split=split
         )
         return
     facts = copy_pretrained(config.pretrained, context.out / "clip")

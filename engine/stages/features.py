@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.classifier.features import FeatureWorker
-from engine.classifier.predict import CHUNK
+from engine.classifier.features import FeatureWorker, predict_features
 from engine.retrieval.embedding import Float32Array, fuse
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.embedder import embed_rows
+from engine.stages.judge_folds import judge_folds
 from engine.types import IntArray
 
 NAMES = {
@@ -55,7 +55,7 @@ def extract(context: StageContext, images: Path, rows_N: IntArray, what: str) ->
     weights = (
         Path(str(context.params["evaluation"]["inception"]))
         if kind == "inception"
-        else sorted(context.inputs["judge"].glob("fold_*.safetensors"))[-1]
+        else judge_folds(context.inputs["judge"])[-1]
     )
     worker = FeatureWorker(
         weights=weights,
@@ -64,6 +64,4 @@ def extract(context: StageContext, images: Path, rows_N: IntArray, what: str) ->
         device=context.device,
         threads=context.threads,
     )
-    chunks = [rows_N[start : start + CHUNK] for start in range(0, len(rows_N), CHUNK)]
-    pieces = list(context.map(worker, chunks, what))
-    return np.concatenate(pieces) if pieces else np.zeros((0, 0), dtype=np.float32)
+    return predict_features(context.map, worker, rows_N, what)

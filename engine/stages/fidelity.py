@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.classifier.predict import mean_probabilities
 from engine.evaluation.fidelity_figures import ImageSet, fidelity_figures
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.features import extract
+from engine.stages.judge_folds import judge_workers
 from engine.types import strings
 
 
@@ -48,17 +49,13 @@ def run(context: StageContext) -> None:
             dx=strings(frame["dx"].tolist()),
             cluster=dataset.table.lesion_id[parents],
         )
-        judges = [
-            LogitWorker(weights=fold, images=images, device=context.device, threads=context.threads)
-            for fold in sorted(context.inputs["judge"].glob("fold_*.safetensors"))
-        ]
         train = dataset.table.split == "train"
         with threadpool_limits(1):  # sums depend on how many threads share them
             found |= fidelity_figures(
                 real.take(train),
                 real.take(~train),
                 synthetic,
-                mean_probabilities(context.map, judges, rows, "inception score"),
+                mean_probabilities(context.map, judge_workers(context, images), rows, "inception score"),
                 draws=int(context.params["evaluation"]["bootstrap"]),
                 seed=context.seed,
             )

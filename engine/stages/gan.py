@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from engine.config import GanConfig
 from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
-from engine.stages.base import StageContext
+from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import open_dataset
 from engine.stages.vae import image_source
 from engine.training import TrainEnv, TrainPlan, balanced_weights, derive_seed, train
@@ -20,17 +19,8 @@ BETAS = (0.0, 0.99)
 
 def run(context: StageContext) -> None:
     """Fill ``gan.safetensors`` (the averaged generator) and ``gan.json`` {losses, classes, side}."""
-    context.launch(
-        partial(
-            fit,
-            images=context.inputs["images"],
-            split=context.inputs["split"],
-            params=dict(context.params["gan"]),
-            seed=context.seed,
-            checkpoint=context.checkpoint,
-            out=context.out,
-        )
-    )
+    images, split = context.inputs["images"], context.inputs["split"]
+    launch_fit(context, fit, images=images, split=split, params=dict(context.params["gan"]))
 
 
 def fit(

@@ -8,12 +8,9 @@ is the same for all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 
 from engine.classifier.augment import augment
@@ -22,8 +19,8 @@ from engine.config import SynthesisConfig
 from engine.diffusion.codec import tensor_to_images
 from engine.diffusion.dcgan import GanSampler
 from engine.diffusion.synthesis import Synthesized
-from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.diffusion_worker import DiffusionWorker
+from engine.stages.generator_recipe import GeneratorRecipe
 from engine.types import ImageArray, IntArray, strings
 
 
@@ -35,22 +32,7 @@ class Generator(Protocol):
         ...
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Recipe:
-    inputs: Mapping[str, Path]
-    params: Mapping[str, Any]
-    device: str
-    threads: int
-    precision: str
-
-    def open(self) -> tuple[pd.DataFrame, Dataset]:
-        """Set the thread count; return the conditioning and the data set."""
-        torch.set_num_threads(self.threads)
-        frame = pd.read_parquet(self.inputs["condition"] / "conditioning.parquet")
-        return frame, open_dataset(self.inputs["images"], self.inputs["split"])
-
-
-class DcganWorker(_Recipe):
+class DcganWorker(GeneratorRecipe):
     """Samples the GAN at each row's class and seed; parent and neighbours have no say."""
 
     def load(self) -> Callable[[IntArray], Synthesized]:
@@ -68,7 +50,7 @@ class DcganWorker(_Recipe):
         return sample
 
 
-class ClassicalWorker(_Recipe):
+class ClassicalWorker(GeneratorRecipe):
     """Augments each row's parent: right angles, small affine, colour, noise and blur, by the row's seed."""
 
     def load(self) -> Callable[[IntArray], Synthesized]:
@@ -87,7 +69,7 @@ class ClassicalWorker(_Recipe):
         return lambda rows: Synthesized(images_BHWC=np.stack([one(int(row)) for row in rows]), evaluations=0)
 
 
-class RetrievedWorker(_Recipe):
+class RetrievedWorker(GeneratorRecipe):
     """Takes one of each row's retrieved neighbours as it is, by the row's seed; the parent where there is none."""
 
     def load(self) -> Callable[[IntArray], Synthesized]:

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.classifier.predict import mean_probabilities
+from engine.classifier.predict import lesion_means, mean_probabilities
 from engine.config import JudgeConfig
 from engine.stages.base import StageContext
-from engine.stages.crossfitting import Crossfit, crossfit, fold_worker
+from engine.stages.crossfitting import Crossfit, crossfit
 from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.judge_folds import logit_worker
 from engine.stages.predictions import prediction_frame
 from engine.types import IntArray
 
@@ -47,7 +48,8 @@ def run(context: StageContext) -> None:
 def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result: Crossfit) -> dict[str, Any]:
     """Return the object of judge.json."""
     val = dataset.where("val")
-    workers = [fold_worker(context, path, context.inputs["images"] / "images.npy") for path in result.weights]
+    images = context.inputs["images"] / "images.npy"
+    workers = [logit_worker(context, path, images) for path in result.weights]
     val_prob_NC = mean_probabilities(context.map, workers, dataset.rows[val], "judge on val")
     val_label_N = dataset.labels[val]
     return {
@@ -84,8 +86,7 @@ def thresholds(
     percentile over all classes' lesions (1/C if there are none at all), because its own says nothing.
     """
     lesions, first, group_N = np.unique(lesion_N, return_index=True, return_inverse=True)
-    sum_CG = [np.bincount(group_N, weights=column) for column in prob_NC.T]
-    mean_GC = np.stack(sum_CG, axis=1) / np.bincount(group_N)[:, None]
+    mean_GC = lesion_means(prob_NC, group_N)
     label_G = label_N[first]
     own_G = mean_GC[np.arange(len(lesions)), label_G]
     right_G = np.argmax(mean_GC, axis=1) == label_G

@@ -9,11 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from engine.classifier.calibration import Calibration, calibrate
-from engine.classifier.predict import LogitWorker, predict_logits, softmax
+from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import read_meta
 from engine.errors import DataError
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.judge_folds import logit_worker
 from engine.stages.predictions import prediction_frame
 from engine.types import IntArray
 
@@ -31,12 +32,7 @@ def run(context: StageContext) -> None:
     weights = context.inputs["classifier"] / "classifier.safetensors"
     classes = read_meta(weights).classes
     label_N = _labels(dataset, classes)
-    worker = LogitWorker(
-        weights=weights,
-        images=context.inputs["images"] / "images.npy",
-        device=context.device,
-        threads=context.threads,
-    )
+    worker = logit_worker(context, weights, context.inputs["images"] / "images.npy")
     logits_NC = predict_logits(context.map, worker, dataset.rows, "predict")
     if "calibration" in context.inputs:
         calibration = _fixed(context, classes)

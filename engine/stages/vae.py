@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from engine.diffusion.vae_train import (
     measure_latents,
     reconstruction_figures,
 )
-from engine.stages.base import StageContext
+from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
 from engine.training import TrainEnv, TrainLog, TrainPlan, derive_seed, train
 from engine.types import ImageArray, IntArray
@@ -28,17 +27,8 @@ from engine.types import ImageArray, IntArray
 
 def run(context: StageContext) -> None:
     """Fill ``vae/`` and ``vae.json``; with ``kind: identity`` nothing is trained and only the JSON is written."""
-    context.launch(
-        partial(
-            fit,
-            images=context.inputs["images"],
-            split=context.inputs["split"],
-            params=dict(context.params["vae"]),
-            seed=context.seed,
-            checkpoint=context.checkpoint,
-            out=context.out,
-        )
-    )
+    images, split = context.inputs["images"], context.inputs["split"]
+    launch_fit(context, fit, images=images, split=split, params=dict(context.params["vae"]))
 
 
 def fit(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.diffusion.inpaint import KnownOutside, latent_mask, smooth_fill, toward
+from engine.diffusion.inpaint import known_outside, latent_mask, smooth_fill, toward
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.samplers import SAMPLERS, make_sampler
 from engine.diffusion.sampling import SamplerSettings
@@ -46,7 +46,7 @@ def test_what_is_known_is_kept_in_every_sampler(name, prediction):
     draws = [torch.Generator().manual_seed(i) for i in range(2)]
     noise = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(9))
     sampler = make_sampler(name, SamplerSettings(scheduler_config=config, steps=30))
-    made = sampler.run(KnownOutside(denoiser, process, known, mask), noise, draws)
+    made = sampler.run(known_outside(denoiser, process, known, mask), noise, draws)
     assert torch.allclose(made[~mask], known[~mask], atol=0.02)
     assert torch.allclose(made[mask], torch.full((8,), 0.5), atol=0.02)
 

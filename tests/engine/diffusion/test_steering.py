@@ -9,7 +9,7 @@ from engine.diffusion.process import NoiseProcess
 from engine.diffusion.samplers import make_sampler
 from engine.diffusion.sampling import SamplerSettings
 from engine.diffusion.schedule import scheduler_config
-from engine.diffusion.steering import SteeredDenoiser, Steering, hardness
+from engine.diffusion.steering import Steering, hardness, steered
 from engine.errors import StageError
 
 LOGITS = torch.log(torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3]]))
@@ -58,7 +58,7 @@ def test_a_gaussian_tilted_by_a_linear_score_moves_by_exactly_that(sampler, pred
     noise = torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(0))
     steps = 100 if sampler in ("dpmpp", "probability_flow") else 250
     runner = make_sampler(sampler, SamplerSettings(scheduler_config=config, steps=steps))
-    made = runner.run(SteeredDenoiser(denoiser, process, steering), noise, draws)
+    made = runner.run(steered(denoiser, process, steering), noise, draws)
     assert made.mean(dim=0).flatten().tolist() == pytest.approx([0.6, -0.4], abs=0.06)
     assert made.std(dim=0).flatten().tolist() == pytest.approx([1.0, 1.0], abs=0.05)
 
@@ -108,5 +108,5 @@ def test_a_gradient_that_is_not_finite_names_the_step():
 def test_without_a_shift_the_prediction_stays(prediction):
     process = NoiseProcess(scheduler_config("scaled_linear", prediction))
     x, out = torch.randn(2, 2, 3, 3, 3).unbind()
-    resting = SteeredDenoiser(lambda _x, _t: out, process, steering_of(interval=(0.0, 0.1)))
+    resting = steered(lambda _x, _t: out, process, steering_of(interval=(0.0, 0.1)))
     assert torch.allclose(resting(x, 500.0), out, atol=1e-5)

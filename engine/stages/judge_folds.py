@@ -1,0 +1,30 @@
+"""The judge's folds as other stages use them: which files they are, and the workers that apply them to images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engine.classifier.predict import LogitWorker
+from engine.stages.base import StageContext
+
+GUIDING_FOLD = "fold_0.safetensors"
+"""The fold whose gradient may guide synthesis; it then has no say in acceptance."""
+
+
+def judge_folds(judge: Path) -> list[Path]:
+    """Return the weight files of a finished judge's folds, in their order."""
+    return sorted(judge.glob("fold_*.safetensors"))
+
+
+def logit_worker(context: StageContext, weights: Path, images: Path) -> LogitWorker:
+    """Return the worker that applies one classifier to rows of an image file, on this stage's device and threads."""
+    return LogitWorker(weights=weights, images=images, device=context.device, threads=context.threads)
+
+
+def judge_workers(context: StageContext, images: Path, *, guided: bool = False) -> list[LogitWorker]:
+    """Return a worker a fold of the stage's judge; where a fold has ``guided`` synthesis, without that one.
+
+    It would only agree with itself.
+    """
+    folds = judge_folds(context.inputs["judge"])
+    return [logit_worker(context, f, images) for f in folds if not (guided and f.name == GUIDING_FOLD)]
