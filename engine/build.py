@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.cluster.backend import Backend, LocalBackend
+from engine.cluster.backend import Backend, LocalBackend, StageCall
 from engine.config import BackendConfig, Config, load_config
 from engine.errors import ConfigError
 from engine.loop import Loop
@@ -150,6 +150,30 @@ def make_tracker(config: Config) -> Tracker:
     from engine.tracking.mlflow_tracker import MlflowTracker
 
     return MlflowTracker.create(config, load_model=load_for_tracking)
+
+
+def stage_call(
+    config: Config,
+    stage: str,
+    *,
+    out: Path,
+    inputs: Mapping[str, Path],
+    params: Mapping[str, Any],
+    seed: int,
+    checkpoint: Path,
+) -> StageCall:
+    """Return the call that runs one stage in this process into ``out``, as the config's backend would run it."""
+    return StageCall(
+        stage=stage,
+        out=out,
+        inputs={role: path.resolve() for role, path in inputs.items()},
+        params=params,
+        seed=seed,
+        threads=config.backend.threads,
+        device=choose_device(config.backend),
+        precision=config.backend.precision,
+        checkpoint=checkpoint,
+    )
 
 
 def choose_device(config: BackendConfig) -> str:

@@ -20,8 +20,9 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
-from engine.build import choose_device, open_run
-from engine.cluster.backend import StageCall, run_here
+from engine.build import open_run
+from engine.cluster.backend import run_here
+from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
 from engine.progress import RichListener
 from engine.stages.base import StageContext
@@ -130,16 +131,9 @@ class Bench:
         self.made += 1
         out = self.scratch / f"{self.made:03d}-{stage}"
         out.mkdir()
-        call = StageCall(
-            stage=stage,
-            out=out,
-            inputs={role: path.resolve() for role, path in inputs.items()},
-            params=params,
-            seed=seed,
-            threads=self.config.backend.threads,
-            device=choose_device(self.config.backend) if self.config.backend.kind == "local" else "cpu",
-            precision=self.config.backend.precision,
-            checkpoint=self.scratch / f"{self.made:03d}.checkpoint",
+        checkpoint = self.scratch / f"{self.made:03d}.checkpoint"
+        call = build.stage_call(
+            local(self.config), stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
         )
         run_here(call, _progress)
         return out

@@ -14,7 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
-from engine.cluster.backend import StageCall, run_here
+from engine.cluster.backend import run_here
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
@@ -118,16 +118,9 @@ class Generator:
         listener = RichListener(self.console)
         start = time.perf_counter()
         listener.stage_started(stage)
-        call = StageCall(
-            stage=stage,
-            out=out,
-            inputs={role: path.resolve() for role, path in inputs.items()},
-            params=params,
-            seed=seed,
-            threads=config.backend.threads,
-            device=build.choose_device(config.backend),
-            precision=config.backend.precision,
-            checkpoint=self.scratch / "checkpoint",
+        checkpoint = self.scratch / "checkpoint"
+        call = build.stage_call(
+            config, stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
         )
         run_here(call, listener.progress)
         seconds = time.perf_counter() - start

@@ -207,6 +207,7 @@ def _worker(rank: int, world: int, folder: str) -> None:
     log = train(network, loss, np.ones(20), plan(), env, Path(folder) / f"checkpoint{rank}")
     if rank == 0:
         np.save(Path(folder) / "losses.npy", np.array(log.losses))
+    dist.barrier()  # one worker leaving early aborts the other
     dist.destroy_process_group()
 
 

@@ -125,6 +125,7 @@ def worker(rank: int, world: int, folder: str, batch: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     run_job(make_job(Path(folder) / f"rank{rank}", batch_size=batch), TrainEnv(rank=rank, world=world))
+    dist.barrier()  # one worker leaving early aborts the other
     dist.destroy_process_group()
 
 
