@@ -67,6 +67,10 @@ class VaeLossConfig(Section):
     l1: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean absolute error")
     l2: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean squared error")
     ssim: Annotated[float, Field(ge=0.0)] = Field(0.2, description="weight of 1 - SSIM")
+    chroma: Annotated[float, Field(gt=0.0)] = Field(
+        4.0,
+        description="how much an error of colour counts in l1 and l2, against one of lightness; 1: equally, the paper",
+    )
 
 
 class VaeConfig(BigModelConfig):

@@ -83,18 +83,24 @@ def jitter_colour(pixels_BCHW: Tensor, draws_B4: Tensor, strength: float) -> Ten
     return ((luma + saturation_B * (unit - luma)) * gain_BC).clamp(0, 1) * 2 - 1
 
 
-def chroma_slope(real_B3: FloatArray, recon_B3: FloatArray) -> float | None:
-    """Return how much of the colour differences between images survives: 1 all, 0 none; None when there are none.
+def chroma_products(real_GN3: FloatArray, recon_GN3: FloatArray) -> FloatArray:
+    """Return (G, 2): sums of real x reconstructed and of real x real chroma, each centred over the N colours of a group.
 
-    Least-squares slope of the reconstructions' mean chroma (R - G and (R + G) / 2 - B) on the real images', both
-    centred over the images.
+    Chroma is R - G and (R + G) / 2 - B. The quotient of the sums is the least-squares slope of the reconstruction on the
+    real: how much of the colour differences survives, 1 all, 0 none.
     """
     real, recon = (
-        np.stack([x[:, 0] - x[:, 1], (x[:, 0] + x[:, 1]) / 2 - x[:, 2]]) for x in (real_B3, recon_B3)
+        np.stack([x[..., 0] - x[..., 1], (x[..., 0] + x[..., 1]) / 2 - x[..., 2]])
+        for x in (real_GN3, recon_GN3)
     )
-    real, recon = (x - x.mean(axis=1, keepdims=True) for x in (real, recon))
-    spread = float((real**2).sum())
-    return float((real * recon).sum()) / spread if spread > 1e-9 else None
+    real, recon = (x - x.mean(axis=-1, keepdims=True) for x in (real, recon))
+    return np.stack([(real * recon).sum(axis=(0, 2)), (real**2).sum(axis=(0, 2))], axis=1)
+
+
+def slope(products_G2: FloatArray) -> float | None:
+    """Return the slope over all groups of ``chroma_products``; None where there is no colour difference."""
+    both, alone = products_G2.sum(axis=0).tolist()
+    return float(both / alone) if alone > 1e-9 else None
 
 
 def evenly_spaced(positions: IntArray, most: int = MEASURED) -> IntArray:
@@ -127,10 +133,11 @@ def reconstruction_figures(
 
     ``psnr``: decibels, mean over images; ``l1``: mean absolute error; ``ssim``; ``colour_error``: mean distance
     between an image's mean RGB and its reconstruction's; ``chroma_slope``: the share of the colour differences
-    between images that survives (washed-out colour shows here).
+    between images that survives, ``pixel_chroma_slope``: of those within images (a lesion's colour against its skin's).
     """
     rows: list[npt.NDArray[np.float64]] = []
     means: list[tuple[FloatArray, FloatArray]] = []
+    within: list[FloatArray] = []
     chosen = evenly_spaced(positions)
     for start in range(0, len(chosen), CHUNK):
         real = images(chosen[start : start + CHUNK])
@@ -138,6 +145,7 @@ def reconstruction_figures(
         a, b = real.astype(np.float64) / 255, recon.astype(np.float64) / 255
         mse_B = np.maximum(((a - b) ** 2).mean(axis=(1, 2, 3)), 1e-10)
         means.append((a.mean(axis=(1, 2)), b.mean(axis=(1, 2))))
+        within.append(chroma_products(a.reshape(len(a), -1, 3), b.reshape(len(b), -1, 3)))
         colour_B = np.linalg.norm(means[-1][0] - means[-1][1], axis=1)
         pixels = [images_to_tensor(x) / 2 + 0.5 for x in (real, recon)]
         like_B = ssim(pixels[0], pixels[1]).double().numpy()
@@ -147,4 +155,8 @@ def reconstruction_figures(
         name: float(value) for name, value in zip(("psnr", "l1", "ssim", "colour_error"), values, strict=True)
     }
     real_N3, recon_N3 = (np.concatenate(parts) for parts in zip(*means, strict=True))
-    return {**figures, "chroma_slope": chroma_slope(real_N3, recon_N3)}
+    return {
+        **figures,
+        "chroma_slope": slope(chroma_products(real_N3[None], recon_N3[None])),
+        "pixel_chroma_slope": slope(np.concatenate(within)),
+    }

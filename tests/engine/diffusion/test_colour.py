@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.diffusion.vae_train import chroma_slope, jitter_colour
+from engine.diffusion.vae_train import chroma_products, jitter_colour, slope
 
 
 def one_pixel(red: float, green: float, blue: float) -> torch.Tensor:
@@ -38,10 +38,9 @@ def test_chroma_slope_is_the_share_of_colour_differences_kept(kept: float) -> No
     rng = np.random.default_rng(0)
     grey, colour = rng.random((20, 1)), rng.normal(0, 0.1, (20, 3))
     mean = colour.mean(axis=0)
-    assert chroma_slope(grey + colour, grey * 0.5 + mean + kept * (colour - mean)) == pytest.approx(
-        kept, abs=1e-9
-    )
+    changed = grey * 0.5 + mean + kept * (colour - mean)
+    assert slope(chroma_products((grey + colour)[None], changed[None])) == pytest.approx(kept, abs=1e-9)
 
 
 def test_images_of_one_colour_have_no_slope() -> None:
-    assert chroma_slope(np.full((3, 3), 0.5), np.full((3, 3), 0.4)) is None
+    assert slope(chroma_products(np.full((1, 3, 3), 0.5), np.full((1, 3, 3), 0.4))) is None
