@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,6 +171,27 @@ class Bench:
         start = time.perf_counter()
         out = self.stage("synthesize", params, inputs)
         return out, time.perf_counter() - start, read_json(out / "synthesis.json")
+
+    def cut(self, condition: Path, size: int) -> list[Path]:
+        """Return conditionings of ``size`` samples each, the last one with what is left."""
+        frame = pd.read_parquet(condition / "conditioning.parquet")
+        levels = np.load(condition / "levels.npy")
+        pieces = []
+        for start in range(0, len(frame), size):
+            pieces.append(self.scratch / f"{condition.name}-{start:05d}")
+            pieces[-1].mkdir()
+            frame[start : start + size].to_parquet(pieces[-1] / "conditioning.parquet", index=False)
+            np.save(pieces[-1] / "levels.npy", levels[start : start + size])
+        return pieces
+
+    def join(self, made: Sequence[Path]) -> Path:
+        """Return one synthesized folder of the images of several, in their order."""
+        self.made += 1
+        out = self.scratch / f"{self.made:03d}-joined"
+        out.mkdir()
+        np.save(out / "images.npy", np.concatenate([np.load(folder / "images.npy") for folder in made]))
+        shutil.copyfile(made[0] / "synthesis.json", out / "synthesis.json")
+        return out
 
     def fidelity(
         self, condition: Path, made: Path, features: str = "judge", draws: int = 500
