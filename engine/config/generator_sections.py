@@ -67,10 +67,6 @@ class VaeLossConfig(Section):
     l1: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean absolute error")
     l2: Annotated[float, Field(ge=0.0)] = Field(1.0, description="weight of the mean squared error")
     ssim: Annotated[float, Field(ge=0.0)] = Field(0.2, description="weight of 1 - SSIM")
-    chroma: Annotated[float, Field(gt=0.0)] = Field(
-        4.0,
-        description="how much an error of colour counts in l1 and l2, against one of lightness; 1: equally, the paper",
-    )
 
 
 class VaeConfig(BigModelConfig):
@@ -89,6 +85,11 @@ class VaeConfig(BigModelConfig):
     steps: Steps = Field(1500, description="optimizer steps")
     lr: Rate = Field(3e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.0, description="decoupled weight decay")
+    start: Literal["linear", "random"] = Field(
+        "linear",
+        description="of a VAE from scratch; linear: the encoder starts as the principal components of train patches "
+        "(where the last width is at least 2 latent_channels + 2), which learns about ten times sooner",
+    )
     loss: VaeLossConfig = Field(VaeLossConfig(), description="weights of the loss terms")
     colour_jitter: Fraction = Field(
         0.3,

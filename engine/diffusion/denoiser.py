@@ -5,6 +5,7 @@ Shape legend: B batch, c latent channels, h w latent side, P prompt tokens, W pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from engine.checkpoints import save_tensors
 from engine.config import DenoiserConfig
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
 from engine.diffusion.pretrained import load_part, refit
-from engine.diffusion.vae import norm_groups
 from engine.errors import ConfigError
 
 
@@ -122,6 +122,12 @@ def _pretrained_unet(pretrained: str, channels: int, prompt_width: int) -> Any:
             f"text encoder gives {prompt_width}; use a checkpoint whose unet and text_encoder belong together"
         )
     return unet
+
+
+def norm_groups(widths: Sequence[int]) -> int:
+    """Return how many groups GroupNorm uses: the most that divide every width, with 4 or more channels each, <= 32."""
+    common = math.gcd(*widths)
+    return next(groups for groups in (32, 16, 8, 4, 2, 1) if common % groups == 0 and common // groups >= 4)
 
 
 def save_denoiser(model: Denoiser, folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,12 +12,6 @@ from engine.errors import ConfigError
 
 LATENT_LAYERS = ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in")
 """The only four convolutions whose shape depends on the number of latent channels."""
-
-
-def norm_groups(widths: Sequence[int]) -> int:
-    """Return how many groups GroupNorm uses: the most that divide every width, with 4 or more channels each, <= 32."""
-    common = math.gcd(*widths)
-    return next(groups for groups in (32, 16, 8, 4, 2, 1) if common % groups == 0 and common // groups >= 4)
 
 
 def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
@@ -51,7 +43,10 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
 
 
 def _thin_vae(config: VaeConfig, image_size: int) -> Any:
-    """From scratch: no attention in the middle, which costs time and adds nothing at these sizes."""
+    """From scratch: no attention in the middle, which costs time and adds nothing at these sizes.
+
+    Norms have one group: with several, each takes away the mean of a few channels, and with it an image's hue.
+    """
     from diffusers import AutoencoderKL
 
     levels = len(config.widths)
@@ -61,7 +56,7 @@ def _thin_vae(config: VaeConfig, image_size: int) -> Any:
         block_out_channels=tuple(config.widths),
         layers_per_block=config.layers_per_block,
         latent_channels=config.latent_channels,
-        norm_num_groups=norm_groups(config.widths),
+        norm_num_groups=1,
         sample_size=image_size,
         scaling_factor=1.0,
         mid_block_add_attention=False,

@@ -69,18 +69,6 @@ def kl_divergence(mean: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mean**2 + logvar.exp() - 1.0 - logvar).mean()
 
 
-def weigh_chroma(error_BCHW: Tensor, weight: float) -> Tensor:
-    """Return the error with what differs between its channels (colour) multiplied by ``weight``, the mean (lightness) kept.
-
-    Colour errors are small beside those of lightness, so a thin VAE gives colour up first; yet red alone tells many
-    vascular lesions from brown ones.
-    """
-    if weight == 1.0:
-        return error_BCHW
-    lightness = error_BCHW.mean(dim=1, keepdim=True)
-    return lightness + weight * (error_BCHW - lightness)
-
-
 def vae_loss(
     image_BCHW: Tensor, recon_BCHW: Tensor, mean: Tensor, logvar: Tensor, weights: Mapping[str, float]
 ) -> Tensor:
@@ -91,9 +79,9 @@ def vae_loss(
         recon_BCHW: their reconstructions, unclamped.
         mean: posterior means.
         logvar: posterior log variances, clamped.
-        weights: keys ``kl``, ``l1``, ``l2``, ``ssim``; a weight of 0 skips the term. ``chroma``: see ``weigh_chroma``.
+        weights: keys ``kl``, ``l1``, ``l2``, ``ssim``; a weight of 0 skips the term.
     """
-    error = weigh_chroma(recon_BCHW - image_BCHW, weights["chroma"])
+    error = recon_BCHW - image_BCHW
     loss = weights["kl"] * kl_divergence(mean, logvar)
     loss = loss + weights["l1"] * error.abs().mean() + weights["l2"] * (error**2).mean()
     if weights["ssim"] > 0:

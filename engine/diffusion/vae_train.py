@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine.config import VaeConfig
@@ -30,6 +31,11 @@ from engine.types import FloatArray, ImageArray, IntArray
 ImageSource = Callable[[IntArray], ImageArray]
 """Returns the uint8 images (B, H, W, 3) at the given positions."""
 
+FIELD = 4
+"""Side of the random field that says where in an image which jitter acts."""
+BORDER = 12.0
+"""How sharply two jitters of an image meet."""
+JITTER_DRAWS = 8 + FIELD**2
 LUMA = torch.tensor([0.299, 0.587, 0.114])
 MEASURED = 2048
 """Most images that scaling and reconstruction figures look at, evenly spaced."""
@@ -51,8 +57,8 @@ class VaeObjective:
         flip_B2 = torch.rand(total, 2, generator=generator)[mine] < 0.5
         pixels = flipped(images_to_tensor(self.images(rows)), flip_B2)
         if self.config.colour_jitter > 0:
-            draws_B4 = torch.rand(total, 4, generator=generator)[mine]
-            pixels = jitter_colour(pixels, draws_B4, self.config.colour_jitter)
+            draws_BD = torch.rand(total, JITTER_DRAWS, generator=generator)[mine]
+            pixels = jitter_regions(pixels, draws_BD, self.config.colour_jitter)
         pixels = pixels.to(self.env.device)
         mean, logvar = split_moments(self.vae.encode(pixels).latent_dist.parameters)
         latent = mean
@@ -61,6 +67,24 @@ class VaeObjective:
             latent = mean + (0.5 * logvar).exp() * noise
         recon = self.vae.decode(latent).sample
         return vae_loss(pixels, recon, mean, logvar, self.config.loss.model_dump())
+
+
+def jitter_regions(pixels_BCHW: Tensor, draws_BD: Tensor, strength: float) -> Tensor:
+    """Return images whose colours are jittered in one way here and in another there, in [-1, 1].
+
+    With one jitter an image the hue of a lesion still follows from its skin's, and a VAE that learns so paints a red
+    vascular lesion brown. Two jitters meet along a smooth random border.
+
+    Args:
+        pixels_BCHW: RGB in [-1, 1].
+        draws_BD: uniform numbers in [0, 1), D = JITTER_DRAWS: two jitters of 4 (``jitter_colour``), then a field.
+        strength: as ``jitter_colour``'s.
+    """
+    field = draws_BD[:, 8:].reshape(-1, 1, FIELD, FIELD)
+    smooth = F.interpolate(field, size=pixels_BCHW.shape[-2:], mode="bicubic", align_corners=False)
+    share = torch.sigmoid(BORDER * (smooth - 0.5))
+    here, there = (jitter_colour(pixels_BCHW, draws_BD[:, k : k + 4], strength) for k in (0, 4))
+    return share * here + (1 - share) * there
 
 
 def jitter_colour(pixels_BCHW: Tensor, draws_B4: Tensor, strength: float) -> Tensor:
@@ -83,7 +107,7 @@ def jitter_colour(pixels_BCHW: Tensor, draws_B4: Tensor, strength: float) -> Ten
     return ((luma + saturation_B * (unit - luma)) * gain_BC).clamp(0, 1) * 2 - 1
 
 
-def chroma_products(real_GN3: FloatArray, recon_GN3: FloatArray) -> FloatArray:
+def chroma_products(real_GN3: FloatArray, recon_GN3: FloatArray) -> npt.NDArray[np.float64]:
     """Return (G, 2): sums of real x reconstructed and of real x real chroma, each centred over the N colours of a group.
 
     Chroma is R - G and (R + G) / 2 - B. The quotient of the sums is the least-squares slope of the reconstruction on the
@@ -94,10 +118,11 @@ def chroma_products(real_GN3: FloatArray, recon_GN3: FloatArray) -> FloatArray:
         for x in (real_GN3, recon_GN3)
     )
     real, recon = (x - x.mean(axis=-1, keepdims=True) for x in (real, recon))
-    return np.stack([(real * recon).sum(axis=(0, 2)), (real**2).sum(axis=(0, 2))], axis=1)
+    sums = [(real * recon).sum(axis=(0, 2)), (real**2).sum(axis=(0, 2))]
+    return np.asarray(np.stack(sums, axis=1), dtype=np.float64)
 
 
-def slope(products_G2: FloatArray) -> float | None:
+def slope(products_G2: npt.NDArray[np.float64]) -> float | None:
     """Return the slope over all groups of ``chroma_products``; None where there is no colour difference."""
     both, alone = products_G2.sum(axis=0).tolist()
     return float(both / alone) if alone > 1e-9 else None
@@ -137,7 +162,7 @@ def reconstruction_figures(
     """
     rows: list[npt.NDArray[np.float64]] = []
     means: list[tuple[FloatArray, FloatArray]] = []
-    within: list[FloatArray] = []
+    within: list[npt.NDArray[np.float64]] = []
     chosen = evenly_spaced(positions)
     for start in range(0, len(chosen), CHUNK):
         real = images(chosen[start : start + CHUNK])

@@ -11,11 +11,13 @@ import numpy as np
 from engine.config import VaeConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.holdout import held_out
+from engine.diffusion.linear_start import most_images, start_linear, starts_linear
 from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import (
     ImageSource,
     VaeObjective,
+    evenly_spaced,
     measure_latents,
     reconstruction_figures,
 )
@@ -48,9 +50,12 @@ def fit(
     train_rows = dataset.where("train")
     aside = held_out(dataset.table.lesion_id[train_rows])
     learn, check = train_rows[~aside], train_rows[aside] if aside.any() else train_rows
+    side = int(dataset.images_NHWC.shape[1])
     vae, log = None, TrainLog(losses=[], resumed_from=0)
     if config.kind == "kl":
-        vae = build_vae(config, int(dataset.images_NHWC.shape[1]), derive_seed(seed, "vae", "init"))
+        vae = build_vae(config, side, derive_seed(seed, "vae", "init"))
+        if starts_linear(config):
+            start_linear(vae, source(evenly_spaced(learn, most_images(side))))
         prepare(vae, config)
         objective = VaeObjective(vae=vae, images=lambda rows: source(learn[rows]), config=config, env=env)
         log = train(vae, objective, np.ones(len(learn)), _plan(config, seed), env, checkpoint)
@@ -92,6 +97,7 @@ def _write(
         "kind": config.kind,
         "pretrained": config.pretrained,
         "remade": remade(vae) if vae is not None else [],
+        "start": "linear" if starts_linear(config) else "random",
         "scaling_factor": scale,
         "latents_mean": list(mean),
         **figures,

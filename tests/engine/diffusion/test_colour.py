@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from engine.diffusion.vae_train import chroma_products, jitter_colour, slope
+from engine.diffusion.vae_train import (
+    JITTER_DRAWS,
+    chroma_products,
+    jitter_colour,
+    jitter_regions,
+    slope,
+)
 
 
 def one_pixel(red: float, green: float, blue: float) -> torch.Tensor:
@@ -44,3 +50,22 @@ def test_chroma_slope_is_the_share_of_colour_differences_kept(kept: float) -> No
 
 def test_images_of_one_colour_have_no_slope() -> None:
     assert slope(chroma_products(np.full((1, 3, 3), 0.5), np.full((1, 3, 3), 0.4))) is None
+
+
+def test_regions_with_one_jitter_twice_are_that_jitter() -> None:
+    pixels, draws = torch.rand(3, 3, 8, 8) * 2 - 1, torch.rand(3, JITTER_DRAWS)
+    draws[:, 4:8] = draws[:, :4]
+    assert torch.allclose(
+        jitter_regions(pixels, draws, 0.3), jitter_colour(pixels, draws[:, :4], 0.3), atol=1e-6
+    )
+
+
+def test_regions_change_the_colour_of_one_place_against_another() -> None:
+    pixels = torch.zeros(1, 3, 16, 16)
+    draws = torch.full((1, JITTER_DRAWS), 0.5)
+    draws[:, 1] = 1.0  # the first jitter: red up by 1.3
+    draws[:, 8:] = torch.tensor([0.0, 0.0, 1.0, 1.0]).repeat(4)  # acts on the right half
+    found = jitter_regions(pixels, draws, 0.3)
+    assert found[0, 0, 8, 1] == pytest.approx(0.0, abs=0.02)
+    assert found[0, 0, 8, -2] == pytest.approx(0.3, abs=0.02)
+    assert float((found[0, 1:] - pixels[0, 1:]).abs().max()) < 1e-6

@@ -5,7 +5,13 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from engine.config import DenoiserConfig
-from engine.diffusion.denoiser import attention_levels, build_denoiser, load_denoiser, save_denoiser
+from engine.diffusion.denoiser import (
+    attention_levels,
+    build_denoiser,
+    load_denoiser,
+    norm_groups,
+    save_denoiser,
+)
 from engine.errors import ConfigError
 
 TINY = {"widths": [8, 16], "head_dim": 8}
@@ -104,3 +110,12 @@ def test_pretrained_with_prompts_of_another_width_is_refused(tmp_path):
     config = DenoiserConfig(pretrained=str(tmp_path))
     with pytest.raises(ConfigError, match=r"denoiser\.pretrained: .* width 10, its text encoder gives 12"):
         build_denoiser(config, 4, 8, 12, 6, 0)
+
+
+@pytest.mark.parametrize(
+    ("widths", "groups"),
+    [([16, 32, 64], 4), ([64, 128, 128], 16), ([128, 256], 32), ([8, 16], 2), ([12, 20], 1)],
+)
+def test_norm_groups_divide_every_width(widths, groups):
+    assert norm_groups(widths) == groups
+    assert all(width % groups == 0 for width in widths)

@@ -6,7 +6,7 @@ from diffusers import AutoencoderKL
 
 from engine.config import VaeConfig
 from engine.diffusion.pretrained import remade
-from engine.diffusion.vae import LATENT_LAYERS, build_vae, norm_groups
+from engine.diffusion.vae import LATENT_LAYERS, build_vae
 from engine.errors import ConfigError
 
 TINY = {"widths": [8, 16], "downsample": 2}
@@ -22,15 +22,6 @@ def source_vae(folder, channels=4):
     )
     vae.save_pretrained(folder)
     return vae
-
-
-@pytest.mark.parametrize(
-    ("widths", "groups"),
-    [([16, 32, 64], 4), ([64, 128, 128], 16), ([128, 256], 32), ([8, 16], 2), ([12, 20], 1)],
-)
-def test_norm_groups_divide_every_width(widths, groups):
-    assert norm_groups(widths) == groups
-    assert all(width % groups == 0 for width in widths)
 
 
 @pytest.mark.parametrize("channels", [4, 8])

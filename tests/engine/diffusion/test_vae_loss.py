@@ -14,11 +14,10 @@ from engine.diffusion.vae_loss import (
     split_moments,
     ssim,
     vae_loss,
-    weigh_chroma,
     window_size,
 )
 
-OFF = {"kl": 0.0, "l1": 0.0, "l2": 0.0, "ssim": 0.0, "chroma": 1.0}
+OFF = {"kl": 0.0, "l1": 0.0, "l2": 0.0, "ssim": 0.0}
 
 
 def pair(side, seed=0):
@@ -104,15 +103,3 @@ def test_ssim_term():
     latent = torch.zeros(1, 1, 1, 1)
     loss = vae_loss(image, recon, latent, latent, OFF | {"ssim": 1.0})
     assert float(loss) == pytest.approx(1 - float(ssim(image / 2 + 0.5, recon / 2 + 0.5)), abs=1e-6)
-
-
-def test_chroma_weighs_colour_and_leaves_lightness():
-    grey = torch.full((1, 3, 2, 2), 0.3)
-    assert torch.equal(weigh_chroma(grey, 4.0), grey)
-    red = torch.zeros(1, 3, 1, 1)
-    red[:, 0] = 0.3  # lightness 0.1, colour (0.2, -0.1, -0.1)
-    assert weigh_chroma(red, 4.0).flatten().tolist() == pytest.approx([0.9, -0.3, -0.3])
-    assert torch.equal(weigh_chroma(red, 1.0), red)
-    latent = torch.zeros(1, 1, 1, 1)
-    loss = vae_loss(torch.zeros(1, 3, 1, 1), red, latent, latent, OFF | {"l1": 1.0, "chroma": 4.0})
-    assert float(loss) == pytest.approx(0.5)
