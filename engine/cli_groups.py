@@ -92,6 +92,22 @@ def data_preview(
     data_commands.preview(loaded, runner, Console(), out=out)
 
 
+@data_app.command("audit")
+def data_audit(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write the findings here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make: pictures of the findings, side by side.")
+    ] = None,
+) -> None:
+    """Near-duplicates, label conflicts, broken masks, columns that give the diagnosis away."""
+    from engine.commands import audit_command
+
+    loaded, runner = _data(config, overrides)
+    audit_command.audit(loaded, runner, Console(), json_path=json, out=out)
+
+
 @config_app.command("explain")
 def config_explain(
     key: Annotated[

@@ -51,7 +51,7 @@ def describe(
         DataError: the data is missing, broken or inconsistent.
         ConfigError: ``json_path`` cannot be written.
     """
-    images, split = _stages(config, runner)
+    images, split = data_stages(config, runner)
     dataset = open_dataset(images, split)
     figures = _figures(
         dataset, read_json(split / "split.json"), len(pd.read_parquet(images / "duplicates.parquet"))
@@ -69,7 +69,7 @@ def split(config: Config, runner: StageRunner, console: Console, *, out: Path | 
 
     Returns the file: ``out``, or the cached one. Raises as ``describe`` does.
     """
-    images, parts = _stages(config, runner)
+    images, parts = data_stages(config, runner)
     dataset = open_dataset(images, parts)
     stored = read_json(parts / "split.json")
     _print_counts(_figures(dataset, stored, 0), console)
@@ -86,7 +86,7 @@ def preview(config: Config, runner: StageRunner, console: Console, *, out: Path)
 
     Raises as ``describe`` does.
     """
-    dataset = open_dataset(*_stages(config, runner))
+    dataset = open_dataset(*data_stages(config, runner))
     sheet = class_sheet(dataset, PREVIEW_COLUMNS)
 
     def save(path: Path) -> None:
@@ -103,7 +103,7 @@ def preview(config: Config, runner: StageRunner, console: Console, *, out: Path)
     return out
 
 
-def _stages(config: Config, runner: StageRunner) -> tuple[Path, Path]:
+def data_stages(config: Config, runner: StageRunner) -> tuple[Path, Path]:
     """Run ``images`` and ``split`` under the keys a run of this config gives them."""
     recipes = Recipes(config, runner, cast("RunFolder", _NoRunFolder()), fingerprint(config.data))
     recipes.data()

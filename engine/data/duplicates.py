@@ -1,44 +1,40 @@
 """Finds near-duplicate images under different lesion ids: one lesion photographed twice, or one photograph kept twice.
 
-Two steps. Candidates are nearest neighbours of blurred, brightness-free thumbnails (FAISS). A candidate is a
-duplicate where its fine detail, with contrast made locally equal so that a dark outline counts no more than a hair or
-a skin pore, correlates at some small shift, and clearly better than with other candidates (handwritten ones all look
-alike, and are no duplicates). On HAM10000 at 64 pixels this finds pairs that differ in colour, light
-and framing; all those over the threshold show one lesion to the eye.
+Flipped, rotated by 90 degrees, cropped, brighter or re-compressed copies are found too. Three steps: candidates are
+neighbours of a coarse layout under the flips and rotations of the square; a candidate stays where its coarse detail agrees
+at some shift and zoom, clearly better than with other candidates (handwritten ones all look alike, and are no duplicates);
+it is a duplicate where its fine detail agrees too, once the two are registered. `hardcase data audit` and the stage
+``images`` share this finder; ``experiments/audit.py`` chose its thresholds and measured them.
 
-Shape legend: N images, P pairs, S side of the thumbnail.
+Shape legend: N images, P pairs, S side of the thumbnail, R ranks.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import faiss
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import fft, ndimage
 
+from engine.data.candidates import Candidates, find_candidates, turned
+from engine.data.registration import BLOCK, detail, match, refine, shrink, spectra
 from engine.types import BoolArray, FloatArray, ImageArray, IntArray, StrArray
 
 SIDE = 64
 """Side of the thumbnails compared; smaller images are compared at their own."""
 GREY = np.array([0.3, 0.3, 0.4], dtype=np.float32)
-COARSE_GRID = 16
-COARSE_BLUR = 1.5
-COARSE_SIMILARITY = 0.8
-NEIGHBOURS = 20
-FINE_BAND = (0.6, 1.3)
-CONTRAST_WINDOW = 2.0
-CONTRAST_FLOOR = 0.3
-CLIP = 1.5
-LARGEST_SHIFT = 1 / 8
-DETAIL_MATCH = 0.47
-RIVAL = 4
+COARSE_MATCH = 0.4
+FINE_MATCH = 0.47
+RIVAL = 3
+COPIES = 4
+"""One image may have this many duplicates: after one of them the RIVAL-th next must be clearly farther."""
 RATIO = 0.8
-"""A pair's distance must be under RATIO times that of either image's RIVAL-th best candidate (after Lowe 2004)."""
-BLOCK = 512
+"""Clearly farther: a distance under RATIO times the rival's (after Lowe 2004)."""
+PLAIN = 1.0
+"""Spread of grey (0-255) below which an image shows nothing."""
 
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
@@ -46,10 +42,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicates:
-    """P pairs of rows (first < second) and their distance, 1 - correlation of detail, ascending rows."""
+    """P pairs of rows (first < second), ascending, and how the second image lies on the first.
+
+    ``distance_P`` is 1 - correlation of fine detail after registration; ``turn_P`` the turn of TURNS that the second image
+    needs; ``placement_P4`` its (log zoom, angle, x, y), see ``registration``; ``exact_P`` marks equal pixels.
+    """
 
     pairs_P2: IntArray
     distance_P: FloatArray
+    turn_P: IntArray
+    placement_P4: FloatArray
+    exact_P: BoolArray
 
 
 def find_duplicates(images_NHWC: ImageArray, group_N: StrArray, progress: Progress) -> Duplicates:
@@ -58,24 +61,64 @@ def find_duplicates(images_NHWC: ImageArray, group_N: StrArray, progress: Progre
     Args:
         images_NHWC: (N, H, W, 3) uint8, square; may be a memmap.
         group_N: lesion ids; pairs within one are not reported.
-        progress: called as progress("duplicates", done, total).
+        progress: called as progress("candidates" or "duplicates", done, total).
     """
-    grey_NSS = _thumbnails(images_NHWC)
-    pairs_P2 = _candidates(grey_NSS, group_N)
-    correlation_P = _detail_correlation(_detail(grey_NSS), pairs_P2, progress)
-    match_P = correlation_P > detail_threshold(grey_NSS.shape[1])
-    match_P &= _stands_out(pairs_P2, correlation_P, len(grey_NSS))
-    return Duplicates(
-        pairs_P2=pairs_P2[match_P], distance_P=np.round(1.0 - correlation_P[match_P].astype(np.float64), 4)
-    )
+    grey_NSS = thumbnails(images_NHWC)
+    exact_P2 = equal_pixels(images_NHWC, grey_NSS, group_N)
+    found = registered_pairs(grey_NSS, group_N, progress)
+    return _joined(found.take(found.correlation_P > detail_threshold(grey_NSS.shape[1])), exact_P2)
+
+
+def registered_pairs(grey_NSS: Float32, group_N: StrArray, progress: Progress) -> Matches:
+    """Return every pair worth registering, with the correlation of its fine detail, whatever it is.
+
+    Takes thumbnails (``thumbnails``); the other arguments are those of ``find_duplicates``.
+    """
+    matched = match_candidates(grey_NSS, find_candidates(grey_NSS, group_N, progress), progress)
+    return register(grey_NSS, matched.take(matched.stands_out(len(grey_NSS))))
 
 
 def detail_threshold(side: int) -> float:
     """Return the correlation over which detail matches: the fewer pixels, the more unrelated images agree by chance."""
-    return float(DETAIL_MATCH ** ((side / SIDE) ** 2))
+    return float(FINE_MATCH ** ((side / SIDE) ** 2))
 
 
-def _thumbnails(images_NHWC: ImageArray) -> Float32:
+@dataclass(frozen=True, kw_only=True)
+class Matches:
+    """P candidate pairs, each once with its best turn, and what is known of them so far."""
+
+    pairs_P2: IntArray
+    turn_P: IntArray
+    correlation_P: Float32
+    placement_P4: Float32
+
+    def take(self, rows: BoolArray | IntArray) -> Matches:
+        """Return the given pairs."""
+        return Matches(
+            pairs_P2=self.pairs_P2[rows],
+            turn_P=self.turn_P[rows],
+            correlation_P=self.correlation_P[rows],
+            placement_P4=self.placement_P4[rows],
+        )
+
+    def stands_out(self, count: int) -> BoolArray:
+        """Return which pairs match and are, for both images, among the few before a gap in the distances."""
+        image = self.pairs_P2.ravel()
+        distance = np.repeat(1.0 - self.correlation_P, 2)
+        order = np.lexsort((distance, image))
+        start = np.searchsorted(image[order], np.arange(count))
+        rank = np.arange(len(order)) - start[image[order]]
+        distance_NR = np.ones((count, COPIES + RIVAL), dtype=np.float32)
+        near = rank < COPIES + RIVAL
+        distance_NR[image[order][near], rank[near]] = distance[order][near]
+        gap_NR = distance_NR[:, :COPIES] < RATIO * distance_NR[:, RIVAL:]
+        before_N = np.where(gap_NR.any(axis=1), COPIES - gap_NR[:, ::-1].argmax(axis=1), 0)
+        among = np.empty(len(order), dtype=np.bool_)
+        among[order] = rank < before_N[image[order]]
+        return np.asarray(among.reshape(-1, 2).all(axis=1) & (self.correlation_P > COARSE_MATCH))
+
+
+def thumbnails(images_NHWC: ImageArray) -> Float32:
     """Return (N, S, S) grey thumbnails, 0-255."""
     count, height = images_NHWC.shape[:2]
     side = min(SIDE, height)
@@ -87,70 +130,79 @@ def _thumbnails(images_NHWC: ImageArray) -> Float32:
     return grey_NSS
 
 
-def _candidates(grey_NSS: Float32, group_N: StrArray) -> IntArray:
-    """Return pairs (P, 2) of neighbouring rows with similar coarse layout, sorted, each once."""
-    count, side = grey_NSS.shape[:2]
-    step = max(1, side // COARSE_GRID)
-    coarse_ND = np.empty((count, len(range(step // 2, side, step)) ** 2), dtype=np.float32)
-    for row in range(count):
-        blurred = ndimage.gaussian_filter(grey_NSS[row], COARSE_BLUR * side / SIDE)
-        coarse_ND[row] = blurred[step // 2 :: step, step // 2 :: step].ravel()
-    coarse_ND -= coarse_ND.mean(axis=1, keepdims=True)
-    coarse_ND /= np.maximum(np.linalg.norm(coarse_ND, axis=1, keepdims=True), 1e-6)
-    index = faiss.IndexFlatIP(coarse_ND.shape[1])
-    index.add(coarse_ND)
-    similarity_NK, neighbour_NK = index.search(coarse_ND, min(NEIGHBOURS + 1, count))
-    first, rank = np.nonzero(similarity_NK >= COARSE_SIMILARITY)
-    second = neighbour_NK[first, rank]
-    apart = group_N[first] != group_N[second]
-    pairs_P2 = np.sort(np.stack([first, second], axis=1)[apart], axis=1)
-    return np.unique(pairs_P2, axis=0).astype(np.int64).reshape(-1, 2)
+def equal_pixels(images_NHWC: ImageArray, grey_NSS: Float32, group_N: StrArray) -> IntArray:
+    """Return pairs (P, 2) of images of different groups whose pixels are equal, each with the first of its kind."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for row in np.flatnonzero(grey_NSS.std(axis=(1, 2)) > PLAIN):
+        digest = hashlib.sha256(np.ascontiguousarray(images_NHWC[row]).data).digest()
+        earlier = first.setdefault(digest, int(row))
+        if group_N[earlier] != group_N[row]:
+            pairs.append((earlier, int(row)))
+    return np.array(pairs, dtype=np.int64).reshape(-1, 2)
 
 
-def _detail(grey_NSS: Float32) -> Float32:
-    """Return (N, S, S) unit-norm fine detail: a narrow band, its local contrast made equal, faded at the rim."""
-    side = grey_NSS.shape[1]
-    window = np.hanning(side + 2)[1:-1]
-    window_SS = np.sqrt(np.outer(window, window))
-    detail_NSS = np.empty_like(grey_NSS)
-    for row, grey_SS in enumerate(grey_NSS):
-        low, high = (ndimage.gaussian_filter(grey_SS, sigma) for sigma in FINE_BAND)
-        band_SS = low - high
-        local_SS = np.sqrt(ndimage.gaussian_filter(band_SS**2, CONTRAST_WINDOW)) + CONTRAST_FLOOR
-        even_SS = np.clip(band_SS / local_SS, -CLIP, CLIP) * window_SS
-        even_SS -= even_SS.mean()
-        detail_NSS[row] = even_SS / max(float(np.linalg.norm(even_SS)), 1e-6)
-    return detail_NSS
+def match_candidates(grey_NSS: Float32, candidates: Candidates, progress: Progress) -> Matches:
+    """Correlate coarse detail at half the thumbnails' side, over shifts and zooms; each pair keeps its best turn."""
+    half_NSS = shrink(grey_NSS, max(grey_NSS.shape[1] // 2, 8))
+    side, total = half_NSS.shape[1], len(candidates.turn_P)
+    upright = spectra(half_NSS)
+    correlation_P = np.empty(total, dtype=np.float32)
+    placement_P4 = np.empty((total, 4), dtype=np.float32)
+    done = 0
+    for turn in np.unique(candidates.turn_P):
+        at = np.flatnonzero(candidates.turn_P == turn)
+        rows, position = np.unique(candidates.pairs_P2[at, 1], return_inverse=True)
+        other = spectra(np.ascontiguousarray(turned(half_NSS[rows], int(turn))))
+        for start in range(0, len(at), BLOCK):
+            block = at[start : start + BLOCK]
+            first, second = candidates.pairs_P2[block, 0], position[start : start + BLOCK]
+            correlation_P[block], placement_P4[block] = match(upright[:, first], other[:, second], side)
+            done += len(block)
+            progress("duplicates", done, total)
+    order = np.lexsort((-correlation_P, candidates.pairs_P2[:, 1], candidates.pairs_P2[:, 0]))
+    pairs = candidates.pairs_P2[order]
+    best = order[np.concatenate([[True], (pairs[1:] != pairs[:-1]).any(axis=1)])] if total else order
+    matches = Matches(
+        pairs_P2=candidates.pairs_P2,
+        turn_P=candidates.turn_P,
+        correlation_P=correlation_P,
+        placement_P4=placement_P4,
+    )
+    return matches.take(best)
 
 
-def _detail_correlation(detail_NSS: Float32, pairs_P2: IntArray, progress: Progress) -> Float32:
-    """Return each pair's largest correlation over shifts of up to LARGEST_SHIFT of the side."""
-    side = detail_NSS.shape[1]
-    shift = max(1, round(LARGEST_SHIFT * side))
-    size = (side + 2 * shift, side + 2 * shift)
-    near = np.arange(-shift, shift + 1)
-    rows, position = np.unique(pairs_P2, return_inverse=True)
-    position_P2 = position.reshape(-1, 2)
-    spectrum = np.empty((len(rows), size[0], size[1] // 2 + 1), dtype=np.complex64)
-    for start in range(0, len(rows), BLOCK):
-        spectrum[start : start + BLOCK] = fft.rfft2(detail_NSS[rows[start : start + BLOCK]], size)
-    best_P = np.empty(len(pairs_P2), dtype=np.float32)
-    for start in range(0, len(pairs_P2), BLOCK):
-        first, second = position_P2[start : start + BLOCK].T
-        correlation = fft.irfft2(spectrum[first].conj() * spectrum[second], size)
-        best_P[start : start + BLOCK] = correlation[:, near[:, None], near].max(axis=(1, 2))
-        progress("duplicates", min(start + BLOCK, len(pairs_P2)), len(pairs_P2))
-    return best_P
+def register(grey_NSS: Float32, matches: Matches) -> Matches:
+    """Register pairs by their coarse, then by their fine detail; the correlation returned is that of fine detail."""
+    correlation, placement = [np.empty(0, np.float32)], [np.empty((0, 4), np.float32)]
+    half = max(grey_NSS.shape[1] // 2, 8)
+    for start in range(0, len(matches.turn_P), BLOCK):
+        pairs, turn = matches.pairs_P2[start : start + BLOCK], matches.turn_P[start : start + BLOCK]
+        first = grey_NSS[pairs[:, 0]]
+        second = np.stack([turned(grey_NSS[row], int(g)) for row, g in zip(pairs[:, 1], turn, strict=True)])
+        placed = matches.placement_P4[start : start + BLOCK]
+        _, placed = refine(detail(shrink(first, half)), detail(shrink(second, half)), placed)
+        agreed, placed = refine(detail(first), detail(second), placed)
+        correlation.append(agreed)
+        placement.append(placed)
+    return Matches(
+        pairs_P2=matches.pairs_P2,
+        turn_P=matches.turn_P,
+        correlation_P=np.concatenate(correlation),
+        placement_P4=np.concatenate(placement),
+    )
 
 
-def _stands_out(pairs_P2: IntArray, correlation_P: Float32, count: int) -> BoolArray:
-    """Return which pairs are clearly closer than their images' RIVAL-th best candidates."""
-    image = pairs_P2.ravel()
-    correlation = np.repeat(correlation_P, 2)
-    order = np.lexsort((-correlation, image))
-    image, correlation = image[order], correlation[order]
-    start = np.searchsorted(image, np.arange(count))
-    rival_N = np.zeros(count, dtype=np.float32)
-    has_N = np.bincount(image, minlength=count) >= RIVAL
-    rival_N[has_N] = correlation[start[has_N] + RIVAL - 1]
-    return np.asarray(1.0 - correlation_P < RATIO * (1.0 - rival_N[pairs_P2].max(axis=1)))
+def _joined(found: Matches, exact_P2: IntArray) -> Duplicates:
+    """Add exact pairs to those found by likeness, each pair once, in ascending rows."""
+    count = len(exact_P2)
+    pairs_P2 = np.concatenate([exact_P2, found.pairs_P2])
+    pairs_P2, kept = np.unique(pairs_P2, axis=0, return_index=True)
+    correlation = np.concatenate([np.ones(count), found.correlation_P.astype(np.float64)])
+    return Duplicates(
+        pairs_P2=pairs_P2.reshape(-1, 2),
+        distance_P=np.round(np.clip(1.0 - correlation, 0.0, None), 4)[kept],
+        turn_P=np.concatenate([np.zeros(count, np.int64), found.turn_P])[kept],
+        placement_P4=np.concatenate([np.zeros((count, 4)), found.placement_P4])[kept],
+        exact_P=kept < count,
+    )

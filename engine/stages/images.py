@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from engine.config import DataConfig
-from engine.data.duplicates import find_duplicates
+from engine.data.candidates import TURNS
+from engine.data.duplicates import Duplicates, find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
 from engine.data.readers import read
 from engine.data.table import Source, check_classes
 from engine.stages.base import StageContext
 from engine.stages.dataset import write_table
+from engine.types import StrArray
 
 
 def run(context: StageContext) -> None:
@@ -33,16 +35,26 @@ def run(context: StageContext) -> None:
     write_table(source.table, context.out / "table.parquet")
     images_NHWC = np.load(context.out / "images.npy", mmap_mode="r")
     duplicates = find_duplicates(images_NHWC, source.table.lesion_id, context.progress)
-    pd.DataFrame(
-        {
-            "image_id_1": source.table.image_id[duplicates.pairs_P2[:, 0]],
-            "image_id_2": source.table.image_id[duplicates.pairs_P2[:, 1]],
-            "distance": duplicates.distance_P,
-        }
-    ).to_parquet(context.out / "duplicates.parquet", index=False)
+    duplicates_frame(duplicates, source.table.image_id).to_parquet(
+        context.out / "duplicates.parquet", index=False
+    )
     info = _info(source, decoded, config) | {"digest": data_digest(source.table, context.out)}
     text = json.dumps(info, indent=1, allow_nan=False)
     (context.out / "data.json").write_text(text + "\n", encoding="utf-8")
+
+
+def duplicates_frame(duplicates: Duplicates, image_id: StrArray) -> pd.DataFrame:
+    """Return ``duplicates.parquet``: ids and distance, and how the second image lies on the first (see ``Duplicates``)."""
+    return pd.DataFrame(
+        {
+            "image_id_1": image_id[duplicates.pairs_P2[:, 0]],
+            "image_id_2": image_id[duplicates.pairs_P2[:, 1]],
+            "distance": duplicates.distance_P,
+            "exact": duplicates.exact_P,
+            "turn": [TURNS[turn] for turn in duplicates.turn_P],
+            **dict(zip(("log_zoom", "angle", "shift_x", "shift_y"), duplicates.placement_P4.T, strict=True)),
+        }
+    )
 
 
 def _info(source: Source, decoded: Decoded, config: DataConfig) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage
 
 from engine.config import DataConfig
 from engine.errors import DataError
@@ -37,7 +38,9 @@ def test_folder_of_a_ham10000_copy(tmp_path: Path) -> None:
     assert np.load(tmp_path / "out" / "images.npy", mmap_mode="r").shape == (15, 16, 16, 3)
     assert np.load(tmp_path / "out" / "masks.npy", mmap_mode="r").shape == (15, 16, 16)
     pairs = pd.read_parquet(tmp_path / "out" / "duplicates.parquet")
-    assert list(pairs.columns) == ["image_id_1", "image_id_2", "distance"]
+    assert list(pairs.columns) == [
+        "image_id_1", "image_id_2", "distance", "exact", "turn", "log_zoom", "angle", "shift_x", "shift_y",
+    ]  # fmt: skip
 
 
 def test_digest_is_the_datas_own(tmp_path: Path) -> None:
@@ -61,3 +64,18 @@ def test_phantoms_need_no_files(tmp_path: Path) -> None:
     info = run(tmp_path / "out", phantom={"lesions": 14, "views": 1})
     assert info["n_images"] == 14
     assert len(info["classes"]) == 7
+
+
+def test_a_turned_copy_under_another_lesion_id_is_written_with_its_turn(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path / "data")
+    rng = np.random.default_rng(0)
+    picture = ndimage.gaussian_filter(rng.uniform(0, 255, (64, 64, 3)), (1.5, 1.5, 0))
+    picture = ((picture - picture.min()) / np.ptp(picture) * 255).astype(np.uint8)
+    layouts.save(tmp_path / "data" / "images" / "ISIC_0000.jpg", picture)
+    layouts.save(tmp_path / "data" / "images" / "ISIC_0070.jpg", np.ascontiguousarray(np.rot90(picture)))
+    run(tmp_path / "out", format="ham10000", root=str(tmp_path / "data"), image_size=64, mask="none")
+    pairs = pd.read_parquet(tmp_path / "out" / "duplicates.parquet")
+    assert pairs[["image_id_1", "image_id_2", "turn"]].to_numpy().tolist() == [
+        ["ISIC_0000", "ISIC_0070", "turned 270"]
+    ]
+    assert pairs["distance"].iloc[0] < 0.2 and not pairs["exact"].iloc[0]

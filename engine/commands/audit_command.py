@@ -1,0 +1,215 @@
+"""`hardcase data audit`: near-duplicates, label conflicts, broken masks and leaky columns of a config's data set."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from engine.commands.audit_sheet import masks_sheet, pairs_sheet
+from engine.commands.data_commands import data_stages
+from engine.commands.output_folder import new_folder, writable_file
+from engine.config import Config
+from engine.data.audit import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
+from engine.data.audit_columns import ColumnFinding, column_findings, metadata_columns
+from engine.stages.dataset import read_table
+from engine.store import StageRunner, write_json
+from engine.store.files import read_json
+from engine.types import ImageArray, LesionTable, strings
+
+SHOWN = 12
+DRAWN = 60
+LABEL_COLUMN = {"ham10000": "dx"}
+SCORE = (
+    "correlation of fine detail after registration, 0 to 1; equal pixels have 1; higher is more suspicious"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What the audit found; ``pairs`` and ``conflicts`` as they stand in the JSON."""
+
+    pairs: list[dict[str, Any]]
+    conflicts: list[dict[str, Any]]
+    masks: list[MaskFinding]
+    columns: list[ColumnFinding]
+
+
+def audit(
+    config: Config,
+    runner: StageRunner,
+    console: Console,
+    *,
+    json_path: Path | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Print (and write to ``json_path``) what is suspicious in the data set; returns that object.
+
+    The pairs are those of the stage ``images``, so they are the ones ``data.split.merge_duplicates`` keeps together.
+
+    Args:
+        config: a validated config; only ``data`` and ``seed`` matter.
+        runner: runs the stages ``images`` and ``split``, or finds them in the cache.
+        console: where the tables go.
+        json_path: file for the findings, or None.
+        out: folder to make with pictures of pairs and masks side by side, or None.
+
+    Raises:
+        DataError: the data is missing, broken or inconsistent, or a place to write to is not to be had.
+    """
+    start = time.monotonic()
+    if json_path is not None:
+        writable_file(json_path, "--json")
+    with ExitStack() as stack:
+        folder = None if out is None else stack.enter_context(new_folder(out))
+        images, split = data_stages(config, runner)
+        table = _table(images, split)
+        info = read_json(images / "data.json")
+        masks_NHW = np.load(images / "masks.npy", mmap_mode="r")
+        duplicates = pd.read_parquet(images / "duplicates.parquet")
+        findings = Findings(
+            pairs=suspicious_pairs(duplicates, table),
+            conflicts=lesion_conflicts(table),
+            masks=_masks(table, masks_NHW, info["masks"]["file"], console),
+            columns=_columns(config, table),
+        )
+        figures = _figures(config, table, info, findings)
+        if folder is not None:
+            _draw(folder, images, table, findings, config.data.fit)
+    figures["seconds"] = round(time.monotonic() - start, 1)
+    _print(figures, console)
+    if json_path is not None:
+        write_json(json_path, figures)
+        console.print(f"findings {json_path}")
+    if out is not None:
+        console.print(f"pictures {out}")
+    return figures
+
+
+def _table(images: Path, split: Path) -> LesionTable:
+    """Return all images, ``split`` filled with the part each lies in ("" where it is not used)."""
+    table = read_table(images / "table.parquet")
+    parts = pd.read_parquet(split / "split.parquet").set_index("image_id")["split"]
+    return table.replace(split=strings(parts.reindex(table.image_id).fillna("").tolist()))
+
+
+def _masks(table: LesionTable, masks_NHW: ImageArray, from_file: int, console: Console) -> list[MaskFinding]:
+    with Progress(console=console, transient=True) as bars:
+        task = bars.add_task("masks", total=len(table))
+        return mask_findings(
+            table, masks_NHW, from_file, lambda _, done, total: bars.update(task, completed=done, total=total)
+        )
+
+
+def _columns(config: Config, table: LesionTable) -> list[ColumnFinding]:
+    label = LABEL_COLUMN.get(config.data.format, config.data.columns.label)
+    return column_findings(metadata_columns(config.data.root, table, label), table, config.seed)
+
+
+def _figures(config: Config, table: LesionTable, info: dict[str, Any], findings: Findings) -> dict[str, Any]:
+    """Return the JSON object of the audit."""
+    pairs = findings.pairs
+    return {
+        "n_images": len(table),
+        "n_lesions": len(np.unique(table.lesion_id)),
+        "grouped_by": info["grouped_by"],
+        "image_size": info["image_size"],
+        "merge_duplicates": config.data.split.merge_duplicates,
+        "score": SCORE,
+        "counts": {
+            "pairs": len(pairs),
+            "by_kind": dict(Counter(pair["kind"] for pair in pairs)),
+            "pairs_across_splits": sum(pair["across_splits"] for pair in pairs),
+            "pairs_with_two_diagnoses": sum(pair["label_conflict"] for pair in pairs),
+            "lesions_with_two_diagnoses": len(findings.conflicts),
+            "masks": dict(Counter(mask.problem for mask in findings.masks)),
+            "leaky_columns": sum(column.verdict == "leaks" for column in findings.columns),
+        },
+        "pairs": pairs,
+        "lesion_conflicts": findings.conflicts,
+        "masks": [asdict(mask) for mask in findings.masks],
+        "columns": [asdict(column) for column in findings.columns],
+    }
+
+
+def _draw(folder: Path, images: Path, table: LesionTable, findings: Findings, fit: str) -> None:
+    """Write ``pairs.png`` and ``masks.png``, each where there is something to show."""
+    if findings.pairs:
+        cached_NHWC = np.load(images / "images.npy", mmap_mode="r")
+        pairs_sheet(findings.pairs[:DRAWN], table, cached_NHWC, fit).save(folder / "pairs.png")
+    with_file = [mask for mask in findings.masks if mask.coverage is not None]
+    if with_file and np.any(table.mask_path != ""):
+        masks_sheet(with_file[:DRAWN], table).save(folder / "masks.png")
+
+
+def _print(figures: dict[str, Any], console: Console) -> None:
+    counts = figures["counts"]
+    _print_pairs(figures, console)
+    for conflict in figures["lesion_conflicts"][:SHOWN]:
+        console.print(
+            f"lesion {escape(conflict['lesion_id'])} has two diagnoses: {', '.join(conflict['images'])}"
+        )
+    if counts["masks"]:
+        said = ", ".join(f"{count} {problem}" for problem, count in sorted(counts["masks"].items()))
+        console.print(f"masks    {said} of {figures['n_images']}")
+        for mask in [m for m in figures["masks"] if m["problem"] != "missing"][:SHOWN]:
+            share = "" if mask["coverage"] is None else f", {mask['coverage']:.2%} of the frame"
+            console.print(f"         {escape(mask['image_id'])}: {mask['problem']}{share}")
+    else:
+        console.print("masks    nothing suspicious")
+    _print_columns(figures["columns"], console)
+    console.print(
+        f"{counts['pairs']} pair(s) under different lesion ids, {counts['pairs_with_two_diagnoses']} with two diagnoses, "
+        f"{counts['pairs_across_splits']} across parts; {counts['lesions_with_two_diagnoses']} lesion(s) with two "
+        f"diagnoses; {sum(counts['masks'].values())} mask(s); {counts['leaky_columns']} leaky column(s); "
+        f"{figures['seconds']:.0f} s"
+    )
+    if counts["pairs"] and not figures["merge_duplicates"]:
+        console.print("data.split.merge_duplicates is off: these pairs may lie in two parts of the split")
+
+
+def _print_pairs(figures: dict[str, Any], console: Console) -> None:
+    pairs = figures["pairs"]
+    if not pairs:
+        console.print("pairs    no near-duplicates under different lesion ids")
+        return
+    table = Table(title=f"Most suspicious of {len(pairs)} pairs (score: {figures['score'].split(';')[0]})")
+    for heading in ("score", "kind", "images", "lesions", "classes", "parts", "second image"):
+        table.add_column(heading)
+    for pair in pairs[:SHOWN]:
+        place = pair["transformation"]
+        table.add_row(
+            f"{pair['score']:.3f}",
+            pair["kind"],
+            *(
+                escape(f"{pair[f'{key}_1']}\n{pair[f'{key}_2']}")
+                for key in ("image_id", "lesion_id", "dx", "split")
+            ),
+            f"{place['turn']}\nzoom {place['zoom']:.2f}, {place['angle_degrees']:+.0f}°",
+        )
+    console.print(table)
+
+
+def _print_columns(columns: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title="What metadata columns say of the diagnosis (one image a lesion, cross-validated)")
+    for heading in ("column", "verdict", "explains", "balanced accuracy", "values", "hardcase reads it"):
+        table.add_column(heading)
+    for column in columns[:SHOWN]:
+        explains = "" if column["explained"] is None else f"{column['explained']:.1%}"
+        accuracy = column["balanced_accuracy"]
+        guessed = "" if accuracy is None else f"{accuracy:.1%} (chance {column['chance']:.1%})"
+        read = "yes" if column["read"] else "no"
+        table.add_row(
+            escape(column["column"]), column["verdict"], explains, guessed, str(column["values"]), read
+        )
+    console.print(table)
