@@ -17,29 +17,25 @@ from engine.data.candidates import TURNS
 from engine.data.masks import binary_mask
 from engine.types import FloatArray, ImageArray, LesionTable
 
-SAME_PHOTOGRAPH = 0.85
-"""Correlation of registered detail from which two images are taken for copies of one photograph."""
 MOVED = 0.02
-"""Log zoom, angle (radians) or shift (half frames) from which a copy counts as transformed."""
+"""Log zoom, angle (radians) or shift (half frames) from which a pair counts as transformed."""
 TINY = 0.01
 WHOLE_FRAME = 0.99
 PROPORTION = 0.05
 """Largest relative difference between the proportions of a mask and of its image."""
 
 Progress = Callable[[str, int, int], None]
-PairKind = Literal["exact", "near_duplicate", "transformed", "same_lesion"]
+PairKind = Literal["exact", "near_duplicate", "transformed"]
 
 
 def pair_kind(pair: pd.Series) -> PairKind:
     """Name what a row of ``duplicates.parquet`` is.
 
-    exact: equal pixels. near_duplicate: one photograph, at most re-compressed or recoloured. transformed: one photograph,
-    flipped, turned or cropped. same_lesion: two photographs of what looks like one lesion.
+    exact: equal pixels. near_duplicate: the same view, at most re-compressed, recoloured or retouched. transformed: the
+    second image is mirrored, turned, zoomed or shifted. Whether it is a copy or a second photograph is for a person to see.
     """
     if pair["exact"]:
         return "exact"
-    if 1.0 - pair["distance"] < SAME_PHOTOGRAPH:
-        return "same_lesion"
     place = [abs(float(pair[name])) for name in ("log_zoom", "angle", "shift_x", "shift_y")]
     return "transformed" if pair["turn"] != TURNS[0] or max(place) > MOVED else "near_duplicate"
 
@@ -47,7 +43,8 @@ def pair_kind(pair: pd.Series) -> PairKind:
 def suspicious_pairs(duplicates: pd.DataFrame, table: LesionTable) -> list[dict[str, Any]]:
     """Return every pair as a JSON object, most suspicious first.
 
-    ``score`` (0-1, higher is more suspicious) is the correlation of fine detail after registration; equal pixels have 1.
+    ``score`` (0-1, higher is more suspicious) is the agreement of fine detail after registration (``registration.agreement``);
+    equal pixels have 1.
 
     Args:
         duplicates: ``duplicates.parquet`` of the stage ``images``.

@@ -34,7 +34,7 @@ COMPONENTS = 64
 FLOOR = 1e-3
 """Variance, as a share of the strongest component's, below which a component is taken for noise."""
 SEARCHED = 16
-KEPT = 12
+KEPT = 10
 """Neighbours kept of each image over all turns."""
 
 

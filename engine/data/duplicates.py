@@ -13,26 +13,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from engine.data.candidates import Candidates, find_candidates, turned
-from engine.data.registration import BLOCK, detail, match, refine, shrink, spectra
+from engine.data.registration import BLOCK, agreement, detail, match, refine, shrink, spectra, zoomed_details
 from engine.types import BoolArray, FloatArray, ImageArray, IntArray, StrArray
 
 SIDE = 64
 """Side of the thumbnails compared; smaller images are compared at their own."""
 GREY = np.array([0.3, 0.3, 0.4], dtype=np.float32)
 COARSE_MATCH = 0.4
-FINE_MATCH = 0.47
+FINE_MATCH = 0.45
 RIVAL = 3
 COPIES = 4
 """One image may have this many duplicates: after one of them the RIVAL-th next must be clearly farther."""
 RATIO = 0.8
 """Clearly farther: a distance under RATIO times the rival's (after Lowe 2004)."""
+COARSE_RATIO = 0.95
+"""The same of coarse detail, for a pair to be registered at all."""
 PLAIN = 1.0
 """Spread of grey (0-255) below which an image shows nothing."""
 
@@ -44,7 +46,7 @@ Progress = Callable[[str, int, int], None]
 class Duplicates:
     """P pairs of rows (first < second), ascending, and how the second image lies on the first.
 
-    ``distance_P`` is 1 - correlation of fine detail after registration; ``turn_P`` the turn of TURNS that the second image
+    ``distance_P`` is 1 - agreement of fine detail after registration; ``turn_P`` the turn of TURNS that the second image
     needs; ``placement_P4`` its (log zoom, angle, x, y), see ``registration``; ``exact_P`` marks equal pixels.
     """
 
@@ -70,17 +72,32 @@ def find_duplicates(images_NHWC: ImageArray, group_N: StrArray, progress: Progre
 
 
 def registered_pairs(grey_NSS: Float32, group_N: StrArray, progress: Progress) -> Matches:
-    """Return every pair worth registering, with the correlation of its fine detail, whatever it is.
+    """Return every pair that was registered and stands out, with the agreement of its fine detail, whatever that is.
 
-    Takes thumbnails (``thumbnails``); the other arguments are those of ``find_duplicates``.
+    An image that is part of a duplicate has its rivals registered too: it may have as good neighbours that were left out
+    for having none of their own that stand out. Takes thumbnails (``thumbnails``) and ``find_duplicates``'s arguments.
     """
+    count = len(grey_NSS)
     matched = match_candidates(grey_NSS, find_candidates(grey_NSS, group_N, progress), progress)
-    return register(grey_NSS, matched.take(matched.stands_out(len(grey_NSS))))
+    rank_P2 = matched.ranks(count)
+    worth = (matched.correlation_P > COARSE_MATCH) & matched.stands_out(count, COARSE_RATIO)
+    found = register(grey_NSS, matched.take(worth))
+    involved = np.zeros(count, dtype=np.bool_)
+    involved[found.pairs_P2[found.correlation_P > detail_threshold(grey_NSS.shape[1])]] = True
+    rival = (involved[matched.pairs_P2] & (rank_P2 < COPIES + RIVAL)).any(axis=1) & ~worth
+    rivals = register(grey_NSS, matched.take(rival))
+    both = Matches(
+        **{f.name: np.concatenate([getattr(found, f.name), getattr(rivals, f.name)]) for f in fields(Matches)}
+    )
+    return both.take(both.stands_out(count, RATIO))
 
 
 def detail_threshold(side: int) -> float:
-    """Return the correlation over which detail matches: the fewer pixels, the more unrelated images agree by chance."""
-    return float(FINE_MATCH ** ((side / SIDE) ** 2))
+    """Return the agreement over which a pair is a duplicate: with fewer pixels unrelated images agree more.
+
+    At 32 pixels it is 0.9: handwritten digits, of which many look alike, keep fewer pairs than one in sixteen images.
+    """
+    return float(FINE_MATCH ** ((side / SIDE) ** 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,21 +118,24 @@ class Matches:
             placement_P4=self.placement_P4[rows],
         )
 
-    def stands_out(self, count: int) -> BoolArray:
-        """Return which pairs match and are, for both images, among the few before a gap in the distances."""
-        image = self.pairs_P2.ravel()
-        distance = np.repeat(1.0 - self.correlation_P, 2)
+    def ranks(self, count: int) -> IntArray:
+        """Return the place (P, 2), from 0, that each pair has among those of its first and of its second image."""
+        image, distance = self.pairs_P2.ravel(), np.repeat(1.0 - self.correlation_P, 2)
         order = np.lexsort((distance, image))
-        start = np.searchsorted(image[order], np.arange(count))
-        rank = np.arange(len(order)) - start[image[order]]
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order)) - np.searchsorted(image[order], np.arange(count))[image[order]]
+        return rank.reshape(-1, 2)
+
+    def stands_out(self, count: int, ratio: float) -> BoolArray:
+        """Return which pairs are, for both of their images, among the few before a gap in the distances."""
+        rank_P2 = self.ranks(count)
         distance_NR = np.ones((count, COPIES + RIVAL), dtype=np.float32)
-        near = rank < COPIES + RIVAL
-        distance_NR[image[order][near], rank[near]] = distance[order][near]
-        gap_NR = distance_NR[:, :COPIES] < RATIO * distance_NR[:, RIVAL:]
+        near_P2 = rank_P2 < COPIES + RIVAL
+        distance_P2 = np.stack([1.0 - self.correlation_P] * 2, axis=1)
+        distance_NR[self.pairs_P2[near_P2], rank_P2[near_P2]] = distance_P2[near_P2]
+        gap_NR = distance_NR[:, :COPIES] < ratio * distance_NR[:, RIVAL:]
         before_N = np.where(gap_NR.any(axis=1), COPIES - gap_NR[:, ::-1].argmax(axis=1), 0)
-        among = np.empty(len(order), dtype=np.bool_)
-        among[order] = rank < before_N[image[order]]
-        return np.asarray(among.reshape(-1, 2).all(axis=1) & (self.correlation_P > COARSE_MATCH))
+        return np.asarray((rank_P2 < before_N[self.pairs_P2]).all(axis=1))
 
 
 def thumbnails(images_NHWC: ImageArray) -> Float32:
@@ -146,14 +166,15 @@ def match_candidates(grey_NSS: Float32, candidates: Candidates, progress: Progre
     """Correlate coarse detail at half the thumbnails' side, over shifts and zooms; each pair keeps its best turn."""
     half_NSS = shrink(grey_NSS, max(grey_NSS.shape[1] // 2, 8))
     side, total = half_NSS.shape[1], len(candidates.turn_P)
-    upright = spectra(half_NSS)
+    detail_ZNSS = zoomed_details(half_NSS)
+    upright = spectra(detail_ZNSS)
     correlation_P = np.empty(total, dtype=np.float32)
     placement_P4 = np.empty((total, 4), dtype=np.float32)
     done = 0
     for turn in np.unique(candidates.turn_P):
         at = np.flatnonzero(candidates.turn_P == turn)
         rows, position = np.unique(candidates.pairs_P2[at, 1], return_inverse=True)
-        other = spectra(np.ascontiguousarray(turned(half_NSS[rows], int(turn))))
+        other = spectra(turned(detail_ZNSS[:, rows], int(turn)))
         for start in range(0, len(at), BLOCK):
             block = at[start : start + BLOCK]
             first, second = candidates.pairs_P2[block, 0], position[start : start + BLOCK]
@@ -173,7 +194,7 @@ def match_candidates(grey_NSS: Float32, candidates: Candidates, progress: Progre
 
 
 def register(grey_NSS: Float32, matches: Matches) -> Matches:
-    """Register pairs by their coarse, then by their fine detail; the correlation returned is that of fine detail."""
+    """Register pairs by their coarse, then by their fine detail; the correlation returned is ``agreement``'s."""
     correlation, placement = [np.empty(0, np.float32)], [np.empty((0, 4), np.float32)]
     half = max(grey_NSS.shape[1] // 2, 8)
     for start in range(0, len(matches.turn_P), BLOCK):
@@ -182,8 +203,9 @@ def register(grey_NSS: Float32, matches: Matches) -> Matches:
         second = np.stack([turned(grey_NSS[row], int(g)) for row, g in zip(pairs[:, 1], turn, strict=True)])
         placed = matches.placement_P4[start : start + BLOCK]
         _, placed = refine(detail(shrink(first, half)), detail(shrink(second, half)), placed)
-        agreed, placed = refine(detail(first), detail(second), placed)
-        correlation.append(agreed)
+        fine = detail(first), detail(second)
+        _, placed = refine(*fine, placed)
+        correlation.append(agreement(*fine, placed))
         placement.append(placed)
     return Matches(
         pairs_P2=matches.pairs_P2,

@@ -34,6 +34,9 @@ BLOCK = 512
 STEPS = 6
 DAMPING = 1e-2
 LEAST_OVERLAP = 0.5
+CELLS = 4
+CELL_SEEN = 0.3
+"""A cell counts when its weight is at least this share of the heaviest cell's."""
 
 
 def detail(grey_NSS: Float32) -> Float32:
@@ -78,16 +81,20 @@ def zoomed(grey_NSS: Float32, zoom: float) -> Float32:
     return np.asarray(torch.cat(moved)[:, 0].numpy(), dtype=np.float32)
 
 
-def spectra(grey_NSS: Float32) -> npt.NDArray[np.complex64]:
-    """Return (Z, N, F, F') spectra of the images' detail at every zoom, padded against wrapping round."""
-    side = grey_NSS.shape[1]
-    size = (side + 2 * largest_shift(side),) * 2
-    found = np.empty((len(ZOOMS), len(grey_NSS), size[0], size[1] // 2 + 1), dtype=np.complex64)
+def zoomed_details(grey_NSS: Float32) -> Float32:
+    """Return (Z, N, S, S) detail of the images at every zoom; that of a turned image is the turned detail."""
+    found = np.empty((len(ZOOMS), *grey_NSS.shape), dtype=np.float32)
     for position, zoom in enumerate(ZOOMS):
         for start in range(0, len(grey_NSS), BLOCK):
-            block = detail(zoomed(grey_NSS[start : start + BLOCK], zoom))
-            found[position, start : start + BLOCK] = fft.rfft2(block, size)
+            found[position, start : start + BLOCK] = detail(zoomed(grey_NSS[start : start + BLOCK], zoom))
     return found
+
+
+def spectra(detail_ZNSS: Float32) -> npt.NDArray[np.complex64]:
+    """Return (Z, N, F, F') spectra of detail, padded against wrapping round."""
+    side = detail_ZNSS.shape[-1]
+    size = side + 2 * largest_shift(side)
+    return np.asarray(fft.rfft2(detail_ZNSS, (size, size)), dtype=np.complex64)
 
 
 def largest_shift(side: int) -> int:
@@ -144,9 +151,31 @@ def refine(first_BSS: Float32, second_BSS: Float32, start_B4: Float32) -> tuple[
     return np.asarray(best.numpy(), dtype=np.float32), np.asarray(kept.numpy(), dtype=np.float32)
 
 
+def agreement(first_BSS: Float32, second_BSS: Float32, placed_B4: Float32) -> Float32:
+    """Return how well the detail of registered images agrees, (B,): the mean of the correlations in CELLS x CELLS cells.
+
+    Cells the second image does not show are left out. Two dark spots of one shape agree in the few cells their outline
+    runs through; one lesion photographed twice agrees in most.
+    """
+    first, second = (torch.from_numpy(np.ascontiguousarray(x))[:, None] for x in (first_BSS, second_BSS))
+    grid = _grid(torch.from_numpy(np.ascontiguousarray(placed_B4)).float(), first.shape[-1])
+    weight = torch.from_numpy(rim_window(first.shape[-1])) * (grid.abs().amax(dim=-1) <= 1.0)[:, None]
+    moved = _sample(second, grid)
+    total = _cell_sums(weight).clamp_min(1e-6)
+    mean_1, mean_2 = (_cell_sums(x * weight) / total for x in (first, moved))
+    products = [
+        _cell_sums(x * y * weight) / total for x, y in ((first, moved), (first, first), (moved, moved))
+    ]
+    covariance = products[0] - mean_1 * mean_2
+    variance = (products[1] - mean_1**2) * (products[2] - mean_2**2)
+    correlation = covariance / variance.clamp_min(1e-16).sqrt()
+    seen = (total >= CELL_SEEN * total.amax(dim=1, keepdim=True)).float()
+    return np.asarray(((correlation * seen).sum(dim=1) / seen.sum(dim=1)).numpy(), dtype=np.float32)
+
+
 def warp(image_HWC: npt.NDArray[np.uint8], placement_4: npt.NDArray[np.floating]) -> npt.NDArray[np.uint8]:
     """Return the second image (already turned) as it looks in the first one's frame; black where it shows nothing."""
-    pixels = torch.from_numpy(np.ascontiguousarray(image_HWC)).float().permute(2, 0, 1)[None]
+    pixels = torch.tensor(np.array(image_HWC)).float().permute(2, 0, 1)[None]
     grid = _grid(torch.as_tensor(placement_4, dtype=torch.float32)[None], pixels.shape[-1])
     inside = (grid.abs().amax(dim=-1) <= 1.0)[:, None]
     moved = (_sample(pixels, grid) * inside)[0].permute(1, 2, 0)
@@ -165,6 +194,13 @@ def _grid(placed_B4: Tensor, side: int) -> Tensor:
 
 def _sample(images_BCSS: Tensor, grid_BSS2: Tensor) -> Tensor:
     return grid_sample(images_BCSS, grid_BSS2, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def _cell_sums(images_B1SS: Tensor) -> Tensor:
+    """Return sums over CELLS x CELLS equal cells, (B, CELLS * CELLS)."""
+    side = images_B1SS.shape[-1]
+    weights = torch.from_numpy(area_weights(CELLS, side)) * (side / CELLS)
+    return torch.einsum("gs,bst,ht->bgh", weights, images_B1SS[:, 0], weights).flatten(1)
 
 
 def _slopes(images_B1SS: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,8 +29,7 @@ def pair(**changes: object) -> pd.Series:
         ({"turn": "turned 90"}, "transformed"),
         ({"log_zoom": -0.05}, "transformed"),
         ({"shift_y": 0.05}, "transformed"),
-        ({"distance": 0.4}, "same_lesion"),
-        ({"distance": 0.4, "turn": "mirrored"}, "same_lesion"),
+        ({"angle": 0.1, "distance": 0.4}, "transformed"),
     ],
 )
 def test_kinds(changes: dict, kind: str) -> None:
