@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import io
 import os
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from rich.console import Console
 
 from engine.commands.audit_command import audit
@@ -30,74 +27,14 @@ from engine.commands.audit_sheet import pairs_sheet
 from engine.commands.cached_stages import open_cache
 from engine.commands.data_commands import data_stages
 from engine.data.duplicates import detail_threshold, registered_pairs, thumbnails
-from engine.data.images import decode_image
 from engine.stages.dataset import read_table
 from engine.types import LesionTable, strings
 from experiments.common import RESULTS, _progress, provenance, save, this_command
+from experiments.planting import plant
 
 CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
-KEPT_SIDE = 0.95
-QUALITY = 90
-LOW_QUALITY = (30, 71)
-FAMILIES = 25
-"""Images of which all four copies are planted at once."""
 ALLOWED = 1 / 1000
 """False alarms an image."""
-Picture = Image.Image
-Plant = Callable[[Picture, np.random.Generator], Picture]
-
-
-def mirrored(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return the image mirrored left to right or upside down."""
-    ways = (Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.FLIP_TOP_BOTTOM)
-    return image.transpose(ways[rng.integers(2)])
-
-
-def rotated(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return the image rotated by 90, 180 or 270 degrees."""
-    ways = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
-    return image.transpose(ways[rng.integers(3)])
-
-
-def cropped(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return 95 % of either side, cut at a random place."""
-    width, height = (round(KEPT_SIDE * side) for side in image.size)
-    left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
-    return image.crop((int(left), int(top), int(left) + width, int(top) + height))
-
-
-def recompressed(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return the image after JPEG of quality 30 to 70."""
-    return _jpeg(image, int(rng.integers(*LOW_QUALITY)))
-
-
-def all_at_once(image: Picture, rng: np.random.Generator) -> Picture:
-    """Return the image mirrored, rotated, cropped and re-compressed."""
-    for change in (mirrored, rotated, cropped, recompressed):
-        image = change(image, rng)
-    return image
-
-
-PLANTS: dict[str, Plant] = {
-    "mirrored": mirrored, "rotated": rotated, "cropped": cropped, "recompressed": recompressed, "all": all_at_once,
-}  # fmt: skip
-
-
-def plant(
-    paths: list[str], copies: int, size: int, rng: np.random.Generator
-) -> tuple[Any, list[tuple[int, str]]]:
-    """Return planted images (M, S, S, 3) and, for each, (the row it is a copy of, the kind)."""
-    rows = rng.permutation(len(paths))
-    plan = [(int(rows[i * copies + k]), name) for i, name in enumerate(PLANTS) for k in range(copies)]
-    singles = [name for name in PLANTS if name != "all"]
-    families = rows[len(PLANTS) * copies :][:FAMILIES]
-    plan += [(int(row), f"one of four: {name}") for row in families for name in singles]
-    made = []
-    for row, name in plan:
-        with Image.open(paths[row]) as opened:
-            changed = PLANTS[name.removeprefix("one of four: ")](opened.convert("RGB"), rng)
-        made.append(decode_image(np.asarray(_jpeg(changed, QUALITY)), size))
-    return np.stack(made), plan
 
 
 def measure(images: Any, table: LesionTable, copies: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -257,12 +194,6 @@ def main() -> None:
                 folder / "pairs.png", optimize=True
             )
     print(folder)
-
-
-def _jpeg(image: Picture, quality: int) -> Picture:
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=quality)
-    return Image.open(buffer).convert("RGB")
 
 
 if __name__ == "__main__":

@@ -43,8 +43,8 @@ def pair_kind(pair: pd.Series) -> PairKind:
 def suspicious_pairs(duplicates: pd.DataFrame, table: LesionTable) -> list[dict[str, Any]]:
     """Return every pair as a JSON object, most suspicious first.
 
-    ``score`` (0-1, higher is more suspicious) is the agreement of fine detail after registration (``registration.agreement``);
-    equal pixels have 1.
+    ``score`` (higher is more suspicious) is the agreement of fine detail after registration, see
+    ``registration.agreement``; equal pixels have 1.
 
     Args:
         duplicates: ``duplicates.parquet`` of the stage ``images``.
