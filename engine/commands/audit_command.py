@@ -184,19 +184,16 @@ def _print_pairs(figures: dict[str, Any], console: Console) -> None:
         console.print("pairs    no near-duplicates under different lesion ids")
         return
     table = Table(title=f"Most suspicious of {len(pairs)} pairs (score: {figures['score'].split(';')[0]})")
-    for heading in ("score", "kind", "images", "lesions", "classes", "parts", "second image"):
-        table.add_column(heading)
+    for heading in ("score", "kind", "first image", "second image"):
+        table.add_column(heading, no_wrap=True)
     for pair in pairs[:SHOWN]:
         place = pair["transformation"]
-        table.add_row(
-            f"{pair['score']:.3f}",
-            pair["kind"],
-            *(
-                escape(f"{pair[f'{key}_1']}\n{pair[f'{key}_2']}")
-                for key in ("image_id", "lesion_id", "dx", "split")
-            ),
-            f"{place['turn']}\nzoom {place['zoom']:.2f}, {place['angle_degrees']:+.0f}°",
+        images = (
+            f"{pair[f'image_id_{k}']}\n{pair[f'lesion_id_{k}']} {pair[f'dx_{k}']} {pair[f'split_{k}'] or '-'}"
+            for k in (1, 2)
         )
+        moved = f"{place['turn']}, zoom {place['zoom']:.2f}"
+        table.add_row(f"{pair['score']:.3f}", f"{pair['kind']}\n{moved}", *map(escape, images))
     console.print(table)
 
 

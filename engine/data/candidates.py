@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import faiss
 import numpy as np
@@ -21,6 +22,7 @@ from engine.types import IntArray, StrArray
 
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 TURNS = (
     "as it is", "turned 90", "turned 180", "turned 270",
@@ -46,7 +48,7 @@ class Candidates:
     turn_P: IntArray
 
 
-def turned(images: npt.NDArray[np.generic], turn: int) -> npt.NDArray[np.generic]:
+def turned(images: npt.NDArray[Scalar], turn: int) -> npt.NDArray[Scalar]:
     """Return images (..., S, S) after a turn of TURNS; also for integer arrays."""
     flipped = images[..., ::-1] if turn >= 4 else images
     return np.rot90(flipped, turn % 4, axes=(-2, -1))
@@ -103,7 +105,7 @@ def whitening(coarse_NGG: Float32) -> Float32:
     return np.asarray(axes[:, keep] / strength_D, dtype=np.float32)
 
 
-def _described(coarse_NGG: npt.NDArray[np.generic], project: Float32) -> Float32:
+def _described(coarse_NGG: Float32, project: Float32) -> Float32:
     flat_ND = np.ascontiguousarray(coarse_NGG).reshape(len(coarse_NGG), -1).astype(np.float32) @ project
     norm_N1 = np.linalg.norm(flat_ND, axis=1, keepdims=True)
     return np.asarray(flat_ND / np.maximum(norm_N1, 1e-6), dtype=np.float32)

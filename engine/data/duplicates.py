@@ -223,7 +223,7 @@ def _joined(found: Matches, exact_P2: IntArray) -> Duplicates:
     correlation = np.concatenate([np.ones(count), found.correlation_P.astype(np.float64)])
     return Duplicates(
         pairs_P2=pairs_P2.reshape(-1, 2),
-        distance_P=np.round(np.clip(1.0 - correlation, 0.0, None), 4)[kept],
+        distance_P=np.asarray(np.round(np.clip(1.0 - correlation, 0.0, None), 4)[kept], dtype=np.float64),
         turn_P=np.concatenate([np.zeros(count, np.int64), found.turn_P])[kept],
         placement_P4=np.concatenate([np.zeros((count, 4)), found.placement_P4])[kept],
         exact_P=kept < count,

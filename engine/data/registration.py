@@ -76,9 +76,9 @@ def zoomed(grey_NSS: Float32, zoom: float) -> Float32:
     if zoom == 1.0:
         return grey_NSS
     placed = torch.tensor([-np.log(zoom), 0.0, 0.0, 0.0], dtype=torch.float32)
-    parts = torch.from_numpy(np.ascontiguousarray(grey_NSS)).split(BLOCK)
-    moved = [_sample(part[:, None], _grid(placed.expand(len(part), 4), part.shape[-1])) for part in parts]
-    return np.asarray(torch.cat(moved)[:, 0].numpy(), dtype=np.float32)
+    images = torch.from_numpy(np.ascontiguousarray(grey_NSS))[:, None]
+    moved = _sample(images, _grid(placed.expand(len(images), 4), images.shape[-1]))
+    return np.asarray(moved[:, 0].numpy(), dtype=np.float32)
 
 
 def zoomed_details(grey_NSS: Float32) -> Float32:
@@ -230,4 +230,5 @@ def _step(residual: Tensor, slope: Tensor, grid: Tensor, placed: Tensor, weight:
     square = weighted.transpose(1, 2) @ jacobian
     ridge = DAMPING * square.diagonal(dim1=1, dim2=2).mean(dim=1).clamp_min(1e-6)
     square = square + ridge[:, None, None] * torch.eye(4)
-    return torch.linalg.solve(square, weighted.transpose(1, 2) @ residual.flatten(1)[..., None])[..., 0]
+    solved: Tensor = torch.linalg.solve(square, weighted.transpose(1, 2) @ residual.flatten(1)[..., None])
+    return solved[..., 0]
