@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,19 @@ def test_vae_channels(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert set(found["channels"]) == {"4", "8"}
     assert {"detail", "psnr", "learnability_gap"} <= set(found["difference_8_minus_4"])
     assert (tmp_path / "vae_channels" / "reconstructions.png").exists()
+
+
+@pytest.mark.real_data
+@pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA is not set")
+def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = play("audit", tmp_path, monkeypatch, "--limit", 600, "--copies", 8)
+    for part in ("chosen_on", "measured_on"):
+        figures = found[part]
+        assert figures["planted"] == 5 * 8 + 4 * 25
+        assert figures["at_the_finders_threshold"]["recall"] >= 0.95
+        assert figures["at_one_false_alarm_in_1000"]["recall"] >= 0.95
+    leaks = [c["column"] for c in found["audit"]["columns"] if c["verdict"] == "leaks"]
+    assert leaks == ["dx_type"]
 
 
 def test_forward_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
