@@ -25,6 +25,8 @@ from engine.types import BoolArray, FloatArray, ImageArray, IntArray, StrArray
 
 SIDE = 64
 """Side of the thumbnails compared; smaller images are compared at their own."""
+LEAST_SIDE = 24
+"""Side under which unrelated images agree too well to tell."""
 GREY = np.array([0.3, 0.3, 0.4], dtype=np.float32)
 COARSE_MATCH = 0.4
 FINE_MATCH = 0.45
@@ -57,16 +59,22 @@ class Duplicates:
     exact_P: BoolArray
 
 
-def find_duplicates(images_NHWC: ImageArray, group_N: StrArray, progress: Progress) -> Duplicates:
-    """Return near-duplicates among images of different groups.
+def find_duplicates(
+    images_NHWC: ImageArray, group_N: StrArray, progress: Progress, native_side: int = SIDE
+) -> Duplicates:
+    """Return near-duplicates among images of different groups; under LEAST_SIDE pixels only those with equal pixels.
 
     Args:
         images_NHWC: (N, H, W, 3) uint8, square; may be a memmap.
         group_N: lesion ids; pairs within one are not reported.
         progress: called as progress("candidates" or "duplicates", done, total).
+        native_side: short side of the pictures before they were decoded to this size; enlarged ones are compared at it,
+            because what enlarging adds is alike in all of them.
     """
-    grey_NSS = thumbnails(images_NHWC)
+    grey_NSS = thumbnails(images_NHWC, native_side)
     exact_P2 = equal_pixels(images_NHWC, grey_NSS, group_N)
+    if grey_NSS.shape[1] < LEAST_SIDE:
+        return _joined(Matches.none(), exact_P2)
     found = registered_pairs(grey_NSS, group_N, progress)
     return _joined(found.take(found.correlation_P > detail_threshold(grey_NSS.shape[1])), exact_P2)
 
@@ -109,6 +117,16 @@ class Matches:
     correlation_P: Float32
     placement_P4: Float32
 
+    @classmethod
+    def none(cls) -> Matches:
+        """Return no pairs."""
+        return cls(
+            pairs_P2=np.empty((0, 2), np.int64),
+            turn_P=np.empty(0, np.int64),
+            correlation_P=np.empty(0, np.float32),
+            placement_P4=np.empty((0, 4), np.float32),
+        )
+
     def take(self, rows: BoolArray | IntArray) -> Matches:
         """Return the given pairs."""
         return Matches(
@@ -138,10 +156,10 @@ class Matches:
         return np.asarray((rank_P2 < before_N[self.pairs_P2]).all(axis=1))
 
 
-def thumbnails(images_NHWC: ImageArray) -> Float32:
+def thumbnails(images_NHWC: ImageArray, native_side: int = SIDE) -> Float32:
     """Return (N, S, S) grey thumbnails, 0-255."""
     count, height = images_NHWC.shape[:2]
-    side = min(SIDE, height)
+    side = min(SIDE, height, native_side)
     grey_NSS = np.empty((count, side, side), dtype=np.float32)
     for row in range(count):
         image = Image.fromarray(np.asarray(images_NHWC[row]))

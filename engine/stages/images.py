@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from engine.config import DataConfig
 from engine.data.candidates import TURNS
@@ -17,6 +18,8 @@ from engine.data.table import Source, check_classes
 from engine.stages.base import StageContext
 from engine.stages.dataset import write_table
 from engine.types import StrArray
+
+SAMPLED = 64
 
 
 def run(context: StageContext) -> None:
@@ -34,13 +37,25 @@ def run(context: StageContext) -> None:
     check_classes(source)
     write_table(source.table, context.out / "table.parquet")
     images_NHWC = np.load(context.out / "images.npy", mmap_mode="r")
-    duplicates = find_duplicates(images_NHWC, source.table.lesion_id, context.progress)
+    duplicates = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, native_side(source))
     duplicates_frame(duplicates, source.table.image_id).to_parquet(
         context.out / "duplicates.parquet", index=False
     )
     info = _info(source, decoded, config) | {"digest": data_digest(source.table, context.out)}
     text = json.dumps(info, indent=1, allow_nan=False)
     (context.out / "data.json").write_text(text + "\n", encoding="utf-8")
+
+
+def native_side(source: Source) -> int:
+    """Return the median short side, in pixels, of at most SAMPLED pictures as they came."""
+    sides = []
+    for row in np.unique(np.linspace(0, len(source.table) - 1, SAMPLED).astype(np.int64)):
+        if source.frames is not None:
+            sides.append(min(source.frames[row].shape[:2]))
+        else:
+            with Image.open(str(source.table.path[row])) as opened:
+                sides.append(min(opened.size))
+    return int(np.median(sides))
 
 
 def duplicates_frame(duplicates: Duplicates, image_id: StrArray) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from engine.config import DataConfig
 from engine.data.candidates import TURNS
-from engine.data.duplicates import detail_threshold, find_duplicates
+from engine.data.duplicates import detail_threshold, find_duplicates, thumbnails
 from engine.data.images import decode_image
 from engine.data.readers import read
 from engine.types import strings
@@ -116,6 +116,26 @@ def test_planted_copies_of_phantoms_are_found(kind: str) -> None:
 def test_larger_images_are_compared_as_thumbnails() -> None:
     images = np.repeat(np.repeat(skins(5)[:, 4:68, 4:68], 2, axis=1), 2, axis=2)[[0, 1, 2, 3, 4, 2]]
     assert find_duplicates(images, strings(list("abcdef")), no_progress).pairs_P2.tolist() == [[2, 5]]
+
+
+def test_enlarged_images_are_compared_at_the_size_they_had() -> None:
+    rng = np.random.default_rng(2)
+    small = rng.integers(0, 256, (30, 28, 28, 3)).astype(np.uint8)
+    images = np.stack([decode_image(image, 64) for image in small])
+    group = strings([str(i) for i in range(30)])
+    assert thumbnails(images, 28).shape == (30, 28, 28)
+    assert len(find_duplicates(images, group, no_progress, 28).pairs_P2) == 0
+    twice = np.concatenate([images, images[4:5, :, ::-1]])
+    found = find_duplicates(twice, strings([*group, "twice"]), no_progress, 28)
+    assert found.pairs_P2.tolist() == [[4, 30]]
+
+
+def test_very_small_images_are_duplicates_only_pixel_by_pixel() -> None:
+    images = skins(6)[:, ::4, ::4][[0, 1, 2, 3, 4, 5, 2]]
+    images[5] = images[1]
+    images[5, 0, 0] ^= 1
+    found = find_duplicates(images, strings(list("abcdefg")), no_progress)
+    assert found.pairs_P2.tolist() == [[2, 6]] and found.exact_P.all()
 
 
 def test_two_plain_images() -> None:

@@ -11,6 +11,7 @@ import pytest
 from scipy import ndimage
 
 from engine.config import DataConfig
+from engine.data.readers import read
 from engine.errors import DataError
 from engine.stages import images
 from engine.stages.dataset import read_table
@@ -78,3 +79,10 @@ def test_a_turned_copy_under_another_lesion_id_is_written_with_its_turn(tmp_path
     (own,) = pairs[pairs["image_id_1"] == "ISIC_0000"].to_dict("records")
     assert (own["image_id_2"], own["turn"], own["exact"]) == ("ISIC_0070", "turned 270", False)
     assert own["distance"] < 0.2
+
+
+def test_native_side_is_the_pictures_own(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path)
+    config = DataConfig.model_validate({"format": "ham10000", "root": str(tmp_path), "image_size": 64})
+    assert images.native_side(read(config, 0)) == 30
+    assert images.native_side(read(DataConfig.model_validate({"image_size": 48}), 0)) == 48
