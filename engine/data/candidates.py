@@ -2,7 +2,7 @@
 
 The descriptor is the layout of light and dark on a coarse grid. What all images of a set have in common (a dark disc in
 the middle) says nothing about a pair, so the grid is projected on the set's own principal components and these are made
-equally strong. The covariance is averaged over the eight turns: a turned image then has the turned descriptor.
+more even. The covariance is averaged over the eight turns: a turned image then has the turned descriptor.
 
 Shape legend: N images, P pairs, S side of the thumbnail, G side of the grid, D components, K neighbours.
 """
@@ -35,8 +35,10 @@ GRID = 16
 COMPONENTS = 64
 FLOOR = 1e-3
 """Variance, as a share of the strongest component's, below which a component is taken for noise."""
+EVENING = 0.7
+"""Power of a component's spread by which it is divided: 1 makes all components equally strong, 0 leaves them as they are."""
 SEARCHED = 16
-KEPT = 10
+KEPT = 12
 """Neighbours kept of each image over all turns."""
 
 
@@ -93,7 +95,7 @@ def coarse_layout(grey_NSS: Float32) -> Float32:
 
 
 def whitening(coarse_NGG: Float32) -> Float32:
-    """Return the projection (G*G, D) on the strongest components of the layouts in all turns, made equally strong."""
+    """Return the projection (G*G, D) on the strongest components of the layouts in all turns, made more even."""
     grid = coarse_NGG.shape[1]
     covariance = coarse_NGG.reshape(len(coarse_NGG), -1).T @ coarse_NGG.reshape(len(coarse_NGG), -1)
     cells = np.arange(grid * grid).reshape(grid, grid)
@@ -101,8 +103,8 @@ def whitening(coarse_NGG: Float32) -> Float32:
     covariance = np.mean([covariance[np.ix_(order, order)] for order in orders], axis=0, dtype=np.float64)
     variance_D, axes = np.linalg.eigh(covariance)
     keep = slice(-1, -1 - min(COMPONENTS, grid * grid), -1)
-    strength_D = np.sqrt(np.maximum(variance_D[keep], 0.0) + FLOOR * max(float(variance_D[-1]), 1e-12))
-    return np.asarray(axes[:, keep] / strength_D, dtype=np.float32)
+    spread_D = np.sqrt(np.maximum(variance_D[keep], 0.0) + FLOOR * max(float(variance_D[-1]), 1e-12))
+    return np.asarray(axes[:, keep] / spread_D**EVENING, dtype=np.float32)
 
 
 def _described(coarse_NGG: Float32, project: Float32) -> Float32:
