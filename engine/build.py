@@ -13,6 +13,7 @@ from engine.errors import ConfigError
 from engine.loop import Loop
 from engine.progress import QuietListener
 from engine.store import Listener, RunFolder, StageCache, StageRunner
+from engine.store.run_folder import JOURNAL
 from engine.tracking.base import NullTracker, Tracker
 from policies import registry
 
@@ -27,8 +28,8 @@ class Wiring:
     backend: Backend
     tracker: Tracker
 
-    def loop(self) -> Loop:
-        """Return the loop over these parts."""
+    def loop(self, *, data_fingerprint: str | None = None, page: bool = True) -> Loop:
+        """Return the loop over these parts; ``page``: whether it draws report.html when it ends."""
         from engine.stages.fingerprint import fingerprint
 
         return Loop(
@@ -37,8 +38,8 @@ class Wiring:
             folder=self.folder,
             tracker=self.tracker,
             stopping=registry.make("stopping", self.config.policy.stopping),
-            fingerprint=fingerprint(self.config.data),
-            render=_write_report,
+            fingerprint=data_fingerprint or fingerprint(self.config.data),
+            render=_write_report if page else lambda _run: None,
         )
 
 
@@ -79,6 +80,8 @@ def run(
     """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
     check_models(config)
     folder = RunFolder.create(config)
+    if (folder.path / JOURNAL).exists():
+        raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
     lock = folder.lock()
     try:
         wiring = wire(config, listener=listener, fresh=fresh, folder=folder)

@@ -92,6 +92,21 @@ def run(
 
 
 @app.command()
+def tune(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Forget the sweep of this name; finished stages stay in the cache."),
+    ] = False,
+) -> None:
+    """Search the config's search_space for the best policy on val, or resume the search."""
+    from engine.commands import tune_command
+
+    tune_command.tune(config, overrides or [], Console(), fresh=fresh)
+
+
+@app.command()
 def evaluate(
     run: Run,
     overrides: Overrides = None,

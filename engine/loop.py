@@ -7,15 +7,16 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from engine.config import Config
-from engine.errors import StageError
+from engine.history import ArmState, History
 from engine.recipes import Recipes
-from engine.round_report import accepted_counts, data_report, round_report, val_sensitivity
+from engine.round_report import accepted_counts, round_report, val_sensitivity
+from engine.run_report import champion_of, protocol, run_report, tracked_dataset
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
 from engine.store.publish import Publisher
@@ -25,35 +26,12 @@ from engine.tracking.base import Tracker
 from engine.types import StopDecision, StoppingState
 from policies.base import StoppingPolicy
 
-SCHEMA_VERSION = 1
-FOUNDATION = (
-    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "gan", "judge", "features", "challenging"
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmState:
-    """One arm after one round: its classifier, predictions, report and the optimizer steps it has had."""
-
-    classifier: StageFolder
-    predict: StageFolder
-    report: Mapping[str, Any]
-    steps: int
-
-
-@dataclass
-class History:
-    """What a run has so far: arms by name (latest state), synthesis a round and source, finished reports."""
-
-    arms: dict[str, ArmState] = field(default_factory=dict)
-    trained_in: dict[str, int] = field(default_factory=dict)
-    sources: dict[tuple[int, str], dict[str, StageFolder]] = field(default_factory=dict)
-    hard_predict: list[StageFolder] = field(default_factory=list)
-    reports: list[dict[str, Any]] = field(default_factory=list)
-
 
 class Loop:
-    """One run of one config; ``play`` returns report.json's object. Rerunning resumes from the stage cache."""
+    """One run of one config; rerunning resumes from the stage cache.
+
+    ``play`` plays it to its end. A caller that looks between the rounds calls ``start``, ``round`` and ``finish`` itself.
+    """
 
     def __init__(
         self,
@@ -79,26 +57,67 @@ class Loop:
 
     def play(self) -> dict[str, Any]:
         """Play every round; publish, log and return the report."""
-        self.recipes.data()
-        self._begin_tracking()
-        try:
-            self.recipes.foundation()
-            self._round_zero()
-            decision = StopDecision(action="continue", reason="")
-            for number in range(1, self.config.loop.rounds + 1):
-                decision = self._round(number)
+        with self.watched():
+            self.start()
+            for number in range(self.config.loop.rounds + 1):
+                decision = self.round(number)
                 if decision.action != "continue":
                     break
-            self.publisher.contact_sheet(self.recipes.preview(self.history.sources[(1, "hard")]))
-        except BaseException:
-            self._publish_report(StopDecision(action="failed", reason="the run did not finish"))
-            self._finish("FAILED")
-            raise
-        report = self._publish_report(decision)
-        self._finish("FINISHED")
+        return self.finish(decision)
+
+    def start(self) -> None:
+        """Open the data, begin the tracked run and lay the foundation."""
+        self.recipes.data()
+        images, split = (self.recipes.stages[name] for name in ("images", "split"))
+        self.publisher.split(split)
+        self.tracker.start(
+            config=self.config.model_dump(mode="json"),
+            dataset=tracked_dataset(self.config, images, split),
+            run_folder=self.folder.path,
+        )
+        self.recipes.foundation()
+
+    def round(self, number: int) -> StopDecision:
+        """Play a round, 0 (plain training) first, and publish the report as it stands."""
+        decision = self._mined_round(number) if number else self._round_zero()
+        self.publish(decision)
+        return decision
+
+    def finish(self, decision: StopDecision) -> dict[str, Any]:
+        """Publish the contact sheet, the report and its page, and close the tracked run; returns the report."""
+        with self.watched():
+            if (1, "hard") in self.history.sources:
+                self.publisher.contact_sheet(self.recipes.preview(self.history.sources[(1, "hard")]))
+        report = self.publish(decision)
+        self._close("FINISHED")
         return report
 
-    def _finish(self, status: str) -> None:
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Whatever fails inside leaves a report that says so and a tracked run that is closed as failed."""
+        try:
+            yield
+        except BaseException:
+            if "split" in self.recipes.stages:
+                self.publish(StopDecision(action="failed", reason="the run did not finish"))
+                self._close("FAILED")
+            raise
+
+    def publish(self, decision: StopDecision) -> dict[str, Any]:
+        """Write report.json as it stands and return it."""
+        path = self.folder.path / "champion.json"
+        report = run_report(
+            self.config,
+            config_digest=self.recipes.config_digest,
+            foundation=self.recipes.stages,
+            rounds=self.history.reports,
+            champion=read_json(path) if path.exists() and self.history.reports else None,
+            decision=decision,
+        )
+        write_json(self.folder.path / "report.json", report)
+        return report
+
+    def _close(self, status: str) -> None:
         """Draw the report page, which the tracker attaches, and close the tracked run.
 
         A page that cannot be drawn is raised once the tracked run is closed, unless the run itself failed: then
@@ -113,36 +132,16 @@ class Loop:
         if problem is not None and status == "FINISHED":
             raise problem
 
-    def _begin_tracking(self) -> None:
-        split = read_json(self.recipes.stages["split"].path / "split.json")
-        info = read_json(self.recipes.stages["images"].path / "data.json")
-        self.publisher.split(self.recipes.stages["split"])
-        dataset = {"name": self.config.data.format, "digest": split["digest"], "counts": split["counts"],
-                   "n_images": info["n_images"], "protocol": self.protocol}  # fmt: skip
-        self.tracker.start(
-            config=self.config.model_dump(mode="json"), dataset=dataset, run_folder=self.folder.path
-        )
-
-    @property
-    def protocol(self) -> str:
-        """Leaky where hard cases come from test, groups_unknown where images could not be grouped, else safe."""
-        if self.config.loop.mine_from == "test":
-            return "leaky"
-        info = read_json(self.recipes.stages["images"].path / "data.json")
-        return "groups_unknown" if info["grouped_by"] == "image" else "safe"
-
-    def _round_zero(self) -> None:
+    def _round_zero(self) -> StopDecision:
         """Plain training: arm real; every arm starts from it."""
         pool = self.recipes.pool(0, "real", {}, {})
         steps = self.config.classifier.steps
         state = self._train_arm(0, "real", pool, steps, init=None, before=0)
-        for arm in self.config.loop.arms:
-            self.history.arms[arm] = state
-            self.history.trained_in[arm] = 0
-        self.history.hard_predict.append(state.predict)
+        self.history.start_from(state, self.config.loop.arms)
         self._crown()
+        return StopDecision(action="continue", reason="")
 
-    def _round(self, number: int) -> StopDecision:
+    def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
         self._synthesize(number, "hard")
         if self.awaiting:
@@ -156,9 +155,7 @@ class Loop:
                 if arm != "hard":
                     self._compare(number, arm)
         self._crown()
-        decision = self._review() if self.awaiting else decision
-        self._publish_report(decision)
-        return decision
+        return self._review() if self.awaiting else decision
 
     def _review(self) -> StopDecision:
         """The run ends here until a person has looked at the images."""
@@ -176,9 +173,12 @@ class Loop:
         """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
         if source == "hard":
             before = self.history.arms["hard"]
-            made_before = {n: s for (n, kind), s in self.history.sources.items() if kind == "hard"}
             mined = self.recipes.mine(
-                number, before.predict, self.history.hard_predict[:-1], before.classifier, made_before
+                number,
+                before.predict,
+                self.history.hard_predict[:-1],
+                before.classifier,
+                self.history.made("hard", number - 1),
             )
             seen = [val_sensitivity(r) for r in self.history.reports if r["arm"] == main_arm(r["round"])]
             made = {"mine": mined, **self.recipes.condition(number, "hard", mined, seen=seen)}
@@ -190,9 +190,7 @@ class Loop:
                 "mine": hard["mine"],
                 **self.recipes.condition(number, "random", hard["mine"], counts=counts),
             }
-        earlier = [
-            s["accept"] for (n, kind), s in self.history.sources.items() if kind == source and n < number
-        ]
+        earlier = [stages["accept"] for stages in self.history.made(source, number - 1).values()]
         self.history.sources[(number, source)] = self.recipes.synthesize(
             number, source, made, earlier, self.history.arms["hard"].classifier
         )
@@ -213,8 +211,7 @@ class Loop:
     def _advance(self, number: int, arm: str) -> None:
         """Train ``arm`` on its pool of this round, from its own weights (or from scratch)."""
         before = self.history.arms[arm]
-        hard = {n: s for (n, kind), s in self.history.sources.items() if kind == "hard" and n <= number}
-        own = {n: s for (n, kind), s in self.history.sources.items() if kind == arm and n <= number}
+        hard, own = self.history.made("hard", number), self.history.made(arm, number)
         counts = accepted_counts(hard)
         pool = self.recipes.pool(number, arm, own or hard, {} if arm == "hard" else counts)
         continues = self.config.classifier.round_init == "continue"
@@ -263,43 +260,9 @@ class Loop:
         return self.stopping.decide(state)
 
     def _crown(self) -> None:
-        """Name the best (round, arm) by val; ties go to the earlier one. A leaky run crowns none."""
-        if self.protocol == "leaky":
+        """Name the best (round, arm) by val. A leaky run crowns none."""
+        if protocol(self.config.loop.mine_from, self.recipes.stages["images"]) == "leaky":
             return
-        metric = self.config.evaluation.champion
-        scored = [r for r in self.history.reports if r["val"][metric]["value"] is not None]
-        if not scored:
-            raise StageError(
-                f"evaluation.champion: {metric} is undefined on val in every round; enlarge data.split.val"
-            )
-        best = max(scored, key=lambda r: (r["val"][metric]["value"], -r["round"]))
-        champion = {
-            "round": best["round"],
-            "arm": best["arm"],
-            "metric": f"val/{metric}",
-            **best["val"][metric],
-        }
+        champion = champion_of(self.history.reports, self.config.evaluation.champion)
         if self.publisher.champion(champion, after_round=max(r["round"] for r in self.history.reports)):
             self.tracker.register_champion(champion, self.folder.path)
-
-    def _publish_report(self, decision: StopDecision) -> dict[str, Any]:
-        path = self.folder.path / "champion.json"
-        report = {
-            "schema_version": SCHEMA_VERSION,
-            "name": self.config.name,
-            "protocol": self.protocol,
-            "config_digest": self.recipes.config_digest,
-            **data_report(
-                self.config.data.format, self.recipes.stages["images"], self.recipes.stages["split"]
-            ),
-            "stopping": {"action": decision.action, "reason": decision.reason},
-            "champion": read_json(path) if path.exists() and self.history.reports else None,
-            "foundation_seconds": {
-                n: round(s.seconds, 3) for n, s in self.recipes.stages.items() if n in FOUNDATION
-            },
-            "rounds": sorted(
-                self.history.reports, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))
-            ),
-        }
-        write_json(self.folder.path / "report.json", report)
-        return report

@@ -53,15 +53,6 @@ def round_report(
     return {**record.to_json(), "pool": contents, **made_of}
 
 
-def data_report(data_format: str, images: StageFolder, split: StageFolder) -> dict[str, Any]:
-    """Return report.json's ``split_digest`` and ``data``: counts, grouping, masks, what was skipped."""
-    info = read_json(images.path / "data.json")
-    parts = read_json(split.path / "split.json")
-    kept = {name: info[name] for name in ("n_images", "n_lesions", "grouped_by", "masks")}
-    data = {"format": data_format, **kept, "n_skipped": len(info["skipped"]), "counts": parts["counts"]}
-    return {"split_digest": parts["digest"], "data": data}
-
-
 def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the val sensitivity of each class of one (round, arm)."""
     return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}

@@ -10,7 +10,7 @@ from engine.config.generator_sections import (
     SynthesisConfig,
     VaeConfig,
 )
-from engine.config.loading import dump_yaml, load_config, parse_config
+from engine.config.loading import dump_yaml, load_config, parse_config, set_key
 from engine.config.loop_sections import (
     ARMS,
     BackendConfig,
@@ -23,6 +23,7 @@ from engine.config.loop_sections import (
 )
 from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
+from engine.config.tune_section import TuneConfig
 
 __all__ = [
     "ARMS",
@@ -45,8 +46,10 @@ __all__ = [
     "SplitConfig",
     "SynthesisConfig",
     "TrackingConfig",
+    "TuneConfig",
     "VaeConfig",
     "dump_yaml",
     "load_config",
     "parse_config",
+    "set_key",
 ]

@@ -67,6 +67,18 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not YAML ({_one_line(error)})") from None
+    try:
+        set_key(tree, key, value)
+    except ConfigError as error:
+        raise ConfigError(f"override {override!r}: {error}") from None
+
+
+def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Set the dotted ``key`` in ``tree``; sections on the way are made where missing.
+
+    Raises:
+        ConfigError: the path leads through something that is no section.
+    """
     node = tree
     *parents, last = key.split(".")
     for depth, part in enumerate(parents):
@@ -74,9 +86,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
             node[part] = {}
         node = node[part]
         if not isinstance(node, dict):
-            raise ConfigError(
-                f"override {override!r}: {'.'.join(parents[: depth + 1])} is a value, not a section"
-            )
+            raise ConfigError(f"{'.'.join(parents[: depth + 1])} is a value, not a section")
     node[last] = value
 
 

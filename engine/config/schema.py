@@ -24,6 +24,7 @@ from engine.config.loop_sections import (
     TrackingConfig,
 )
 from engine.config.sections import Section
+from engine.config.tune_section import TuneConfig
 
 
 class Config(Section):
@@ -47,7 +48,11 @@ class Config(Section):
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="figures and intervals")
     backend: BackendConfig = Field(BackendConfig(), description="where stages run")
     tracking: TrackingConfig = Field(TrackingConfig(), description="where rounds are logged")
-    search_space: dict[str, Any] = Field({}, description="for tune: dotted key -> values or range")
+    search_space: dict[str, Any] = Field(
+        {},
+        description="for tune: dotted key -> [values], {uniform: [low, high]}, {loguniform: ...} or {int: ...}",
+    )
+    tune: TuneConfig = Field(TuneConfig(), description="how `hardcase tune` searches search_space")
 
     @model_validator(mode="after")
     def _across(self) -> Config:

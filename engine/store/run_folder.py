@@ -16,9 +16,11 @@ from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
 from engine.store.files import ensure_writable, read_json, write_json, write_text
 
-INDIFFERENT = ("output", "tracking", "search_space", "backend.kind", "backend.address", "backend.train_workers",
+INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
+JOURNAL, TRIALS = "journal.jsonl", "trials"
+"""What marks the folder of a sweep, and where its trials lie, each an ordinary run folder."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,15 @@ class RunFolder:
             )
         return cls(path, config, read_json(path / "stages.json"))
 
-    def lock(self) -> filelock.FileLock:
-        """Take the run's lock (one writer a run); a dead owner's is taken over.
+    def lock(self, patience: float = 0.0) -> filelock.FileLock:
+        """Take the run's lock (one writer a run), waiting ``patience`` seconds; a dead owner's is taken over.
 
         Raises:
             ConfigError: another process holds it.
         """
         lock = filelock.FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
             return lock
         except filelock.Timeout:
             raise ConfigError(
@@ -87,8 +89,10 @@ class RunFolder:
 
     @property
     def cache_root(self) -> Path:
-        """Where the stage cache lies: beside the run folders, shared by all runs of one output."""
-        return self.path.parent / "stages"
+        """Where the stage cache lies: beside the run folders, shared by all runs of one output and the trials of sweeps."""
+        home = self.path.parent
+        is_trial = home.name == TRIALS and (home.parent / JOURNAL).is_file()
+        return (home.parent.parent if is_trial else home) / "stages"
 
     def record(self, role: str, folder: StageFolder) -> StageFolder:
         """Remember which stage folder plays ``role``; append to ``stages.jsonl`` whether it was run or reused."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 
 class Tracker(Protocol):
-    """Logs a loop: one parent run, one child run a (round, arm). Never raises because a server is down.
+    """Logs a loop or a sweep: one parent run, one child run a (round, arm) or trial. Never raises because a server is down.
 
     Every call is idempotent: a resumed loop repeats them, run ids are kept in ``run_folder``.
     """
@@ -19,6 +19,10 @@ class Tracker(Protocol):
 
     def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
         """Log one (round, arm): ``report`` is its object of report.json, ``folder`` its folder in RUN/rounds."""
+        ...
+
+    def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
+        """Log one trial of a sweep: ``trial`` is its object of tune.json; settings, val figures a round, how it ended."""
         ...
 
     def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
@@ -37,6 +41,9 @@ class NullTracker:
         """Do nothing."""
 
     def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
+        """Do nothing."""
+
+    def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
         """Do nothing."""
 
     def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:

@@ -35,7 +35,7 @@ LOCAL_PATIENCE = 300.0
 
 
 class MlflowTracker:
-    """One experiment a config name, a parent run a loop, a child run a (round, arm), the champion registered.
+    """One experiment a config name, a parent run a loop or sweep, a child run a (round, arm) or trial.
 
     Without a server everything goes to ``mlflow.db`` and ``mlartifacts`` beside the output folder. A server is given
     by ``uri`` or MLFLOW_TRACKING_URI; what it does not take within ``give_up_after`` seconds is kept in
@@ -94,6 +94,10 @@ class MlflowTracker:
         self._call(
             "log_round", f"log_round/{report['round']:04d}/{report['arm']}", report=dict(report), folder=where
         )
+
+    def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
+        """Log one trial of a sweep with its settings and its val figures a round."""
+        self._call("log_trial", f"log_trial/{trial['trial']:04d}", trial=dict(trial))
 
     def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
         """Export the champion here, then log and register it; its alias moves only when val says so."""

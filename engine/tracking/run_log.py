@@ -10,7 +10,8 @@ import json
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from engine.tracking.outbox import Entry
 from engine.tracking.sender import RefusedError
 
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
+ATTACHED = ("report.html", "report.json", "config.yaml", "split.parquet", "champion.json", "tune.json", "trials.parquet",
+            "best.yaml")  # fmt: skip
+"""Files of a run's or sweep's folder that go to its parent run."""
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 
@@ -43,6 +47,7 @@ class RunLog:
         calls: dict[str, Callable[..., None]] = {
             "start": self.start,
             "log_round": self.log_round,
+            "log_trial": self.log_trial,
             "finish": self.finish,
         }
         calls[entry.call](**entry.arguments)
@@ -92,35 +97,63 @@ class RunLog:
 
     def log_round(self, report: Mapping[str, Any], folder: str) -> None:
         """Log one (round, arm) as a child run and its headline figures on the parent."""
-        experiment_id, parent_id = self.parent()
         round_number, arm = int(report["round"]), str(report["arm"])
-        key = f"{round_number:04d}/{arm}"
-        digest = hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:16]
-        rounds = self.state()["rounds"]
-        if rounds.get(key, {}).get("digest") == digest:
+        tags = {"round": str(round_number), "arm": arm}
+        tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
+        shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
+        with self._child(
+            f"{round_number:04d}/{arm}", f"round {round_number} {arm}", report, tags, shown
+        ) as run_id:
+            if run_id is None:
+                return
+            self._metrics(run_id, metrics(report), round_number)
+            self._metrics(self.parent()[1], headline(report, arm == main_arm(round_number)), round_number)
+            self._artifacts(run_id, self.run_folder / folder)
+            self._confusion(run_id, report)
+
+    def log_trial(self, trial: Mapping[str, Any]) -> None:
+        """Log one trial of a sweep as a child run: its settings, its val figures with step = round."""
+        number = int(trial["trial"])
+        tags = {"trial": str(number), "trial.status": str(trial["status"])}
+        with self._child(
+            f"trial/{number:04d}", f"trial {number}", trial, tags, parameters(trial["settings"])
+        ) as run_id:
+            if run_id is None:
+                return
+            for round_number, figures in trial["val"].items():
+                self._metrics(run_id, figures, int(round_number))
+            self._metrics(run_id, {f"seconds/{k}": v for k, v in trial["seconds"].items()}, 0)
+
+    @contextmanager
+    def _child(
+        self,
+        key: str,
+        name: str,
+        content: Mapping[str, Any],
+        tags: Mapping[str, str],
+        params: Mapping[str, str],
+    ) -> Iterator[str | None]:
+        """Open the child run of ``key`` and close it at the end; None where this content was sent before."""
+        experiment_id, parent_id = self.parent()
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+        children = self.state()["rounds"]
+        if children.get(key, {}).get("digest") == digest:
+            yield None
             return
         run_key = f"{self.state()['run_key']}/{key}"
-        tags = {"mlflow.parentRunId": parent_id, "round": str(round_number), "arm": arm}
-        tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
-        run = self._run(experiment_id, rounds.get(key, {}).get("run_id"), run_key,
-                        f"round {round_number} {arm}", tags)  # fmt: skip
-        run_id = run.info.run_id
+        run = self._run(experiment_id, children.get(key, {}).get("run_id"), run_key, name,
+                        {"mlflow.parentRunId": parent_id, **tags})  # fmt: skip
+        run_id = str(run.info.run_id)
         known = run.data.params
-        shown = {
-            k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report and k not in known
-        }
-        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in shown.items()])
-        self._metrics(run_id, metrics(report), round_number)
-        self._metrics(parent_id, headline(report, arm == main_arm(round_number)), round_number)
-        self._artifacts(run_id, self.run_folder / folder)
-        self._confusion(run_id, report)
+        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in params.items() if k not in known])
+        yield run_id
         self.client.set_terminated(run_id, status="FINISHED")
-        self.remember(rounds={**rounds, key: {"run_id": run_id, "digest": digest}})
+        self.remember(rounds={**children, key: {"run_id": run_id, "digest": digest}})
 
     def finish(self, status: str) -> None:
         """Attach the run's own files and tags to the parent run and close it."""
         _, run_id = self.parent()
-        for name in ("report.html", "report.json", "config.yaml", "split.parquet", "champion.json"):
+        for name in ATTACHED:
             if (self.run_folder / name).is_file():
                 self.client.log_artifact(run_id, str(self.run_folder / name))
         if (self.run_folder / "report.json").is_file():

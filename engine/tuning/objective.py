@@ -1,0 +1,64 @@
+"""The figure a sweep improves: read from the val part of a round's report, from nowhere else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from engine.errors import ConfigError
+from engine.evaluation.scoring import null_split
+
+SMALLER_IS_BETTER = ("ece", "nll", "brier")
+"""Calibration error, log loss and Brier score; every other figure grows as it gets better."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """A dotted figure of val, for example ``malignant.sensitivity_at_specificity_90``."""
+
+    metric: str
+
+    def __post_init__(self) -> None:
+        """Refuse a figure that no report has (class names are not known yet: any may stand in per_class)."""
+        known = sorted(_figures(null_split(("<dx>",))))
+        parts = self.metric.split(".")
+        generic = ".".join(["per_class", "<dx>", *parts[2:]] if parts[0] == "per_class" else parts)
+        if generic not in known:
+            raise ConfigError(f"tune.metric: val has no figure {self.metric!r}; known: {', '.join(known)}")
+
+    @property
+    def mode(self) -> str:
+        """``min`` or ``max``."""
+        return "min" if self.metric.rpartition(".")[2] in SMALLER_IS_BETTER else "max"
+
+    def of(self, report: Mapping[str, Any]) -> float:
+        """Return the figure of one (round, arm)'s val.
+
+        Raises:
+            ConfigError: val does not define it (no such class, no malignant lesion).
+        """
+        node: Any = report["val"]
+        for part in self.metric.split("."):
+            node = node.get(part) if isinstance(node, Mapping) else None
+        value = node.get("value") if isinstance(node, Mapping) else None
+        if value is None or not math.isfinite(value):
+            raise ConfigError(
+                f"tune.metric: {self.metric} is undefined on val in round {report['round']}; "
+                "choose another figure, or enlarge data.split.val"
+            )
+        return float(value)
+
+    def better(self, value: float) -> float:
+        """Return a number that grows as the figure gets better."""
+        return value if self.mode == "max" else -value
+
+
+def _figures(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Every dotted name of an object of figures ({value, low, high}, or null in a split without images)."""
+    for name, value in node.items():
+        if isinstance(value, Mapping) and "value" in value:
+            yield f"{prefix}{name}"
+        elif isinstance(value, Mapping) and name != "confusion":
+            yield from _figures(value, f"{prefix}{name}.")
