@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,7 +37,7 @@ class History:
             if kind == source and number <= until
         }
 
-    def start_from(self, state: ArmState, arms: list[str]) -> None:
+    def start_from(self, state: ArmState, arms: Sequence[str]) -> None:
         """Let every arm begin at ``state``, which round 0 trained."""
         self.arms = dict.fromkeys(arms, state)
         self.trained_in = dict.fromkeys(arms, 0)

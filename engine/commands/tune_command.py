@@ -28,7 +28,7 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     start = time.monotonic()
 
     def say(trial: TrialRecord, round_number: int | None) -> None:
-        console.print(trial_line(trial, round_number), markup=False, highlight=False)
+        console.print(trial_line(trial, round_number), markup=False, highlight=False, soft_wrap=True)
 
     folder, found = sweep.tune(config, listener=RichListener(console), heard=say, fresh=fresh)
     console.print(trial_table(found))
@@ -75,7 +75,7 @@ def trial_table(found: Mapping[str, Any]) -> Table:
         values = [trial["values"].get(str(number)) for number in rounds]
         table.add_row(
             str(trial["trial"]),
-            ", ".join(map(setting_text, trial["settings"].items())),
+            "\n".join(map(setting_text, trial["settings"].items())),
             *("" if value is None else f"{value:.4f}" for value in values),
             trial["status"],
             f"{trial['seconds']['run']:.0f}",

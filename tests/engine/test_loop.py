@@ -136,7 +136,7 @@ class RecordingTracker(NullTracker):
         self.events.append(status)
 
 
-def play(
+def loop_of(
     tmp_path: Path,
     backend: PaperBackend,
     *,
@@ -144,21 +144,23 @@ def play(
     tracker: Any = None,
     render: Callable[[Path], object] = lambda _run: None,
     **sections: Any,
-) -> dict[str, Any]:
+) -> Loop:
     config: Config = parse_config({"name": "a", "output": str(tmp_path), **sections})
     folder = RunFolder.create(config)
     runner = StageRunner(StageCache(folder.cache_root), backend, 1, "cpu", "float32", QuietListener())
-    policy = stopping or registry.make("stopping", config.policy.stopping)
-    loop = Loop(
+    return Loop(
         config,
         runner=runner,
         folder=folder,
         tracker=tracker or NullTracker(),
-        stopping=policy,
+        stopping=stopping or registry.make("stopping", config.policy.stopping),
         fingerprint="f",
         render=render,
     )
-    return loop.play()
+
+
+def play(tmp_path: Path, backend: PaperBackend, **parts: Any) -> dict[str, Any]:
+    return loop_of(tmp_path, backend, **parts).play()
 
 
 def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
@@ -169,6 +171,33 @@ def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
     synthesis = ["mine", "condition", "synthesize", "accept", "fidelity", "thumbnails"]
     expected = ["images", "split", *foundation, *fit, *synthesis, *fit, *fit[1:], "preview"]
     assert backend.names() == expected  # the plain pool of arm real is the same in every round
+
+
+def test_a_caller_may_look_between_the_rounds(tmp_path: Path) -> None:
+    sections = {"loop": {"rounds": 2, "arms": ["hard"]}}
+    whole = play(tmp_path / "whole", PaperBackend([0.5, 0.6, 0.7]), **sections)
+    tracker = RecordingTracker()
+    loop = loop_of(tmp_path / "steps", PaperBackend([0.5, 0.6, 0.7]), tracker=tracker, **sections)
+    loop.start()
+    for number in range(3):
+        decision = loop.round(number)
+        published = json.loads((loop.folder.path / "report.json").read_text())
+        assert [r["round"] for r in published["rounds"]] == list(range(number + 1))
+        assert loop.history.reports[-1]["val"]["auc"]["value"] == [0.5, 0.6, 0.7][number]
+    report = loop.finish(decision)
+    assert tracker.events[-1] == "FINISHED"
+    assert [{**r, "seconds": 0} for r in report["rounds"]] == [{**r, "seconds": 0} for r in whole["rounds"]]
+
+
+def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
+    loop = loop_of(tmp_path, PaperBackend([0.5, 0.6]), loop={"rounds": 3, "arms": ["hard"]})
+    loop.start()
+    loop.round(0)
+    loop.round(1)
+    loop.publish(StopDecision(action="stop", reason="behind the others"))
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    assert report["stopping"] == {"action": "stop", "reason": "behind the others"}
+    assert report["champion"]["round"] == 1
 
 
 def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:

@@ -113,3 +113,11 @@ def test_writes_are_whole_or_absent(tmp_path: Path) -> None:
     assert read_json(tmp_path / "c" / "a.json") == {"value": None}
     with pytest.raises(DataError, match=r"nowhere\.json"):
         read_json(tmp_path / "nowhere.json")
+
+
+def test_a_trial_shares_its_sweeps_cache_and_only_a_trial_does(tmp_path: Path) -> None:
+    sweep = tmp_path / "runs" / "sweep"
+    trial = RunFolder.create(config(tmp_path, name="0001", output=str(sweep / "trials")))
+    assert trial.cache_root == sweep / "trials" / "stages"
+    (sweep / "journal.jsonl").touch()
+    assert trial.cache_root == tmp_path / "runs" / "stages"
