@@ -208,16 +208,16 @@ def _train_worker(config: dict[str, Any]) -> None:
     config["fit"](env)
 
 
-def connect(address: str | None) -> None:
-    """Start Ray in this machine, or join ``address`` after a TCP probe (`ray.init` would hang for minutes)."""
+def connect(address: str | None, num_cpus: int | None = None) -> None:
+    """Start Ray in this machine (with ``num_cpus`` cores; None: all), or join ``address`` after a TCP probe (`ray.init` would hang for minutes)."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        ray.init(  # never a stale cluster's leftover address, never a core this process may not use
-            address="local", include_dashboard=False, num_cpus=_own_cpus(), **quiet
-        )
+        ray.init(
+            address="local", include_dashboard=False, num_cpus=num_cpus, **quiet
+        )  # never a stale cluster's leftover address
     else:
         if address != "auto":
             _probe(address)
@@ -228,12 +228,6 @@ def connect(address: str | None) -> None:
                 f"backend.address: {address} did not accept the connection ({_first_line(error)})"
             ) from None
     _quiet_data()
-
-
-def _own_cpus() -> int | None:
-    """Cores this process may use where it is bound to fewer than there are (taskset); None: Ray counts."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-    return allowed if allowed is not None and allowed < (os.cpu_count() or 1) else None
 
 
 def _probe(address: str) -> None:

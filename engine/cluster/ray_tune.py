@@ -143,7 +143,7 @@ class Cluster:
         os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
         self.owns_ray = not ray.is_initialized()
         if self.owns_ray:
-            connect(backend.address)
+            connect(backend.address, _own_cpus())
         total = ray.cluster_resources()
         held = {"CPU": config.cpus_per_trial or min(float(backend.threads), total.get("CPU", 1.0)),
                 "GPU": config.gpus_per_trial}  # fmt: skip
@@ -258,6 +258,12 @@ class _JournalScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+
+def _own_cpus() -> int | None:
+    """Cores this process may use where it is bound to some of them (taskset), so that no trial waits for the others'."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    return allowed if allowed is not None and allowed < (os.cpu_count() or 1) else None
 
 
 def _trainable(play: Play) -> Callable[[dict[str, Any]], None]:
