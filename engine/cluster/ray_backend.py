@@ -209,7 +209,10 @@ def _train_worker(config: dict[str, Any]) -> None:
 
 
 def connect(address: str | None, num_cpus: int | None = None) -> None:
-    """Start Ray in this machine (with ``num_cpus`` cores; None: all), or join ``address`` after a TCP probe (`ray.init` would hang for minutes)."""
+    """Start Ray in this machine, or join ``address`` after a TCP probe (`ray.init` would hang for minutes).
+
+    ``num_cpus`` is what a Ray started here may use, None: every core.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
