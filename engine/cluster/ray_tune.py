@@ -140,6 +140,7 @@ class Cluster:
             )
         os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
         os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+        os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # with it Ray prints a box even where verbose is 0
         os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
         self.owns_ray = not ray.is_initialized()
         if self.owns_ray:

@@ -26,13 +26,13 @@ SPACE = {
     "policy.mining.name": ["margin", "entropy", "random"],
     "synthesis.guidance_scale": {"uniform": [1.0, 3.0]},
 }
-TUNE = {"trials": 4, "concurrent": 1, "metric": "nll"}
+TUNE = {"trials": 3, "concurrent": 1, "metric": "nll"}
 REPORTS_BEFORE_KILL = 4
 
 
 def command(root: Path, name: str, **sections: Any) -> list[str]:
     config = root / f"{name}.yaml"
-    tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 2}, **sections)
+    tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 2, "budget": 12}, **sections)
     config.write_text(yaml.safe_dump({**tree, "search_space": SPACE, "tune": TUNE}), encoding="utf-8")
     return [sys.executable, "-m", "engine", "tune", str(config)]
 
@@ -84,13 +84,13 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_killed_sweep_decides_as_one_that_was_not(swept: Path) -> None:
     assert events(swept, "killed") == events(swept, "whole")
     ended = [e for e in events(swept, "whole") if e["event"] == "end"]
-    assert [e["trial"] for e in ended] == [1, 2, 3, 4]
+    assert [e["trial"] for e in ended] == [1, 2, 3]
     assert {e["status"] for e in ended} <= {"finished", "stopped"}
 
 
 def test_no_finished_stage_was_run_twice_and_trials_share_what_they_can(swept: Path) -> None:
     logs = sorted(sweep_of(swept, "killed").glob("trials/*/stages.jsonl"))
-    assert [path.parent.name for path in logs] == ["0000", "0001", "0002", "0003", "0004"]
+    assert [path.parent.name for path in logs] == ["0000", "0001", "0002", "0003"]
     entries = {
         path.parent.name: [json.loads(line) for line in path.read_text().splitlines()] for path in logs
     }
@@ -153,7 +153,7 @@ def test_each_trial_is_a_child_run_of_one_parent(swept: Path) -> None:
     children = {
         r.info.run_name: r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id
     }
-    assert sorted(children) == ["trial 1", "trial 2", "trial 3", "trial 4"]
+    assert sorted(children) == ["trial 1", "trial 2", "trial 3"]
     found = json.loads((sweep_of(swept, "killed") / "tune.json").read_text())
     for trial in found["trials"]:
         data = children[f"trial {trial['trial']}"].data
