@@ -7,7 +7,7 @@ share, the foundation and (where no tuned key touches it) round 0, computed befo
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -124,51 +124,59 @@ def _open_folder(config: Config, fresh: bool) -> RunFolder:
 
 def _sweep(plan: Plan, space: SearchSpace, listener: Listener, heard: Heard) -> dict[str, Any]:
     """Share, try, and tell."""
-    from engine.cluster.ray_tune import Cluster, make_scheduler, make_searcher
+    from engine.cluster.ray_tune import Cluster
 
-    config, objective = plan.config, plan.objective
-    identity = {
-        "search_space": config.search_space,
-        **{f"tune.{key}": getattr(config.tune, key) for key in IDENTITY},
-    }
-    tracker = build.make_tracker(config)
+    tracker = build.make_tracker(plan.config)
 
-    def log(trial: TrialRecord, round_number: int | None) -> None:
+    def log(trial: TrialRecord) -> None:
+        tracker.log_trial(trial_object(trial, plan.folder), plan.folder)
+
+    def hear(trial: TrialRecord, round_number: int | None) -> None:
         heard(trial, round_number)
         if round_number is None:
-            tracker.log_trial(trial_object(trial, plan.folder), plan.folder)
+            log(trial)
 
-    sweep = Sweep(
-        Journal.open(plan.folder, identity),
-        searcher=make_searcher(space, config.tune),
-        scheduler=make_scheduler(config.tune, config.loop.rounds),
-        trials=min(config.tune.trials, space.grid_size)
-        if config.tune.searcher == "grid"
-        else config.tune.trials,
-        rounds=config.loop.rounds,
-        better=objective.better,
-        heard=log,
-    )
-    cluster = Cluster(config.backend, config.tune) if sweep.left else None
+    sweep = _decisions(plan, space, hear)
+    cluster = Cluster(plan.config.backend, plan.config.tune) if sweep.left else None
     try:
         dataset = _share(plan, space, listener)
-        tracker.start(config=config.model_dump(mode="json"), dataset=dataset, run_folder=plan.folder)
+        tracker.start(config=plan.config.model_dump(mode="json"), dataset=dataset, run_folder=plan.folder)
         for trial in sweep.trials.values():
             if trial.status != RUNNING:
-                tracker.log_trial(trial_object(trial, plan.folder), plan.folder)
+                log(trial)
         try:
             if cluster is not None:
                 cluster.run(sweep, partial(play_trial, plan), plan.folder)
-            found = _tell(plan, sweep)
-        except BaseException:
-            write_results(tune_object(config, objective, sweep, plan.folder), plan.folder)
-            tracker.finish("FAILED", plan.folder)
-            raise
-        tracker.finish("FINISHED", plan.folder)
-        return found
+        finally:
+            found = tune_object(plan.config, plan.objective, sweep, plan.folder)
+            write_results(found, plan.folder)
+        _write_best(plan, sweep, found)
+    except BaseException:
+        tracker.finish("FAILED", plan.folder)
+        raise
     finally:
         if cluster is not None:
             cluster.close()
+    tracker.finish("FINISHED", plan.folder)
+    return found
+
+
+def _decisions(plan: Plan, space: SearchSpace, heard: Heard) -> Sweep:
+    """Return the sweep's decisions as far as its journal goes."""
+    from engine.cluster.ray_tune import make_scheduler, make_searcher
+
+    config = plan.config
+    identity = {f"tune.{key}": getattr(config.tune, key) for key in IDENTITY}
+    trials = config.tune.trials
+    return Sweep(
+        Journal.open(plan.folder, {"search_space": config.search_space, **identity}),
+        searcher=make_searcher(space, config.tune),
+        scheduler=make_scheduler(config.tune, config.loop.rounds),
+        trials=min(trials, space.grid_size) if config.tune.searcher == "grid" else trials,
+        rounds=config.loop.rounds,
+        better=plan.objective.better,
+        heard=heard,
+    )
 
 
 def _share(plan: Plan, space: SearchSpace, listener: Listener) -> dict[str, Any]:
@@ -195,14 +203,12 @@ def _share(plan: Plan, space: SearchSpace, listener: Listener) -> dict[str, Any]
     return tracked_dataset(plan.config, stages["images"], stages["split"])
 
 
-def _tell(plan: Plan, sweep: Sweep) -> dict[str, Any]:
-    """Write tune.json, trials.parquet and best.yaml.
+def _write_best(plan: Plan, sweep: Sweep, found: Mapping[str, Any]) -> None:
+    """Write best.yaml and prove that it loads.
 
     Raises:
         StageError: no trial finished.
     """
-    found = tune_object(plan.config, plan.objective, sweep, plan.folder)
-    write_results(found, plan.folder)
     best = sweep.best()
     if best is None:
         reasons = [trial.reason for trial in sweep.trials.values() if trial.reason]
@@ -210,9 +216,6 @@ def _tell(plan: Plan, sweep: Sweep) -> dict[str, Any]:
             f"no trial finished: {reasons[0] if reasons else 'all were stopped'}; change search_space, and {FRESH}"
         )
     path = plan.folder / "best.yaml"
-    config = trial_config(
-        plan.config, best.settings, registry.check, name=f"{plan.config.name}_best", tune={}
-    )
-    write_best(config, found, path)
+    name = f"{plan.config.name}_best"
+    write_best(trial_config(plan.config, best.settings, registry.check, name=name, tune={}), found, path)
     build.load(path)
-    return found

@@ -18,6 +18,7 @@ import yaml
 from engine import build
 from engine.errors import ConfigError
 from engine.store import RunFolder
+from experiments import tune
 from tests.integration.tiny import tiny_tree
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
@@ -166,6 +167,23 @@ def test_each_trial_is_a_child_run_of_one_parent(swept: Path) -> None:
         "best.yaml",
         "trials.parquet",
     }
+
+
+def test_the_experiment_counts_a_stage_once_and_pairs_the_winner_with_random(
+    swept: Path, tmp_path: Path
+) -> None:
+    folder = sweep_of(swept, "killed")
+    found = json.loads((folder / "tune.json").read_text())
+    cost = tune.cost(folder, found)
+    assert cost["stages_run_twice"] == 0
+    assert cost["seconds_sweep"] < cost["seconds_separate_runs"]
+    seeds = tune.fresh_seeds(folder / "best.yaml", [1, 2])
+    difference = seeds["winner_minus_random"]["test"]["nll"]
+    assert difference["low"] <= difference["value"] <= difference["high"]
+    assert len(difference["by_seed"]) == 2
+    figures = {**found, "sweep": cost, "winner_against_random": seeds}
+    tune.draw(figures, tmp_path / "tune.png")
+    assert (tmp_path / "tune.png").stat().st_size > 10_000
 
 
 def test_a_finished_sweep_asks_nothing_of_ray_and_another_search_is_refused(swept: Path) -> None:
