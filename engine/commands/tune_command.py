@@ -56,17 +56,19 @@ def trial_line(trial: TrialRecord, round_number: int | None) -> str:
 
 
 def trial_table(found: Mapping[str, Any]) -> Table:
-    """Return trials x (settings, value a round, how it ended, seconds), best first; tune.json's object goes in."""
+    """Return trials x (settings, value a round, how it ended, seconds run), best first; tune.json's object goes in."""
     objective = found["objective"]
     sign = -1.0 if objective["mode"] == "max" else 1.0
-    table = Table(title=f"val {objective['metric']} ({objective['mode']}) of {len(found['trials'])} trials")
+    table = Table(
+        title=f"val {objective['metric']} ({objective['mode']}) by round of {len(found['trials'])} trials"
+    )
     rounds = sorted({int(number) for trial in found["trials"] for number in trial["values"]})
     table.add_column("trial", justify="right")
     table.add_column("settings", overflow="fold")
     for number in rounds:
-        table.add_column(f"round {number}", justify="right")
-    for name in ("end", "s run", "s found"):
-        table.add_column(name, justify="left" if name == "end" else "right")
+        table.add_column(str(number), justify="right")
+    table.add_column("end")
+    table.add_column("s run", justify="right")
 
     def order(trial: Mapping[str, Any]) -> tuple[bool, float]:
         return trial["status"] != "finished", sign * (trial["value"] or 0.0)
@@ -79,6 +81,5 @@ def trial_table(found: Mapping[str, Any]) -> Table:
             *("" if value is None else f"{value:.4f}" for value in values),
             trial["status"],
             f"{trial['seconds']['run']:.0f}",
-            f"{trial['seconds']['found']:.0f}",
         )
     return table
