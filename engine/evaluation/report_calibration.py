@@ -103,7 +103,7 @@ def reliability_chart(arms: Mapping[str, Sequence[Bin]]) -> Markup:
     )
     label = escape(f"Reliability diagram. {said}. All bins are in the table below.")
     return Markup(
-        f'<svg class="reliability" viewBox="0 0 {right + 8} {bottom + _BOTTOM}" role="img" aria-label="{label}">'
+        f'<svg class="reliability" viewBox="0 0 {right + 14} {bottom + _BOTTOM}" role="img" aria-label="{label}">'
         f"{Markup('').join(parts)}</svg>"
     )
 

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from engine.evaluation import report_study as tables
-from engine.evaluation.answer import Answer, Evidence, answer
+from engine.evaluation.answer import Answer, answer
+from engine.evaluation.comparison import Evidence
 from engine.evaluation.report_calibration import calibration_block
 from engine.evaluation.report_cost import cost_of, cost_table
 from engine.evaluation.report_files import RunFiles, read_run

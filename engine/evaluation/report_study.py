@@ -81,7 +81,7 @@ def contrasts_table(study: Study) -> list[dict[str, Any]]:
         {
             "baseline": c.baseline,
             "key": draw.legend_marker(c.baseline),
-            "role": {"primary": "primary", "confirmatory": "confirmatory (Holm)"}.get(c.role, "exploratory"),
+            "role": {"primary": "primary", "confirmatory": "confirmatory"}.get(c.role, "exploratory"),
             "headline": difference_text(c.difference),
             "strip": draw.difference_strip(c.difference.low, c.difference.value, c.difference.high, c.baseline),
             "procedures": [(d.method, difference_text(d)) for d in c.procedures],

@@ -15,8 +15,8 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.evaluation import comparison as compare
-from engine.evaluation.answer import Answer, Evidence, answer
-from engine.evaluation.comparison import FEWEST_REPLICATES, Difference
+from engine.evaluation.answer import Answer, answer
+from engine.evaluation.comparison import FEWEST_REPLICATES, Difference, Evidence
 from engine.evaluation.metrics import Floats
 from engine.evaluation.replicate import Figures, Replicate, arm_figures
 from engine.evaluation.statistics import LEVEL
