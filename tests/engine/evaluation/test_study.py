@@ -19,6 +19,7 @@ from engine.evaluation.study import PRIMARY, make_study
 from engine.evaluation.study_files import open_replicate, require_finished
 from engine.evaluation.study_page import write_study as write_page
 from tests.engine.evaluation.fake_study import write_study
+from tests.engine.evaluation.test_report import FORBIDDEN, Outline, words
 
 ALL = ("real", "random", "hard")
 SENTENCE = re.compile(
@@ -95,6 +96,18 @@ def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Pat
         if contrast["role"] == "confirmatory":
             assert contrast["adjusted"]["low"] < contrast["low"] and contrast["claim"] == "not shown"
     assert "Other figures (exploratory)" in page
+
+
+def test_the_page_is_well_formed_self_contained_and_modest(tmp_path: Path) -> None:
+    _, page = study_of(tmp_path, replicates=2, lesions=300)
+    outline = Outline(page)
+    assert outline.open == [] and len(outline.ids) == len(set(outline.ids))
+    assert outline.headings[0] == 1 and outline.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
+    assert outline.tables == outline.captions > 4
+    assert all(link.startswith(("#", "data:")) for link in outline.links)
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
+    assert [word for word in FORBIDDEN if word in words(page).lower()] == []
 
 
 def test_two_methods_by_design(tmp_path: Path) -> None:
