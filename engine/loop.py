@@ -297,6 +297,7 @@ class Loop:
             "foundation_seconds": {
                 n: round(s.seconds, 3) for n, s in self.recipes.stages.items() if n in FOUNDATION
             },
+            "device": self.recipes.runner.device,
             "rounds": sorted(
                 self.history.reports, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))
             ),

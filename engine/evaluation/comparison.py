@@ -92,9 +92,9 @@ def crossed_bootstrap(
         level: coverage of the interval.
         unit: what a replicate is, for the method's name.
 
-    Resampling both counts what belongs to a pair (training set, lesion) three times over (Owen 2007, Theorem 1). With the
-    variances V_L and V_R of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, and the
-    draws are scaled to it (it is never taken for less than the larger of V_L and V_R).
+    Resampling both counts what belongs to a pair (training set, lesion) three times (Owen 2007, Theorem 1). With V_L and V_R
+    of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, never taken for less than the
+    larger of V_L and V_R; the draws are scaled to it.
 
     Raises:
         ValueError: fewer than two replicates.
@@ -152,10 +152,7 @@ def simultaneous_level(contrasts: int) -> float:
 
 
 def holm_intervals(differences: Mapping[str, Difference]) -> dict[str, Difference]:
-    """Widen normal intervals to Bonferroni's level for as many contrasts, by the ratio of the normal quantiles.
-
-    For t intervals over few replicates that is too little: give the procedures ``simultaneous_level`` instead.
-    """
+    """Widen normal intervals to Bonferroni's level; too little for a t over few replicates (see ``simultaneous_level``)."""
     quantile = float(stats.norm.ppf(0.5 + simultaneous_level(len(differences)) / 2))
     ratio = quantile / float(stats.norm.ppf(0.5 + LEVEL / 2))
     return {
@@ -208,15 +205,14 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     sensitivity not worse by more than ``margin`` (lower end of their intervals, against real). Hurt: the interval against
     real lies below 0 under the same protocol and replicates. Everything else is not shown.
     """
-    barred = _barred(evidence)
-    if barred:
+    real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
+    if barred or real is None:
         return "not shown", barred
-    real, random = evidence.against_real, evidence.against_random
-    if real is not None and real.high < 0:
+    if real.high < 0:
         return "hurt", "the interval against real lies below 0"
     points = f"{100 * evidence.margin:g} points"
     doubts = (
-        (real is not None and real.low > 0, "the interval against real holds 0"),
+        (real.low > 0, "the interval against real holds 0"),
         (random is not None, evidence.why_missing("random")),
         (random is None or random.low > 0, _not_above(random, "random synthesis")),
         (
@@ -231,10 +227,8 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     why = [text for holds, text in doubts if not holds]
     if why:
         return "not shown", "; ".join(why)
-    melanoma = (
-        "" if evidence.melanoma_sensitivity is not None else " (melanoma sensitivity is not defined here)"
-    )
-    return "helped", f"both intervals lie above 0, nothing else suffered{melanoma}"
+    undefined = " (melanoma sensitivity is not defined here)" if evidence.melanoma_sensitivity is None else ""
+    return "helped", f"both intervals lie above 0, nothing else suffered{undefined}"
 
 
 def _barred(evidence: Evidence) -> str:

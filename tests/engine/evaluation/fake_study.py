@@ -13,6 +13,7 @@ import pandas as pd
 from engine.config import Config, dump_yaml
 from engine.evaluation.operating_points import specificity_thresholds
 from engine.evaluation.scoring import ScoredSplit, malignant_score, score_split
+from engine.evaluation.subgroups import subgroup_figures
 from engine.types import strings
 
 CLASSES = ("bcc", "bkl", "mel", "nv")
@@ -69,6 +70,7 @@ def write_study(
             columns = {f"p_{dx}": prob[:, c] for c, dx in enumerate(CLASSES)}
             split[["image_id", "split", "dx"]].assign(**columns).to_parquet(folder / "predictions.parquet")
             entries.append(entry(arm, split, prob))
+        _write_synthetic(path / "rounds" / "0001")
         write_json(
             path, protocol, entries, arms, {"loop": {"seed": number if not folds else 0}} if not folds else {}
         )
@@ -118,6 +120,8 @@ def entry(arm: str, split: pd.DataFrame, prob: np.ndarray) -> dict[str, Any]:
             threshold=threshold,
         )
         figures[part] = score_split(scored, draws=20, rng=np.random.default_rng(0))
+        if part == "test":
+            figures[part] |= _groups(scored, figures[part])
     made = {"mine": 0.2, "condition": 1.0, "synthesize": 92.5, "accept": 6.0}
     return {
         "round": 1, "arm": arm, "generator_saw": "own", **figures, "n_real": int((split["split"] == "train").sum()),
@@ -126,6 +130,31 @@ def entry(arm: str, split: pd.DataFrame, prob: np.ndarray) -> dict[str, Any]:
         "seconds": SECONDS | (made if arm in ("hard", "random") else {}), "p_value_vs_round0": 0.2,
         "digests": {"classifier": "c1" * 8},
     }  # fmt: skip
+
+
+def _groups(scored: ScoredSplit, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Subgroups by a made-up sex, and the figures of the whole part in the place of challenging lesions and the rest."""
+    sex = strings([("female", "male")[int(lesion[1:]) % 2] for lesion in scored.lesion_id])
+    columns = {"sex": sex, "skin_type": strings([""] * len(sex))}
+    part = {key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")}
+    groups = subgroup_figures(scored, columns, draws=20, rng=np.random.default_rng(0))
+    return {"subgroups": groups, "challenging": part, "rest": part}
+
+
+def _write_synthetic(folder: Path) -> None:
+    """Ten images: six accepted, four rejected by the judge, one copy."""
+    accepted = [True] * 6 + [False] * 4
+    frame = {
+        "dx": ["mel", "bcc"] * 5,
+        "accepted": accepted,
+        "reasons": ["" if a else "judge: 0.1" for a in accepted],
+    }
+    pd.DataFrame({"parent_image_id": "I00000_0", **frame}).to_parquet(folder / "synthetic.parquet")
+    accept = {
+        "memorized": {"count": 1, "rate": 0.1, "threshold": 0.01, "percentile": 1},
+        "per_class": {"mel": {"generated": 5}, "bcc": {"generated": 5}},
+    }
+    (folder / "accept.json").write_text(json.dumps(accept))
 
 
 def _lesions(count: int, rng: np.random.Generator) -> pd.DataFrame:

@@ -110,6 +110,16 @@ def test_the_page_is_well_formed_self_contained_and_modest(tmp_path: Path) -> No
     assert [word for word in FORBIDDEN if word in words(page).lower()] == []
 
 
+def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_path: Path) -> None:
+    _, page = study_of(tmp_path, replicates=2, lesions=300)
+    text = words(page)
+    assert "By sex; mean over runs; brackets hold the lowest and the highest, no interval" in text
+    assert "Skin type Not assessable: the data set does not record it." in text
+    assert "Mean over runs, test part, last round" in text and "judge disagreed" in text
+    assert "any gate: 2 of 20 (10.0 %)" in text  # one copy among ten images, two runs
+    assert "What arm hard took beyond arm real, 2 runs together" in text
+
+
 def test_two_methods_by_design(tmp_path: Path) -> None:
     shared, _ = study_of(tmp_path / "a", replicates=3)
     folds, _ = study_of(tmp_path / "b", replicates=3, folds=True)
