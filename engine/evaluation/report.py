@@ -101,6 +101,7 @@ def _summary(run: RunFiles) -> dict[str, Any]:
         "n_test_lesions": test.get("n_lesions"),
         "n_malignant": (test.get("malignant") or {}).get("n"),
         "specificity": (config.get("evaluation") or {}).get("specificity"),
+        "max_ratio": loop.get("max_synthetic_ratio"),
         "melanoma_sensitivity": (config.get("evaluation") or {}).get("melanoma_sensitivity"),
         "draws": (config.get("evaluation") or {}).get("bootstrap"),
     }

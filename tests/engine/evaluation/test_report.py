@@ -179,6 +179,19 @@ def test_a_leaky_answer_says_so(run: Path, tmp_path: Path) -> None:
     assert "Why: the protocol is leaky." in text
 
 
+def test_without_test_images_nothing_can_be_told(run: Path, tmp_path: Path) -> None:
+    """A run whose test part is still sealed."""
+    copy = altered(run, tmp_path)
+    for path in (copy / "split.parquet", *copy.glob("rounds/**/predictions.parquet")):
+        frame = pd.read_parquet(path)
+        frame[frame["split"] != "test"].to_parquet(path)
+    text = words(render_report(copy))
+    assert (
+        "How hard cases changed malignant sensitivity at 90 % specificity cannot be told: not shown." in text
+    )
+    assert "Why: the data names no malignant class, or val or test holds none." in text
+
+
 def test_sections_come_in_the_order_of_the_evidence(page: str) -> None:
     order = ("rounds", "differences", "classes", "confusion", "challenging", "calibration", "subgroups", "cases", "gates",
              "copies", "cost", "data", "record")  # fmt: skip
