@@ -9,9 +9,9 @@ from rich.console import Console
 
 from engine import build
 from engine.commands.finished_run import read_report
+from engine.commands.output_folder import writable_file
 from engine.errors import ConfigError, DataError
 from engine.evaluation.answer import Answer
-from engine.store.files import ensure_writable
 from engine.store.run_folder import flat_config
 
 MAY_DIFFER = ("seed", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
@@ -61,7 +61,7 @@ def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     from engine.evaluation.study_files import open_replicate, require_finished
     from engine.evaluation.study_page import write_study
 
-    ensure_writable(out)
+    writable_file(out / "study.html", "--out")
     _check_configs(runs)
     files = []
     for path in runs:

@@ -140,21 +140,18 @@ class _Contrasts:
             for arm in ("real", "random")
             if arm in others
         ]
-        family = [arm for arm in CONFIRMATORY if arm in others and self._values(PRIMARY, arm)[0] is not None]
-        p_values = {}
-        for arm in family:
-            procedures = self._procedures(PRIMARY, arm, LEVEL)
-            p = _headline(procedures).p_value if procedures else None
-            p_values[arm] = 1.0 if p is None else p
-        adjusted = compare.holm(p_values)
+        family = [arm for arm in others if self._role(PRIMARY, arm) == "confirmatory"]
+        found = {arm: self._procedures(PRIMARY, arm, LEVEL) for arm in family}
+        p_values = {arm: _headline(procedures).p_value for arm, procedures in found.items() if procedures}
+        adjusted = compare.holm({arm: 1.0 if p is None else p for arm, p in p_values.items()})
         made = [self._contrast(figure, arm, adjusted) for figure, arm in wanted]
         return [contrast for contrast in made if contrast is not None]
 
     def _contrast(self, figure: str, baseline: str, adjusted: Mapping[str, float]) -> Contrast | None:
-        values, _ = self._values(figure, baseline)
-        procedures = self._procedures(figure, baseline, LEVEL)
-        if values is None or not procedures:
+        values = self._values(figure, baseline)
+        if values is None:
             return None
+        procedures = self._procedures(figure, baseline, LEVEL)
         role = self._role(figure, baseline)
         wide = None
         if role == "confirmatory":
@@ -166,7 +163,7 @@ class _Contrasts:
             role=role,
             difference=_headline(procedures),
             procedures=procedures,
-            values=tuple(values.tolist()),
+            values=tuple(values[0].tolist()),
             adjusted_p=adjusted.get(baseline) if wide is not None else None,
             adjusted=wide,
             claim=self._claim(wide) if wide is not None else "",
@@ -184,22 +181,24 @@ class _Contrasts:
             return "not shown"
         return "better" if wide.low > 0 else "worse" if wide.high < 0 else "not shown"
 
-    def _values(self, figure: str, baseline: str) -> tuple[Floats | None, Floats | None]:
+    def _values(self, figure: str, baseline: str) -> tuple[Floats, Floats] | None:
         """Differences (R,), and (R, B) in the draws that leave none undefined; None where the figure is undefined."""
         if any(figure not in f.point for arm in (ARM, baseline) for f in self.figures[arm]):
-            return None, None
+            return None
         pairs = list(zip(self.figures[ARM], self.figures[baseline], strict=True))
         value_R = np.array([ours.point[figure] - theirs.point[figure] for ours, theirs in pairs])
         drawn_RB = np.stack([ours.drawn[figure] - theirs.drawn[figure] for ours, theirs in pairs])
         known_B = np.isfinite(drawn_RB).all(axis=0)
         if not np.isfinite(value_R).all() or not known_B.any():
-            return None, None
+            return None
         return value_R, drawn_RB[:, known_B]
 
     def _procedures(self, figure: str, baseline: str, level: float) -> tuple[Difference, ...]:
-        value_R, drawn_RB = self._values(figure, baseline)
-        if value_R is None or drawn_RB is None:
+        """Both differences of the design, () where the figure is undefined."""
+        found = self._values(figure, baseline)
+        if found is None:
             return ()
+        value_R, drawn_RB = found
         if self.design.replicates < 2:
             return (compare.fold_bootstrap(value_R, drawn_RB, level),)
         if self.design.kind == "cross-validation":

@@ -218,6 +218,7 @@ def test_a_reference_arm_is_no_bar(runs: list[Replicate]) -> None:
     study = make_study([replace(run, references=frozenset({"random"})) for run in runs], draws=20)
     contrast = study.contrast(PRIMARY, "random")
     assert contrast is not None and contrast.role == "exploratory"
+    assert contrast.adjusted_p is None and contrast.claim == ""
 
 
 def test_what_makes_no_study_is_refused_by_name(runs: list[Replicate], folds: list[Replicate]) -> None:
