@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from engine.errors import DataError
@@ -212,6 +213,19 @@ def test_overlapping_training_sets_forbid_a_claim(runs: list[Replicate]) -> None
 def test_lesions_in_train_and_test_forbid_a_claim(runs: list[Replicate]) -> None:
     bad = replace(runs[0], parts={**runs[0].parts, "train": runs[0].parts["test"]})
     assert "lie in its training and its test part" in make_study([bad], draws=20).answer.reason
+
+
+def test_a_classifiers_own_training_sets_are_told_from_the_pool(tmp_path: Path) -> None:
+    path = write_study(tmp_path, arms=ALL, lesions=200, replicates=1)[0]
+    split = pd.read_parquet(path / "split.parquet")
+    train = split["split"] == "train"
+    split["train_set"] = np.where(train, np.arange(len(split)) % 2, -1)
+    split.to_parquet(path / "split.parquet")
+    run = read_run(path)
+    config = {**run.config, "data": {**run.config["data"], "split": {"train_sets": {"use": [1]}}}}
+    found = open_replicate(replace(run, config=config))
+    assert found.lesions("train") == set(split["lesion_id"][split["train_set"] == 1])
+    assert found.lesions("pool") == set(split["lesion_id"][split["train_set"] == 0])
 
 
 def test_a_reference_arm_is_no_bar(runs: list[Replicate]) -> None:
