@@ -89,7 +89,7 @@ class StageSpec:
 
 
 STAGES: Mapping[str, StageSpec] = {
-    "images": StageSpec(module="engine.stages.images", version=2),
+    "images": StageSpec(module="engine.stages.images", version=3),
     "split": StageSpec(module="engine.stages.split"),
     "embedder": StageSpec(module="engine.stages.embedder", trains=True),
     "index": StageSpec(module="engine.stages.index", maps=True),
