@@ -144,11 +144,16 @@ def predict(
 
 
 @app.command()
-def report(run: Run) -> None:
-    """Render RUN/report.html again."""
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN...]", help="Run folders, <output>/<name>.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to make for the study of several runs.")
+    ] = None,
+) -> None:
+    """Answer whether hard cases helped: render RUN/report.html again, or of several runs one study page and JSON."""
     from engine.commands import report_command
 
-    report_command.report(run, Console())
+    report_command.report(runs, Console(), out=out)
 
 
 @app.command()

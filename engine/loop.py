@@ -113,6 +113,7 @@ class Loop:
             rounds=self.history.reports,
             champion=read_json(path) if path.exists() and self.history.reports else None,
             decision=decision,
+            device=self.recipes.runner.device,
         )
         write_json(self.folder.path / "report.json", report)
         return report

@@ -107,8 +107,9 @@ class Recipes:
 
     def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
         """Calibrated predictions on every split."""
+        section = self.tree["evaluation"]
         params = {
-            "evaluation": {"specificity": self.config.evaluation.specificity},
+            "evaluation": {k: section[k] for k in ("specificity", "melanoma", "melanoma_sensitivity")},
             "malignant": self.config.data.malignant,
         }
         return self._arm(number, arm, "predict", params, {"classifier": classifier})

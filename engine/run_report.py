@@ -26,6 +26,7 @@ def run_report(
     rounds: Sequence[Mapping[str, Any]],
     champion: Mapping[str, Any] | None,
     decision: StopDecision,
+    device: str,
 ) -> dict[str, Any]:
     """Return report.json's object.
 
@@ -36,6 +37,7 @@ def run_report(
         rounds: one object a (round, arm), in any order.
         champion: champion.json's object, None where nobody was crowned.
         decision: how the run ended, or stands.
+        device: the torch device that stages run on.
     """
     return {
         "schema_version": SCHEMA_VERSION,
@@ -46,6 +48,7 @@ def run_report(
         "stopping": {"action": decision.action, "reason": decision.reason},
         "champion": champion,
         "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items() if n in FOUNDATION},
+        "device": device,
         "rounds": sorted(rounds, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))),
     }
 

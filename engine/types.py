@@ -43,7 +43,8 @@ class LesionTable:
     """One row an image, N rows sorted by ``image_id``; several rows may show one lesion.
 
     ``split`` is one of SPLITS or "" before splitting; ``origin`` is "real" or "synthetic". Unknown age is NaN,
-    unknown text "". ``path`` and ``mask_path`` are "" where an image has no file of its own (npz, phantoms).
+    unknown text "". ``skin_type`` is the Fitzpatrick type as the data set writes it. ``path`` and ``mask_path`` are ""
+    where an image has no file of its own (npz, phantoms).
     """
 
     image_id: StrArray
@@ -55,6 +56,7 @@ class LesionTable:
     age: FloatArray
     sex: StrArray
     localization: StrArray
+    skin_type: StrArray
     path: StrArray
     mask_path: StrArray
 

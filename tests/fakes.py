@@ -111,6 +111,7 @@ def make_dataset_folders(
                     "age": np.nan if lesion % 10 == 9 else float(20 + lesion % 60),
                     "sex": ("female", "male", "")[lesion % 3],
                     "localization": ("back", "face", "")[lesion % 3],
+                    "skin_type": "",
                 }
             )
     frame = pd.DataFrame(rows)
@@ -127,7 +128,10 @@ def _write_images(
     np.save(folder / "images.npy", pictures)
     np.save(folder / "masks.npy", masks)
     empty = strings([""] * len(frame))
-    columns = {k: strings(frame[k].tolist()) for k in ("image_id", "lesion_id", "dx", "sex", "localization")}
+    columns = {
+        k: strings(frame[k].tolist())
+        for k in ("image_id", "lesion_id", "dx", "sex", "localization", "skin_type")
+    }
     table = LesionTable(
         **columns,
         patient_id=empty,

@@ -32,7 +32,8 @@ class Calibration:
     """Probabilities are softmax(logits / temperature); malignant means malignant score >= threshold.
 
     ``malignant`` names the malignant classes among ``classes``; ``threshold`` is None without any, or without both
-    kinds on val; ``specificity`` is the one the threshold was chosen for.
+    kinds on val; ``specificity`` is the one the threshold was chosen for. ``melanoma`` is the class (None: not among
+    ``classes``) that has an operating point of its own, chosen for ``melanoma_sensitivity``.
     """
 
     temperature: float
@@ -40,6 +41,9 @@ class Calibration:
     threshold: float | None
     specificity: float
     classes: tuple[str, ...]
+    melanoma: str | None = None
+    melanoma_threshold: float | None = None
+    melanoma_sensitivity: float | None = None
 
     def write(self, folder: Path) -> None:
         """Write ``calibration.json`` into ``folder``."""
@@ -58,6 +62,7 @@ class Calibration:
                 threshold=None if found["threshold"] is None else float(found["threshold"]),
                 specificity=float(found["specificity"]),
                 classes=tuple(found["classes"]),
+                **{k: found.get(k) for k in ("melanoma", "melanoma_threshold", "melanoma_sensitivity")},
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise DataError(
@@ -71,21 +76,29 @@ def calibrate(
     classes: Sequence[str],
     malignant: Sequence[str],
     specificity: float,
+    melanoma: str | None = None,
+    melanoma_sensitivity: float = 0.95,
 ) -> Calibration:
-    """Fit temperature and operating point on the val images given (N may be 0: temperature 1, no threshold)."""
+    """Fit temperature and operating points on the val images given (N may be 0: temperature 1, no threshold)."""
     temperature = fit_temperature(logits_NC, label_N)
     known = tuple(name for name in classes if name in set(malignant))
     columns = [position for position, name in enumerate(classes) if name in known]
-    threshold = None
+    own = classes.index(melanoma) if melanoma in classes else None
+    threshold = melanoma_threshold = None
+    prob_NC = softmax(logits_NC, temperature)
     if columns and len(label_N):
-        score_N = malignant_score(softmax(logits_NC, temperature), columns)
-        threshold = operating_point(score_N, np.isin(label_N, columns), specificity)
+        threshold = operating_point(malignant_score(prob_NC, columns), np.isin(label_N, columns), specificity)
+    if own is not None and len(label_N):
+        melanoma_threshold = sensitivity_point(prob_NC[:, own], label_N == own, melanoma_sensitivity)
     return Calibration(
         temperature=temperature,
         malignant=known,
         threshold=threshold,
         specificity=specificity,
         classes=tuple(classes),
+        melanoma=melanoma if own is not None else None,
+        melanoma_threshold=melanoma_threshold,
+        melanoma_sensitivity=melanoma_sensitivity if own is not None else None,
     )
 
 
@@ -138,3 +151,9 @@ def operating_point(score_N: Array, malignant_N: npt.NDArray[np.bool_], specific
     upper = float(above.min()) if len(above) else max(1.0, below)
     middle = (below + upper) / 2
     return middle if middle > below else float(np.nextafter(below, np.inf))
+
+
+def sensitivity_point(score_N: Array, positive_N: npt.NDArray[np.bool_], sensitivity: float) -> float | None:
+    """Return the highest threshold whose sensitivity on these images is at least ``sensitivity``; None as above."""
+    mirrored = operating_point(-score_N, ~positive_N, sensitivity)
+    return None if mirrored is None else -mirrored

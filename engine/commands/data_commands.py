@@ -137,6 +137,7 @@ def _figures(dataset: Dataset, stored: dict[str, Any], duplicates: int) -> dict[
         "median_age": {dx: _age(table.age[table.dx == dx])["median"] for dx in dataset.classes},
         "sex": _values(table.sex),
         "localization": _values(table.localization),
+        "skin_type": _values(table.skin_type),
         "masks": info["masks"],
         "skipped": info["skipped"],
         "duplicate_pairs": duplicates,
@@ -202,7 +203,7 @@ def _print_coverage(figures: dict[str, Any], console: Console) -> None:
         )
     else:
         console.print("age      unknown")
-    for key, name in (("sex", "sex"), ("localization", "site")):
+    for key, name in (("sex", "sex"), ("localization", "site"), ("skin_type", "skin")):
         known = figures[key]["known"]
         values = ", ".join(f"{value} {count}" for value, count in list(figures[key]["values"].items())[:8])
         console.print(f"{name:8s} " + (f"known for {known / total:.1%}: {values}" if known else "unknown"))

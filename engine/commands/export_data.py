@@ -18,10 +18,11 @@ from engine.types import LesionTable
 
 METADATA = "HAM10000_metadata.csv"
 COLUMNS = (
-    "lesion_id", "image_id", "dx", "age", "sex", "localization", "patient_id", "split", "origin", "synthetic", "round",
-    "parent_image_id", "neighbour_ids", "weights", "seed", "judge_p", "nearest_train_id", "nearest_train_distance",
+    "lesion_id", "image_id", "dx", "age", "sex", "localization", "skin_type", "patient_id", "split", "origin", "synthetic",
+    "round", "parent_image_id", "neighbour_ids", "weights", "seed", "judge_p", "nearest_train_id", "nearest_train_distance",
     "policy", "checkpoint",
 )  # fmt: skip
+PERSON = ("age", "sex", "localization", "skin_type", "patient_id")
 README = """# Exported by hardcase
 
 Layout of HAM10000: `{metadata}` and `images/`. {real} real images as the run decoded them ({size} px) and {synthetic}
@@ -96,7 +97,7 @@ def _real_rows(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "lesion_id": lesions_of(table),
-            **{k: getattr(table, k) for k in ("image_id", "dx", "age", "sex", "localization", "patient_id", "split")},
+            **{k: getattr(table, k) for k in ("image_id", "dx", "split", *PERSON)},
             "origin": table.origin,
             "synthetic": ["true" if origin == "synthetic" else "false" for origin in table.origin],
         }
@@ -112,7 +113,7 @@ def _synthetic_rows(dataset: Dataset, synthetic: pd.DataFrame) -> pd.DataFrame:
     }
     return synthetic.assign(
         lesion_id=lesions_of(parents),
-        **{name: getattr(parents, name) for name in ("age", "sex", "localization", "patient_id")},
+        **{name: getattr(parents, name) for name in PERSON},
         split="train",
         origin="synthetic",
         synthetic="true",

@@ -41,6 +41,7 @@ COLUMN_NAMES: Final = {
         "body_site",
         "region",
     ),
+    "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "skin_type"),
 }
 """Column names that are understood in a table, by key of ``data.columns``."""
 

@@ -1,19 +1,110 @@
-"""`hardcase report`: renders report.html of a run folder again."""
+"""`hardcase report`: the page of one run again, or of several runs one study: page and JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from engine import build
 from engine.commands.finished_run import read_report
+from engine.commands.output_folder import writable_file
+from engine.errors import ConfigError, DataError
+from engine.evaluation.answer import Answer
+from engine.store.run_folder import flat_config
+
+MAY_DIFFER = ("seed", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
+"""Keys in which the runs of one study may differ: seed, training set, fold."""
 
 
-def report(run: Path, console: Console) -> Path:
-    """Write RUN/report.html from what the run folder holds; DataError where it is no run folder."""
+def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -> Path:
+    """Write RUN/report.html of one run, or ``out``/study.html and study.json of several; return the page.
+
+    Raises:
+        DataError: no run folder, an unfinished one, or runs that make no study.
+        ConfigError: several runs without ``out``, one with it, or configs that differ in more than seed, training set, fold.
+    """
+    if len(runs) == 1:
+        if out is not None:
+            raise ConfigError(
+                "--out: one run's page is written into its own folder; leave it out, or give several runs"
+            )
+        return _one(runs[0], console)
+    if out is None:
+        raise ConfigError("--out: name a folder for the study page and JSON of several runs")
+    return _study(runs, out, console)
+
+
+def say(answer: Answer, console: Console) -> None:
+    """Print the sentence and its reason."""
+    colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
+    console.print(f"[{colour}]answer[/{colour}]   {answer.sentence}", highlight=False)
+    console.print(f"why      {answer.reason}", highlight=False)
+
+
+def _one(run: Path, console: Console) -> Path:
     from engine.evaluation.report import write_report
+    from engine.evaluation.report_evidence import run_answer
 
     read_report(run)
     path = write_report(run)
+    say(run_answer(run), console)
     console.print(f"report   {path}")
     return path
+
+
+def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
+    from engine.evaluation.report_evidence import draws_of
+    from engine.evaluation.report_files import read_run
+    from engine.evaluation.study import make_study
+    from engine.evaluation.study_files import open_replicate, require_finished
+    from engine.evaluation.study_page import write_study
+
+    writable_file(out / "study.html", "--out")
+    _check_configs(runs)
+    files = []
+    for path in runs:
+        read_report(path)
+        files.append(read_run(path))
+        require_finished(files[-1])
+    study = make_study(
+        [open_replicate(run, name) for run, name in zip(files, names_of(runs), strict=True)],
+        draws=draws_of(files[0]),
+    )
+    write_study(study, files, out, out.resolve().name)
+    say(study.answer, console)
+    console.print(f"study    {out / 'study.html'}")
+    console.print(f"json     {out / 'study.json'}")
+    return out / "study.html"
+
+
+def names_of(runs: Sequence[Path]) -> list[str]:
+    """Return the runs' folder names, with the folder above where two are alike."""
+    names = [path.resolve().name for path in runs]
+    return [
+        name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(runs, names, strict=True)
+    ]
+
+
+def _check_configs(runs: Sequence[Path]) -> None:
+    """Refuse runs whose configs differ in anything a replicate may not differ in."""
+    given = set()
+    for path in runs:
+        if path.resolve() in given:
+            raise DataError(f"{path}: is given twice; give each run once")
+        given.add(path.resolve())
+    first = flat_config(build.open_run(runs[0]).config)
+    for path in runs[1:]:
+        other = flat_config(build.open_run(path).config)
+        keys = sorted(
+            k for k in first.keys() | other.keys() if first.get(k) != other.get(k) and k not in MAY_DIFFER
+        )
+        if keys:
+            shown = ", ".join(f"{k} ({first.get(k)!r} and {other.get(k)!r})" for k in keys[:3])
+            more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+            raise ConfigError(
+                f"{runs[0]} and {path} are not of one study: they differ in {shown}{more}; replicates differ in seed, "
+                "training set or fold alone"
+            )  # fmt: skip

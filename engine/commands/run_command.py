@@ -38,6 +38,8 @@ def run(
 
 def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
     """Print rounds x figures, the judge's agreement, and where to look."""
+    from engine.commands.report_command import say
+    from engine.evaluation.report_evidence import run_answer
     from engine.evaluation.summary import summary_table
 
     console.print(summary_table(report))
@@ -45,6 +47,7 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
         console.print(line)
     if report["stopping"]["action"] == "review":
         console.print(f"[yellow]review  {report['stopping']['reason']}[/yellow]")
+    say(run_answer(folder.path), console)
     console.print(f"report   {folder.path / 'report.html'}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")

@@ -25,6 +25,7 @@ class ColumnsConfig(Section):
     age: str | None = Field(None, description="column holding the age in years")
     sex: str | None = Field(None, description="column holding the sex")
     site: str | None = Field(None, description="column holding the body site")
+    skin_type: str | None = Field(None, description="column holding the Fitzpatrick skin type")
 
 
 class SplitConfig(Section):

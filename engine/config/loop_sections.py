@@ -140,6 +140,12 @@ class EvaluationConfig(Section):
     specificity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.90, description="specificity the operating point has on val"
     )
+    melanoma: str | None = Field(
+        "mel", description="class with an operating point of its own; null, or not in the data: none"
+    )
+    melanoma_sensitivity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
+        0.95, description="sensitivity that melanoma's operating point has on val"
+    )
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )

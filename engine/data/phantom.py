@@ -160,6 +160,7 @@ def _table(shots: list[tuple[PhantomLesion, int]]) -> LesionTable:
         age=np.array([lesion.age for lesion, _ in shots], dtype=np.float64),
         sex=strings([lesion.sex for lesion, _ in shots]),
         localization=strings([lesion.site for lesion, _ in shots]),
+        skin_type=strings([lesion.patient.skin_type for lesion, _ in shots]),
         path=blank,
         mask_path=blank,
     )

@@ -45,6 +45,11 @@ class Patient:
     hair_colour: Floats
     freckles: int
 
+    @property
+    def skin_type(self) -> str:
+        """The nearest Fitzpatrick type, "I" to "VI"."""
+        return ("I", "II", "III", "IV", "V", "VI")[round(self.tone)]
+
 
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draw skin and hair; tones lean to the light types, as dermoscopy collections do, but reach type VI."""

@@ -34,6 +34,7 @@ METADATA_COLUMNS = {
     "age": ("age", "age_approx"),
     "sex": ("sex",),
     "localization": ("localization", "anatom_site_general", "anatom_site_general_challenge", "site"),
+    "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "skin_type"),
 }
 
 
@@ -41,7 +42,7 @@ def read_ham10000(config: DataConfig) -> Source:
     """Read HAM10000 (Tschandl et al. 2018): a metadata CSV, images and ``*_segmentation.png`` masks below root.
 
     ``dx_type`` says how a lesion was confirmed, which leaks its class: it is never read. Optional columns:
-    ``patient_id``, and ``origin`` (real or synthetic) as ``hardcase export data`` writes it.
+    ``patient_id``, ``skin_type``, and ``origin`` (real or synthetic) as ``hardcase export data`` writes it.
     """
     root = require_folder(str(config.root))
     path = _ham_metadata(root)
@@ -60,6 +61,7 @@ def read_ham10000(config: DataConfig) -> Source:
         age=age_column(path, frame, "age"),
         sex=text_column(frame, "sex"),
         localization=text_column(frame, "localization"),
+        skin_type=text_column(frame, "skin_type"),
         path=paths,
         mask_path=files.mask_paths(paths),
     )

@@ -80,6 +80,7 @@ def read_table_format(config: DataConfig) -> Source:
         age=age_column(path, frame, columns.age) if columns.age else [float("nan")] * len(frame),
         sex=text_column(frame, columns.sex),
         localization=text_column(frame, columns.site),
+        skin_type=text_column(frame, columns.skin_type),
         path=located,
         mask_path=files.mask_paths(located),
     )

@@ -75,7 +75,7 @@ def make_table(
         name: strings(columns.get(name, [default] * count))
         for name, default in (
             ("lesion_id", ""), ("patient_id", ""), ("split", ""), ("origin", "real"), ("sex", ""),
-            ("localization", ""), ("path", ""), ("mask_path", ""),
+            ("localization", ""), ("skin_type", ""), ("path", ""), ("mask_path", ""),
         )
     }  # fmt: skip
     age = np.asarray(columns.get("age", [np.nan] * count), dtype=np.float64)

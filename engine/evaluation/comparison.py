@@ -11,8 +11,8 @@ Shape legend: R replicates, B bootstrap draws, N images, K clusters.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,6 @@ import numpy.typing as npt
 from scipy import stats
 
 from engine.evaluation.statistics import LEVEL
-from engine.types import BoolArray, FloatArray, StrArray
 
 Floats = npt.NDArray[np.float64]
 FEWEST_REPLICATES = 5
@@ -43,47 +42,59 @@ class Difference:
         return self.high - self.low
 
 
-def paired_t(difference_R: Floats) -> Difference:
-    """Paired t over replicates: mean +- t (R - 1 degrees of freedom) s / sqrt(R).
+def paired_t(difference_R: Floats, level: float = LEVEL, *, unit: str = "training sets") -> Difference:
+    """Paired t over replicates: mean +- t (R - 1 degrees of freedom) s / sqrt(R); ``unit`` names them.
 
     Raises:
         ValueError: fewer than two replicates.
     """
-    return _t_interval(difference_R, 1.0 / len(difference_R), "paired t over training sets")
+    return _t_interval(difference_R, 1.0 / len(difference_R), f"paired t over {unit}", level)
 
 
-def corrected_resampled_t(difference_R: Floats, n_train: float, n_test: float) -> Difference:
+def corrected_resampled_t(
+    difference_R: Floats, n_train: float, n_test: float, level: float = LEVEL
+) -> Difference:
     """Corrected resampled t for cross-validation (Nadeau and Bengio 2003, Sec. 4): variance s^2 (1 / R + n_test / n_train).
 
     Folds share training data, so their differences are correlated and a plain t interval is too narrow.
     """
-    return _t_interval(difference_R, 1.0 / len(difference_R) + n_test / n_train, "corrected resampled t")
+    share = 1.0 / len(difference_R) + n_test / n_train
+    return _t_interval(difference_R, share, "corrected resampled t", level)
 
 
-def _t_interval(difference_R: Floats, share: float, method: str) -> Difference:
+def _t_interval(difference_R: Floats, share: float, method: str, level: float) -> Difference:
     count = len(difference_R)
     if count < 2:
         raise ValueError(f"{method} needs two replicates or more, got {count}")
     mean = float(np.mean(difference_R))
     error = math.sqrt(float(np.var(difference_R, ddof=1)) * share)
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, count - 1)) * error
+    half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
     p_value = (
         float(2 * stats.t.sf(abs(mean) / error, count - 1)) if error > 0 else (1.0 if mean == 0 else 0.0)
     )
     return Difference(value=mean, low=mean - half, high=mean + half, p_value=p_value, method=method)
 
 
-def crossed_bootstrap(value_R: Floats, drawn_RB: Floats, rng: np.random.Generator) -> Difference:
+def crossed_bootstrap(
+    value_R: Floats,
+    drawn_RB: Floats,
+    rng: np.random.Generator,
+    level: float = LEVEL,
+    *,
+    unit: str = "training sets",
+) -> Difference:
     """Resample training sets and lesions independently (Owen 2007): for replicates that share one test set.
 
     Args:
         value_R: difference of each replicate on the whole test set.
         drawn_RB: the same in B draws of lesions, draw b being the same lesions for every replicate and both arms.
         rng: draws the replicates.
+        level: coverage of the interval.
+        unit: what a replicate is, for the method's name.
 
-    Resampling both counts what belongs to a pair (training set, lesion) three times over (Owen 2007, Theorem 1). With the
-    variances V_L and V_R of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, and the
-    draws are scaled to it (it is never taken for less than the larger of V_L and V_R).
+    Resampling both counts what belongs to a pair (training set, lesion) three times (Owen 2007, Theorem 1). With V_L and V_R
+    of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, never taken for less than the
+    larger of V_L and V_R; the draws are scaled to it.
 
     Raises:
         ValueError: fewer than two replicates.
@@ -99,18 +110,19 @@ def crossed_bootstrap(value_R: Floats, drawn_RB: Floats, rng: np.random.Generato
     both = float(np.var(mean_B))
     wanted = max(2 * (lesions + replicates) - both, lesions, replicates)
     scaled_B = mean + (mean_B - mean_B.mean()) * (math.sqrt(wanted / both) if both > 0 else 1.0)
-    return _percentile(mean, scaled_B, "crossed bootstrap of training sets and lesions")
+    return _percentile(mean, scaled_B, f"crossed bootstrap of {unit} and lesions", level)
 
 
-def fold_bootstrap(value_R: Floats, drawn_RB: Floats) -> Difference:
+def fold_bootstrap(value_R: Floats, drawn_RB: Floats, level: float = LEVEL) -> Difference:
     """Resample lesions within folds, both arms together: for cross-validation, where each fold has its own test lesions."""
     mean = float(np.mean(value_R))
     mean_B = drawn_RB.mean(axis=0)
-    return _percentile(mean, mean + mean_B - mean_B.mean(), "bootstrap of lesions within folds")
+    method = "bootstrap of lesions within folds" if len(value_R) > 1 else "bootstrap of lesions"
+    return _percentile(mean, mean + mean_B - mean_B.mean(), method, level)
 
 
-def _percentile(value: float, drawn_B: Floats, method: str) -> Difference:
-    tail = 50.0 * (1.0 - LEVEL)
+def _percentile(value: float, drawn_B: Floats, method: str, level: float) -> Difference:
+    tail = 50.0 * (1.0 - level)
     low, high = np.percentile(drawn_B, [tail, 100.0 - tail])
     beyond = min(np.mean(drawn_B <= 0), np.mean(drawn_B >= 0))
     p_value = min(1.0, 2.0 * (float(beyond) * len(drawn_B) + 1) / (len(drawn_B) + 1))
@@ -118,8 +130,10 @@ def _percentile(value: float, drawn_B: Floats, method: str) -> Difference:
 
 
 def headline(first: Difference, second: Difference) -> Difference:
-    """Return the wider of two intervals."""
-    return first if first.width >= second.width else second
+    """Return the wider of two intervals, with the larger of the two p values."""
+    wider = first if first.width >= second.width else second
+    known = [d.p_value for d in (first, second) if d.p_value is not None]
+    return replace(wider, p_value=max(known) if known else None)
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -132,133 +146,105 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return {name: adjusted[name] for name in p_values}
 
 
-def holm_intervals(differences: Mapping[str, Difference]) -> dict[str, Difference]:
-    """Widen t intervals to Bonferroni's level for as many contrasts: simultaneous, and no narrower than Holm's decisions.
+def simultaneous_level(contrasts: int) -> float:
+    """Return Bonferroni's level: intervals that all hold together at LEVEL, and claim no more than Holm's p values."""
+    return 1.0 - (1.0 - LEVEL) / max(1, contrasts)
 
-    An interval's half-width is multiplied by the ratio of the normal quantiles at LEVEL / m and at LEVEL.
-    """
-    count = len(differences)
-    ratio = (
-        float(stats.norm.ppf(1 - (1 - LEVEL) / 2 / count) / stats.norm.ppf(0.5 + LEVEL / 2)) if count else 1.0
-    )
+
+def holm_intervals(differences: Mapping[str, Difference]) -> dict[str, Difference]:
+    """Widen normal intervals to Bonferroni's level; too little for a t over few replicates (see ``simultaneous_level``)."""
+    quantile = float(stats.norm.ppf(0.5 + simultaneous_level(len(differences)) / 2))
+    ratio = quantile / float(stats.norm.ppf(0.5 + LEVEL / 2))
     return {
-        name: Difference(
-            value=d.value,
+        name: replace(
+            d,
             low=d.value - ratio * (d.value - d.low),
             high=d.value + ratio * (d.high - d.value),
-            p_value=d.p_value,
-            method=f"{d.method}, {count} contrasts",
+            method=f"{d.method}, {len(differences)} contrasts",
         )
         for name, d in differences.items()
     }
 
 
-def mcnemar_clustered(correct_N: BoolArray, reference_N: BoolArray, lesion_id: StrArray) -> float | None:
-    """Two-sided p of McNemar's test for paired clustered data (Durkalski et al. 2003); None where nothing differs.
-
-    A lesion's photographs succeed or fail together: it contributes (gains - losses) / images, and
-    (sum of contributions)^2 / sum of their squares is chi-squared with one degree of freedom.
-    """
-    names, cluster_N = np.unique(lesion_id, return_inverse=True)
-    difference_N = correct_N.astype(np.float64) - reference_N.astype(np.float64)
-    mean_K = np.bincount(cluster_N, weights=difference_N, minlength=len(names)) / np.bincount(cluster_N)
-    spread = float((mean_K**2).sum())
-    return float(stats.chi2.sf(float(mean_K.sum()) ** 2 / spread, 1)) if spread > 0 else None
-
-
-def delong_clustered(
-    score_N: FloatArray, reference_N: FloatArray, positive_N: BoolArray, lesion_id: StrArray
-) -> Difference:
-    """Difference of two ROC areas on the same clustered images (Obuchowski 1997; DeLong et al. 1988 without clusters).
-
-    Args:
-        score_N: the arm's scores.
-        reference_N: the baseline's, on the same images.
-        positive_N: the truth.
-        lesion_id: cluster of each image; a lesion is of one class.
-
-    Raises:
-        ValueError: there is no positive or no negative image.
-    """
-    if not positive_N.any() or positive_N.all():
-        raise ValueError("an ROC area needs positive and negative images")
-    parts = [_placements(scores, positive_N) for scores in (score_N, reference_N)]
-    area, other = (float(placed[positive_N].mean()) for placed in parts)
-    variance = 0.0
-    for side in (positive_N, ~positive_N):
-        _, cluster = np.unique(lesion_id[side], return_inverse=True)
-        count = int(cluster.max()) + 1
-        difference = (parts[0] - parts[1])[side] - (area - other)
-        sums_K = np.bincount(cluster, weights=difference)
-        variance += (
-            count / (count - 1) * float((sums_K**2).sum()) / side.sum() ** 2 if count > 1 else math.inf
-        )
-    error = math.sqrt(variance)
-    half = float(stats.norm.ppf(0.5 + LEVEL / 2)) * error
-    value = area - other
-    p_value = float(2 * stats.norm.sf(abs(value) / error)) if error > 0 else (1.0 if value == 0 else 0.0)
-    return Difference(
-        value=value, low=value - half, high=value + half, p_value=p_value, method="clustered DeLong"
-    )
-
-
-def _placements(score_N: FloatArray, positive_N: BoolArray) -> Floats:
-    """For each image the share of the other side's images that it outranks as it should, ties counting half."""
-    scores = np.asarray(score_N, dtype=np.float64)
-    positive, negative = np.sort(scores[positive_N]), np.sort(scores[~positive_N])
-    placed = np.empty(len(scores))
-    for side, others, sign in ((positive_N, negative, 1), (~positive_N, positive, -1)):
-        below = np.searchsorted(others, scores[side], side="left") / len(others)
-        at_most = np.searchsorted(others, scores[side], side="right") / len(others)
-        share = (below + at_most) / 2
-        placed[side] = share if sign > 0 else 1.0 - share
-    return placed
-
-
 Verdict = Literal["helped", "hurt", "not shown"]
+MARGIN = 0.02
+"""Non-inferiority margin: specificity and melanoma sensitivity may not be worse by more than this share."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the one-sentence answer is read from: headline differences of the primary endpoint, and what must not suffer."""
+    """What the answer is read from: headline differences of the primary endpoint, and what must not suffer.
+
+    ``kind`` says what a replicate is (``training set``, ``fold``, ``training seed``). A difference is None where it cannot
+    be computed; ``missing`` then says why, by ``real``, ``random`` or ``endpoint`` (undefined for every arm). ``objection``
+    is a flaw of the study itself that forbids a claim.
+    """
 
     protocol: str
     replicates: int
-    against_real: Difference
-    against_random: Difference
-    specificity: Difference
+    against_real: Difference | None
+    against_random: Difference | None
+    specificity: Difference | None
     melanoma_sensitivity: Difference | None
-    margin: float = 0.02
+    kind: str = "training set"
+    missing: dict[str, str] | None = None
+    objection: str | None = None
+    operating_point: float = 0.90
+    margin: float = MARGIN
+
+    def why_missing(self, arm: str) -> str:
+        """Say why the difference against ``real`` or ``random`` cannot be computed."""
+        known = self.missing or {}
+        return known.get("endpoint") or known.get(arm) or f"{arm} was not run"
 
 
 def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     """Return helped, hurt or not shown, and why.
 
-    Helped: a safe protocol, FEWEST_REPLICATES training sets or more, both intervals above 0, and specificity and melanoma
-    sensitivity not worse by more than ``margin`` (lower end of their intervals). Hurt: the interval against real lies below
-    0 under the same protocol and replicates. Everything else is not shown.
+    Helped: a safe protocol, FEWEST_REPLICATES replicates or more, both intervals above 0, and specificity and melanoma
+    sensitivity not worse by more than ``margin`` (lower end of their intervals, against real). Hurt: the interval against
+    real lies below 0 under the same protocol and replicates. Everything else is not shown.
     """
-    if evidence.protocol != "safe":
-        return "not shown", f"the protocol is {evidence.protocol}"
-    if evidence.replicates < FEWEST_REPLICATES:
-        return (
-            "not shown",
-            f"{evidence.replicates} training sets; {FEWEST_REPLICATES} are the fewest for a claim",
-        )
-    if evidence.against_real.high < 0:
+    real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
+    if barred or real is None:
+        return "not shown", barred
+    if real.high < 0:
         return "hurt", "the interval against real lies below 0"
-    doubts: Sequence[tuple[bool, str]] = (
-        (evidence.against_real.low > 0, "the interval against real holds 0"),
-        (evidence.against_random.low > 0, "the interval against random synthesis holds 0"),
-        (evidence.specificity.low > -evidence.margin, "specificity may have fallen by more than the margin"),
+    points = f"{100 * evidence.margin:g} points"
+    doubts = (
+        (real.low > 0, "the interval against real holds 0"),
+        (random is not None, evidence.why_missing("random")),
+        (random is None or random.low > 0, _not_above(random, "random synthesis")),
+        (
+            evidence.specificity is not None and evidence.specificity.low > -evidence.margin,
+            f"specificity may have fallen by more than {points}",
+        ),
         (
             evidence.melanoma_sensitivity is None or evidence.melanoma_sensitivity.low > -evidence.margin,
-            "melanoma sensitivity may have fallen by more than the margin",
+            f"melanoma sensitivity may have fallen by more than {points}",
         ),
     )
     why = [text for holds, text in doubts if not holds]
-    return (
-        ("not shown", "; ".join(why))
-        if why
-        else ("helped", "both intervals lie above 0, nothing else suffered")
-    )
+    if why:
+        return "not shown", "; ".join(why)
+    undefined = " (melanoma sensitivity is not defined here)" if evidence.melanoma_sensitivity is None else ""
+    return "helped", f"both intervals lie above 0, nothing else suffered{undefined}"
+
+
+def _barred(evidence: Evidence) -> str:
+    """Why nothing may be claimed either way; "" where something may."""
+    if evidence.protocol != "safe":
+        return f"the protocol is {evidence.protocol}"
+    if evidence.objection:
+        return evidence.objection
+    if evidence.against_real is None:
+        return evidence.why_missing("real")
+    count = evidence.replicates
+    if count < FEWEST_REPLICATES:
+        return f"{count} {evidence.kind}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
+    return ""
+
+
+def _not_above(difference: Difference | None, name: str) -> str:
+    below = difference is not None and difference.high < 0
+    return f"the interval against {name} {'lies below' if below else 'holds'} 0"

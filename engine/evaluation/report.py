@@ -10,17 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
-from engine.evaluation import report_figures as draw
 from engine.evaluation import report_record as record
 from engine.evaluation import report_tables as tables
 from engine.evaluation.report_cases import MAX_SAMPLES, cases_of
+from engine.evaluation.report_evidence import run_evidence
 from engine.evaluation.report_files import RunFiles, inside, picture, read_run, without_secrets
+from engine.evaluation.report_page import render_page, write_whole
 from engine.evaluation.report_text import NOTHING, PROTOCOLS, headline, percent, percent_interval
 
-TEMPLATES = Path(__file__).parent / "templates"
 _SHEET_SIDE = 1400
 _MAX_SHEETS = 6
 _SHEET_WORDS = {"contact_sheet": "real images, their reconstruction by the autoencoder, and synthetic images"}
@@ -32,33 +29,12 @@ def render_report(run: Path) -> str:
     Raises:
         DataError: report.json is missing or broken, or a parquet file cannot be read.
     """
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"percent": percent, "stacked": stacked}
-    environment.globals["key"] = draw.legend_marker
-    files = read_run(run)
-    page = environment.get_template("report.html.j2").render(**_content(files), **_assets())
-    return page + "\n"
+    return render_page("report.html.j2", _content(read_run(run)))
 
 
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and return its path; a reader never sees half a page."""
-    path = run / "report.html"
-    partial = run / ".report.html.partial"
-    partial.write_text(render_report(run), encoding="utf-8")
-    partial.replace(path)
-    return path
-
-
-def stacked(text: str) -> Markup:
-    """Put the interval of ``78.2 % (70.1–85.3)`` on a line of its own, so that tables stay narrow."""
-    value, bracket, rest = text.partition(" (")
-    return Markup(f'{escape(value)}<span class="ci">({escape(rest)}</span>') if bracket else escape(text)
+    return write_whole(run / "report.html", render_report(run))
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
@@ -74,6 +50,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "name": report.get("name") or run.config.get("name") or run.path.name,
         "protocol": {"kind": protocol, "title": title, "explanation": explanation},
         "headline": headline(rounds),
+        **run_evidence(run),
         "summary": _summary(run),
         "champion": _champion(report),
         "stopping": report.get("stopping") or {},
@@ -91,6 +68,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "max_samples": MAX_SAMPLES,
         "acceptance": [t for entry in run.rounds if (t := record.acceptance_table(entry))],
         "judge": [t for entry in run.rounds if (t := record.judge_table(entry))],
+        "copies": [t for entry in run.rounds if (t := record.copies_table(entry))],
         "fidelity": [t for entry in run.rounds if (t := record.fidelity_table(entry))],
         "sheets": _sheets(run),
         "split": record.split_table(run),
@@ -98,14 +76,6 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "digests": _digests(report),
         "config_text": without_secrets(run.config_text),
         "nothing": NOTHING,
-    }
-
-
-def _assets() -> dict[str, Markup]:
-    """Style and script, put into the page as they are."""
-    return {
-        name: Markup((TEMPLATES / f"report.{name}").read_text(encoding="utf-8").strip())
-        for name in ("css", "js")
     }
 
 
@@ -131,6 +101,8 @@ def _summary(run: RunFiles) -> dict[str, Any]:
         "n_test_lesions": test.get("n_lesions"),
         "n_malignant": (test.get("malignant") or {}).get("n"),
         "specificity": (config.get("evaluation") or {}).get("specificity"),
+        "max_ratio": loop.get("max_synthetic_ratio"),
+        "melanoma_sensitivity": (config.get("evaluation") or {}).get("melanoma_sensitivity"),
         "draws": (config.get("evaluation") or {}).get("bootstrap"),
     }
 

@@ -94,6 +94,22 @@ def strip(figure: Mapping[str, Any], arm: str, ticks: Sequence[float] = (0.25, 0
     )
 
 
+def difference_strip(low: float, value: float, high: float, arm: str, reach: float = 0.3) -> Markup:
+    """Draw a difference with its interval on a line from -``reach`` to ``reach``, 0 in the middle; the rest is cut."""
+
+    def across(share: float) -> float:
+        return 50.0 + 50.0 * max(-reach, min(reach, share)) / reach
+
+    label = escape(f"{100 * value:+.1f} points, from {100 * low:+.1f} to {100 * high:+.1f}")
+    shade = escape(colour(arm))
+    return Markup(
+        f'<svg class="strip" height="22" role="img" aria-label="{label}">'
+        f'<line class="axis" x1="50%" x2="50%" y1="0" y2="22"/>'
+        f'<line x1="{across(low):.2f}%" x2="{across(high):.2f}%" y1="11" y2="11" stroke="{shade}" stroke-width="3"/>'
+        f'<svg x="{across(value):.2f}%" y="11" overflow="visible">{marker(arm, 0, 0, 5)}</svg></svg>'
+    )
+
+
 def stacked_bar(parts: Sequence[tuple[str, int, str]]) -> Markup:
     """Draw counts as one bar; parts are (label, count, colour). The table beside it holds the numbers."""
     total = sum(count for _, count, _ in parts)

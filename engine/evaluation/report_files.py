@@ -68,7 +68,7 @@ def read_run(run: Path) -> RunFiles:
         report=report,
         config=yaml.safe_load(text) or {},
         config_text=text,
-        split=_table(run / "split.parquet"),
+        split=optional_table(run / "split.parquet"),
         rounds=tuple(_read_round(folder) for folder in folders),
     )
 
@@ -102,18 +102,22 @@ def _read_round(folder: Path) -> RoundFiles:
     return RoundFiles(
         number=int(folder.name),
         folder=folder,
-        hard_cases=_table(folder / "hard_cases.parquet"),
-        neighbours=_table(folder / "neighbours.parquet"),
-        synthetic=_table(folder / "synthetic.parquet"),
+        hard_cases=optional_table(folder / "hard_cases.parquet"),
+        neighbours=optional_table(folder / "neighbours.parquet"),
+        synthetic=optional_table(folder / "synthetic.parquet"),
         accept=_json(accept) if accept.is_file() else None,
         fidelity=_json(fidelity) if fidelity.is_file() else None,
-        predictions=_table(folder / "predictions.parquet"),
+        predictions=optional_table(folder / "predictions.parquet"),
     )
 
 
-def _table(path: Path) -> pd.DataFrame | None:
-    if not path.is_file():
-        return None
+def optional_table(path: Path) -> pd.DataFrame | None:
+    """Return a parquet file's table, None where there is no file."""
+    return read_table(path) if path.is_file() else None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a parquet file's table (DataError: it cannot be read)."""
     try:
         return pd.read_parquet(path)
     except (OSError, ValueError) as error:

@@ -25,9 +25,13 @@ _REASON_COLOURS = ("#0b5cad", "#b4500f", "#a3446c", "#9c6a00", "#5a6068")
 
 def acceptance_table(entry: RoundFiles) -> dict[str, Any] | None:
     """Accepted and rejected images a class, rejected ones by reason; None without synthetic.parquet."""
-    frame = entry.synthetic
-    if frame is None:
+    if entry.synthetic is None:
         return None
+    return {"round": entry.number, **yields_table(entry.synthetic)}
+
+
+def yields_table(frame: pd.DataFrame) -> dict[str, Any]:
+    """Rows of accepted and rejected images a class of any synthetic.parquet table."""
     outcome = [
         "accepted" if accepted else reason_group(reason)
         for accepted, reason in zip(frame["accepted"], frame["reasons"], strict=True)
@@ -50,7 +54,25 @@ def acceptance_table(entry: RoundFiles) -> dict[str, Any] | None:
                 "bar": draw.stacked_bar(parts),
             }
         )
-    return {"round": entry.number, "reasons": [(name, colours[name]) for name in names], "rows": rows}
+    return {"reasons": [(name, colours[name]) for name in names], "rows": rows}
+
+
+def copies_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """Images that are nearer to a train image than nearly all train lesions are to another; None without figures."""
+    accept = entry.accept or {}
+    found = accept.get("memorized")
+    if not found:
+        return None
+    nearest = entry.folder / "nearest.png"
+    return {
+        "round": entry.number,
+        "count": found["count"],
+        "generated": sum(figures.get("generated", 0) for figures in (accept.get("per_class") or {}).values()),
+        "rate": percent(found["rate"]),
+        "threshold": f"{found['threshold']:.3f}",
+        "share": 100 - found["percentile"],
+        "nearest": picture(nearest, 1400) if nearest.is_file() else None,
+    }
 
 
 def reason_group(reason: Any) -> str:
@@ -103,15 +125,10 @@ def fidelity_table(entry: RoundFiles) -> dict[str, Any] | None:
     if not found or not found.get("overall"):
         return None
     rows = [("all classes", found["overall"]), *sorted(found["per_class"].items())]
-    memorized = (entry.accept or {}).get("memorized") or {}
     return {
         "round": entry.number,
         "features": found["features"],
         "columns": list(FIDELITY.values()),
-        "memorized": memorized,
-        "nearest": picture(entry.folder / "nearest.png", 1400)
-        if (entry.folder / "nearest.png").is_file()
-        else None,
         "rows": [
             {
                 "name": name,

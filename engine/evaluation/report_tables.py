@@ -46,6 +46,8 @@ def rounds_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
                 "accuracy": percent_interval(test["accuracy"]),
                 "sensitivity": percent_interval(malignant["sensitivity"]),
                 "specificity": percent_interval(malignant["specificity"]),
+                "melanoma_sensitivity": percent_interval((test.get("melanoma") or {}).get("sensitivity")),
+                "melanoma_specificity": percent_interval((test.get("melanoma") or {}).get("specificity")),
                 "descriptive": percent_interval(malignant["sensitivity_at_specificity_90"]),
                 "auc": number_interval(test["auc"]),
                 "ece": number_interval(test["ece"]),

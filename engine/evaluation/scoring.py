@@ -20,6 +20,7 @@ _BLOCK_ELEMENTS = 2_000_000
 _OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "nll", "brier")
 _PER_CLASS = ("sensitivity", "specificity", "auc")
 _MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc")
+_MELANOMA = ("sensitivity", "specificity")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class ScoredSplit:
     """The predictions of one split.
 
     ``malignant`` names the malignant classes and ``threshold`` is the score (sum of their probabilities) from which
-    a lesion is called malignant, as fixed on val; either may be missing, then malignant figures are null.
+    a lesion is called malignant, as fixed on val; either may be missing, then malignant figures are null. ``melanoma``
+    is the class with a threshold of its own, likewise.
     """
 
     prob_NC: FloatArray
@@ -37,12 +39,19 @@ class ScoredSplit:
     malignant: tuple[str, ...] = ()
     threshold: float | None = None
     specificity: float = 0.90
+    melanoma: str | None = None
+    melanoma_threshold: float | None = None
 
     @property
     def malignant_columns(self) -> list[int]:
         """Columns of the malignant classes; empty where none, or all, of the classes are malignant."""
         columns = [position for position, name in enumerate(self.classes) if name in self.malignant]
         return columns if len(columns) < len(self.classes) else []
+
+    @property
+    def melanoma_columns(self) -> list[int]:
+        """Column of the melanoma class; empty where there is none."""
+        return [position for position, name in enumerate(self.classes) if name == self.melanoma]
 
 
 def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> dict[str, Any]:
@@ -130,14 +139,17 @@ def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) 
         metrics.confusion_columns(split.label_N, predicted_N, n_classes),
         metrics.calibration_columns(split.prob_NC, split.label_N),
         metrics.proper_score_columns(split.prob_NC, split.label_N),
-        _operating_point_columns(split),
+        operating_point_columns(split.prob_NC, split.label_N, split.malignant_columns, split.threshold),
+        operating_point_columns(
+            split.prob_NC, split.label_N, split.melanoma_columns, split.melanoma_threshold
+        ),
     ]
     per_lesion = metrics.lesion_sums(np.hstack(pieces), lesion_N, weights_BL.shape[1])
     sums_BK = np.einsum(
         "bl,lk->bk", weights_BL, per_lesion, optimize=False
     )  # no BLAS: the same bits on any threads
     edges = np.cumsum([piece.shape[1] for piece in pieces])[:-1]
-    confusion, calibration, proper, binary = np.split(sums_BK, edges, axis=1)
+    confusion, calibration, proper, malignant, melanoma = np.split(sums_BK, edges, axis=1)
     confusion_BCC = confusion.reshape(-1, n_classes, n_classes)
     total_B = confusion.sum(axis=1)
     recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
@@ -148,22 +160,24 @@ def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) 
         "ece": metrics.expected_calibration_error(calibration, total_B),
         "nll": metrics.divide(proper[:, 0], total_B),
         "brier": metrics.divide(proper[:, 1], total_B),
-        "malignant.sensitivity": metrics.divide(binary[:, 0], binary[:, 1]),
-        "malignant.specificity": metrics.divide(binary[:, 2], binary[:, 3]),
     }
+    for name, binary in (("malignant", malignant), ("melanoma", melanoma)):
+        figures[f"{name}.sensitivity"] = metrics.divide(binary[:, 0], binary[:, 1])
+        figures[f"{name}.specificity"] = metrics.divide(binary[:, 2], binary[:, 3])
     for c, name in enumerate(split.classes):
         figures[f"per_class.{name}.sensitivity"] = recall_BC[:, c]
         figures[f"per_class.{name}.specificity"] = specificity_BC[:, c]
     return figures
 
 
-def _operating_point_columns(split: ScoredSplit) -> Floats:
+def operating_point_columns(
+    prob_NC: FloatArray, label_N: IntArray, columns: Sequence[int], threshold: float | None
+) -> Floats:
     """(N, 4): true positive, positive, true negative, negative at the threshold; zeros where there is none."""
-    columns = split.malignant_columns
-    if not columns or split.threshold is None:
-        return np.zeros((len(split.label_N), 4))
-    truth = np.isin(split.label_N, columns)
-    called = malignant_score(split.prob_NC, columns) >= split.threshold
+    if not columns or threshold is None:
+        return np.zeros((len(label_N), 4))
+    truth = np.isin(label_N, columns)
+    called = malignant_score(prob_NC, columns) >= threshold
     return np.column_stack([truth & called, truth, ~truth & ~called, ~truth]).astype(np.float64)
 
 
@@ -191,5 +205,8 @@ def _arrange(split: ScoredSplit, figures: dict[str, Interval]) -> dict[str, Any]
         "malignant": {name: figures[f"malignant.{name}"] for name in _MALIGNANT}
         | count(malignant)
         | {"n_benign": n_benign, "threshold": split.threshold if split.malignant_columns else None},
+        "melanoma": {name: figures[f"melanoma.{name}"] for name in _MELANOMA}
+        | count(np.isin(split.label_N, split.melanoma_columns))
+        | {"class": split.melanoma, "threshold": split.melanoma_threshold},
         "confusion": {"classes": list(split.classes), "counts": counts_CC.tolist()},
     }

@@ -89,7 +89,7 @@ class StageSpec:
 
 
 STAGES: Mapping[str, StageSpec] = {
-    "images": StageSpec(module="engine.stages.images", version=2),
+    "images": StageSpec(module="engine.stages.images", version=3),
     "split": StageSpec(module="engine.stages.split"),
     "embedder": StageSpec(module="engine.stages.embedder", trains=True),
     "index": StageSpec(module="engine.stages.index", maps=True),
@@ -102,7 +102,7 @@ STAGES: Mapping[str, StageSpec] = {
     "challenging": StageSpec(module="engine.stages.challenging", maps=True),
     "pool": StageSpec(module="engine.stages.pool"),
     "classifier": StageSpec(module="engine.stages.classifier", trains=True),
-    "predict": StageSpec(module="engine.stages.predict", maps=True),
+    "predict": StageSpec(module="engine.stages.predict", version=2, maps=True),
     "crossfit": StageSpec(module="engine.stages.crossfit", version=2, trains=True, maps=True),
     "mine": StageSpec(module="engine.stages.mine", maps=True),
     "condition": StageSpec(module="engine.stages.condition", maps=True),
@@ -110,7 +110,7 @@ STAGES: Mapping[str, StageSpec] = {
     "preview": StageSpec(module="engine.stages.preview"),
     "accept": StageSpec(module="engine.stages.accept", version=2, maps=True),
     "fidelity": StageSpec(module="engine.stages.fidelity", maps=True),
-    "evaluate": StageSpec(module="engine.stages.evaluate", version=2),
+    "evaluate": StageSpec(module="engine.stages.evaluate", version=3),
     "thumbnails": StageSpec(module="engine.stages.thumbnails", version=2),
 }
 

@@ -62,8 +62,9 @@ def open_dataset(images: Path, split: Path) -> Dataset:
 
 
 def read_table(path: Path) -> LesionTable:
-    """Read a LesionTable from parquet."""
+    """Read a LesionTable from parquet; a column it lacks (an older run's) is unknown for every image."""
     frame = pd.read_parquet(path)
+    frame = frame.assign(**{f.name: "" for f in fields(LesionTable) if f.name not in frame})
     columns: dict[str, Any] = {
         f.name: strings(frame[f.name].tolist()) for f in fields(LesionTable) if f.name != "age"
     }

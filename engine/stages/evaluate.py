@@ -1,7 +1,8 @@
 """Stage ``evaluate``: calibrated predictions -> report.json {val, test, p_value_vs_round0}.
 
 With the input ``challenging``, test holds two objects more, ``challenging`` and ``rest``: the lesions that independent
-reference models get wrong, and the others.
+reference models get wrong, and the others. ``test.subgroups`` has sensitivity and specificity by sex, age band, site and
+skin type.
 
 Nothing is fitted here: temperature and operating point come from calibration.json, where ``predict`` fixed them
 on val. The bootstrap draws of a split depend on the seed alone, so arms and rounds are resampled alike.
@@ -19,7 +20,9 @@ import pandas as pd
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, null_split, score_split
 from engine.evaluation.statistics import paired_p_value
+from engine.evaluation.subgroups import age_bands, subgroup_figures
 from engine.stages.base import StageContext
+from engine.stages.dataset import read_table
 from engine.training import derive_seed
 from engine.types import Predictions, StrArray, strings
 
@@ -41,6 +44,7 @@ def run(context: StageContext) -> None:
         report[part] = _score(predictions.take(rows), lesion_id[rows], calibration, context, part)
     if "challenging" in context.inputs:
         report["test"] |= _by_difficulty(predictions, lesion_id, calibration, context)
+    report["test"]["subgroups"] = _by_person(predictions, lesion_id, calibration, context)
     report["p_value_vs_round0"] = _p_value(predictions, lesion_id, context)
     text = json.dumps(report, indent=1, allow_nan=False)
     (context.out / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -98,18 +102,47 @@ def _score(
 ) -> dict[str, Any]:
     if len(predictions) == 0:
         return null_split(predictions.classes)
-    settings = context.params["evaluation"]
-    split = ScoredSplit(
+    split = _split(predictions, lesion_id, calibration, context)
+    rng = np.random.default_rng(derive_seed(context.seed, "evaluate", "bootstrap", part))
+    return score_split(split, draws=int(context.params["evaluation"]["bootstrap"]), rng=rng)
+
+
+def _split(
+    predictions: Predictions, lesion_id: StrArray, calibration: dict[str, Any], context: StageContext
+) -> ScoredSplit:
+    return ScoredSplit(
         prob_NC=predictions.prob_NC,
         label_N=predictions.label_N,
         lesion_id=lesion_id,
         classes=predictions.classes,
         malignant=tuple(context.params["malignant"]),
         threshold=calibration.get("threshold"),
-        specificity=float(settings["specificity"]),
+        specificity=float(context.params["evaluation"]["specificity"]),
+        melanoma=calibration.get("melanoma"),
+        melanoma_threshold=calibration.get("melanoma_threshold"),
     )
-    rng = np.random.default_rng(derive_seed(context.seed, "evaluate", "bootstrap", part))
-    return score_split(split, draws=int(settings["bootstrap"]), rng=rng)
+
+
+def _by_person(
+    predictions: Predictions, lesion_id: StrArray, calibration: dict[str, Any], context: StageContext
+) -> dict[str, Any]:
+    """Test figures by what the data set says of the person and the place; null where it says nothing."""
+    table = read_table(context.inputs["images"] / "table.parquet")
+    at = {str(image): row for row, image in enumerate(table.image_id)}
+    rows = np.flatnonzero(predictions.split == "test")
+    own = table.take(np.array([at[str(image)] for image in predictions.image_id[rows]], dtype=np.int64))
+    columns = {
+        "sex": own.sex,
+        "age": age_bands(own.age),
+        "site": own.localization,
+        "skin_type": own.skin_type,
+    }
+    return subgroup_figures(
+        _split(predictions.take(rows), lesion_id[rows], calibration, context),
+        columns,
+        draws=int(context.params["evaluation"]["bootstrap"]),
+        rng=np.random.default_rng(derive_seed(context.seed, "evaluate", "subgroups")),
+    )
 
 
 def _by_difficulty(

@@ -22,8 +22,8 @@ from engine.types import IntArray
 def run(context: StageContext) -> None:
     """Fill ``predictions.parquet`` and ``calibration.json``.
 
-    Params: ``evaluation`` {specificity}, ``malignant``. Optional input ``calibration``: a folder whose
-    calibration.json is used as it is.
+    Params: ``evaluation`` {specificity, melanoma, melanoma_sensitivity}, ``malignant``. Optional input ``calibration``: a
+    folder whose calibration.json is used as it is.
 
     Raises:
         DataError: an image's dx is not among the classifier's classes (names them), or the image sizes differ.
@@ -38,8 +38,9 @@ def run(context: StageContext) -> None:
         calibration = _fixed(context, classes)
     else:
         val = dataset.where("val")
-        malignant, specificity = context.params["malignant"], context.params["evaluation"]["specificity"]
-        calibration = calibrate(logits_NC[val], label_N[val], classes, malignant, specificity)
+        calibration = calibrate(
+            logits_NC[val], label_N[val], classes, context.params["malignant"], **context.params["evaluation"]
+        )
     prob_NC = softmax(logits_NC, calibration.temperature)
     prediction_frame(dataset.table, classes, prob_NC).to_parquet(
         context.out / "predictions.parquet", index=False

@@ -29,6 +29,8 @@ def assert_contract(run: Path, rounds: int, arms: set[str]) -> dict[str, Any]:
         _assert_figures(entry["test"])
         parts = [entry["test"][name]["n"] for name in ("challenging", "rest")]
         assert sum(parts) == entry["test"]["n"]
+        assert set(entry["test"]["subgroups"]) == {"sex", "age", "site", "skin_type"}
+        assert set(entry["val"]["melanoma"]) >= {"sensitivity", "specificity", "class", "threshold", "n"}
     for number in range(1, rounds + 1):
         _assert_round(run / "rounds" / f"{number:04d}", split, arms)
     assert json.loads((run / "champion.json").read_text(encoding="utf-8"))["metric"].startswith("val/")

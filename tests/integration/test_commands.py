@@ -306,6 +306,15 @@ def test_report_renders_again(finished_run, tmp_path):
     assert code == 0
     assert (copy / "report.html").stat().st_size > 1000
     assert str(copy / "report.html") in out.replace("\n", "")
+    assert "Hard cases changed malignant sensitivity at 90 % specificity by" in out
+    assert "not shown" in out and "1 training set; 5 are the fewest for a claim" in out
+
+
+def test_report_refuses_the_same_run_twice_under_two_names(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "copy")
+    code, _, error = hardcase("report", finished_run, tmp_path / "copy", "--out", tmp_path / "study")
+    assert code == 2
+    assert "is the same as" in error
 
 
 @pytest.mark.parametrize(

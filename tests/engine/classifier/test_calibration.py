@@ -15,6 +15,7 @@ from engine.classifier.calibration import (
     malignant_score,
     negative_log_likelihood,
     operating_point,
+    sensitivity_point,
 )
 from engine.classifier.predict import softmax
 from engine.errors import DataError
@@ -105,6 +106,39 @@ def test_calibrate_and_round_trip(tmp_path):
     found.write(tmp_path)
     assert Calibration.read(tmp_path) == found
     assert json.loads((tmp_path / "calibration.json").read_text())["specificity"] == 0.8
+
+
+def test_melanoma_gets_the_highest_threshold_that_finds_enough(tmp_path):
+    score = np.array([0.1, 0.2, 0.3, 0.4, 0.9, 0.35, 0.6, 0.7])
+    positive = np.array([False] * 5 + [True] * 3)
+    assert sensitivity_point(score, positive, 0.6) == pytest.approx(0.5), (
+        "2 of 3 at 0.6 and above; next score 0.4"
+    )
+    assert sensitivity_point(score, positive, 0.95) == pytest.approx(0.325)
+    rng = np.random.default_rng(0)
+    label = np.arange(60) % 3
+    logits = np.eye(3)[label] * 2 + rng.normal(size=(60, 3))
+    found = calibrate(
+        logits, label, ("bcc", "mel", "nv"), ["mel"], 0.8, melanoma="mel", melanoma_sensitivity=0.9
+    )
+    prob = softmax(logits, found.temperature)[:, 1]
+    assert np.mean(prob[label == 1] >= found.melanoma_threshold) == 0.9
+    found.write(tmp_path)
+    assert Calibration.read(tmp_path) == found
+    absent = calibrate(logits, label, ("bcc", "scc", "nv"), ["bcc"], 0.8, melanoma="mel")
+    assert (absent.melanoma, absent.melanoma_threshold, absent.melanoma_sensitivity) == (None, None, None)
+
+
+def test_a_calibration_written_before_melanoma_had_a_point_is_read(tmp_path):
+    old = {
+        "temperature": 1.0,
+        "malignant": ["mel"],
+        "threshold": 0.5,
+        "specificity": 0.9,
+        "classes": ["mel", "nv"],
+    }
+    (tmp_path / "calibration.json").write_text(json.dumps(old))
+    assert Calibration.read(tmp_path).melanoma_threshold is None
 
 
 def test_no_malignant_class_or_no_val_gives_no_threshold(tmp_path):

@@ -44,6 +44,7 @@ def test_table_keeps_the_contract(made):
     assert set(table.origin) == {"real"}
     for column in (table.path, table.mask_path, table.patient_id, table.split):
         assert set(column) == {""}
+    assert set(table.skin_type) <= {"I", "II", "III", "IV", "V", "VI"}
     known = table.age[~np.isnan(table.age)]
     assert known.min() >= 5 and known.max() <= 85 and np.all(known % 5 == 0)
 
@@ -53,7 +54,7 @@ def test_views_of_a_lesion_share_class_and_person(made):
     views = [np.flatnonzero(table.lesion_id == name) for name in np.unique(table.lesion_id)]
     assert {len(rows) for rows in views} == {1, 2, 3}
     for rows in views:
-        for column in (table.dx, table.sex, table.localization):
+        for column in (table.dx, table.sex, table.localization, table.skin_type):
             assert len(set(column[rows])) == 1
         assert len({images[row].tobytes() for row in rows}) == len(rows)
 

@@ -60,6 +60,7 @@ def test_isic_seven_columns_lower_case_with_metadata(tmp_path: Path) -> None:
             "anatom_site_general": ["head/neck", ""],
             "lesion_id": ["L1", "L2"],
             "sex": ["male", ""],
+            "fitzpatrick_skin_type": ["II", ""],
         }
     ).to_csv(tmp_path / "ISIC_metadata.csv", index=False)
     (tmp_path / "notes.csv").write_text("a,b\n1,2\n")
@@ -69,6 +70,7 @@ def test_isic_seven_columns_lower_case_with_metadata(tmp_path: Path) -> None:
     assert source.grouped_by == "image"
     assert source.table.age[0] == 40.0
     assert source.table.localization[0] == "head/neck"
+    assert source.table.skin_type[:2].tolist() == ["II", ""]
 
 
 def test_isic_2019_extra_classes_are_mapped_dropped_or_refused_by_name(tmp_path: Path) -> None:
@@ -100,16 +102,17 @@ def test_class_folders_with_repeated_names_are_named_by_path(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("parquet", [False, True])
 def test_any_table(tmp_path: Path, parquet: bool) -> None:
-    frame = layouts.write_table(tmp_path, who=["a", "a", "b", "b", "c", "c", "d", "d"], years=["5"] * 8)
+    frame = layouts.write_table(tmp_path, who=list("aabbccdd"), years=["5"] * 8, fst=["I"] * 8)
     root = tmp_path
     if parquet:
         root = tmp_path / "list.parquet"
         frame.assign(file=[f"pics/p{i}" for i in range(8)], years=[5.0, None] * 4).to_parquet(root)
-    columns = {"image": "file", "label": "label", "patient": "who", "age": "years"}
+    columns = {"image": "file", "label": "label", "patient": "who", "age": "years", "skin_type": "fst"}
     source = read(config(root, "table", columns=columns), 0)
     assert source.grouped_by == "patient"
     assert source.table.image_id.tolist() == [f"p{i}" for i in range(8)]
     assert source.table.age[0] == 5.0
+    assert set(source.table.skin_type) == {"I"}
     assert source.table.patient_id.tolist() == list("aabbccdd")
 
 

@@ -91,7 +91,7 @@ def test_a_score_at_the_threshold_is_called_malignant() -> None:
 def test_every_value_lies_in_its_interval_and_json_has_no_nan() -> None:
     for n in (1, 2, 5, 40):
         result = score(make_split(n, seed=n))
-        assert len(figures(result)) == 7 + 3 * len(CLASSES) + 4
+        assert len(figures(result)) == 7 + 3 * len(CLASSES) + 4 + 2
         for figure in figures(result):
             if figure["value"] is None:
                 assert figure["low"] is None and figure["high"] is None

@@ -12,6 +12,8 @@ import pytest
 from engine.errors import DataError
 from engine.stages import evaluate
 from engine.stages.base import StageContext
+from engine.stages.dataset import write_table
+from engine.types import LesionTable, strings
 
 CLASSES = ("bcc", "mel", "nv")
 
@@ -53,7 +55,33 @@ def split_folder(tmp_path: Path, frame: pd.DataFrame) -> Path:
     return folder
 
 
+def images_folder(tmp_path: Path) -> Path:
+    """The images stage's table: women below 40 by turns with men above, no skin type."""
+    folder = tmp_path / "images"
+    if not folder.exists():
+        folder.mkdir()
+        count = 60
+        blank = strings([""] * count)
+        table = LesionTable(
+            image_id=strings([f"I{i:03d}" for i in range(count)]),
+            lesion_id=blank,
+            patient_id=blank,
+            dx=blank,
+            split=blank,
+            origin=strings(["real"] * count),
+            age=np.where(np.arange(count) % 2 == 0, 35.0, 62.0),
+            sex=strings(["female", "male"] * (count // 2)),
+            localization=strings(["back", ""] * (count // 2)),
+            skin_type=blank,
+            path=blank,
+            mask_path=blank,
+        )
+        write_table(table, folder / "table.parquet")
+    return folder
+
+
 def run(tmp_path: Path, inputs: dict[str, Path], seed: int = 0, draws: int = 100) -> dict:
+    inputs = {"images": images_folder(tmp_path), **inputs}
     out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
     out.mkdir()
     context = StageContext(
@@ -94,6 +122,41 @@ def test_report_holds_val_test_and_p_value(tmp_path: Path) -> None:
     assert 0 < report["p_value_vs_round0"] < 0.05
     assert report == run(tmp_path, inputs)
     assert report["test"]["accuracy"] != run(tmp_path, inputs, seed=1)["test"]["accuracy"]
+
+
+def test_subgroups_are_scored_with_their_counts(tmp_path: Path) -> None:
+    frame = table()
+    prob = probabilities(frame, 0.7)
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, prob),
+        "split": split_folder(tmp_path, frame),
+    }
+    groups = run(tmp_path, inputs)["test"]["subgroups"]
+    assert list(groups) == ["sex", "age", "site", "skin_type"] and groups["skin_type"] is None
+    female, male = groups["sex"]["groups"]
+    assert (female["name"], male["name"], female["n"] + male["n"]) == ("female", "male", 20)
+    rows = (frame["split"] == "test") & (np.arange(60) % 2 == 0)
+    truth = frame["dx"][rows].isin(["mel", "bcc"]).to_numpy()
+    called = prob[rows][:, :2].sum(axis=1) >= 0.5
+    assert female["sensitivity"]["value"] == pytest.approx((truth & called).sum() / truth.sum())
+    assert female["too_few"] == ["sensitivity", "specificity"]
+    assert [g["name"] for g in groups["age"]["groups"]] == ["30–44", "60–74"]
+    assert groups["site"]["unknown"] == 10 and [g["name"] for g in groups["site"]["groups"]] == ["back"]
+
+
+def test_melanoma_has_its_own_operating_point(tmp_path: Path) -> None:
+    frame = table()
+    prob = probabilities(frame, 0.7)
+    folder = write_predictions(tmp_path / "now", frame, prob)
+    calibration = json.loads((folder / "calibration.json").read_text())
+    (folder / "calibration.json").write_text(
+        json.dumps(calibration | {"melanoma": "mel", "melanoma_threshold": 0.5, "melanoma_sensitivity": 0.95})
+    )
+    found = run(tmp_path, {"predictions": folder, "split": split_folder(tmp_path, frame)})["test"]["melanoma"]
+    test = (frame["split"] == "test").to_numpy()
+    truth, called = (frame["dx"] == "mel").to_numpy()[test], prob[test, 1] >= 0.5
+    assert found["sensitivity"]["value"] == pytest.approx((truth & called).sum() / truth.sum())
+    assert (found["class"], found["threshold"], found["n"]) == ("mel", 0.5, int(truth.sum()))
 
 
 def test_round_zero_has_no_p_value(tmp_path: Path) -> None:

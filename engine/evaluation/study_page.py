@@ -1,0 +1,71 @@
+"""study.html and study.json: one page and one file for a study over several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from engine.evaluation import report_record as record
+from engine.evaluation.report_evidence import study_evidence
+from engine.evaluation.report_files import RunFiles, without_secrets
+from engine.evaluation.report_page import render_page, write_whole
+from engine.evaluation.report_study import challenging_means
+from engine.evaluation.report_subgroups import mean_subgroups
+from engine.evaluation.report_tables import CHART_ARMS
+from engine.evaluation.report_text import NOTHING, PROTOCOLS, percent
+from engine.evaluation.study import Study
+from engine.evaluation.study_files import last_round
+from engine.evaluation.study_record import study_record
+
+
+def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -> tuple[Path, Path]:
+    """Write ``out/study.html`` and ``out/study.json`` and return their paths.
+
+    Args:
+        study: what was found.
+        files: the run folders in the order of ``study.runs``.
+        out: an existing folder.
+        name: title of the page.
+    """
+    found = study_record(study, files)
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    page = render_page("study.html.j2", _content(study, files, found, name))
+    return write_whole(out / "study.html", page), write_whole(out / "study.json", text)
+
+
+def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Everything the template prints."""
+    kind = study.runs[0].protocol
+    title, explanation = PROTOCOLS.get(kind, (f"Protocol: {kind}", "This protocol is unknown to the report."))
+    synthetic = [entry.synthetic for run in files for entry in run.rounds if entry.synthetic is not None]
+    return {
+        "name": name,
+        "protocol": {"kind": kind, "title": title, "explanation": explanation},
+        **study_evidence(study, files),
+        "runs": found["runs"],
+        "challenging": challenging_means(files),
+        "subgroups": mean_subgroups(
+            [_last_entries(run) for run in files], same_test=study.design.kind != "cross-validation"
+        ),
+        "brackets": "mean over runs; brackets hold the lowest and the highest, no interval",
+        "yields": record.yields_table(pd.concat(synthetic, ignore_index=True)) if synthetic else None,
+        "copies": _copies(files),
+        "config_text": without_secrets(files[0].config_text),
+        "nothing": NOTHING,
+    }
+
+
+def _last_entries(run: RunFiles) -> dict[str, Mapping[str, Any]]:
+    number = last_round(run.report)
+    return {str(e["arm"]): e for e in run.report["rounds"] if e["round"] == number and e["arm"] in CHART_ARMS}
+
+
+def _copies(files: Sequence[RunFiles]) -> dict[str, Any]:
+    """Copies of training images over all runs and rounds."""
+    found = [t for run in files for entry in run.rounds if (t := record.copies_table(entry))]
+    count, generated = (sum(t[key] for t in found) for key in ("count", "generated"))
+    return {"count": count, "generated": generated, "rate": percent(count / generated if generated else None)}

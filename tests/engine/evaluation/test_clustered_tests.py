@@ -1,0 +1,75 @@
+"""McNemar and DeLong adjusted for clusters: against statsmodels and their definition; their level on simulated lesions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
+
+from engine.evaluation.clustered_tests import delong_clustered, mcnemar_clustered
+from engine.types import strings
+from experiments.statistics import simulate, summary
+
+
+def test_mcnemar_without_clusters_is_statsmodels() -> None:
+    rng = np.random.default_rng(0)
+    now, before = rng.random(300) < 0.8, rng.random(300) < 0.7
+    table = [[(now & before).sum(), (now & ~before).sum()], [(~now & before).sum(), (~now & ~before).sum()]]
+    theirs = mcnemar(table, exact=False, correction=False).pvalue
+    assert mcnemar_clustered(now, before, strings([str(i) for i in range(300)])) == pytest.approx(
+        theirs, rel=1e-6
+    )
+    assert mcnemar_clustered(now, now, strings(["a"] * 300)) is None
+
+
+def test_mcnemar_counts_a_lesion_once_however_often_photographed() -> None:
+    now, before = np.array([True, True, False]), np.array([False, False, True])
+    once = mcnemar_clustered(now, before, strings(["a", "b", "c"]))
+    often = mcnemar_clustered(
+        np.repeat(now, 5), np.repeat(before, 5), strings([c for c in "abc" for _ in range(5)])
+    )
+    assert often == pytest.approx(once)
+
+
+def test_delong_areas_and_variance_by_their_definition() -> None:
+    rng = np.random.default_rng(1)
+    positive = rng.random(60) < 0.4
+    first = np.round(rng.normal(positive * 1.2), 1)  # with ties
+    second = np.round(rng.normal(positive * 0.8), 1)
+    found = delong_clustered(first, second, positive, strings([str(i) for i in range(60)]))
+    assert found.value == pytest.approx(
+        roc_auc_score(positive, first) - roc_auc_score(positive, second), rel=1e-9
+    )
+
+    def components(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = score[positive], score[~positive]
+        psi = (x[:, None] > y[None]) + 0.5 * (x[:, None] == y[None])
+        return psi.mean(axis=1), psi.mean(axis=0)
+
+    ten, one = (a - b for a, b in zip(components(first), components(second), strict=True))
+    variance = np.var(ten, ddof=1) / len(ten) + np.var(one, ddof=1) / len(one)  # DeLong et al. 1988
+    assert found.width / (2 * stats.norm.ppf(0.975)) == pytest.approx(math.sqrt(variance), rel=1e-6)
+
+
+def test_delong_with_clusters_does_not_count_photographs_as_lesions() -> None:
+    rng = np.random.default_rng(2)
+    positive = rng.random(80) < 0.4
+    first, second = rng.normal(positive * 1.0), rng.normal(positive * 0.7)
+    names = strings([str(i) for i in range(80)])
+    once = delong_clustered(first, second, positive, names)
+    four = [np.repeat(a, 4) for a in (first, second, positive, names)]
+    clustered = delong_clustered(*four)
+    naive = delong_clustered(four[0], four[1], four[2], strings([str(i) for i in range(320)]))
+    assert clustered.width == pytest.approx(once.width, rel=1e-6)
+    assert naive.width < 0.6 * once.width
+
+
+def test_both_hold_their_level_on_lesions_photographed_several_times() -> None:
+    found = {name: summary(many) for name, many in simulate("pair", 1500, 0, seed=3).items()}
+    assert 0.03 <= found["clustered McNemar"]["rejected"] <= 0.07
+    assert 0.03 <= found["clustered DeLong"]["rejected"] <= 0.07
+    assert 0.93 <= found["clustered DeLong"]["covered"] <= 0.98
