@@ -1,6 +1,6 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
-from engine.config.data_sections import DataConfig, PhantomConfig, SplitConfig
+from engine.config.data_sections import DataConfig, FoldsConfig, PhantomConfig, SplitConfig, TrainSetsConfig
 from engine.config.generator_sections import (
     GENERATOR_PARTS,
     BigModelConfig,
@@ -13,6 +13,7 @@ from engine.config.generator_sections import (
 from engine.config.loading import dump_yaml, load_config, parse_config
 from engine.config.loop_sections import (
     ARMS,
+    SOURCES,
     BackendConfig,
     ClassifierConfig,
     EvaluationConfig,
@@ -27,6 +28,7 @@ from engine.config.sections import OptimConfig, Section
 __all__ = [
     "ARMS",
     "GENERATOR_PARTS",
+    "SOURCES",
     "BackendConfig",
     "BigModelConfig",
     "ClassifierConfig",
@@ -35,6 +37,7 @@ __all__ = [
     "DenoiserConfig",
     "EmbedderConfig",
     "EvaluationConfig",
+    "FoldsConfig",
     "GanConfig",
     "JudgeConfig",
     "LoopConfig",
@@ -45,6 +48,7 @@ __all__ = [
     "SplitConfig",
     "SynthesisConfig",
     "TrackingConfig",
+    "TrainSetsConfig",
     "VaeConfig",
     "dump_yaml",
     "load_config",

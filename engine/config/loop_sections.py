@@ -8,8 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps
 
-ARMS = ("real", "classical", "mined", "retrieved", "random", "hard", "all_real")
-ArmName = Literal["real", "classical", "mined", "retrieved", "random", "hard", "all_real"]
+ARMS = ("real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real")
+ArmName = Literal[
+    "real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real"
+]
+SOURCES = ("hard", "random", "dcgan")
+"""The arms that make synthetic images of their own, each by another source: mined parents, random parents, the GAN."""
 
 
 class ClassifierConfig(OptimConfig):
@@ -82,6 +86,9 @@ class LoopConfig(Section):
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
         3.0, description="most accepted images a real one, a class"
+    )
+    max_synthetic: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most accepted images in all rounds together; null: max_synthetic_ratio alone"
     )
     arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
         ["real", "hard"], description="comparison arms to train"

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.classifier.folds import lesion_folds
 from engine.classifier.inputs import ImageRows
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
+from engine.folds import lesion_folds
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset
 from engine.stages.judge_folds import logit_worker
@@ -21,7 +21,7 @@ from engine.types import IntArray, LesionTable
 
 @dataclass(frozen=True, kw_only=True)
 class Crossfit:
-    """Out-of-fold results over the n train images, in the order of ``dataset.where("train")``.
+    """Out-of-fold results over n train images, in the order they were given in.
 
     ``prob_NC`` are probabilities at temperature 1, each from a fit that saw no image of the lesion.
     """
@@ -52,13 +52,14 @@ class Extras:
 def crossfit(
     context: StageContext,
     dataset: Dataset,
+    train: IntArray,
     config: FitConfig,
     folds: int,
     name: str,
     augment: str,
     extras: Extras | None = None,
 ) -> Crossfit:
-    """Run ``folds`` fits through ``context.launch`` and predict out of fold.
+    """Run ``folds`` fits through ``context.launch`` over the train images at positions ``train``; predict out of fold.
 
     A fold's fit sees the train images of the other folds and those of ``extras`` that were made of no lesion of this one.
     A fold whose weights are already under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
@@ -66,7 +67,6 @@ def crossfit(
     Raises:
         DataError: fewer train lesions than folds.
     """
-    train = dataset.where("train")
     table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
     fold_N = lesion_folds(_groups(dataset, table), table.dx, folds, context.seed)
     images = context.inputs["images"] / "images.npy"
