@@ -113,13 +113,18 @@ class Recipes:
         section = self.config.classifier
         later = section.round_lr if section.round_lr is not None else section.lr / 3
         params = {
-            "classifier": {k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY},
+            "classifier": self._classifier_section(ROUND_ONLY),
             "plain": arm == "real",
             "steps": steps,
             "lr": section.lr if init is None else later,
         }
         inputs = {"pool": pool} | ({"init": init} if init is not None else {})
         return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(number))
+
+    def _classifier_section(self, but: frozenset[str]) -> dict[str, Any]:
+        """The section as a stage reads it, without the keys ``but``, and without a ``mix`` that is not asked for."""
+        section: dict[str, Any] = self.tree["classifier"]
+        return {k: v for k, v in section.items() if k not in but and (k, v) != ("mix", None)}
 
     def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
         """Calibrated predictions on every split."""
@@ -158,9 +163,7 @@ class Recipes:
         loop = self.config.loop
         if loop.mine_from == "crossfit":
             fold_params = {
-                "classifier": {
-                    k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY - {"steps", "lr"}
-                },
+                "classifier": self._classifier_section(ROUND_ONLY - {"steps", "lr"}),
                 "folds": loop.crossfit_folds,
                 **self._own,
             }

@@ -19,6 +19,7 @@ from engine.config.loop_sections import (
     EvaluationConfig,
     JudgeConfig,
     LoopConfig,
+    MixConfig,
     PolicyConfig,
     TrackingConfig,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "GanConfig",
     "JudgeConfig",
     "LoopConfig",
+    "MixConfig",
     "OptimConfig",
     "PhantomConfig",
     "PolicyConfig",

@@ -75,6 +75,15 @@ class Config(Section):
             )
         if self.judge.model == self.classifier.model:
             yield f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
+        mix, continues = self.classifier.mix, self.classifier.round_init == "continue"
+        shortest = self.classifier.round_steps if continues else self.classifier.steps
+        if mix is not None and mix.finish_on_real >= shortest:
+            yield (
+                f"classifier.mix.finish_on_real ({mix.finish_on_real}) leaves no step for added images; "
+                f"later rounds have {shortest}"
+            )
+        if mix is not None and mix.split_batchnorm and self.backend.train_workers > 1:
+            yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
 

@@ -18,17 +18,16 @@ def run(context: StageContext) -> None:
 
     Params: ``classifier``, ``folds``; ``train_sets`` as in ``pool``. Optional inputs ``accept_<round>`` and
     ``synthesize_<round>``: the images accepted so far, so that a later round mines what is still hard; an image made of a
-    held-out lesion (its parent's or a neighbour's) is left out of that fold's fit. The fits have round 0's steps and rate, without synthetic images its augmentation too;
-    their probabilities are at temperature 1: val is not touched.
+    held-out lesion (its parent's or a neighbour's) is left out of that fold's fit. The fits have round 0's steps and rate,
+    without synthetic images its augmentation too; their probabilities are at temperature 1: val is not touched.
     """
     config = ClassifierConfig.model_validate(context.params["classifier"])
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     extras = accepted_so_far(context, dataset)
     augment = config.real_augment if extras is None else config.augment
     own = dataset.own(context.params.get("train_sets"))
-    result = crossfit(
-        context, dataset, own, config, int(context.params["folds"]), "crossfit", augment, extras
-    )
+    folds = int(context.params["folds"])
+    result = crossfit(context, dataset, own, config, folds, "crossfit", augment, extras, config.mix)
     frame = prediction_frame(result.table, dataset.classes, result.prob_NC)
     frame.to_parquet(context.out / "predictions.parquet", index=False)
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from engine.classifier.inputs import ImageRows
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
+from engine.config import MixConfig
 from engine.folds import lesion_folds
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset
@@ -58,6 +59,7 @@ def crossfit(
     name: str,
     augment: str,
     extras: Extras | None = None,
+    mix: MixConfig | None = None,
 ) -> Crossfit:
     """Run ``folds`` fits through ``context.launch`` over the train images at positions ``train``; predict out of fold.
 
@@ -76,6 +78,7 @@ def crossfit(
         inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
         held_out = frozenset(str(lesion) for lesion in table.lesion_id[outside])
         seen, seen_label = _with(ImageRows.of(images, rows[inside]), label_N[inside], extras, held_out)
+        added_N = seen.source_N > 0
         job = FitJob(
             images=seen,
             labels_N=seen_label,
@@ -84,6 +87,9 @@ def crossfit(
             config=config,
             plan=make_plan(config, f"{name} fold {fold + 1}/{folds}", context.seed),
             augment=augment,
+            mix=mix,
+            added_N=added_N,
+            synthetic_N=added_N,
             weights=context.checkpoint / f"fold_{fold}.safetensors",
             checkpoint=context.checkpoint / f"fold_{fold}",
         )
