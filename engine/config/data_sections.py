@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.sections import Fraction, Section
 
@@ -39,8 +39,13 @@ class TrainSetsConfig(Section):
     )
     per_class: bool = Field(False, description="count images by class instead of in total")
     use: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
-        [0], description="the sets that the classifier trains on, from 0; several make one larger set"
+        [0], description="the set that the classifier trains on, from 0; several make one larger set"
     )
+
+    @field_validator("use", mode="before")
+    @classmethod
+    def _one(cls, use: Any) -> Any:
+        return [use] if isinstance(use, int) else use
 
     @model_validator(mode="after")
     def _use(self) -> TrainSetsConfig:

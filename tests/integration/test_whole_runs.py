@@ -14,7 +14,7 @@ from engine.commands.synthesize_command import synthesize
 from tests.integration.contract import assert_contract
 from tests.integration.tiny import tiny_config
 
-ARMS = {"real", "classical", "mined", "retrieved", "random", "hard", "all_real"}
+ARMS = {"real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"}
 QUICK = Path(__file__).parents[2] / "experiments" / "configs" / "ham10000_64_quick.yaml"
 SHRUNK = [
     "data.limit=220", "embedder.steps=4", "vae.steps=4", "denoiser.steps=4", "judge.steps=4",
@@ -25,7 +25,8 @@ SHRUNK = [
 
 @pytest.mark.slow
 def test_every_arm_on_phantoms(tmp_path: Path) -> None:
-    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)})
+    gan = {"steps": 4, "batch_size": 8, "width": 8}
+    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)}, gan=gan)
     folder, _ = build.run(config)
     report = assert_contract(folder.path, 1, ARMS)
     pools = {r["arm"]: r["pool"] for r in report["rounds"] if r["round"] == 1}
