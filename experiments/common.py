@@ -24,12 +24,14 @@ from engine.build import open_run
 from engine.cluster.backend import run_here
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
+from engine.errors import ConfigError
 from engine.progress import RichListener
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.features import extract
 from engine.store import RunFolder
 from engine.store.files import read_json
+from engine.store.run_folder import INDIFFERENT
 from engine.types import strings
 
 RESULTS = Path(__file__).parent / "results"
@@ -74,6 +76,26 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
     text = json.dumps(figures, indent=1, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def require_frozen(config: Path, overrides: Sequence[str]) -> None:
+    """Refuse to score a test part with anything but the committed configuration under the committed protocol.
+
+    Raises:
+        ConfigError: an override changes what is computed, or the config or PROTOCOL.md differ from their commit.
+    """
+    keys = [text.partition("=")[0] for text in overrides]
+    free = [any(key == name or key.startswith(name + ".") for name in INDIFFERENT) for key in keys]
+    changed = [key for key, is_free in zip(keys, free, strict=True) if not is_free]
+    if changed:
+        raise ConfigError(
+            f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
+        )
+    for file in (config.resolve(), Path(__file__).parent / "PROTOCOL.md"):
+        if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
+            raise ConfigError(
+                f"{file.name} is not in git as it lies here; commit it before a test figure exists"
+            )
 
 
 def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:

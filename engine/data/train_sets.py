@@ -16,7 +16,7 @@ from engine.training import derive_seed
 from engine.types import IntArray, LesionTable, StrArray
 
 TOLERANCE = 0.05
-"""A set holds as many images as asked for within this share; it is made of whole lesions."""
+"""A set, made of whole lesions, holds as many images as asked for within this share, or within an image a class."""
 
 
 def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConfig, seed: int) -> IntArray:
@@ -48,7 +48,7 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
         dealt = _deal([names[k] for k in order], sizes, targets[dx], config.count)
         for name, number in dealt.items():
             set_N[groups[name]] = number
-    _refuse_wrong_sizes(set_N, sum(targets.values()), sum(totals.values()), config)
+    _refuse_wrong_sizes(set_N, targets, sum(totals.values()), config)
     return set_N
 
 
@@ -84,9 +84,12 @@ def _refuse_rare_classes(by_class: Mapping[str, list[str]], config: TrainSetsCon
         )
 
 
-def _refuse_wrong_sizes(set_N: IntArray, wanted: float, everything: int, config: TrainSetsConfig) -> None:
+def _refuse_wrong_sizes(
+    set_N: IntArray, targets: Mapping[str, float], everything: int, config: TrainSetsConfig
+) -> None:
+    wanted = sum(targets.values())
     found = [int(n) for n in np.bincount(set_N[set_N >= 0], minlength=config.count)]
-    if any(abs(n - wanted) > TOLERANCE * wanted for n in found):
+    if any(abs(n - wanted) > max(TOLERANCE * wanted, len(targets)) for n in found):
         raise DataError(
             f"data.split.train_sets: {config.count} sets of {config.images} images cannot be made of the {everything} "
             f"images in train; they would hold {min(found)} to {max(found)}. Lower count or images, or raise "

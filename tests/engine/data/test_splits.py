@@ -108,11 +108,10 @@ def test_stratified_and_seeded() -> None:
 @settings(max_examples=30, deadline=None)
 def test_test_folds_are_disjoint_and_cover_all_lesions(seed: int, count: int, mine: float) -> None:
     table = table_of({"df": 10, "mel": 30, "nv": 90}, views=2)
-    config = SplitConfig(mine=mine, val=0.1)
     seen: list[str] = []
     for fold in range(count):
-        folds = FoldsConfig(count=count, use=fold)
-        part_N = split_table(table, config.model_copy(update={"folds": folds}), seed).part_N
+        config = SplitConfig(mine=mine, val=0.1, folds=FoldsConfig(count=count, use=fold))
+        part_N = split_table(table, config, seed).part_N
         parts = {part: set(table.lesion_id[part_N == part]) for part in ("train", "mine", "val", "test")}
         assert sum(len(lesions) for lesions in parts.values()) == 130, "no lesion in two parts, none unused"
         assert bool(parts["mine"]) == (mine > 0)
