@@ -34,6 +34,7 @@ from experiments.replicates import (
     Outcome,
     Replicate,
     analyse,
+    beside,
     point_figures,
     read_replicate,
 )
@@ -89,13 +90,10 @@ def arms(run_folder: RunFolder, report: dict[str, Any]) -> dict[str, Any]:
     for entry in report["rounds"]:
         predict = run_folder.stage(arm_role(entry["round"], entry["arm"], "predict")).path
         cases, outcome = read_replicate(predict, split, "test")
-        counts = ("n_real", "n_generated", "n_accepted", "optimizer_steps")
         name = "round 0" if entry["round"] == 0 else entry["arm"]
         kept[name] = {
-            "round": entry["round"],
-            **{key: entry[key] for key in counts},
+            **beside(entry, "test"),
             "reference": entry.get("reference", False),
-            "seconds": round(sum(entry["seconds"].values()), 1),
             "figures": point_figures(cases, outcome),
             "outcome": outcome.to_json(),
         }

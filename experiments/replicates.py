@@ -153,6 +153,18 @@ def point_figures(cases: Cases, outcome: Outcome) -> dict[str, float | None]:
     return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in found.items()}
 
 
+def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return what is reported beside the endpoints, of one object of report.json: with intervals, nothing to resample."""
+    found = entry[part]
+    kept = {name: found[name] for name in ("ece", "auc", "macro_f1", "challenging", "rest") if name in found}
+    per_class = {
+        dx: {name: figures[name] for name in ("sensitivity", "specificity", "n")}
+        for dx, figures in found["per_class"].items()
+    }
+    counts = ("n_real", "n_generated", "n_accepted", "optimizer_steps", "seconds")
+    return {"round": entry["round"], **{k: entry[k] for k in counts}, **kept, "per_class": per_class}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Replicate:
     """One training set or fold: its cases and each arm's outcome on them."""

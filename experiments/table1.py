@@ -32,9 +32,10 @@ from engine.progress import RichListener
 from engine.recipes import Recipes
 from engine.store import StageFolder
 from engine.store.files import read_json, write_json
+from engine.store.run_folder import arm_role
 from experiments import common
 from experiments.common import provenance, require_frozen, this_command
-from experiments.replicates import point_figures, read_replicate
+from experiments.replicates import beside, point_figures, read_replicate
 
 DEVELOPMENT = (0, 1)
 """The training sets on which settings are chosen; none of them is ever scored on test."""
@@ -184,27 +185,34 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in rows if row != "Origin1000" or not request.per_class]
     config = request.load("run")
-    pools = {}
+    pools: dict[str, StageFolder] = {}
     if any(row in SYNTHETIC for row in rows):
-        pools = made_pools(config)
+        folder, report = build.run(config, listener=RichListener(Console()))
+        last = config.loop.rounds
+        pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
+        keep(
+            path,
+            request,
+            config,
+            {"arms": {e["arm"]: beside(e, scored_part(request)) for e in report["rounds"]}},
+        )
     for model in models:
         for row in rows:
-            if row in SYNTHETIC and SYNTHETIC[row] not in pools:
-                continue
-            outcome = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
-            keep(path, request, config, f"{model} | {row}", outcome)
+            if row in ORIGIN or SYNTHETIC[row] in pools:
+                cases, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
+                keep(path, request, config, {"cases": cases}, {f"{model} | {row}": found})
     return path
 
 
-def made_pools(config: Config) -> dict[str, StageFolder]:
-    """Play the run; return what each of its arms trained on in the last round."""
-    folder, _ = build.run(config, listener=RichListener(Console()))
-    last = config.loop.rounds
-    return {arm: folder.stage(f"rounds/{last:04d}/{arm}/pool") for arm in config.loop.arms}
+def scored_part(request: Request) -> str:
+    """The part of the split whose figures count."""
+    return "val" if request.part == "development" else "test"
 
 
-def cell(request: Request, model: str, row: str, pool: StageFolder | None) -> dict[str, Any]:
-    """Train one model on one row's images and return its outcome on the scored part."""
+def cell(
+    request: Request, model: str, row: str, pool: StageFolder | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train one model on one row's images; return the scored cases and what it says of them, as JSON."""
     name, small = MODELS[model]
     settings = [f"classifier.model={name}", f"classifier.small_stem={str(small).lower()}"]
     changes = [] if model == "resnet18" else settings
@@ -215,19 +223,21 @@ def cell(request: Request, model: str, row: str, pool: StageFolder | None) -> di
         recipes.data()
         arm = SYNTHETIC.get(row, "classical")  # the augmentation of every arm but plain real
         pool = pool or recipes.pool(0, "real", {}, {})
-        return scored(recipes, config, arm, pool, "val" if request.part == "development" else "test")
+        return scored(recipes, config, arm, pool, scored_part(request))
     finally:
         wiring.backend.close()
 
 
-def scored(recipes: Recipes, config: Config, arm: str, pool: StageFolder, part: str) -> dict[str, Any]:
+def scored(
+    recipes: Recipes, config: Config, arm: str, pool: StageFolder, part: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train from scratch for the config's steps, predict, and read the outcome on one part."""
     last = config.loop.rounds
     classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None)
     predict = recipes.predict(last, arm, classifier)
     cases, outcome = read_replicate(predict.path, recipes.stages["split"].path, part)
     contents = read_json(pool.path / "pool.json")
-    return {
+    return cases.to_json(), {
         "part": part,
         "n_real": contents["n_real"],
         "n_synthetic": contents["n_synthetic"],
@@ -237,17 +247,17 @@ def scored(recipes: Recipes, config: Config, arm: str, pool: StageFolder, part: 
         "seconds": round(classifier.seconds + predict.seconds, 1),
         "figures": point_figures(cases, outcome),
         "outcome": outcome.to_json(),
-        "cases": cases.to_json(),
     }
 
 
-def keep(path: Path, request: Request, config: Config, name: str, outcome: dict[str, Any]) -> None:
-    """Add one cell to the set's file; the cases are kept once for all its cells."""
+def keep(
+    path: Path, request: Request, config: Config, facts: dict[str, Any], cells: dict[str, Any] | None = None
+) -> None:
+    """Add facts and cells to the set's file; the cases are kept once for all its cells."""
     found = read_json(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
     table = found["tables"].setdefault(request.label, {"cells": {}})
-    table |= provenance(this_command(), config)
-    table["cases"] = outcome.pop("cases")
-    table["cells"][name] = outcome
+    table |= {**provenance(this_command(), config), **facts}
+    table["cells"] |= cells or {}
     write_json(path, found)
 
 
