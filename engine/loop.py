@@ -244,8 +244,8 @@ class Loop:
         evaluate = self.recipes.evaluate(number, arm, predict, reference)
         stages = {"pool": pool, "classifier": classifier, "predict": predict, "evaluate": evaluate}
         saw, sets = self.config.loop.generator_saw, self.config.data.split.train_sets
-        reference = arm == "retrieved" and saw == "train" and sets is not None
-        report = round_report(number, arm, saw, before + steps, made or {}, stages, reference=reference)
+        aside = arm == "retrieved" and saw == "train" and sets is not None
+        report = round_report(number, arm, saw, before + steps, made or {}, stages, reference=aside)
         self.publisher.arm(number, arm, report, classifier, predict)
         self.history.reports.append(report)
         self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)

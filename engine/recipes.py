@@ -256,7 +256,7 @@ class Recipes:
             "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
             "judge": self.tree["judge"],
             "room": self._room(earlier),
-            **self._most(earlier),
+            **(self._most(earlier) if source == "hard" else {}),
             "guided": self.config.synthesis.generator == "diffusion" and self.config.synthesis.steers,
         }
         if self.reviews:
@@ -310,7 +310,10 @@ class Recipes:
         return {dx: max(0, most - taken.get(dx, 0)) for dx, most in room.items()}
 
     def _most(self, earlier: Sequence[StageFolder]) -> dict[str, int]:
-        """How many more images the gates may accept in all; empty without ``loop.max_synthetic``."""
+        """How many more images the gates may accept in all; empty without ``loop.max_synthetic``.
+
+        It binds arm hard; the other sources' accepted images are cut to hard's counts, class by class, in the pool.
+        """
         if self.config.loop.max_synthetic is None:
             return {}
         taken = sum(accepted_counts(earlier).values())

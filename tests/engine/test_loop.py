@@ -269,16 +269,18 @@ def test_room_is_counted_on_own_images_and_ends_at_the_total(tmp_path: Path) -> 
     backend = PaperBackend([0.5] * 9, accepted=3)
     loop = {
         "rounds": 2,
-        "arms": ["hard"],
+        "arms": ["random", "hard"],
+        "compare": "last_round",
         "mine_from": "crossfit",
         "max_synthetic_ratio": 4.0,
         "max_synthetic": 5,
     }
     play(tmp_path, backend, loop=loop, data={"split": SETS})
-    assert [call.params["room"] for call in backend.of("accept")] == [
-        {"mel": 4, "nv": 8}, {"mel": 1, "nv": 8},
-    ]  # fmt: skip
-    assert [call.params["most"] for call in backend.of("accept")] == [5, 2]
+    rooms = [{"mel": 4, "nv": 8}, {"mel": 1, "nv": 8}]
+    assert [call.params["room"] for call in backend.of("accept")] == rooms * 2
+    assert [call.params.get("most") for call in backend.of("accept")] == [5, 2, None, None], (
+        "hard alone is capped"
+    )
 
 
 def test_accepted_images_accumulate_up_to_the_ratio(tmp_path: Path) -> None:
