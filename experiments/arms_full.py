@@ -1,6 +1,6 @@
 """All arms on all of the data, five-fold lesion-grouped cross-validation: one fold at a time.
 
-usage: python -m experiments.arms_full run CONFIG --fold K [key=value ...]
+usage: python -m experiments.arms_full run CONFIG --fold K [--with key=value ...]
        python -m experiments.arms_full collect
 
 ``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K.json; killed, the same command goes on. Every
@@ -51,7 +51,7 @@ def main() -> None:
     one = actions.add_parser("run")
     one.add_argument("config", type=Path)
     one.add_argument("--fold", type=int, required=True)
-    one.add_argument("overrides", nargs="*", default=[])
+    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = common.RESULTS / "arms_full"
     if arguments.action == "collect":

@@ -1,7 +1,7 @@
 """Kim et al., Table I, with what it leaves open held fixed: one (training set, row, model) cell at a time.
 
 usage: python -m experiments.table1 run CONFIG --set K --part development|confirm [--train] [--per-class] [--pixels 32]
-           [--models resnet18 vgg13 ...] [--rows Origin500 Hybrid1000 ...] [key=value ...]
+           [--models resnet18 vgg13 ...] [--rows Origin500 Hybrid1000 ...] [--with key=value ...]
        python -m experiments.table1 collect
 
 Every row is trained from scratch for the same optimizer steps, with the same augmentation (but "Origin500 plain", the arm
@@ -149,7 +149,7 @@ def parse() -> argparse.Namespace:
     one.add_argument("--pixels", type=int, default=None)
     one.add_argument("--models", nargs="+", choices=MODELS, default=["resnet18"])
     one.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    one.add_argument("overrides", nargs="*", default=[])
+    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
 

@@ -50,7 +50,7 @@ def learn(
     root: Path, images: Path, split: Path, train_sets: list[int] | None = None, mine_from: str = "mine"
 ) -> dict[str, str]:
     """Run every stage that learns; returns the checksums of what they learned."""
-    tree = tiny_config(str(root), gan={"steps": 2, "batch_size": 8}).model_dump(mode="json")
+    tree = tiny_config(str(root), gan={"steps": 12, "batch_size": 32, "width": 8}).model_dump(mode="json")
     own = {} if train_sets is None else {"train_sets": train_sets}
     cut = {"crop": "none", "mask": "file"}
     params = {

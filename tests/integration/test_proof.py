@@ -91,10 +91,13 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
         (("--set", 0, "--part", "confirm"), "--set 0 is no set of --part confirm; these are 2, 3"),
         (("--set", 2, "--part", "development"), "--set 2 is no set of --part development; these are 0, 1"),
         (
-            ("--set", 2, "--part", "confirm", "classifier.steps=3"),
+            ("--set", 2, "--part", "confirm", "--with", "classifier.steps=3"),
             "as it is committed; drop classifier.steps",
         ),
-        (("--set", 2, "--part", "confirm", "output=here"), "tiny.yaml is not in git as it lies here"),
+        (
+            ("--set", 2, "--part", "confirm", "--with", "output=here"),
+            "tiny.yaml is not in git as it lies here",
+        ),
         (("--set", 0, "--part", "confirm", "--per-class"), "these are 1"),
     ],
 )
