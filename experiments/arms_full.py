@@ -1,9 +1,9 @@
 """All arms on all of the data, five-fold lesion-grouped cross-validation: one fold at a time.
 
-usage: python -m experiments.arms_full run CONFIG --fold K [--with key=value ...]
+usage: python -m experiments.arms_full run CONFIG --fold K [--seed S] [--with key=value ...]
        python -m experiments.arms_full collect
 
-``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K.json; killed, the same command goes on. Every
+``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K_seed_S.json; killed, the same command goes on. Every
 fold is scored on its own test lesions, so it takes the configuration as it is committed. ``collect`` needs no data: it reads
 the folds and writes result.json and table.md.
 """
@@ -51,6 +51,7 @@ def main() -> None:
     one = actions.add_parser("run")
     one.add_argument("config", type=Path)
     one.add_argument("--fold", type=int, required=True)
+    one.add_argument("--seed", type=int, default=0, help="loop.seed; a fold's seeds are averaged")
     one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = common.RESULTS / "arms_full"
@@ -58,15 +59,17 @@ def main() -> None:
         print(collect(folder))
         return
     require_frozen(arguments.config, arguments.overrides)
-    print(run(arguments.config, arguments.fold, arguments.overrides, folder))
+    settings = [*arguments.overrides, f"loop.seed={arguments.seed}"]
+    print(run(arguments.config, arguments.fold, settings, folder))
 
 
-def run(config_path: Path, fold: int, overrides: list[str], folder: Path) -> Path:
+def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path:
     """Play one fold and keep what its arms said of its test lesions in the last round."""
-    name = f"name={config_path.stem}-fold-{fold}"
-    config = build.load(config_path, [*overrides, f"data.split.folds.use={fold}", name])
+    config = build.load(config_path, [*settings, f"data.split.folds.use={fold}"])
+    seed = config.loop.seed
+    config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-seed-{seed}"})
     run_folder, report = build.run(config, listener=RichListener(Console()))
-    path = folder / f"fold_{fold}.json"
+    path = folder / f"fold_{fold}_seed_{seed}.json"
     write_json(
         path,
         {
@@ -103,34 +106,40 @@ def arms(run_folder: RunFolder, report: dict[str, Any]) -> dict[str, Any]:
 
 def collect(folder: Path) -> Path:
     """Write result.json and table.md of the finished folds."""
-    folds = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
-    if len({str(fold["config"]["data"]["split"]["folds"]["count"]) for fold in folds}) > 1:
+    files = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
+    folds = sorted({file["fold"] for file in files})
+    if len({str(file["config"]["data"]["split"]["folds"]["count"]) for file in files}) > 1:
         raise ConfigError("the folds are of different cross-validations; keep one config's alone")
-    replicates = [
-        Replicate(
-            cases=Cases.from_json(fold["cases"]),
-            outcomes={arm: Outcome.from_json(kept["outcome"]) for arm, kept in fold["arms"].items()},
-        )
-        for fold in folds
-    ]
-    shared = set.intersection(*(set(r.outcomes) for r in replicates)) if replicates else set()
-    names = [name for name in (folds[0]["arms"] if folds else ()) if name in shared]
+    shared = set.intersection(*(set(file["arms"]) for file in files)) if files else set()
+    names = [name for name in (files[0]["arms"] if files else ()) if name in shared]
     means = {
-        name: {e: _mean([fold["arms"][name]["figures"][e] for fold in folds]) for e in ENDPOINTS}
+        name: {e: _mean([file["arms"][name]["figures"][e] for file in files]) for e in ENDPOINTS}
         for name in names
     }
     analysis = None
     if len(folds) > 1:
-        n_train, n_test = (float(np.mean([fold[key] for fold in folds])) for key in ("n_train", "n_test"))
-        combine = partial(cross_validation, n_train=n_train, n_test=n_test)
-        protocol = "safe" if all(fold["protocol"] == "safe" for fold in folds) else "not safe"
-        baselines = [name for name in names if name != "hard"]
-        analysis = analyse(replicates, baselines, combine, shared=False, protocol=protocol)
-    write_json(
-        folder / "result.json", {"folds": [f["fold"] for f in folds], "means": means, "analysis": analysis}
-    )
+        n_train, n_test = (float(np.mean([file[key] for file in files])) for key in ("n_train", "n_test"))
+        analysis = analyse(
+            [replicate([file for file in files if file["fold"] == fold]) for fold in folds],
+            [name for name in names if name != "hard"],
+            partial(cross_validation, n_train=n_train, n_test=n_test),
+            shared=False,
+            protocol="safe" if all(file["protocol"] == "safe" for file in files) else "not safe",
+        )
+    write_json(folder / "result.json", {"folds": folds, "means": means, "analysis": analysis})
     write_text(folder / "table.md", "\n".join(markdown(folds, means, analysis)) + "\n")
     return folder
+
+
+def replicate(files: list[Any]) -> Replicate:
+    """Return a fold with all its seeds."""
+    return Replicate(
+        cases=Cases.from_json(files[0]["cases"]),
+        outcomes={
+            arm: [Outcome.from_json(file["arms"][arm]["outcome"]) for file in files if arm in file["arms"]]
+            for arm in files[0]["arms"]
+        },
+    )
 
 
 def cross_validation(value_R: Floats, drawn_RB: Floats, *, n_train: float, n_test: float) -> Difference:
@@ -141,9 +150,9 @@ def cross_validation(value_R: Floats, drawn_RB: Floats, *, n_train: float, n_tes
     )
 
 
-def markdown(folds: list[Any], means: dict[str, Any], analysis: Any) -> list[str]:
+def markdown(folds: list[int], means: dict[str, Any], analysis: Any) -> list[str]:
     """Return the folds' means by arm, and the contrasts, as lines."""
-    done = ", ".join(str(fold["fold"]) for fold in folds) or "none"
+    done = ", ".join(map(str, folds)) or "none"
     lines = ["# All arms, full data", "", f"Folds finished: {done}. Test lesions, %, mean over folds.", ""]
     lines += ["| arm | " + " | ".join(name.replace("_", " ") for name in ENDPOINTS) + " |"]
     lines += ["|---" * (len(ENDPOINTS) + 1) + "|"]

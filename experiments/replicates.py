@@ -167,10 +167,15 @@ def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Replicate:
-    """One training set or fold: its cases and each arm's outcome on them."""
+    """One training set or fold: its cases and each arm's outcomes on them, one a seed."""
 
     cases: Cases
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, Sequence[Outcome]]
+
+    def figures(self, arm: str, weights_BL: Floats) -> dict[str, Floats]:
+        """Return an arm's endpoints (B,), the mean over its seeds: seeds are no replicates."""
+        found = [figures(self.cases, outcome, weights_BL) for outcome in self.outcomes[arm]]
+        return {name: np.mean([one[name] for one in found], axis=0) for name in ENDPOINTS}
 
 
 def differences(
@@ -191,7 +196,7 @@ def differences(
         count = int(replicate.cases.lesion_N.max()) + 1
         rng = np.random.default_rng(derive_seed("replicates", 0 if shared else number))
         weights_BL = np.vstack([np.ones((1, count)), lesion_weights(count, DRAWS, rng)])
-        ours, theirs = (figures(replicate.cases, replicate.outcomes[n], weights_BL) for n in (arm, baseline))
+        ours, theirs = (replicate.figures(name, weights_BL) for name in (arm, baseline))
         for name in ENDPOINTS:
             change = ours[name] - theirs[name]
             values[name].append(float(change[0]))

@@ -82,7 +82,7 @@ def contrasts(sets: Sequence[Table]) -> dict[str, Any] | None:
     replicates = []
     for table in sets:
         outcomes = {
-            arms[name]: Outcome.from_json(cell["outcome"])
+            arms[name]: [Outcome.from_json(cell["outcome"])]
             for name, cell in table["cells"].items()
             if name in arms
         }

@@ -13,7 +13,7 @@ from engine.config import TrainSetsConfig
 from engine.data.splits import group_class, members_of
 from engine.errors import DataError
 from engine.training import derive_seed
-from engine.types import IntArray, LesionTable, StrArray
+from engine.types import FloatArray, IntArray, LesionTable, StrArray
 
 TOLERANCE = 0.05
 """A set, made of whole lesions, holds as many images as asked for within this share, or within an image a class."""
@@ -43,9 +43,11 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
     totals = {dx: sum(sizes[name] for name in names) for dx, names in by_class.items()}
     targets = _targets(totals, config)
     set_N = np.full(len(table), -1, dtype=np.int64)
+    short = np.zeros(config.count)
     for dx, names in sorted(by_class.items()):
         order = np.random.default_rng(derive_seed(seed, "train_sets", dx)).permutation(len(names))
-        dealt = _deal([names[k] for k in order], sizes, targets[dx], config.count)
+        dealt, missing = _deal([names[k] for k in order], sizes, targets[dx], short)
+        short += missing
         for name, number in dealt.items():
             set_N[groups[name]] = number
     _refuse_wrong_sizes(set_N, targets, sum(totals.values()), config)
@@ -60,17 +62,23 @@ def _targets(totals: Mapping[str, int], config: TrainSetsConfig) -> dict[str, fl
     return {dx: config.images * n / everything for dx, n in totals.items()}
 
 
-def _deal(names: list[str], sizes: Mapping[str, int], target: float, count: int) -> dict[str, int]:
-    """Deal groups (in this order) to ``count`` sets of about ``target`` images."""
+def _deal(
+    names: list[str], sizes: Mapping[str, int], target: float, short: FloatArray
+) -> tuple[dict[str, int], FloatArray]:
+    """Deal groups (in this order) to sets of about ``target`` images; return their sets, and what each set lacks.
+
+    Of sets that lack equally much the one goes first that is ``short`` of most images in the classes before.
+    """
     dealt: dict[str, int] = {}
+    count = len(short)
     missing = np.full(count, target)
     for turn, name in enumerate(names):
-        number = turn if turn < count else int(np.argmax(missing))
+        number = turn if turn < count else int(np.lexsort((-short, -missing))[0])
         if turn >= count and abs(missing[number] - sizes[name]) >= missing[number]:
             continue
         dealt[name] = number
         missing[number] -= sizes[name]
-    return dealt
+    return dealt, missing
 
 
 def _refuse_rare_classes(by_class: Mapping[str, list[str]], config: TrainSetsConfig) -> None:

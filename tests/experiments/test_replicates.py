@@ -107,7 +107,7 @@ def replicates(count: int, lift: float, shared: bool = True) -> list[Replicate]:
         arms = {}
         for arm, rate in (("real", 0.5), ("random", 0.5), ("hard", 0.5 + lift)):
             called = (label == 1) & (rng.random(300) < rate)
-            arms[arm] = outcome(np.where(called, 1, 2).tolist(), called.astype(int).tolist())
+            arms[arm] = [outcome(np.where(called, 1, 2).tolist(), called.astype(int).tolist())]
         these = cases(label.tolist(), digest="same" if shared else str(number))
         found.append(Replicate(cases=these, outcomes=arms))
     return found
@@ -124,6 +124,14 @@ def test_differences_are_paired_and_draws_shared() -> None:
     assert np.array_equal(drawn[0], drawn[1])
     _, apart = differences(same, "hard", "real", shared=False)["accuracy"]
     assert not np.array_equal(apart[0], apart[1])
+
+
+def test_seeds_are_averaged_within_a_replicate() -> None:
+    these = cases([1, 1, 2, 2])
+    right, wrong = outcome([1, 1, 2, 2], [1, 1, 0, 0]), outcome([2, 2, 2, 2], [0, 0, 0, 0])
+    both = Replicate(cases=these, outcomes={"hard": [right, wrong], "real": [wrong, wrong]})
+    value_R, _ = differences([both], "hard", "real", shared=False)["malignant_sensitivity"]
+    assert value_R.tolist() == [0.5]
 
 
 def test_replicates_on_different_images_cannot_share_draws() -> None:

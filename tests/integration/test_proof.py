@@ -80,7 +80,16 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
         "test" in set(pd.read_parquet(p)["split"]) for p in (tmp_path / "runs").rglob("predictions.parquet")
     )
     assert str(tmp_path) not in json.dumps(found)
+    log = tmp_path / "runs" / "table1-own-in-total-64-px-development-01-resnet18-Hybrid1000" / "stages.jsonl"
+    stages = [json.loads(line) for line in log.read_text().splitlines()]
+    assert not any(s["ran"] for s in stages), "what the run has trained is not trained again"
+    other = json.loads(json.dumps(found))
+    (results / "table1" / "set_00.json").write_text(json.dumps(other | {"set": 0}))
     play(table1, monkeypatch, "collect")
+    analysis = json.loads((results / "table1" / "result.json").read_text())["tables"][0]["analysis"]
+    assert (analysis["replicates"], analysis["verdict"]) == (2, "not shown")
+    assert set(analysis["hard_minus"]) == set(ARMS) - {"hard"}
+    assert set(analysis["family"]) <= {"classical", "random", "mined", "retrieved"}
     assert "| Hybrid1000 |" in (results / "table1" / "table.md").read_text()
     assert (results / "table1" / "table.png").exists()
 
@@ -123,7 +132,7 @@ def test_a_fold_keeps_its_arms_and_folds_collect(
         play(arms_full, monkeypatch, "run", config, "--fold", 2)
     monkeypatch.setattr(arms_full, "require_frozen", lambda *_: None)
     play(arms_full, monkeypatch, "run", config, "--fold", 2)
-    found = json.loads((results / "arms_full" / "fold_2.json").read_text())
+    found = json.loads((results / "arms_full" / "fold_2_seed_0.json").read_text())
     assert set(found["arms"]) == {"round 0", "real", "random", "hard"}
     assert found["config"]["data"]["split"]["folds"]["use"] == 2
     assert len(found["cases"]["labels"]) == found["n_test"]
@@ -131,6 +140,12 @@ def test_a_fold_keeps_its_arms_and_folds_collect(
     play(arms_full, monkeypatch, "collect")
     assert json.loads((results / "arms_full" / "result.json").read_text())["folds"] == [2]
     assert "no contrast yet" in (results / "arms_full" / "table.md").read_text()
+    (results / "arms_full" / "fold_1_seed_0.json").write_text(json.dumps(found | {"fold": 1}))
+    (results / "arms_full" / "fold_1_seed_1.json").write_text(json.dumps(found | {"fold": 1}))
+    play(arms_full, monkeypatch, "collect")
+    analysis = json.loads((results / "arms_full" / "result.json").read_text())["analysis"]
+    assert analysis["replicates"] == 2, "seeds are no replicates"
+    assert set(analysis["hard_minus"]) == {"round 0", "real", "random"}
 
 
 def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
