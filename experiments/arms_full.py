@@ -3,9 +3,9 @@
 usage: python -m experiments.arms_full run CONFIG --fold K [--seed S] [--with key=value ...]
        python -m experiments.arms_full collect
 
-``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K_seed_S.json; killed, the same command goes on. Every
-fold is scored on its own test lesions, so it takes the configuration as it is committed. ``collect`` needs no data: it reads
-the folds and writes result.json and table.md.
+``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K_seed_S.json; killed, the same command goes on.
+Every fold is scored on its own test lesions, so it takes the configuration as it is committed. ``collect`` needs no data: it
+reads the folds and writes result.json and table.md.
 """
 
 from __future__ import annotations

@@ -190,12 +190,8 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
         folder, report = build.run(config, listener=RichListener(Console()))
         last = config.loop.rounds
         pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
-        keep(
-            path,
-            request,
-            config,
-            {"arms": {e["arm"]: beside(e, scored_part(request)) for e in report["rounds"]}},
-        )
+        entries = {entry["arm"]: beside(entry, scored_part(request)) for entry in report["rounds"]}
+        keep(path, request, config, {"protocol": report["protocol"], "arms": entries})
     for model in models:
         for row in rows:
             if row in ORIGIN or SYNTHETIC[row] in pools:

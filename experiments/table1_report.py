@@ -30,7 +30,7 @@ PAPER = {
 }
 """Accuracy, % (Kim et al., Table I); how many sets, which split and what the generator saw is not stated there."""
 PRIMARY_TABLE = "own in total 64 px"
-"""The table whose contrasts are the study's: the generator saw the classifier's own images alone."""
+"""The table whose contrasts over confirming sets are the study's; all others are exploratory."""
 
 Table = Mapping[str, Any]
 
@@ -50,13 +50,13 @@ def collect(folder: Path) -> Path:
     for (part, label), sets in sorted(kept.items()):
         means = average(list(sets.values()))
         entry: dict[str, Any] = {"part": part, "label": label, "sets": sorted(sets), "means": means}
-        if label.endswith("64 px") and "in total" in label:
-            entry["analysis"] = contrasts(list(sets.values()))
+        entry["primary"] = (part, label) == ("confirm", PRIMARY_TABLE)
+        entry["analysis"] = contrasts(list(sets.values()))
         result["tables"].append(entry)
         lines += markdown(entry)
     write_json(folder / "result.json", result)
     write_text(folder / "table.md", "\n".join(lines) + "\n")
-    shown = [entry for entry in result["tables"] if entry["part"] == "confirm"] or result["tables"]
+    shown = [entry for entry in result["tables"] if entry["primary"]] or result["tables"]
     if shown:
         draw(shown[0], folder / "table.png")
     return folder
@@ -92,7 +92,8 @@ def contrasts(sets: Sequence[Table]) -> dict[str, Any] | None:
         return None
     common = set.intersection(*(set(r.outcomes) for r in replicates)) - {"hard"}
     baselines = [arm for arm in arms.values() if arm in common]
-    return analyse(replicates, baselines, one_test_part, shared=True, protocol="safe")
+    protocol = "safe" if all(table.get("protocol") == "safe" for table in sets) else "not safe"
+    return analyse(replicates, baselines, one_test_part, shared=True, protocol=protocol)
 
 
 def markdown(entry: Mapping[str, Any]) -> list[str]:
@@ -100,7 +101,8 @@ def markdown(entry: Mapping[str, Any]) -> list[str]:
     models = [m for m in MODELS if any(name.startswith(f"{m} |") for name in entry["means"])]
     sets = ", ".join(map(str, entry["sets"]))
     scored = "test" if entry["part"] == "confirm" else "val"
-    lines = [f"## {entry['label']}, {entry['part']} (sets {sets}; scored on {scored})", ""]
+    kind = "primary" if entry["primary"] else "exploratory"
+    lines = [f"## {entry['label']}, {entry['part']}: {kind} (sets {sets}; scored on {scored})", ""]
     lines += ["Accuracy, % (the paper's in brackets), mean over sets.", ""]
     lines += ["| row | " + " | ".join(models) + " | malignant sensitivity (ResNet18) |"]
     lines += ["|---" * (len(models) + 2) + "|"]
