@@ -69,13 +69,13 @@ class Request:
     part: str
     saw: str
     per_class: bool
-    pixels: int | None
+    pixels: int
     overrides: tuple[str, ...]
 
     @property
     def label(self) -> str:
         """Where the cells of this call stand in the set's file."""
-        return " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels or 64} px"])
+        return " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels} px"])
 
     def halves(self, sets: float = 1.0) -> list[int]:
         """The sets of 250 that make half a training set, one, or two (with its neighbour of the same part)."""
@@ -87,7 +87,6 @@ class Request:
 
     def load(self, name: str, *more: str, sets: float = 1.0) -> Config:
         """The config for a run of its own, with what this call changes."""
-        size = [] if self.pixels is None else [f"data.image_size={self.pixels}"]
         counts = (
             [PER_CLASS, "loop.max_synthetic=null", "loop.max_synthetic_ratio=1.0"] if self.per_class else []
         )
@@ -97,9 +96,9 @@ class Request:
             self.config,
             [
                 *self.overrides,
-                *size,
                 *counts,
                 f"name=table1-{kind}-{self.part}-{self.number:02d}-{name}",
+                f"data.image_size={self.pixels}",
                 f"loop.generator_saw={self.saw}",
                 f"data.split.seal={sealed}",
                 f"data.split.train_sets.use={self.halves(sets)}",
@@ -146,7 +145,7 @@ def parse() -> argparse.Namespace:
     one.add_argument(
         "--per-class", action="store_true", help="250, 500 and 1000 images a class, up to what exists"
     )
-    one.add_argument("--pixels", type=int, default=None)
+    one.add_argument("--pixels", type=int, default=64)
     one.add_argument("--models", nargs="+", choices=MODELS, default=["resnet18"])
     one.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")

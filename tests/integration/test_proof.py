@@ -19,6 +19,7 @@ from tests.integration.tiny import tiny_tree
 pytestmark = pytest.mark.slow
 
 ARMS = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic"]
+SMALL = ("--pixels", 16)
 PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 
 
@@ -56,10 +57,10 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     split = {"train": 0.6, "mine": 0.0, "val": 0.2, "test": 0.2, "train_sets": sets}
     config = write_config(tmp_path, split, arms=ARMS, generator_saw="own", max_synthetic=10)
     models = ("--models", "resnet18", "vgg13", "--rows", *table1.ROWS)
-    play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *models)
+    play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models)
     found = json.loads((results / "table1" / "set_01.json").read_text())
     assert found["part"] == "development"
-    table = found["tables"]["own in total 64 px"]
+    table = found["tables"]["own in total 16 px"]
     assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in table1.ROWS}
     cells = table["cells"]
     assert {cell["part"] for cell in cells.values()} == {"val"}
@@ -80,7 +81,7 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
         "test" in set(pd.read_parquet(p)["split"]) for p in (tmp_path / "runs").rglob("predictions.parquet")
     )
     assert str(tmp_path) not in json.dumps(found)
-    log = tmp_path / "runs" / "table1-own-in-total-64-px-development-01-resnet18-Hybrid1000" / "stages.jsonl"
+    log = tmp_path / "runs" / "table1-own-in-total-16-px-development-01-resnet18-Hybrid1000" / "stages.jsonl"
     stages = [json.loads(line) for line in log.read_text().splitlines()]
     assert not any(s["ran"] for s in stages), "what the run has trained is not trained again"
     other = json.loads(json.dumps(found))
