@@ -28,16 +28,8 @@ from engine.store.files import read_json, write_json, write_text
 from engine.store.run_folder import arm_role
 from experiments import common
 from experiments.common import provenance, require_frozen, this_command
-from experiments.replicates import (
-    ENDPOINTS,
-    Cases,
-    Outcome,
-    Replicate,
-    analyse,
-    beside,
-    point_figures,
-    read_replicate,
-)
+from experiments.outcomes import ENDPOINTS, Cases, Outcome, beside, point_figures, read_replicate
+from experiments.replicates import Replicate, analyse
 from experiments.table1_report import contrast_lines
 
 

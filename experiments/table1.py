@@ -12,107 +12,36 @@ reads those files and writes result.json, table.md and table.png.
 
 A training set is two of the config's disjoint sets of 250: Origin250 is half of Origin500, and Origin1000 two of them.
 ``--part development`` leaves the test part out of the run altogether (``data.split.seal``) and scores val; it takes the
-sets in DEVELOPMENT alone. ``--part confirm`` takes the others, and no setting that changes what is computed.
+sets 0 and 1 alone. ``--part confirm`` takes the others, and no setting that changes what is computed.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from engine import build
-from engine.config import ARMS, Config
-from engine.errors import ConfigError
+from engine.config import Config
 from engine.progress import RichListener
 from engine.recipes import Recipes
 from engine.store import StageFolder
 from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
 from experiments import common
-from experiments.common import provenance, require_frozen, this_command
-from experiments.replicates import beside, point_figures, read_replicate
-
-DEVELOPMENT = (0, 1)
-"""The training sets on which settings are chosen; none of them is ever scored on test."""
-SETS = 10
-HALF = 250
-PER_CLASS = "data.split.train_sets={count: 4, images: 250, per_class: true}"
-MODELS = {
-    "resnet18": ("resnet18", False),
-    "resnet34": ("resnet34", False),
-    "vgg13": ("vgg13_bn", True),
-    "vgg16": ("vgg16_bn", True),
-    "vgg19": ("vgg19_bn", True),
-}
-"""Name in the table: timm's name (VGGs with batch norm: they start from nothing), and whether a VGG's head is made small."""
-ORIGIN = {"Origin250": 0.5, "Origin500": 1.0, "Origin1000": 2.0}
-"""Rows of real images alone: how many training sets each holds."""
-SYNTHETIC = {"Origin500 plain": "real", "Synthetic500": "synthetic", "Hybrid1000": "hard"} | {
-    f"Hybrid1000 {arm}": arm for arm in ARMS if arm not in ("real", "synthetic", "hard", "all_real")
-}
-"""Rows that an arm of the run trains."""
-ROWS = (*ORIGIN, *SYNTHETIC)
-PAPER_ROWS = ("Origin250", "Origin500", "Synthetic500", "Hybrid1000")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What one call asks for."""
-
-    config: Path
-    number: int
-    part: str
-    saw: str
-    per_class: bool
-    pixels: int
-    overrides: tuple[str, ...]
-
-    @property
-    def label(self) -> str:
-        """Where the cells of this call stand in the set's file."""
-        return " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels} px"])
-
-    def halves(self, sets: float = 1.0) -> list[int]:
-        """The sets of 250 that make half a training set, one, or two (with its neighbour of the same part)."""
-        own = [2 * self.number, 2 * self.number + 1]
-        if sets < 1.0:
-            return own[:1]
-        other = neighbour(self.number)
-        return own if sets == 1.0 else [*own, 2 * other, 2 * other + 1]
-
-    def load(self, name: str, *more: str, sets: float = 1.0) -> Config:
-        """The config for a run of its own, with what this call changes."""
-        counts = (
-            [PER_CLASS, "loop.max_synthetic=null", "loop.max_synthetic_ratio=1.0"] if self.per_class else []
-        )
-        sealed = "test" if self.part == "development" else "null"
-        kind = self.label.replace(" ", "-")
-        return build.load(
-            self.config,
-            [
-                *self.overrides,
-                *counts,
-                f"name=table1-{kind}-{self.part}-{self.number:02d}-{name}",
-                f"data.image_size={self.pixels}",
-                f"loop.generator_saw={self.saw}",
-                f"data.split.seal={sealed}",
-                f"data.split.train_sets.use={self.halves(sets)}",
-                *more,
-            ],
-        )
+from experiments.common import provenance, this_command
+from experiments.outcomes import beside, point_figures, read_replicate
+from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
+from experiments.table1_report import collect
 
 
 def main() -> None:
     """Run cells, or collect them."""
     arguments = parse()
     if arguments.action == "collect":
-        from experiments.table1_report import collect
-
         print(collect(common.RESULTS / "table1"))
         return
     request = Request(
@@ -152,31 +81,6 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def check(request: Request) -> None:
-    """Refuse what would let the test part have a say.
-
-    Raises:
-        ConfigError: the set is not of that part, or a confirmation is not of the frozen configuration.
-    """
-    sets = range(2 if request.per_class else SETS)
-    development = DEVELOPMENT[:1] if request.per_class else DEVELOPMENT
-    allowed = [k for k in sets if (k in development) == (request.part == "development")]
-    if request.number not in allowed:
-        raise ConfigError(
-            f"--set {request.number} is no set of --part {request.part}; these are {', '.join(map(str, allowed))}. "
-            "Development sets are never scored on test, the others are not looked at before"
-        )
-    if request.part == "development":
-        return
-    require_frozen(request.config, request.overrides)
-
-
-def neighbour(number: int) -> int:
-    """The next training set of the same part: what Origin1000 adds."""
-    part = [k for k in range(SETS) if (k in DEVELOPMENT) == (number in DEVELOPMENT)]
-    return part[(part.index(number) + 1) % len(part)]
-
-
 def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
     """Train and score every asked cell, keeping the set's file after each."""
     kind = "per_class" if request.per_class else "set"
@@ -189,7 +93,7 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
         folder, report = build.run(config, listener=RichListener(Console()))
         last = config.loop.rounds
         pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
-        entries = {entry["arm"]: beside(entry, scored_part(request)) for entry in report["rounds"]}
+        entries = {entry["arm"]: beside(entry, request.scored) for entry in report["rounds"]}
         keep(path, request, config, {"protocol": report["protocol"], "arms": entries})
     for model in models:
         for row in rows:
@@ -197,11 +101,6 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
                 cases, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
                 keep(path, request, config, {"cases": cases}, {f"{model} | {row}": found})
     return path
-
-
-def scored_part(request: Request) -> str:
-    """The part of the split whose figures count."""
-    return "val" if request.part == "development" else "test"
 
 
 def cell(
@@ -218,7 +117,7 @@ def cell(
         recipes.data()
         arm = SYNTHETIC.get(row, "classical")  # the augmentation of every arm but plain real
         pool = pool or recipes.pool(0, "real", {}, {})
-        return scored(recipes, config, arm, pool, scored_part(request))
+        return scored(recipes, config, arm, pool, request.scored)
     finally:
         wiring.backend.close()
 
@@ -254,14 +153,6 @@ def keep(
     table |= {**provenance(this_command(), config), **facts}
     table["cells"] |= cells or {}
     write_json(path, found)
-
-
-def tables(folder: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
-    """Yield (set, part, label, table) of every kept table."""
-    for path in sorted([*folder.glob("set_*.json"), *folder.glob("per_class_*.json")]):
-        found = read_json(path)
-        for label, table in found["tables"].items():
-            yield found["set"], found["part"], label, table
 
 
 if __name__ == "__main__":

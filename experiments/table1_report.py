@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from engine.store.files import write_json, write_text
-from experiments.replicates import (
-    ENDPOINTS,
-    PRIMARY,
-    Cases,
-    Outcome,
-    Replicate,
-    analyse,
-    one_test_part,
-)
-from experiments.table1 import MODELS, ROWS, SYNTHETIC, tables
+from engine.store.files import read_json, write_json, write_text
+from experiments.outcomes import ENDPOINTS, PRIMARY, Cases, Outcome
+from experiments.replicates import Replicate, analyse, one_test_part
+from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
 
 PAPER = {
     "Origin250": {"vgg13": 83.24, "vgg16": 83.79, "vgg19": 86.55, "resnet18": 83.51, "resnet34": 83.95},
@@ -60,6 +53,14 @@ def collect(folder: Path) -> Path:
     if shown:
         draw(shown[0], folder / "table.png")
     return folder
+
+
+def tables(folder: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    """Yield (set, part, label, table) of every kept table."""
+    for path in sorted([*folder.glob("set_*.json"), *folder.glob("per_class_*.json")]):
+        found = read_json(path)
+        for label, table in found["tables"].items():
+            yield found["set"], found["part"], label, table
 
 
 def average(sets: Sequence[Table]) -> dict[str, dict[str, Any]]:

@@ -13,16 +13,8 @@ import pytest
 from engine.classifier.calibration import Calibration
 from engine.errors import DataError
 from experiments.arms_full import cross_validation
-from experiments.replicates import (
-    Cases,
-    Outcome,
-    Replicate,
-    analyse,
-    differences,
-    one_test_part,
-    point_figures,
-    read_replicate,
-)
+from experiments.outcomes import Cases, Outcome, point_figures, read_replicate
+from experiments.replicates import Replicate, analyse, differences, one_test_part
 
 CLASSES = ("bkl", "mel", "nv")
 

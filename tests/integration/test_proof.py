@@ -13,7 +13,7 @@ import yaml
 
 from engine import build
 from engine.errors import ConfigError
-from experiments import arms_full, common, table1
+from experiments import arms_full, common, table1, table1_plan
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow
@@ -27,8 +27,8 @@ PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results in a folder of the test, four sets instead of ten, a second model that is quick."""
     monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(table1, "SETS", 4)
-    monkeypatch.setitem(table1.MODELS, "vgg13", ("test_resnet", False))
+    monkeypatch.setattr(table1_plan, "SETS", 4)
+    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_resnet", False))
     return tmp_path / "results"
 
 
@@ -56,16 +56,16 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     sets = {"count": 8, "images": 12, "use": [0, 1]}
     split = {"train": 0.6, "mine": 0.0, "val": 0.2, "test": 0.2, "train_sets": sets}
     config = write_config(tmp_path, split, arms=ARMS, generator_saw="own", max_synthetic=10)
-    models = ("--models", "resnet18", "vgg13", "--rows", *table1.ROWS)
+    models = ("--models", "resnet18", "vgg13", "--rows", *table1_plan.ROWS)
     play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models)
     found = json.loads((results / "table1" / "set_01.json").read_text())
     assert found["part"] == "development"
     table = found["tables"]["own in total 16 px"]
-    assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in table1.ROWS}
+    assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in table1_plan.ROWS}
     cells = table["cells"]
     assert {cell["part"] for cell in cells.values()} == {"val"}
     assert {cell["optimizer_steps"] for cell in cells.values()} == {4}
-    real = {row: cells[f"resnet18 | {row}"]["n_real"] for row in table1.ORIGIN}
+    real = {row: cells[f"resnet18 | {row}"]["n_real"] for row in table1_plan.ORIGIN}
     assert real["Origin250"] < real["Origin500"] < real["Origin1000"]
     assert real["Origin250"] == pytest.approx(12, abs=7)
     assert cells["resnet18 | Synthetic500"]["n_real"] == 0
@@ -155,7 +155,7 @@ def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
     split = low.data.split
     assert (split.train, split.mine, split.val, split.test) == (0.5, 0.0, 0.1, 0.4)
     assert split.train_sets is not None
-    assert split.train_sets.count == 2 * table1.SETS
+    assert split.train_sets.count == 2 * table1_plan.SETS
     assert (low.loop.generator_saw, low.loop.mine_from, low.loop.max_synthetic) == ("own", "crossfit", 500)
     assert full.data.split.folds is not None
     assert (full.data.split.folds.count, full.loop.rounds, full.loop.mine_from) == (5, 3, "crossfit")
