@@ -148,7 +148,9 @@ def keep(
     path: Path, request: Request, config: Config, facts: dict[str, Any], cells: dict[str, Any] | None = None
 ) -> None:
     """Add facts and cells to the set's file; the cases are kept once for all its cells."""
-    found = read_json(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
+    found: dict[str, Any] = (
+        read_json(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
+    )
     table = found["tables"].setdefault(request.label, {"cells": {}})
     table |= {**provenance(this_command(), config), **facts}
     table["cells"] |= cells or {}

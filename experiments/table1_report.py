@@ -112,13 +112,17 @@ def markdown(entry: Mapping[str, Any]) -> list[str]:
         if any(cells):
             texts = [_accuracy(cell, row, model) for cell, model in zip(cells, models, strict=True)]
             first = entry["means"].get(f"resnet18 | {row}")
-            lines.append(f"| {row} | " + " | ".join(texts) + f" | {_percent(first and first[PRIMARY])} |")
+            lines.append(
+                f"| {row} | " + " | ".join(texts) + f" | {_percent(first[PRIMARY] if first else None)} |"
+            )
     return [*lines, "", *contrast_lines(entry.get("analysis"), "training sets"), ""]
 
 
 def _accuracy(cell: Mapping[str, Any] | None, row: str, model: str) -> str:
     paper = PAPER.get(row, {}).get(model)
-    return _percent(cell and cell["accuracy"]) + (f" ({paper})" if paper is not None and cell else "")
+    return _percent(cell["accuracy"] if cell else None) + (
+        f" ({paper})" if paper is not None and cell else ""
+    )
 
 
 def _percent(value: float | None) -> str:
