@@ -84,6 +84,21 @@ def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(tmp_path: Path) -> None:
+    mix = {"share": 0.5, "finish_on_real": 2, "split_batchnorm": True}
+    predictions = {}
+    for name, more in (("plain", {}), ("mixed", {"mix": mix})):
+        loop = {"rounds": 1, "arms": ["real", "classical", "hard"]}
+        folder, _ = build.run(tiny_config(str(tmp_path), name=name, loop=loop, classifier=more))
+        for arm in loop["arms"]:
+            table = folder.arm_folder(1, arm) / "predictions.parquet"
+            predictions[name, arm] = pd.read_parquet(table).filter(like="p_").to_numpy()
+    assert (predictions["plain", "real"] == predictions["mixed", "real"]).all()
+    assert (predictions["plain", "classical"] != predictions["mixed", "classical"]).any()
+    assert (predictions["plain", "hard"] != predictions["mixed", "hard"]).any()
+
+
+@pytest.mark.slow
 def test_a_reviewed_run_waits_for_a_person_and_trains_on_what_was_approved(tmp_path: Path) -> None:
     config = tiny_config(
         str(tmp_path),
