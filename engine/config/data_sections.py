@@ -39,7 +39,7 @@ class TrainSetsConfig(Section):
     )
     per_class: bool = Field(False, description="count images by class instead of in total")
     use: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
-        [0], description="the set that the classifier trains on, from 0; several make one larger set"
+        [0], description="the set (0, 1, ...) that the classifier trains on; a list makes one larger set"
     )
 
     @field_validator("use", mode="before")

@@ -91,3 +91,7 @@ def test_what_cannot_be_drawn_is_refused_with_the_remedy(config: TrainSetsConfig
     table = lesions(COUNTS)
     with pytest.raises(DataError, match=message):
         draw_train_sets(table, table.lesion_id, config, 0)
+
+
+def test_one_set_may_be_named_without_a_list() -> None:
+    assert TrainSetsConfig.model_validate({"use": 3}).use == [3]
