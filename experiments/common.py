@@ -65,8 +65,15 @@ def public_config(config: Config) -> dict[str, Any]:
 
 def this_command() -> str:
     """Return the command line as someone else would type it."""
-    shown = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
-    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *shown])
+    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
+
+
+def _shown(argument: str) -> str:
+    """An argument without this machine's places: ``data.root=/here/ham10000`` becomes ``data.root=.../ham10000``."""
+    key, sign, value = argument.partition("=")
+    if sign and Path(value).is_absolute():
+        return f"{key}=.../{Path(value).name}"
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def save(name: str, figures: Mapping[str, Any]) -> Path:
@@ -78,15 +85,22 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
     return folder
 
 
+def changes(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that say what is computed, not where or how fast, by name."""
+    return sorted(
+        text
+        for text in overrides
+        if not any(text.partition("=")[0] == name or text.startswith(name + ".") for name in INDIFFERENT)
+    )
+
+
 def require_frozen(config: Path, overrides: Sequence[str]) -> None:
     """Refuse to score a test part with anything but the committed configuration under the committed protocol.
 
     Raises:
         ConfigError: an override changes what is computed, or the config or PROTOCOL.md differ from their commit.
     """
-    keys = [text.partition("=")[0] for text in overrides]
-    free = [any(key == name or key.startswith(name + ".") for name in INDIFFERENT) for key in keys]
-    changed = [key for key, is_free in zip(keys, free, strict=True) if not is_free]
+    changed = changes(overrides)
     if changed:
         raise ConfigError(
             f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"

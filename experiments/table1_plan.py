@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import build
 from engine.config import ARMS, Config
 from engine.errors import ConfigError
-from experiments.common import require_frozen
+from engine.store.run_folder import flat_config
+from experiments.common import changes, require_frozen
 
 DEVELOPMENT = (0, 1)
 """The training sets on which settings are chosen; none of them is ever scored on test."""
@@ -45,8 +48,9 @@ class Request:
 
     @property
     def label(self) -> str:
-        """Where the cells of this call stand in the set's file."""
-        return " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels} px"])
+        """Where the cells of this call stand in the set's file; settings that are tried have tables of their own."""
+        kind = " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels} px"])
+        return ", ".join([kind, *changes(self.overrides)])
 
     @property
     def scored(self) -> str:
@@ -62,18 +66,16 @@ class Request:
         return own if sets == 1.0 else [*own, 2 * other, 2 * other + 1]
 
     def load(self, name: str, *more: str, sets: float = 1.0) -> Config:
-        """The config for a run of its own, with what this call changes."""
+        """The config of a run with what this call changes; every other config is another run."""
         counts = (
             [PER_CLASS, "loop.max_synthetic=null", "loop.max_synthetic_ratio=1.0"] if self.per_class else []
         )
         sealed = "test" if self.part == "development" else "null"
-        kind = self.label.replace(" ", "-")
-        return build.load(
+        config = build.load(
             self.config,
             [
                 *self.overrides,
                 *counts,
-                f"name=table1-{kind}-{self.part}-{self.number:02d}-{name}",
                 f"data.image_size={self.pixels}",
                 f"loop.generator_saw={self.saw}",
                 f"data.split.seal={sealed}",
@@ -81,6 +83,8 @@ class Request:
                 *more,
             ],
         )
+        digest = hashlib.sha256(json.dumps(flat_config(config), sort_keys=True).encode()).hexdigest()[:8]
+        return config.model_copy(update={"name": f"table1-{self.part}-{self.number:02d}-{name}-{digest}"})
 
 
 def check(request: Request) -> None:

@@ -56,8 +56,9 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     sets = {"count": 8, "images": 12, "use": [0, 1]}
     split = {"train": 0.6, "mine": 0.0, "val": 0.2, "test": 0.2, "train_sets": sets}
     config = write_config(tmp_path, split, arms=ARMS, generator_saw="own", max_synthetic=10)
+    elsewhere = ("--with", f"output={tmp_path / 'runs'}")
     models = ("--models", "resnet18", "vgg13", "--rows", *table1_plan.ROWS)
-    play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models)
+    play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models, *elsewhere)
     found = json.loads((results / "table1" / "set_01.json").read_text())
     assert found["part"] == "development"
     table = found["tables"]["own in total 16 px"]
@@ -81,7 +82,7 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
         "test" in set(pd.read_parquet(p)["split"]) for p in (tmp_path / "runs").rglob("predictions.parquet")
     )
     assert str(tmp_path) not in json.dumps(found)
-    log = tmp_path / "runs" / "table1-own-in-total-16-px-development-01-resnet18-Hybrid1000" / "stages.jsonl"
+    (log,) = (tmp_path / "runs").glob("table1-development-01-resnet18-Hybrid1000-????????/stages.jsonl")
     stages = [json.loads(line) for line in log.read_text().splitlines()]
     assert not any(s["ran"] for s in stages), "what the run has trained is not trained again"
     other = json.loads(json.dumps(found))
