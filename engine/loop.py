@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.config import Config
+from engine.config import SOURCES, Config
 from engine.history import ArmState, History
-from engine.recipes import Recipes
-from engine.round_report import accepted_counts, round_report, val_sensitivity
+from engine.recipes import Recipes, accepted_counts
+from engine.round_report import round_report, val_sensitivity
 from engine.run_report import champion_of, protocol, run_report, tracked_dataset
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
@@ -164,14 +164,14 @@ class Loop:
         return StopDecision(action="review", reason=f"fill in {files}, then run the same command")
 
     def _compare(self, number: int, arm: str) -> None:
-        if arm == "random":
+        if arm in SOURCES:
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
-                self._synthesize(earlier, "random")
+                self._synthesize(earlier, arm)
         if not self.awaiting:
             self._advance(number, arm)
 
     def _synthesize(self, number: int, source: str) -> None:
-        """Make the round's synthetic images: of mined cases (hard), or of random parents to the same counts."""
+        """Make the round's synthetic images: of mined cases (hard), or to the same counts of random parents or the GAN."""
         if source == "hard":
             before = self.history.arms["hard"]
             mined = self.recipes.mine(
@@ -189,7 +189,7 @@ class Loop:
             counts = {dx: figures["generated"] for dx, figures in generated.items()}
             made = {
                 "mine": hard["mine"],
-                **self.recipes.condition(number, "random", hard["mine"], counts=counts),
+                **self.recipes.condition(number, source, hard["mine"], counts=counts),
             }
         earlier = [stages["accept"] for stages in self.history.made(source, number - 1).values()]
         self.history.sources[(number, source)] = self.recipes.synthesize(
@@ -213,8 +213,8 @@ class Loop:
         """Train ``arm`` on its pool of this round, from its own weights (or from scratch)."""
         before = self.history.arms[arm]
         hard, own = self.history.made("hard", number), self.history.made(arm, number)
-        counts = accepted_counts(hard)
-        pool = self.recipes.pool(number, arm, own or hard, {} if arm == "hard" else counts)
+        counts = accepted_counts(hard[n]["accept"] for n in sorted(hard))
+        pool = self.recipes.pool(number, arm, own or hard, {} if arm in ("hard", "synthetic") else counts)
         continues = self.config.classifier.round_init == "continue"
         rounds = number - self.history.trained_in[arm]
         steps = self.config.classifier.round_steps * rounds if continues else self.config.classifier.steps
@@ -241,7 +241,9 @@ class Loop:
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
         evaluate = self.recipes.evaluate(number, arm, predict, reference)
         stages = {"pool": pool, "classifier": classifier, "predict": predict, "evaluate": evaluate}
-        report = round_report(number, arm, self.config.loop.generator_saw, before + steps, made or {}, stages)
+        saw, sets = self.config.loop.generator_saw, self.config.data.split.train_sets
+        aside = arm == "retrieved" and saw == "train" and sets is not None
+        report = round_report(number, arm, saw, before + steps, made or {}, stages, reference=aside)
         self.publisher.arm(number, arm, report, classifier, predict)
         self.history.reports.append(report)
         self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)

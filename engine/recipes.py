@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from engine.config import GENERATOR_PARTS, Config
+from engine.config import GENERATOR_PARTS, SOURCES, Config
 from engine.store import RunFolder, StageFolder, StageRunner
 from engine.store.files import read_json
 from engine.store.review import read_verdicts
@@ -41,9 +41,19 @@ class Recipes:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def data(self) -> None:
-        """Decode the images and split them."""
+        """Decode the images and split them.
+
+        Which training sets are used decides about the split only where the generator parts may see no other.
+        """
         self.images()
-        self._foundation("split", {"split": self.tree["data"]["split"]}, ("images",))
+        section = {k: v for k, v in self.tree["data"]["split"].items() if v is not None}
+        params: dict[str, Any] = {"split": section}
+        sets = self.config.data.split.train_sets
+        if sets is not None:
+            section["train_sets"] = {k: v for k, v in section["train_sets"].items() if k != "use"}
+        if sets is not None and self.config.loop.generator_saw == "own":
+            params["only"] = sets.use
+        self._foundation("split", params, ("images",))
 
     def images(self) -> None:
         """Decode the images alone."""
@@ -67,7 +77,7 @@ class Recipes:
                 {"denoiser": denoiser, "embedder": embedder},
                 (*base, "embedder", "index", "latents"),
             )
-        elif self.config.synthesis.generator == "dcgan":
+        if self.config.synthesis.generator == "dcgan" or "dcgan" in self.config.loop.arms:
             self._foundation("gan", {"gan": self.tree["gan"]}, base)
         self._foundation("judge", {"judge": self.tree["judge"]}, base)
         self._foundation("features", self._feature_params(), (*base, "embedder", "judge"))
@@ -81,12 +91,18 @@ class Recipes:
         counts: Mapping[str, int],
     ) -> StageFolder:
         """Lay out what one arm trains on; ``sources`` holds the synthesis stages of each round so far."""
-        roles = {"hard": ("accept", "synthesize"), "random": ("accept", "synthesize"), "mined": ("mine",),
-                 "retrieved": ("condition",)}.get(arm, ())  # fmt: skip
-        inputs = {f"{role}_{n}": stages[role] for n, stages in sorted(sources.items()) for role in roles}
+        made = ("accept", "synthesize")
+        roles = {"mined": ("mine",), "retrieved": ("condition",), "synthetic": made}
+        roles |= dict.fromkeys(SOURCES, made)
+        inputs = {
+            f"{role}_{n}": stages[role]
+            for n, stages in sorted(sources.items())
+            for role in roles.get(arm, ())
+        }
         params = {
             "arm": arm,
             "counts": dict(sorted(counts.items())) if arm not in ("real", "all_real") else {},
+            **self._own,
         }
         return self._arm(number, arm, "pool", params, inputs)
 
@@ -97,13 +113,18 @@ class Recipes:
         section = self.config.classifier
         later = section.round_lr if section.round_lr is not None else section.lr / 3
         params = {
-            "classifier": {k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY},
+            "classifier": self._classifier_section(ROUND_ONLY),
             "plain": arm == "real",
             "steps": steps,
             "lr": section.lr if init is None else later,
         }
         inputs = {"pool": pool} | ({"init": init} if init is not None else {})
         return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(number))
+
+    def _classifier_section(self, but: frozenset[str]) -> dict[str, Any]:
+        """The section as a stage reads it, without the keys ``but``, and without a ``mix`` that is not asked for."""
+        section: dict[str, Any] = self.tree["classifier"]
+        return {k: v for k, v in section.items() if k not in but and (k, v) != ("mix", None)}
 
     def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
         """Calibrated predictions on every split."""
@@ -143,10 +164,9 @@ class Recipes:
         loop = self.config.loop
         if loop.mine_from == "crossfit":
             fold_params = {
-                "classifier": {
-                    k: v for k, v in self.tree["classifier"].items() if k not in ROUND_ONLY - {"steps", "lr"}
-                },
+                "classifier": self._classifier_section(ROUND_ONLY - {"steps", "lr"}),
                 "folds": loop.crossfit_folds,
+                **self._own,
             }
             made = {
                 f"{role}_{n}": stages[role]
@@ -160,6 +180,7 @@ class Recipes:
             "mine_from": loop.mine_from,
             "round": number,
             "malignant": self.config.data.malignant,
+            **self._own,
         }
         inputs = {"predictions": predict} | {f"history_{n}": folder for n, folder in enumerate(history)}
         wanted: DrawRequest | None = getattr(registry.make("mining", params["policy"]), "wanted", None)
@@ -178,7 +199,7 @@ class Recipes:
         seen: Sequence[Mapping[str, float | None]] = (),
         counts: Mapping[str, int] | None = None,
     ) -> dict[str, StageFolder]:
-        """Retrieve neighbours, spend the budget and mix; ``source: random`` draws parents to ``counts`` instead.
+        """Retrieve neighbours, spend the budget and mix; other sources than hard draw parents to ``counts`` instead.
 
         ``seen`` holds the hard arm's val sensitivity a class after each round so far, for the budget policy.
         """
@@ -192,10 +213,11 @@ class Recipes:
             "neighbours": loop.neighbours,
             "mine_from": loop.mine_from,
             "round": number,
-            "source": source,
+            "source": "hard" if source == "hard" else "random",
             "counts": dict(counts or {}),
             "sensitivity": dict(seen[-1]) if seen else {},
             "gain_history": [gains(before, after) for before, after in pairwise(seen)],
+            **self._own,
         }
         inputs = {"hard_cases": mined, "embedder": self.stages["embedder"], "index": self.stages["index"]}
         return {
@@ -213,17 +235,19 @@ class Recipes:
         """Sample images and judge them; ``earlier`` accepted images count against ``max_synthetic_ratio``.
 
         Adversarial guidance pushes against ``opponent``, the classifier whose errors were mined. Images of random
-        parents (``source: random``) are made without it: it is a way of seeking hard cases.
+        parents (``source: random``) are made without it: it is a way of seeking hard cases. ``source: dcgan`` samples the
+        GAN. The gates are the same for all: where guidance spends a fold of the judge, no source is judged by it.
         """
-        generator = self.config.synthesis.generator
+        generator = "dcgan" if source == "dcgan" else self.config.synthesis.generator
         used = (*GENERATOR_PARTS[generator], *(("embedder",) if generator == "diffusion" else ()))
         parts = {k: self.stages[k] for k in used}
         params = {k: self.tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
         steers = generator == "diffusion" and self.config.synthesis.steers
         adversarial = steers and self.config.synthesis.adversarial_scale > 0 and source == "hard"
         guided = adversarial or (steers and self.config.synthesis.classifier_scale > 0)
+        params["synthesis"] = {**params["synthesis"], "generator": generator}
         if not adversarial:
-            params["synthesis"] = {**params["synthesis"], "adversarial_scale": 0.0}
+            params["synthesis"]["adversarial_scale"] = 0.0
         parts |= {"judge": self.stages["judge"]} if guided else {}
         parts |= {"classifier": opponent} if adversarial else {}
         images = self._arm(number, source, "synthesize", params, {"condition": made["condition"], **parts})
@@ -233,7 +257,8 @@ class Recipes:
             "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
             "judge": self.tree["judge"],
             "room": self._room(earlier),
-            "guided": guided,
+            **(self._most(earlier) if source == "hard" else {}),
+            "guided": self.config.synthesis.generator == "diffusion" and self.config.synthesis.steers,
         }
         if self.reviews:
             names = pd.read_parquet(made["condition"].path / "conditioning.parquet")["sample_id"].tolist()
@@ -279,12 +304,37 @@ class Recipes:
 
     def _room(self, earlier: Sequence[StageFolder]) -> dict[str, int]:
         """How many more images of a class the gates may accept."""
-        train = read_json(self.stages["split"].path / "split.json")["counts"]["train"]
-        room = {dx: int(self.config.loop.max_synthetic_ratio * n) for dx, n in sorted(train.items())}
-        for folder in earlier:
-            for dx, figures in read_json(folder.path / "accept.json")["per_class"].items():
-                room[dx] = max(0, room[dx] - int(figures["accepted"]))
-        return room
+        room = {
+            dx: int(self.config.loop.max_synthetic_ratio * n) for dx, n in sorted(self._own_counts().items())
+        }
+        taken = accepted_counts(earlier)
+        return {dx: max(0, most - taken.get(dx, 0)) for dx, most in room.items()}
+
+    def _most(self, earlier: Sequence[StageFolder]) -> dict[str, int]:
+        """How many more images the gates may accept in all; empty without ``loop.max_synthetic``.
+
+        It binds arm hard; the other sources' accepted images are cut to hard's counts, class by class, in the pool.
+        """
+        if self.config.loop.max_synthetic is None:
+            return {}
+        taken = sum(accepted_counts(earlier).values())
+        return {"most": max(0, self.config.loop.max_synthetic - taken)}
+
+    def _own_counts(self) -> dict[str, int]:
+        """The classifier's own images a class."""
+        split = self.stages["split"].path
+        counts: dict[str, int] = read_json(split / "split.json")["counts"]["train"]
+        if self._own:
+            frame = pd.read_parquet(split / "split.parquet")
+            own = frame["dx"][frame["train_set"].isin(self._own["train_sets"])].value_counts()
+            counts = {dx: int(own.get(dx, 0)) for dx in counts}
+        return counts
+
+    @property
+    def _own(self) -> dict[str, list[int]]:
+        """The param by which a stage knows the classifier's own images; empty where it trains on all of train."""
+        sets = self.config.data.split.train_sets
+        return {} if sets is None else {"train_sets": sets.use}
 
     def _round_seed(self, number: int) -> int:
         return self.config.loop.seed * 1000 + number
@@ -318,6 +368,15 @@ class Recipes:
             seed=self.config.loop.seed if seed is None else seed,
         )
         return self.folder.record(arm_role(number, arm, stage), folder)
+
+
+def accepted_counts(accepts: Iterable[StageFolder]) -> dict[str, int]:
+    """Return how many images a class the gates accepted in finished ``accept`` stages."""
+    counts: dict[str, int] = {}
+    for folder in accepts:
+        for dx, figures in read_json(folder.path / "accept.json")["per_class"].items():
+            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
+    return counts
 
 
 def gains(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> dict[str, float]:

@@ -17,6 +17,8 @@ def round_report(
     steps: int,
     made: Mapping[str, StageFolder],
     stages: Mapping[str, StageFolder],
+    *,
+    reference: bool = False,
 ) -> dict[str, Any]:
     """Return report.json's object of one (round, arm).
 
@@ -27,6 +29,7 @@ def round_report(
         steps: optimizer steps the arm has had in all.
         made: the synthesis stages of the arm in this round (empty: it synthesizes nothing).
         stages: its ``pool``, ``classifier``, ``predict`` and ``evaluate``.
+        reference: it trains on real images that no other arm sees itself: something to look at, not a bar to clear.
     """
     figures = read_json(stages["evaluate"].path / "report.json")
     contents = read_json(stages["pool"].path / "pool.json")
@@ -50,18 +53,9 @@ def round_report(
         digests={name: folder.key for name, folder in {**made, **stages}.items()},
     )
     made_of = {"fidelity": read_json(made["fidelity"].path / "fidelity.json")} if made else {}
-    return {**record.to_json(), "pool": contents, **made_of}
+    return {**record.to_json(), "pool": contents, **({"reference": True} if reference else {}), **made_of}
 
 
 def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Return the val sensitivity of each class of one (round, arm)."""
     return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}
-
-
-def accepted_counts(hard: Mapping[int, Mapping[str, StageFolder]]) -> dict[str, int]:
-    """Return how many images a class the gates accepted over the given rounds of the hard arm."""
-    counts: dict[str, int] = {}
-    for _, stages in sorted(hard.items()):
-        for dx, figures in read_json(stages["accept"].path / "accept.json")["per_class"].items():
-            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
-    return counts

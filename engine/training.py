@@ -92,6 +92,13 @@ class TrainLog:
     resumed_from: int
 
 
+FloatWeights = npt.NDArray[np.float64]
+"""Sampling weights of N examples, >= 0."""
+
+Draw = Callable[[int], npt.NDArray[np.int64]]
+"""Called with a 0-based step; returns the rows of its global batch, the same ones every time."""
+
+
 class Watcher(Protocol):
     """Looks at a training on its way; ``averaged`` puts the EMA weights into the model while it is open."""
 
@@ -124,7 +131,7 @@ def step_generator(plan_seed: int, name: str, step: int) -> torch.Generator:
     return torch.Generator().manual_seed(derive_seed(plan_seed, name, "step", step))
 
 
-def draw_rows(weights_N: npt.NDArray[np.float64], plan: TrainPlan, step: int) -> npt.NDArray[np.int64]:
+def draw_rows(weights_N: FloatWeights, plan: TrainPlan, step: int) -> npt.NDArray[np.int64]:
     """Draw the global batch of ``step``: uniform weights walk through epochs, others draw with replacement.
 
     Args:
@@ -150,13 +157,15 @@ def balanced_weights(labels_N: npt.NDArray[np.int64], balance: float) -> npt.NDA
 def train(
     model: nn.Module,
     objective: Objective,
-    weights_N: npt.NDArray[np.float64],
+    weights_N: FloatWeights | Draw,
     plan: TrainPlan,
     env: TrainEnv,
     checkpoint: Path,
     watcher: Watcher | None = None,
 ) -> TrainLog:
     """Train ``model`` in place for ``plan.steps`` steps; on return it holds the EMA weights where ``ema`` > 0.
+
+    Batches are drawn by weights (``draw_rows``), or by a function of the step.
 
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps
     and resumed from when present. ``objective`` computes the loss with ``model`` in the mode it was given.
@@ -165,6 +174,7 @@ def train(
         StageError: the loss is not finite; names the step, the last good checkpoint stays.
     """
     env.begin()
+    draw = weights_N if callable(weights_N) else partial(draw_rows, weights_N, plan)
     model.to(env.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, plan)
@@ -178,7 +188,7 @@ def train(
             group["lr"] = learning_rate(plan, step) * group["lr_scale"]
         torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
         optimizer.zero_grad(set_to_none=True)
-        loss = _gradients(objective, draw_rows(weights_N, plan, step), plan, env, scaler, step)
+        loss = _gradients(objective, draw(step), plan, env, scaler, step)
         losses.append(_finish_step(loss, parameters, optimizer, plan, env, scaler, step))
         if plan.ema > 0:
             _update_average(average, model, plan.ema, step)

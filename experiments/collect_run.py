@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.build import open_run
+from engine.config import SOURCES
 from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role
@@ -79,10 +80,10 @@ def _entry(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _synthesis(folder: RunFolder) -> list[dict[str, Any]]:
-    """The judge's agreement with ungated samples of each round, of hard and (where made) of random parents."""
+    """The judge's agreement with ungated samples of each round, of hard and (where made) of random parents and the GAN."""
     rows = []
     for number in range(1, folder.config.loop.rounds + 1):
-        for source in ("hard", "random"):
+        for source in SOURCES:
             role = arm_role(number, source, "accept")
             if role in folder.roles:
                 rows.append(

@@ -24,12 +24,14 @@ from engine.build import open_run
 from engine.cluster.backend import run_here
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
+from engine.errors import ConfigError
 from engine.progress import RichListener
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.features import extract
 from engine.store import RunFolder
 from engine.store.files import read_json
+from engine.store.run_folder import INDIFFERENT
 from engine.types import strings
 
 RESULTS = Path(__file__).parent / "results"
@@ -63,8 +65,15 @@ def public_config(config: Config) -> dict[str, Any]:
 
 def this_command() -> str:
     """Return the command line as someone else would type it."""
-    shown = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
-    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *shown])
+    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
+
+
+def _shown(argument: str) -> str:
+    """An argument without this machine's places: ``data.root=/here/ham10000`` becomes ``data.root=.../ham10000``."""
+    key, sign, value = argument.partition("=")
+    if sign and Path(value).is_absolute():
+        return f"{key}=.../{Path(value).name}"
+    return Path(argument).name if Path(argument).is_absolute() else argument
 
 
 def save(name: str, figures: Mapping[str, Any]) -> Path:
@@ -74,6 +83,33 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
     text = json.dumps(figures, indent=1, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def changes(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that say what is computed, not where or how fast, by name."""
+    return sorted(
+        text
+        for text in overrides
+        if not any(text.partition("=")[0] == name or text.startswith(name + ".") for name in INDIFFERENT)
+    )
+
+
+def require_frozen(config: Path, overrides: Sequence[str]) -> None:
+    """Refuse to score a test part with anything but the committed configuration under the committed protocol.
+
+    Raises:
+        ConfigError: an override changes what is computed, or the config or PROTOCOL.md differ from their commit.
+    """
+    changed = changes(overrides)
+    if changed:
+        raise ConfigError(
+            f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
+        )
+    for file in (config.resolve(), Path(__file__).parent / "PROTOCOL.md"):
+        if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
+            raise ConfigError(
+                f"{file.name} is not in git as it lies here; commit it before a test figure exists"
+            )
 
 
 def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:

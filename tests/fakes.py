@@ -121,6 +121,20 @@ def make_dataset_folders(
     return images, split
 
 
+def add_train_sets(split: Path, out: Path, only: Sequence[int] | None = None) -> Path:
+    """Copy a split folder with its train lesions dealt to training sets 0 and 1 in turn; ``only`` as in the split stage."""
+    frame = pd.read_parquet(split / "split.parquet")
+    train = (frame["split"] == "train").to_numpy()
+    lesions = {name: i % 2 for i, name in enumerate(sorted(set(frame["lesion_id"][train])))}
+    frame["train_set"] = np.where(train, [lesions.get(name, -1) for name in frame["lesion_id"]], -1)
+    if only is not None:
+        frame = frame[~train | frame["train_set"].isin(only)]
+    out.mkdir(parents=True)
+    frame.to_parquet(out / "split.parquet", index=False)
+    (out / "split.json").write_text((split / "split.json").read_text(encoding="utf-8"), encoding="utf-8")
+    return out
+
+
 def _write_images(
     folder: Path, frame: pd.DataFrame, pictures: np.ndarray, masks: np.ndarray, classes: Sequence[str]
 ) -> None:

@@ -6,6 +6,7 @@ and is used only when there is more than one worker, so that two workers follow 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -37,8 +38,8 @@ def sum_over_workers(value: Tensor) -> Tensor:
     return total
 
 
-class GlobalBatchNorm(nn.Module):
-    """Takes over the parameters and buffers of a batch norm (and timm's fused ``drop`` and ``act``).
+class AdoptedBatchNorm(nn.Module):
+    """Takes over the parameters and buffers of a batch norm (and timm's fused ``drop`` and ``act``), names and all.
 
     Args:
         source: the layer replaced; its tensors are shared, not copied.
@@ -58,6 +59,10 @@ class GlobalBatchNorm(nn.Module):
             self.register_buffer(name, getattr(source, name))
         self.drop = getattr(source, "drop", None) or nn.Identity()
         self.act = getattr(source, "act", None) or nn.Identity()
+
+
+class GlobalBatchNorm(AdoptedBatchNorm):
+    """A batch norm over the global batch."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (N, C, ...) over N and space of every worker's shard; running statistics in eval mode."""
@@ -91,9 +96,14 @@ class GlobalBatchNorm(nn.Module):
 
 
 def globalize_batch_norm(model: nn.Module) -> nn.Module:
+    """Replace every batch norm of ``model`` by a global one; see ``replace_batch_norm``."""
+    return replace_batch_norm(model, GlobalBatchNorm)
+
+
+def replace_batch_norm(model: nn.Module, make: Callable[[_BatchNorm], nn.Module]) -> nn.Module:
     """Replace every batch norm of ``model`` in place (the model itself may be one); state-dict names stay."""
     if isinstance(model, _BatchNorm):
-        return GlobalBatchNorm(model)
+        return make(model)
     for name, child in list(model.named_children()):
-        setattr(model, name, globalize_batch_norm(child))
+        setattr(model, name, replace_batch_norm(child, make))
     return model

@@ -16,11 +16,23 @@ from torch.nn import functional as F
 from engine.classifier.augment import augment
 from engine.classifier.batchnorm import globalize_batch_norm
 from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
+from engine.classifier.mixing import MixedBatches
 from engine.classifier.model import build_model
+from engine.classifier.split_norm import Origin, split_batch_norm
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
-from engine.config import ClassifierConfig, JudgeConfig
+from engine.config import ClassifierConfig, JudgeConfig, MixConfig
 from engine.errors import DataError
-from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
+from engine.training import (
+    Draw,
+    FloatWeights,
+    TrainEnv,
+    TrainLog,
+    TrainPlan,
+    balanced_weights,
+    derive_seed,
+    train,
+)
+from engine.types import BoolArray
 
 FitConfig = ClassifierConfig | JudgeConfig
 
@@ -30,7 +42,8 @@ class FitJob:
     """One fit, picklable: images by path, N labels, settings, and where the results go.
 
     ``weights`` is the file written; ``report`` (optional) gets its losses as JSON; ``init`` is an earlier fit's
-    weights file to go on from, else None.
+    weights file to go on from, else None. ``added_N`` and ``synthetic_N`` say which images an arm adds to the classifier's
+    own and which of them are synthetic, for ``mix``; None: none are.
     """
 
     images: ImageRows
@@ -44,6 +57,9 @@ class FitJob:
     checkpoint: Path
     report: Path | None = None
     init: Path | None = None
+    mix: MixConfig | None = None
+    added_N: BoolArray | None = None
+    synthetic_N: BoolArray | None = None
 
 
 def make_plan(
@@ -103,14 +119,26 @@ def fit(
     """
     if len(labels_N) == 0:
         raise DataError(f"{job.plan.name}: there are no images to train on; see the split's counts")
+    origin = Origin()
     if env.world > 1:
         model = globalize_batch_norm(model)
+    elif job.mix is not None and job.mix.split_batchnorm:
+        model = split_batch_norm(model, origin)
     model.to(env.device).to(memory_format=memory_format(env.device)).train()
-    objective = _Objective(model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env)
-    weights_N = balanced_weights(labels_N, job.config.balance)
-    log = train(model, objective, weights_N, job.plan, env, job.checkpoint)
+    objective = _Objective(
+        model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env, origin=origin
+    )
+    log = train(model, objective, _draw(job), job.plan, env, job.checkpoint)
     model.eval()
     return log
+
+
+def _draw(job: FitJob) -> FloatWeights | Draw:
+    """How a fit's batches are drawn: by weights alone, or own and added images apart."""
+    weights_N = balanced_weights(job.labels_N, job.config.balance)
+    if job.mix is None or job.added_N is None:
+        return weights_N
+    return MixedBatches(weights_N=weights_N, added_N=job.added_N, mix=job.mix, plan=job.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +151,7 @@ class _Objective:
     labels_N: npt.NDArray[np.int64]
     job: FitJob
     env: TrainEnv
+    origin: Origin
 
     def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
         """Return the loss; scaled so that the mean over workers is the mean over the global batch."""
@@ -133,6 +162,8 @@ class _Objective:
             unit = to_unit(self.images.take(rows), self.env.device)
             unit = augment(unit, self.job.augment, generator, batch, shard)
             x = normalise(unit, self.meta.mean, self.meta.std)
+        if self.job.synthetic_N is not None:
+            self.origin.set(torch.from_numpy(self.job.synthetic_N[rows]).to(self.env.device))
         target = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
         logits: Any = self.model(x)
         loss = F.cross_entropy(logits.float(), target, label_smoothing=self.job.config.label_smoothing)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import build
-from engine.config import Config
+from engine.config import SOURCES, Config
 from engine.errors import HardcaseError
 from engine.store import StageFolder
 from engine.store.files import read_json
@@ -97,7 +97,7 @@ def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int
         else config.classifier.steps
     )
     fit_steps = config.classifier.steps + steps * rounds * (1 + len(beside))
-    sources = rounds * (2 if "random" in arms else 1)
+    sources = rounds * sum(arm in SOURCES for arm in arms)
     samples, train, used = _chunks(config.loop.budget), _chunks(counts["train"]), _chunks(counts["used"])
     calls = config.synthesis.steps * samples
     crossfit = rounds if config.loop.mine_from == "crossfit" else 0
@@ -109,7 +109,7 @@ def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int
         "vae": (int(diffusion), 0 if config.vae.kind == "identity" else config.vae.steps),
         "latents": (int(diffusion), train),
         "denoiser": (int(diffusion), config.denoiser.steps),
-        "gan": (int(config.synthesis.generator == "dcgan"), config.gan.steps),
+        "gan": (int("dcgan" in (config.synthesis.generator, *arms)), config.gan.steps),
         "judge": (1, config.judge.steps * config.judge.folds),
         "classifier": (1 + fits, fit_steps),
         "crossfit": (crossfit, crossfit * config.loop.crossfit_folds * config.classifier.steps),
@@ -174,7 +174,12 @@ def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, c
                 "name": "pilot",
                 "output": place,
                 "backend": _here(config),
-                "data": config.data.model_copy(update={"limit": min(counts["images"], 700)}),
+                "data": config.data.model_copy(
+                    update={
+                        "limit": min(counts["images"], 700),
+                        "split": config.data.split.model_copy(update={"train_sets": None}),
+                    }
+                ),
                 "embedder": config.embedder.model_copy(update=few),
                 "vae": config.vae.model_copy(update=few),
                 "denoiser": config.denoiser.model_copy(update=few),

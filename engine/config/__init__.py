@@ -1,6 +1,6 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
-from engine.config.data_sections import DataConfig, PhantomConfig, SplitConfig
+from engine.config.data_sections import DataConfig, FoldsConfig, PhantomConfig, SplitConfig, TrainSetsConfig
 from engine.config.generator_sections import (
     GENERATOR_PARTS,
     BigModelConfig,
@@ -13,11 +13,13 @@ from engine.config.generator_sections import (
 from engine.config.loading import dump_yaml, load_config, parse_config, set_key
 from engine.config.loop_sections import (
     ARMS,
+    SOURCES,
     BackendConfig,
     ClassifierConfig,
     EvaluationConfig,
     JudgeConfig,
     LoopConfig,
+    MixConfig,
     PolicyConfig,
     TrackingConfig,
 )
@@ -28,6 +30,7 @@ from engine.config.tune_section import TuneConfig
 __all__ = [
     "ARMS",
     "GENERATOR_PARTS",
+    "SOURCES",
     "BackendConfig",
     "BigModelConfig",
     "ClassifierConfig",
@@ -36,9 +39,11 @@ __all__ = [
     "DenoiserConfig",
     "EmbedderConfig",
     "EvaluationConfig",
+    "FoldsConfig",
     "GanConfig",
     "JudgeConfig",
     "LoopConfig",
+    "MixConfig",
     "OptimConfig",
     "PhantomConfig",
     "PolicyConfig",
@@ -46,6 +51,7 @@ __all__ = [
     "SplitConfig",
     "SynthesisConfig",
     "TrackingConfig",
+    "TrainSetsConfig",
     "TuneConfig",
     "VaeConfig",
     "dump_yaml",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.sections import Fraction, Section
 
@@ -28,6 +28,52 @@ class ColumnsConfig(Section):
     skin_type: str | None = Field(None, description="column holding the Fitzpatrick skin type")
 
 
+class TrainSetsConfig(Section):
+    """Disjoint training sets drawn from the train part; the classifier trains on the chosen ones, the rest is the pool.
+
+    Val, test and the pool are the same whichever sets are used, so that sets are replicates on one test part.
+    """
+
+    count: Annotated[int, Field(ge=1, le=100)] = Field(10, description="disjoint sets to draw")
+    images: Annotated[int, Field(ge=1)] = Field(
+        500, description="images a set, within 5 %; with per_class: images a class, up to what there is"
+    )
+    per_class: bool = Field(False, description="count images by class instead of in total")
+    use: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
+        [0], description="the set (0, 1, ...) that the classifier trains on; a list makes one larger set"
+    )
+
+    @field_validator("use", mode="before")
+    @classmethod
+    def _one(cls, use: Any) -> Any:
+        return [use] if isinstance(use, int) else use
+
+    @model_validator(mode="after")
+    def _use(self) -> TrainSetsConfig:
+        if len(set(self.use)) != len(self.use):
+            raise ValueError(f"use names a set twice: {self.use}")
+        if max(self.use) >= self.count:
+            raise ValueError(
+                f"use {max(self.use)} is no set; with count {self.count} they are 0 to {self.count - 1}"
+            )
+        return self
+
+
+class FoldsConfig(Section):
+    """Cross-validation: test is one fold of the lesions; val (and mine) are shares of the others, train the rest."""
+
+    count: Annotated[int, Field(ge=2, le=20)] = Field(5, description="lesion-grouped, class-stratified folds")
+    use: Annotated[int, Field(ge=0)] = Field(0, description="the fold that is test, from 0")
+
+    @model_validator(mode="after")
+    def _use(self) -> FoldsConfig:
+        if self.use >= self.count:
+            raise ValueError(
+                f"use {self.use} is no fold; with count {self.count} they are 0 to {self.count - 1}"
+            )
+        return self
+
+
 class SplitConfig(Section):
     """Shares of lesions a part; they must sum to at most 1, what is left over is not used."""
 
@@ -47,11 +93,30 @@ class SplitConfig(Section):
     official: bool = Field(
         False, description="keep the data set's own train/val/test parts where it has them"
     )
+    train_sets: TrainSetsConfig | None = Field(
+        None, description="disjoint training sets within train; null: the classifier trains on all of it"
+    )
+    folds: FoldsConfig | None = Field(
+        None,
+        description="cross-validation: test is a fold, val and mine shares of the rest, train what remains",
+    )
+    seal: Literal["test"] | None = Field(
+        None, description="test: leave its images out of the run while settings are still being chosen"
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> SplitConfig:
         total = self.train + self.mine + self.val + self.test
-        if total > 1.0 + 1e-9:
+        if self.folds is not None:
+            if self.official:
+                raise ValueError(
+                    "folds and official exclude each other: a fold is drawn, not given; drop one"
+                )
+            if self.mine + self.val >= 1.0:
+                raise ValueError(
+                    f"with folds, mine and val are shares of what a fold leaves: {self.mine + self.val:g} leaves no train"
+                )
+        elif total > 1.0 + 1e-9:
             raise ValueError(f"fractions sum to {total:g}, more than 1; lower train, mine, val or test")
         for name in ("train", "val", "test"):
             if getattr(self, name) <= 0.0:

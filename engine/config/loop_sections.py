@@ -8,8 +8,26 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps
 
-ARMS = ("real", "classical", "mined", "retrieved", "random", "hard", "all_real")
-ArmName = Literal["real", "classical", "mined", "retrieved", "random", "hard", "all_real"]
+ARMS = ("real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real")
+ArmName = Literal[
+    "real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real"
+]
+SOURCES = ("hard", "random", "dcgan")
+"""The arms that make synthetic images of their own, each by another source: mined parents, random parents, the GAN."""
+
+
+class MixConfig(Section):
+    """How the images that an arm adds to the classifier's own are mixed into its batches; the same in every arm."""
+
+    share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
+        None, description="added images a batch, 0.5: half; null: as many as there are"
+    )
+    finish_on_real: Annotated[int, Field(ge=0)] = Field(
+        0, description="last optimizer steps of a fit, which see the classifier's own images alone"
+    )
+    split_batchnorm: bool = Field(
+        False, description="normalise synthetic images by batch statistics of their own (AdvProp)"
+    )
 
 
 class ClassifierConfig(OptimConfig):
@@ -44,6 +62,9 @@ class ClassifierConfig(OptimConfig):
     )
     small_stem: bool | None = Field(
         None, description="3x3 stride-1 stem for small images; null: when image_size <= 64"
+    )
+    mix: MixConfig | None = Field(
+        None, description="how added images are mixed into batches; null: drawn as any other image"
     )
 
 
@@ -82,6 +103,9 @@ class LoopConfig(Section):
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
         3.0, description="most accepted images a real one, a class"
+    )
+    max_synthetic: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most accepted images in all rounds together; null: max_synthetic_ratio alone"
     )
     arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
         ["real", "hard"], description="comparison arms to train"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -56,44 +57,67 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _across(self) -> Config:
-        problems = []
-        if self.loop.mine_from == "mine" and self.data.split.mine <= 0.0:
-            problems.append(
-                "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
-            )
-        if "all_real" in self.loop.arms and self.loop.mine_from != "mine":
-            problems.append(
-                "loop.arms: all_real needs loop.mine_from: mine (there is no mine split to spend otherwise)"
+        problems = [*self._loop_problems(), *self._policy_problems(), *self._size_problems()]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def _loop_problems(self) -> Iterator[str]:
+        """What the arms and the mined part need of other sections."""
+        arms, mine_from, split = self.loop.arms, self.loop.mine_from, self.data.split
+        if mine_from == "mine" and split.mine <= 0.0:
+            yield "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
+        if mine_from == "test" and split.seal is not None:
+            yield "loop.mine_from: test has nothing to mine where data.split.seal leaves test out; drop one of them"
+        if "all_real" in arms and mine_from != "mine":
+            yield "loop.arms: all_real needs loop.mine_from: mine (there is no mine split to spend otherwise)"
+        if "dcgan" in arms and self.synthesis.generator == "dcgan":
+            yield "loop.arms: dcgan compares a GAN with synthesis.generator, which is dcgan itself; drop one of them"
+        if "synthetic" in arms and self.classifier.round_init == "continue":
+            yield (
+                "loop.arms: synthetic would go on from weights trained on real images; "
+                "set classifier.round_init: scratch"
             )
         if self.judge.model == self.classifier.model:
-            problems.append(
-                f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
+            yield f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
+        mix, continues = self.classifier.mix, self.classifier.round_init == "continue"
+        shortest = self.classifier.round_steps if continues else self.classifier.steps
+        if mix is not None and mix.finish_on_real >= shortest:
+            yield (
+                f"classifier.mix.finish_on_real ({mix.finish_on_real}) leaves no step for added images; "
+                f"later rounds have {shortest}"
             )
+        if mix is not None and mix.split_batchnorm and self.backend.train_workers > 1:
+            yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
+        if self.backend.kind == "local" and self.backend.train_workers > 1:
+            yield "backend.train_workers > 1 needs backend.kind: ray"
+
+    def _policy_problems(self) -> Iterator[str]:
+        """Policies that cannot do their work with these settings."""
         miner = self.policy.mining.get("name")
         if miner in ("bald", "committee") and self.loop.mine_from == "crossfit":
-            problems.append(
+            yield (
                 f"policy.mining: {miner} asks classifiers that were trained on every train image; "
                 "use loop.mine_from: mine, or another policy"
             )
         gate = self.policy.acceptance.get("name")
         if self.synthesis.generator == "retrieved" and gate in ("default", "not_memorized"):
-            problems.append(
+            yield (
                 f"policy.acceptance: {gate} rejects every image of synthesis.generator: retrieved, which are train images; "
                 "use label_consistent or all"
             )
+
+    def _size_problems(self) -> Iterator[str]:
+        """Image sizes that a part cannot halve as often as it must."""
         if self.vae.kind == "identity" and self.vae.downsample != 1:
-            problems.append("vae.downsample must be 1 for vae.kind: identity")
-        if self.data.image_size % (self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)):
-            problems.append(
+            yield "vae.downsample must be 1 for vae.kind: identity"
+        multiple = self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)
+        if self.data.image_size % multiple:
+            yield (
                 f"data.image_size ({self.data.image_size}) must be a multiple of vae.downsample x 2^(denoiser levels - 1) "
-                f"= {self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)}"
+                f"= {multiple}"
             )
         if self.embedder.pretrained is None and self.data.image_size % self.embedder.patch:
-            problems.append(
+            yield (
                 f"data.image_size ({self.data.image_size}) must be a multiple of embedder.patch ({self.embedder.patch})"
             )
-        if self.backend.kind == "local" and self.backend.train_workers > 1:
-            problems.append("backend.train_workers > 1 needs backend.kind: ray")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self

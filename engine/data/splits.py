@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config import SplitConfig
+from engine.config import FoldsConfig, SplitConfig
 from engine.errors import DataError
+from engine.folds import lesion_folds
 from engine.training import derive_seed
 from engine.types import SPLITS, LesionTable, StrArray, strings
 
@@ -25,11 +26,12 @@ GUARDED = ("test", "val", "mine", "train")
 class Split:
     """The part of each row ("" where unused).
 
-    ``merged_groups`` counts groups that near-duplicates joined to others; ``left_out`` rows that could not stay: a
-    group's rows of another official part, and synthetic rows outside train.
+    ``group_N`` names each row's group; ``merged_groups`` counts groups that near-duplicates joined to others;
+    ``left_out`` rows that could not stay: a group's rows of another official part, and synthetic rows outside train.
     """
 
     part_N: StrArray
+    group_N: StrArray
     merged_groups: int
     left_out: int
 
@@ -49,16 +51,21 @@ def split_table(
     joined = list(duplicates) if config.merge_duplicates else []
     group_N = group_rows(table, joined)
     before = len(set(group_rows(table).tolist()))
-    groups = _members(group_N)
+    groups = members_of(group_N)
     official = config.official and bool(np.any(table.split != ""))
-    fixed = _official_parts(table, groups) if official else {}
+    if config.folds is not None:
+        fixed = _test_fold(table, groups, config.folds, seed)
+    else:
+        fixed = _official_parts(table, groups) if official else {}
     parts = fixed | _carve(table, groups, config, seed, fixed)
     part_N = strings([parts[str(name)] for name in group_N])
-    held_N = np.array([fixed.get(str(name), "") in ("val", "test") for name in group_N])
+    held_N = np.array([official and fixed.get(str(name), "") in ("val", "test") for name in group_N])
     stray_N = held_N & (table.split != "") & (table.split != part_N)
     out_N = stray_N | ((table.origin == "synthetic") & (part_N != "train"))
     part_N = strings(np.where(out_N, "", part_N).tolist())
-    return Split(part_N=part_N, merged_groups=before - len(groups), left_out=int(out_N.sum()))
+    return Split(
+        part_N=part_N, group_N=group_N, merged_groups=before - len(groups), left_out=int(out_N.sum())
+    )
 
 
 def group_rows(table: LesionTable, duplicates: Iterable[tuple[str, str]] = ()) -> StrArray:
@@ -102,14 +109,16 @@ def portion_counts(count: int, shares: Sequence[float]) -> list[int]:
     return given[:-1]
 
 
-def _members(group_N: StrArray) -> dict[str, list[int]]:
+def members_of(group_N: StrArray) -> dict[str, list[int]]:
+    """Return the rows of each group, by rising name; a row whose group is "" belongs to none."""
     members: dict[str, list[int]] = {}
     for row, name in enumerate(group_N):
-        members.setdefault(str(name), []).append(row)
+        if name != "":
+            members.setdefault(str(name), []).append(row)
     return {name: members[name] for name in sorted(members)}
 
 
-def _group_class(table: LesionTable, rows: list[int]) -> str:
+def group_class(table: LesionTable, rows: Sequence[int]) -> str:
     """Return the most frequent class of a group, the alphabetically first of equals."""
     counts = Counter(str(table.dx[row]) for row in rows)
     return min(counts, key=lambda dx: (-counts[dx], dx))
@@ -124,6 +133,22 @@ def _official_parts(table: LesionTable, groups: Mapping[str, list[int]]) -> dict
     return parts
 
 
+def _test_fold(
+    table: LesionTable, groups: Mapping[str, list[int]], folds: FoldsConfig, seed: int
+) -> dict[str, str]:
+    """Return "test" for the groups of the chosen fold; the folds are the same whichever is chosen."""
+    names = list(groups)
+    dx = [group_class(table, groups[name]) for name in names]
+    for name, count in sorted(Counter(dx).items()):
+        if count < folds.count:
+            raise DataError(
+                f"data.split.folds: class {name} has {count} group(s) of images (patients, lesions), too few for "
+                f"{folds.count} folds; lower folds.count, or drop the class with data.map_labels={{{name}: null}}"
+            )
+    fold = lesion_folds(strings(names), strings(dx), folds.count, seed)
+    return {name: "test" for name, number in zip(names, fold, strict=True) if number == folds.use}
+
+
 def _carve(
     table: LesionTable,
     groups: Mapping[str, list[int]],
@@ -134,13 +159,15 @@ def _carve(
     """Deal the groups of each class out to the parts; with ``fixed`` parts, only train's groups to missing parts."""
     present = set(fixed.values())
     shares = {p: float(getattr(config, p)) for p in SPLITS if p == "train" or p not in present}
-    if fixed:
+    if config.folds is not None:
+        shares["train"] = 1.0 - config.mine - config.val
+    elif fixed:
         total = sum(shares.values())
         shares = {part: share / total for part, share in shares.items()}
     free = [name for name in groups if fixed.get(name, "train") == "train"]
     by_class: dict[str, list[str]] = {dx: [] for dx in table.classes}
     for name in free:
-        by_class[_group_class(table, groups[name])].append(name)
+        by_class[group_class(table, groups[name])].append(name)
     filled = [part for part, share in shares.items() if share > 0]
     parts: dict[str, str] = {}
     for dx, names in by_class.items():

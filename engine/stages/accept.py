@@ -37,6 +37,8 @@ from policies import registry
 NO_ROOM: Final = "over max_synthetic_ratio"
 """Reason of images that pass the gates but exceed what a class may have (``loop.max_synthetic_ratio``)."""
 
+ENOUGH: Final = "over max_synthetic"
+"""Reason of images that pass the gates but exceed what all classes together may have (``loop.max_synthetic``)."""
 
 COPY_PERCENTILE: Final = 1
 """A sample nearer to a train image than this percentile of distances between different lesions counts as a copy."""
@@ -82,15 +84,17 @@ def run(context: StageContext) -> None:
             verdict_S=_reviewed(context, samples),
         )
     )
-    verdicts = limit(verdicts, dx_S, parent_S, context.params["room"])
+    verdicts = limit(verdicts, dx_S, parent_S, context.params["room"], context.params.get("most"))
     _write_table(context, samples, judged, verdicts)
     summary = agreement(judged, verdicts, judge["val_recall"])
     summary["memorized"] = memorized(judged.distance_S, float(quantiles[str(COPY_PERCENTILE)]))
     (context.out / "accept.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
 
 
-def limit(verdicts: Verdicts, dx_S: StrArray, parent_S: StrArray, room: Mapping[str, int]) -> Verdicts:
-    """Reject what passed the gates but exceeds its class's room; a class not named has none.
+def limit(
+    verdicts: Verdicts, dx_S: StrArray, parent_S: StrArray, room: Mapping[str, int], most: int | None = None
+) -> Verdicts:
+    """Reject what passed the gates but exceeds its class's room (a class not named has none), or ``most`` in all.
 
     Every parent keeps its first accepted image before any keeps a second; in between, samples keep their order
     (hardest parents first).
@@ -106,9 +110,12 @@ def limit(verdicts: Verdicts, dx_S: StrArray, parent_S: StrArray, room: Mapping[
     reasons = [str(reason) for reason in verdicts.reason_S]
     for _, s in sorted(turns):
         dx = str(dx_S[s])
-        taken[dx] = taken.get(dx, 0) + 1
-        if taken[dx] > room.get(dx, 0):
+        if taken.get(dx, 0) >= room.get(dx, 0):
             accepted_S[s], reasons[s] = False, NO_ROOM
+        elif most is not None and sum(taken.values()) >= most:
+            accepted_S[s], reasons[s] = False, ENOUGH
+        else:
+            taken[dx] = taken.get(dx, 0) + 1
     return Verdicts(accepted_S=accepted_S, reason_S=strings(reasons))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 
 import numpy as np
 
@@ -23,6 +24,9 @@ def run(context: StageContext) -> None:
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     pool = read_pool(context.inputs["pool"])
     index = {name: position for position, name in enumerate(dataset.classes)}
+    own = len(pool) - sum(
+        json.loads((context.inputs["pool"] / "pool.json").read_text("utf-8"))["added"].values()
+    )
     files = (context.inputs["images"] / "images.npy", context.inputs["pool"] / "extra.npy")
     init = context.inputs.get("init")
     job = FitJob(
@@ -43,5 +47,8 @@ def run(context: StageContext) -> None:
         report=context.out / "classifier.json",
         checkpoint=context.checkpoint,
         init=None if init is None else init / "classifier.safetensors",
+        mix=config.mix,
+        added_N=np.arange(len(pool)) >= own,
+        synthetic_N=(pool["origin"] == "synthetic").to_numpy(),
     )
     context.launch(functools.partial(run_job, job))

@@ -24,7 +24,7 @@ from engine.retrieval.index import LesionIndex
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.embedder import embed_rows, read_facts
-from engine.stages.mine import MINED_PART
+from engine.stages.mine import mined_rows
 from engine.training import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
@@ -84,7 +84,7 @@ def _hard_cases(
     )
     if len(cases) == 0:
         return cases.image_id, np.zeros(0, dtype=np.int64)
-    train_dx = dataset.table.dx[dataset.where("train")]
+    train_dx = dataset.table.dx[dataset.own(params.get("train_sets"))]
     state = BudgetState(
         cases=cases,
         total=int(params["total"]),
@@ -97,8 +97,8 @@ def _hard_cases(
 
 
 def _random_cases(dataset: Dataset, params: Any, rng: np.random.Generator) -> tuple[StrArray, IntArray]:
-    """Draw ``counts`` parents a class at random from the split that hard cases were mined from."""
-    rows = dataset.where(MINED_PART[params.get("mine_from", "mine")])
+    """Draw ``counts`` parents a class at random from the images that hard cases were mined from."""
+    rows = mined_rows(dataset, {"mine_from": "mine", **params})
     table = dataset.table.take(rows)
     counts = {str(dx): int(number) for dx, number in (params.get("counts") or {}).items()}
     parents, counts_M = draw_parents(table.image_id, table.dx, counts, rng)

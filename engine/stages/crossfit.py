@@ -1,4 +1,4 @@
-"""Stage ``crossfit``: out-of-fold predictions of train, so that hard cases can be mined there without a mine split."""
+"""Stage ``crossfit``: out-of-fold predictions of the classifier's own images, so that hard cases can be mined there."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from engine.stages.predictions import prediction_frame
 
 
 def run(context: StageContext) -> None:
-    """Fill ``predictions.parquet`` of the train images, each predicted by a fit that saw no image of its lesion.
+    """Fill ``predictions.parquet`` of the classifier's own images, each predicted by a fit that saw none of its lesion.
 
-    Params: ``classifier``, ``folds``. Optional inputs ``accept_<round>`` and ``synthesize_<round>``: the images accepted so
-    far, so that a later round mines what is still hard; an image made of a held-out lesion (its parent's or a neighbour's)
-    is left out of that fold's fit. The fits have round 0's steps and rate, without synthetic images its augmentation too;
-    their probabilities are at temperature 1: val is not touched.
+    Params: ``classifier``, ``folds``; ``train_sets`` as in ``pool``. Optional inputs ``accept_<round>`` and
+    ``synthesize_<round>``: the images accepted so far, so that a later round mines what is still hard; an image made of a
+    held-out lesion (its parent's or a neighbour's) is left out of that fold's fit. The fits have round 0's steps and rate,
+    without synthetic images its augmentation too; their probabilities are at temperature 1: val is not touched.
     """
     config = ClassifierConfig.model_validate(context.params["classifier"])
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     extras = accepted_so_far(context, dataset)
     augment = config.real_augment if extras is None else config.augment
-    result = crossfit(context, dataset, config, int(context.params["folds"]), "crossfit", augment, extras)
+    own = dataset.own(context.params.get("train_sets"))
+    folds = int(context.params["folds"])
+    result = crossfit(context, dataset, own, config, folds, "crossfit", augment, extras, config.mix)
     frame = prediction_frame(result.table, dataset.classes, result.prob_NC)
     frame.to_parquet(context.out / "predictions.parquet", index=False)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from engine.classifier.folds import lesion_folds
 from engine.classifier.inputs import ImageRows
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
+from engine.config import MixConfig
+from engine.folds import lesion_folds
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset
 from engine.stages.judge_folds import logit_worker
@@ -21,7 +22,7 @@ from engine.types import IntArray, LesionTable
 
 @dataclass(frozen=True, kw_only=True)
 class Crossfit:
-    """Out-of-fold results over the n train images, in the order of ``dataset.where("train")``.
+    """Out-of-fold results over n train images, in the order they were given in.
 
     ``prob_NC`` are probabilities at temperature 1, each from a fit that saw no image of the lesion.
     """
@@ -52,13 +53,15 @@ class Extras:
 def crossfit(
     context: StageContext,
     dataset: Dataset,
+    train: IntArray,
     config: FitConfig,
     folds: int,
     name: str,
     augment: str,
     extras: Extras | None = None,
+    mix: MixConfig | None = None,
 ) -> Crossfit:
-    """Run ``folds`` fits through ``context.launch`` and predict out of fold.
+    """Run ``folds`` fits through ``context.launch`` over the train images at positions ``train``; predict out of fold.
 
     A fold's fit sees the train images of the other folds and those of ``extras`` that were made of no lesion of this one.
     A fold whose weights are already under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
@@ -66,7 +69,6 @@ def crossfit(
     Raises:
         DataError: fewer train lesions than folds.
     """
-    train = dataset.where("train")
     table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
     fold_N = lesion_folds(_groups(dataset, table), table.dx, folds, context.seed)
     images = context.inputs["images"] / "images.npy"
@@ -76,6 +78,7 @@ def crossfit(
         inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
         held_out = frozenset(str(lesion) for lesion in table.lesion_id[outside])
         seen, seen_label = _with(ImageRows.of(images, rows[inside]), label_N[inside], extras, held_out)
+        added_N = seen.source_N > 0
         job = FitJob(
             images=seen,
             labels_N=seen_label,
@@ -84,6 +87,9 @@ def crossfit(
             config=config,
             plan=make_plan(config, f"{name} fold {fold + 1}/{folds}", context.seed),
             augment=augment,
+            mix=mix,
+            added_N=added_N,
+            synthetic_N=added_N,
             weights=context.checkpoint / f"fold_{fold}.safetensors",
             checkpoint=context.checkpoint / f"fold_{fold}",
         )

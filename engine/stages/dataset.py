@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from engine.errors import DataError
 from engine.types import ImageArray, IntArray, LesionTable, strings
 
 
@@ -20,6 +21,7 @@ class Dataset:
     """The split data set: N used images; ``rows`` are their positions in the memmaps of all images.
 
     ``images_NHWC`` and ``masks_NHW`` are read-only memmaps over every decoded image (index them by ``rows``).
+    ``train_set_N`` is each image's training set, -1 for none; None where the split draws no sets.
     """
 
     table: LesionTable
@@ -28,6 +30,7 @@ class Dataset:
     masks_NHW: ImageArray
     classes: tuple[str, ...]
     info: Mapping[str, Any]
+    train_set_N: IntArray | None = None
 
     @property
     def labels(self) -> IntArray:
@@ -38,6 +41,21 @@ class Dataset:
     def where(self, split: str) -> IntArray:
         """Positions in ``table`` of one part ("train", "mine", "val", "test")."""
         return np.flatnonzero(self.table.split == split).astype(np.int64)
+
+    def own(self, train_sets: Sequence[int] | None) -> IntArray:
+        """Positions of the train images that the classifier itself trains on: those of its training sets.
+
+        None: the split draws no sets and all of train is its own. ``where("train")`` is what the generator parts see;
+        under ``loop.generator_saw: train`` that is more.
+        """
+        train = self.where("train")
+        if train_sets is None:
+            return train
+        if self.train_set_N is None:
+            raise DataError(
+                "split.parquet has no column train_set; rerun the split with data.split.train_sets"
+            )
+        return train[np.isin(self.train_set_N[train], train_sets)]
 
     def positions(self, image_id: npt.NDArray[np.str_]) -> IntArray:
         """Positions in ``table`` of the given image ids (KeyError for an unknown one)."""
@@ -58,6 +76,7 @@ def open_dataset(images: Path, split: Path) -> Dataset:
         masks_NHW=np.load(images / "masks.npy", mmap_mode="r"),
         classes=tuple(info["classes"]),
         info=info,
+        train_set_N=parts["train_set"].to_numpy(dtype=np.int64) if "train_set" in parts else None,
     )
 
 

@@ -35,7 +35,8 @@ def run(context: StageContext) -> None:
     """
     config = JudgeConfig.model_validate(context.params["judge"])
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    result = crossfit(context, dataset, config, config.folds, "judge", config.augment)
+    train = dataset.where("train")
+    result = crossfit(context, dataset, train, config, config.folds, "judge", config.augment)
     for fold, path in enumerate(result.weights):
         shutil.copyfile(path, context.out / f"fold_{fold}.safetensors")
     frame = prediction_frame(result.table, dataset.classes, result.prob_NC).drop(columns="split")

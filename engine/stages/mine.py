@@ -1,28 +1,33 @@
 """Stage ``mine``: a round's predictions -> hard_cases.parquet, by the mining policy.
 
-Only images of the part named by ``mine_from`` are looked at: ``mine`` (a part of its own), ``train`` out of fold
-(crossfit), or ``test`` (the thesis's protocol; the report marks it LEAKY).
+Only images that ``mine_from`` names are looked at: the part ``mine``, the classifier's own train images out of fold
+(crossfit), or the part ``test`` (the thesis's protocol; the report marks it LEAKY).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from engine.errors import DataError, StageError
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
+from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.draws import make_draws
 from engine.stages.evaluate import read_predictions
 from engine.training import derive_seed
-from engine.types import DrawRequest, HardCases, MiningState, Predictions, StrArray
+from engine.types import DrawRequest, HardCases, IntArray, MiningState, Predictions, StrArray
 from policies import registry
 
-MINED_PART: Final = {"mine": "mine", "crossfit": "train", "test": "test"}
-"""The part of the split in which each ``loop.mine_from`` seeks hard cases."""
+
+def mined_rows(dataset: Dataset, params: Mapping[str, Any]) -> IntArray:
+    """Positions in the table of the images among which ``mine_from`` seeks hard cases."""
+    if params["mine_from"] == "crossfit":
+        return dataset.own(params.get("train_sets"))
+    return dataset.where(str(params["mine_from"]))
 
 
 def run(context: StageContext) -> None:
@@ -34,7 +39,7 @@ def run(context: StageContext) -> None:
         StageError: the mined part holds no image.
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    rows = dataset.where(MINED_PART[context.params["mine_from"]])
+    rows = mined_rows(dataset, context.params)
     if len(rows) == 0:
         raise StageError(
             f"loop.mine_from: {context.params['mine_from']} has no image to mine; "

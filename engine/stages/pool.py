@@ -1,4 +1,4 @@
-"""Stage ``pool``: lays out what one arm trains on: train images, and what the arm adds to them, class by class."""
+"""Stage ``pool``: lays out what one arm trains on: the classifier's own images, and what the arm adds, class by class."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ COLUMNS = ("source", "row", "image_id", "dx", "origin")
 def run(context: StageContext) -> None:
     """Fill ``pool.parquet`` (source, row, image_id, dx, origin), ``extra.npy`` and ``pool.json``.
 
-    ``row`` is a row of images.npy (source "data") or of extra.npy (source "extra"). Params: ``arm``; ``counts``
-    {dx: images to add}, not used by real, all_real and hard.
+    ``row`` is a row of images.npy (source "data") or of extra.npy (source "extra"); the classifier's own images come
+    first. Params: ``arm``; ``counts`` {dx: images to add}, not used by real, all_real, hard and synthetic;
+    ``train_sets``, optional: the training sets that are its own (absent: all of train).
 
     Raises:
         StageError: the arm is not known.
@@ -34,10 +35,11 @@ def run(context: StageContext) -> None:
         raise StageError(f"arm: {arm!r} has no pool; the arms are {', '.join(ADDITIONS)}")
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     added, extra = ADDITIONS[arm](context, dataset)
-    pool = pd.concat([real_rows(dataset, dataset.where("train")), added], ignore_index=True)
+    own = real_rows(dataset, np.zeros(0, dtype=np.int64) if arm == "synthetic" else _own(context, dataset))
+    pool = pd.concat([own, added], ignore_index=True)
     pool.to_parquet(context.out / "pool.parquet", index=False)
     np.save(context.out / "extra.npy", extra)
-    wanted = {} if arm == "hard" else {str(k): int(n) for k, n in context.params.get("counts", {}).items()}
+    wanted = {str(k): int(n) for k, n in context.params.get("counts", {}).items()}
     contents = describe(pool, added, dataset.classes, arm, wanted)
     text = json.dumps(contents, sort_keys=True, allow_nan=False, indent=2)
     (context.out / "pool.json").write_text(text + "\n", encoding="utf-8")
@@ -70,6 +72,10 @@ def describe(
     }
 
 
+def _own(context: StageContext, dataset: Dataset) -> IntArray:
+    return dataset.own(context.params.get("train_sets"))
+
+
 def real_rows(dataset: Dataset, positions: IntArray) -> pd.DataFrame:
     """Return pool rows of the given positions of ``dataset.table``."""
     table = dataset.table.take(positions)
@@ -96,7 +102,7 @@ def _mine_split(_context: StageContext, dataset: Dataset) -> Addition:
 
 
 def _classical(context: StageContext, dataset: Dataset) -> Addition:
-    return _repeated(context, dataset, dataset.where("train")), _no_images(dataset)
+    return _repeated(context, dataset, _own(context, dataset)), _no_images(dataset)
 
 
 def _mined(context: StageContext, dataset: Dataset) -> Addition:
@@ -144,9 +150,9 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
 
 
 def _synthetic(context: StageContext, dataset: Dataset) -> Addition:
-    """Accepted images of every round so far, in order; those after ``counts`` of a class are left out (random)."""
+    """Accepted images of every round so far, in order; a compared generator's after ``counts`` of a class are left out."""
     frames, images = [_nothing(context, dataset)[0]], [_no_images(dataset)]
-    room = dict(context.params["counts"]) if context.params["arm"] == "random" else None
+    room = dict(context.params["counts"]) if context.params["arm"] in ("random", "dcgan") else None
     for accept, synthesize in zip(
         numbered(context.inputs, "accept"), numbered(context.inputs, "synthesize"), strict=True
     ):
@@ -194,5 +200,7 @@ ADDITIONS: dict[str, Callable[[StageContext, Dataset], Addition]] = {
     "mined": _mined,
     "retrieved": _retrieved,
     "random": _synthetic,
+    "dcgan": _synthetic,
     "hard": _synthetic,
+    "synthetic": _synthetic,
 }

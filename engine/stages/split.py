@@ -1,4 +1,4 @@
-"""Stage ``split``: assigns each decoded image to train, mine, val or test, whole groups at a time."""
+"""Stage ``split``: assigns each decoded image to train, mine, val or test, and to a training set, whole groups at a time."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import numpy as np
 import pandas as pd
 
 from engine.config import SplitConfig
-from engine.data.splits import split_table
+from engine.data.splits import Split, split_table
+from engine.data.train_sets import draw_train_sets
 from engine.stages.base import StageContext
 from engine.stages.dataset import read_table
-from engine.types import SPLITS, LesionTable, StrArray
+from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
 
 def run(context: StageContext) -> None:
     """Fill ``split.parquet`` (image_id, lesion_id, dx, split, row; used images only) and ``split.json``.
 
-    Params: ``split`` (SplitConfig's dump). Inputs: ``images``. Seeded by ``context.seed``.
+    Params: ``split`` (SplitConfig's dump); ``only``, optional: the training sets that stay, other train images are not
+    used. With ``split.train_sets`` split.parquet has a column ``train_set`` too (-1: in none). Inputs: ``images``. Seeded
+    by ``context.seed``.
 
     Raises:
-        DataError: a class has fewer groups than parts.
+        DataError: a class has fewer groups than parts or sets.
     """
     config = SplitConfig.model_validate(context.params["split"])
     images = context.inputs["images"]
@@ -30,27 +33,49 @@ def run(context: StageContext) -> None:
     pairs = pd.read_parquet(images / "duplicates.parquet")
     duplicates = zip(pairs["image_id_1"].astype(str), pairs["image_id_2"].astype(str), strict=True)
     split = split_table(table, config, context.seed, duplicates)
-    used = np.flatnonzero(split.part_N != "")
-    pd.DataFrame(
+    set_N = _train_sets(table, split, config, context.seed)
+    part_N = _in_use(split.part_N, set_N, config.seal, context.params.get("only"))
+    used = np.flatnonzero(part_N != "")
+    frame = pd.DataFrame(
         {
             "image_id": table.image_id[used],
             "lesion_id": table.lesion_id[used],
             "dx": table.dx[used],
-            "split": split.part_N[used],
+            "split": part_N[used],
             "row": used.astype(np.int64),
         }
-    ).to_parquet(context.out / "split.parquet", index=False)
+    )
     result = {
-        "counts": split_counts(table, split.part_N),
+        "counts": split_counts(table, part_N),
         "grouped_by": info["grouped_by"],
         "merged_groups": split.merged_groups,
         "unused": len(table) - len(used),
         "left_out": split.left_out,
-        "digest": split_digest(table.image_id[used], split.part_N[used]),
+        "digest": split_digest(table.image_id[used], part_N[used]),
     }
+    if set_N is not None:
+        frame["train_set"] = set_N[used]
+        result["train_sets"] = [int(n) for n in np.bincount(set_N[set_N >= 0])]
+    frame.to_parquet(context.out / "split.parquet", index=False)
     (context.out / "split.json").write_text(
         json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8"
     )
+
+
+def _train_sets(table: LesionTable, split: Split, config: SplitConfig, seed: int) -> IntArray | None:
+    """Return each row's training set (-1: none), None where the config draws none."""
+    if config.train_sets is None:
+        return None
+    group_N = strings(np.where(split.part_N == "train", split.group_N, "").tolist())
+    return draw_train_sets(table, group_N, config.train_sets, seed)
+
+
+def _in_use(part_N: StrArray, set_N: IntArray | None, seal: str | None, only: list[int] | None) -> StrArray:
+    """Return the parts with "" for a sealed part, and for train images outside the sets in ``only`` (None: all stay)."""
+    out_N = part_N == seal
+    if set_N is not None and only is not None:
+        out_N |= (part_N == "train") & ~np.isin(set_N, only)
+    return strings(np.where(out_N, "", part_N).tolist())
 
 
 def split_counts(table: LesionTable, part_N: StrArray) -> dict[str, dict[str, int]]:

@@ -21,10 +21,10 @@ class Publisher:
         self.folder = folder
 
     def split(self, split: StageFolder) -> None:
-        """RUN/split.parquet: image_id, lesion_id, dx, split."""
+        """RUN/split.parquet: image_id, lesion_id, dx, split; with training sets each image's train_set (-1: none)."""
         frame = pd.read_parquet(split.path / "split.parquet")
         partial = self.folder.path / ".split.parquet.partial"
-        frame[["image_id", "lesion_id", "dx", "split"]].to_parquet(partial, index=False)
+        frame.drop(columns="row").to_parquet(partial, index=False)
         partial.replace(self.folder.path / "split.parquet")
 
     def synthesis(self, number: int, stages: Mapping[str, StageFolder], thumbnails: StageFolder) -> None:

@@ -71,8 +71,16 @@ class PaperBackend:
 
     def _split(self, call: StageCall) -> None:
         frame = pd.DataFrame(
-            {"image_id": ["a"], "lesion_id": ["l"], "dx": ["nv"], "split": ["train"], "row": [0]}
+            {
+                "image_id": list("abcd"),
+                "lesion_id": list("abcd"),
+                "dx": ["nv", "nv", "mel", "mel"],
+                "split": "train",
+                "row": range(4),
+            }
         )
+        if "train_sets" in call.params["split"]:
+            frame["train_set"] = [1, 1, 1, 0]
         frame.to_parquet(call.out / "split.parquet")
         counts = {"train": {"mel": 4, "nv": 20}, "val": {"mel": 2, "nv": 4}, "test": {"mel": 2, "nv": 4}}
         (call.out / "split.json").write_text(json.dumps({"digest": "d", "counts": counts}))
@@ -202,7 +210,7 @@ def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
 
 def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 20)
-    arms = ["real", "classical", "mined", "retrieved", "random", "hard", "all_real"]
+    arms = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"]
     report = play(
         tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10}
     )
@@ -212,8 +220,8 @@ def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
         assert {r["optimizer_steps"] for r in entries} == {30 + 10 * number}
         assert entries[0]["arm"] == ("hard" if number else "real")
     fits = backend.of("classifier")
-    assert len({call.seed for call in fits[1:8]}) == 1
-    assert len({call.inputs["init"] for call in fits[1:8]}) == 1
+    assert len({call.seed for call in fits[1:9]}) == 1
+    assert len({call.inputs["init"] for call in fits[1:9]}) == 1
     assert [call.params["plain"] for call in fits].count(True) == 3  # round 0 and arm real
 
 
@@ -227,6 +235,81 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
     ]  # fmt: skip
     drawn = [call.params["counts"] for call in backend.of("condition") if call.params["source"] == "random"]
     assert drawn == [{"mel": 5}, {"mel": 5}]
+
+
+def test_the_gan_gets_the_counts_parents_and_gates_of_random(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    arms = ["random", "dcgan", "hard"]
+    play(tmp_path, backend, loop={"rounds": 1, "arms": arms}, synthesis={"adversarial_scale": 1.0})
+    assert "gan" in backend.names()
+    made = {call.params["synthesis"]["generator"]: call for call in backend.of("synthesize")}
+    assert set(made) == {"diffusion", "dcgan"}
+    assert "gan" in made["dcgan"].inputs
+    assert not {"denoiser", "vae", "classifier"} & set(made["dcgan"].inputs)
+    hard, random, gan = backend.of("accept")
+    assert hard.params == random.params == gan.params, "the fold that guided judges nobody"
+    assert random.inputs["condition"] == gan.inputs["condition"]
+    pools = {call.params["arm"]: call for call in backend.of("pool")}
+    assert pools["dcgan"].params["counts"] == pools["random"].params["counts"] == {"mel": 2}
+    assert pools["dcgan"].inputs["synthesize_1"] != pools["random"].inputs["synthesize_1"]
+
+
+def test_synthetic_alone_trains_from_scratch_on_what_hard_was_accepted(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20)
+    classifier = {"steps": 30, "round_init": "scratch"}
+    report = play(tmp_path, backend, loop={"rounds": 1, "arms": ["synthetic", "hard"]}, classifier=classifier)
+    pools = {call.params["arm"]: call for call in backend.of("pool")}
+    assert pools["synthetic"].inputs == pools["hard"].inputs
+    assert "init" not in backend.of("classifier")[-1].inputs
+    assert {r["optimizer_steps"] for r in report["rounds"]} == {30}
+
+
+SETS = {"train": 0.5, "mine": 0.0, "val": 0.1, "test": 0.4, "train_sets": {"count": 3, "images": 8, "use": 1}}
+
+
+@pytest.mark.parametrize("saw", ["own", "train"])
+def test_training_sets_reach_the_classifiers_stages_and_no_generator_part(tmp_path: Path, saw: str) -> None:
+    backend = PaperBackend([0.5] * 20)
+    loop = {"rounds": 1, "arms": ["retrieved", "hard"], "mine_from": "crossfit", "generator_saw": saw}
+    report = play(tmp_path, backend, loop=loop, data={"split": SETS})
+    told = {call.stage for call in backend.calls if call.params.get("train_sets") == [1]}
+    assert told == {"pool", "crossfit", "mine", "condition"}
+    assert ("only" in backend.of("split")[0].params) == (saw == "own")
+    retrieved = next(r for r in report["rounds"] if r["arm"] == "retrieved")
+    assert retrieved.get("reference", False) == (saw == "train")
+    assert not any("reference" in r for r in report["rounds"] if r["arm"] != "retrieved")
+
+
+@pytest.mark.parametrize("saw", ["own", "train"])
+def test_another_training_set_shares_the_foundation_only_where_it_may_see_the_pool(
+    tmp_path: Path, saw: str
+) -> None:
+    loop = {"rounds": 1, "arms": ["hard"], "mine_from": "crossfit", "generator_saw": saw}
+    play(tmp_path, PaperBackend([0.5] * 9), loop=loop, data={"split": SETS})
+    again = PaperBackend([0.5] * 9)
+    other = {**SETS, "train_sets": {"count": 3, "images": 8, "use": [0, 2]}}
+    play(tmp_path, again, name="b", loop=loop, data={"split": other})
+    parts = {"split", "embedder", "index", "vae", "latents", "denoiser", "judge"}
+    assert parts & set(again.names()) == (parts if saw == "own" else set())
+    assert {"pool", "classifier", "crossfit"} <= set(again.names())
+
+
+def test_room_is_counted_on_own_images_and_ends_at_the_total(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9, accepted=3)
+    loop = {
+        "rounds": 2,
+        "arms": ["random", "hard"],
+        "compare": "last_round",
+        "mine_from": "crossfit",
+        "max_synthetic_ratio": 4.0,
+        "max_synthetic": 5,
+    }
+    play(tmp_path, backend, loop=loop, data={"split": SETS})
+    rooms = [{"mel": 4, "nv": 8}, {"mel": 1, "nv": 8}]
+    assert [call.params["room"] for call in backend.of("accept")] == rooms * 2
+    assert [call.params.get("most") for call in backend.of("accept")] == [5, 2, None, None], (
+        "hard alone is capped"
+    )
 
 
 def test_accepted_images_accumulate_up_to_the_ratio(tmp_path: Path) -> None:

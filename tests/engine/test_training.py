@@ -56,6 +56,18 @@ def fit(folder: Path, **changes: object) -> tuple[nn.Module, list[float], int]:
     return network, log.losses, log.resumed_from
 
 
+def test_batches_may_be_drawn_by_a_function_of_the_step(tmp_path: Path) -> None:
+    seen: list[list[int]] = []
+
+    def loss(rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        seen.append(rows.tolist())
+        return noisy_loss(network, rows, step, generator)
+
+    network = model()
+    train(network, loss, lambda step: np.full(8, step), plan(steps=3), TrainEnv(), tmp_path)
+    assert seen == [[0] * 8, [1] * 8, [2] * 8]
+
+
 def test_training_lowers_the_loss(tmp_path: Path) -> None:
     _, losses, _ = fit(tmp_path, steps=60)
     assert losses[-1] < 0.2 * losses[0]

@@ -16,7 +16,7 @@ import pytest
 from engine.stages.base import run_stage
 from engine.stages.dataset import open_dataset
 from engine.store.files import checksums
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_context, make_dataset_folders
 from tests.integration.tiny import tiny_config
 
 LEARNED = {
@@ -26,7 +26,9 @@ LEARNED = {
     "latents": ("latents.npy",),
     "denoiser": ("unet/", "adapter.safetensors"),
     "judge": ("fold_", "oof.parquet"),
+    "gan": ("gan.safetensors",),
     "classifier": ("classifier.safetensors",),
+    "crossfit": ("predictions.parquet",),
 }
 """The files of a stage that hold what it learned (not figures recorded about other splits)."""
 
@@ -36,13 +38,20 @@ FITTED = {"predict": ("calibration.json",), "mine": ("hard_cases.parquet",)}
 INPUTS = {
     "embedder": (), "vae": (), "index": ("embedder",), "latents": ("vae",),
     "denoiser": ("embedder", "index", "latents"), "judge": (), "pool": (), "classifier": ("pool",),
-    "predict": ("classifier",), "mine": ("predictions",),
+    "predict": ("classifier",), "mine": ("predictions",), "crossfit": (), "gan": (),
 }  # fmt: skip
 
 
-def learn(root: Path, images: Path, split: Path) -> dict[str, str]:
+GENERATOR_PARTS = {"embedder", "index", "vae", "latents", "denoiser", "gan", "judge"}
+"""What ``loop.generator_saw`` binds."""
+
+
+def learn(
+    root: Path, images: Path, split: Path, train_sets: list[int] | None = None, mine_from: str = "mine"
+) -> dict[str, str]:
     """Run every stage that learns; returns the checksums of what they learned."""
-    tree = tiny_config(str(root)).model_dump(mode="json")
+    tree = tiny_config(str(root), gan={"steps": 12, "batch_size": 32, "width": 8}).model_dump(mode="json")
+    own = {} if train_sets is None else {"train_sets": train_sets}
     cut = {"crop": "none", "mask": "file"}
     params = {
         "embedder": {"embedder": tree["embedder"], "data": cut},
@@ -51,7 +60,8 @@ def learn(root: Path, images: Path, split: Path) -> dict[str, str]:
         "latents": {"vae": tree["vae"]},
         "denoiser": {"denoiser": tree["denoiser"], "embedder": tree["embedder"]},
         "judge": {"judge": tree["judge"]},
-        "pool": {"arm": "real", "counts": {}},
+        "gan": {"gan": tree["gan"]},
+        "pool": {"arm": "real", "counts": {}, **own},
         "classifier": {
             "classifier": {"model": "resnet10t", "batch_size": 16},
             "plain": True,
@@ -59,7 +69,18 @@ def learn(root: Path, images: Path, split: Path) -> dict[str, str]:
             "lr": 1e-3,
         },
         "predict": {"evaluation": {"specificity": 0.9}, "malignant": ["mel"]},
-        "mine": {"policy": {"name": "entropy"}, "mine_from": "mine", "round": 1, "malignant": ["mel"]},
+        "mine": {
+            "policy": {"name": "entropy"},
+            "mine_from": mine_from,
+            "round": 1,
+            "malignant": ["mel"],
+            **own,
+        },
+        "crossfit": {
+            "classifier": {"model": "resnet10t", "steps": 2, "batch_size": 16},
+            "folds": 2,
+            **own,
+        },
     }
     kept = {"pool": ("pool.",)} | LEARNED | FITTED
     sums: dict[str, str] = {}
@@ -87,12 +108,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
 
 
 def plant(data: tuple[Path, Path, Path], part: str) -> Path:
-    """Copy the images and paint one lesion of ``part`` magenta; returns the new images folder."""
+    """Paint one lesion of ``part``."""
+    dataset = open_dataset(data[1], data[2])
+    return paint(data, str(dataset.table.lesion_id[dataset.where(part)[0]]), part)
+
+
+def paint(data: tuple[Path, Path, Path], lesion: str, name: str) -> Path:
+    """Copy the images and paint one lesion magenta; returns the new images folder."""
     root, images, split = data
-    marked = root / f"images-{part}"
+    marked = root / f"images-{name}"
     shutil.copytree(images, marked)
     dataset = open_dataset(images, split)
-    lesion = dataset.table.lesion_id[dataset.where(part)[0]]
     rows = dataset.rows[dataset.table.lesion_id == lesion]
     pixels = np.array(dataset.images_NHWC)
     pixels[rows] = (255, 0, 255)
@@ -121,6 +147,27 @@ def test_a_planted_lesion_reaches_these_stages_and_no_other(
 ) -> None:
     root, _, split = data
     assert changed(clean, learn(root / part, plant(data, part), split)) == reached
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("saw", "reached"),
+    [
+        ("own", set()),
+        ("train", GENERATOR_PARTS),
+    ],
+)
+def test_a_lesion_of_another_training_set_reaches_the_generator_at_most(
+    data: tuple[Path, Path, Path], saw: str, reached: set[str]
+) -> None:
+    root, images, split = data
+    sets = add_train_sets(split, root / f"sets-{saw}", only=[0] if saw == "own" else None)
+    other = add_train_sets(split, root / f"all-{saw}")
+    before = learn(root / f"before-{saw}", images, sets, [0], "crossfit")
+    frame = pd.read_parquet(other / "split.parquet")
+    lesion = str(frame.loc[frame["train_set"] == 1, "lesion_id"].iloc[0])
+    marked = paint(data, lesion, f"set-{saw}")
+    assert changed(before, learn(root / f"after-{saw}", marked, sets, [0], "crossfit")) == reached
 
 
 def test_the_planted_lesions_are_where_they_should_be(data: tuple[Path, Path, Path]) -> None:

@@ -14,7 +14,7 @@ from engine.commands.synthesize_command import synthesize
 from tests.integration.contract import assert_contract
 from tests.integration.tiny import tiny_config
 
-ARMS = {"real", "classical", "mined", "retrieved", "random", "hard", "all_real"}
+ARMS = {"real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"}
 QUICK = Path(__file__).parents[2] / "experiments" / "configs" / "ham10000_64_quick.yaml"
 SHRUNK = [
     "data.limit=220", "embedder.steps=4", "vae.steps=4", "denoiser.steps=4", "judge.steps=4",
@@ -25,7 +25,8 @@ SHRUNK = [
 
 @pytest.mark.slow
 def test_every_arm_on_phantoms(tmp_path: Path) -> None:
-    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)})
+    gan = {"steps": 4, "batch_size": 8, "width": 8}
+    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)}, gan=gan)
     folder, _ = build.run(config)
     report = assert_contract(folder.path, 1, ARMS)
     pools = {r["arm"]: r["pool"] for r in report["rounds"] if r["round"] == 1}
@@ -80,6 +81,21 @@ def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
         for n, f in runs.items()
     }
     assert images["plain"] == images["guided"], random
+
+
+@pytest.mark.slow
+def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(tmp_path: Path) -> None:
+    mix = {"share": 0.5, "finish_on_real": 2, "split_batchnorm": True}
+    predictions = {}
+    for name, more in (("plain", {}), ("mixed", {"mix": mix})):
+        loop = {"rounds": 1, "arms": ["real", "classical", "hard"]}
+        folder, _ = build.run(tiny_config(str(tmp_path), name=name, loop=loop, classifier=more))
+        for arm in loop["arms"]:
+            table = folder.arm_folder(1, arm) / "predictions.parquet"
+            predictions[name, arm] = pd.read_parquet(table).filter(like="p_").to_numpy()
+    assert (predictions["plain", "real"] == predictions["mixed", "real"]).all()
+    assert (predictions["plain", "classical"] != predictions["mixed", "classical"]).any()
+    assert (predictions["plain", "hard"] != predictions["mixed", "hard"]).any()
 
 
 @pytest.mark.slow

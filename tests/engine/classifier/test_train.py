@@ -66,6 +66,23 @@ def test_fit_learns_and_writes_its_files(tmp_path):
     assert json.loads(job.report.read_text())["optimizer_steps"] == 30
 
 
+def test_synthetic_images_may_be_normalised_apart(tmp_path):
+    """Extreme synthetic images leave the running statistics alone when they are normalised by themselves."""
+    added = np.arange(36) >= 24
+    means = {}
+    for name, split in (("split", True), ("joint", False)):
+        job = make_job(tmp_path / name, steps=6, mix={"share": 0.5, "split_batchnorm": split})
+        images = np.load(job.images.files[0])
+        images[24:] = 255
+        np.save(job.images.files[0], images)
+        job = replace(job, mix=job.config.mix, added_N=added, synthetic_N=added)
+        run_job(job, TrainEnv())
+        weights = load_file(job.weights)
+        means[name] = torch.cat([v for k, v in weights.items() if k.endswith("running_mean")])
+    assert means["split"].shape == means["joint"].shape
+    assert not torch.allclose(means["split"], means["joint"])
+
+
 class KilledError(Exception):
     """Stands for a kill."""
 

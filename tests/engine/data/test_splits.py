@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config import SplitConfig
+from engine.config import FoldsConfig, SplitConfig
 from engine.data.splits import group_rows, portion_counts, split_table
 from engine.data.table import make_table
 from engine.errors import DataError
@@ -102,6 +102,35 @@ def test_stratified_and_seeded() -> None:
     assert set(counts["df"].values()) == {2}
     assert np.array_equal(split_table(table, FRACTIONS, 0).part_N, split.part_N)
     assert not np.array_equal(split_table(table, FRACTIONS, 1).part_N, split.part_N)
+
+
+@given(st.integers(0, 2**31), st.integers(2, 6), st.sampled_from([0.0, 0.2]))
+@settings(max_examples=30, deadline=None)
+def test_test_folds_are_disjoint_and_cover_all_lesions(seed: int, count: int, mine: float) -> None:
+    table = table_of({"df": 10, "mel": 30, "nv": 90}, views=2)
+    seen: list[str] = []
+    for fold in range(count):
+        config = SplitConfig(mine=mine, val=0.1, folds=FoldsConfig(count=count, use=fold))
+        part_N = split_table(table, config, seed).part_N
+        parts = {part: set(table.lesion_id[part_N == part]) for part in ("train", "mine", "val", "test")}
+        assert sum(len(lesions) for lesions in parts.values()) == 130, "no lesion in two parts, none unused"
+        assert bool(parts["mine"]) == (mine > 0)
+        for part in ("train", "val", "test"):
+            assert set(table.dx[part_N == part]) == {"df", "mel", "nv"}
+        seen += parts["test"]
+    assert sorted(seen) == sorted(set(table.lesion_id))
+
+
+def test_val_is_a_share_of_what_a_fold_leaves() -> None:
+    table = table_of({"nv": 100})
+    config = SplitConfig(mine=0.0, val=0.25, folds=FoldsConfig(count=5, use=4))
+    assert Counter(split_table(table, config, 0).part_N.tolist()) == {"train": 60, "val": 20, "test": 20}
+
+
+def test_a_class_too_rare_for_the_folds_is_named() -> None:
+    table = table_of({"df": 4, "nv": 40})
+    with pytest.raises(DataError, match=r"class df has 4 group\(s\).*too few for 5 folds; lower folds.count"):
+        split_table(table, SplitConfig(mine=0.0, folds=FoldsConfig()), 0)
 
 
 def test_what_is_left_over_is_unused() -> None:

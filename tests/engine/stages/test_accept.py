@@ -178,6 +178,9 @@ def test_every_parent_keeps_one_image_before_any_keeps_two() -> None:
         assert np.flatnonzero(limited.accepted_S).tolist() == kept
         assert limited.reason_S[4] == "judge: x"
     assert not accept.limit(verdicts, strings(["nv"] * 6), parents, {}).accepted_S.any()
+    limited = accept.limit(verdicts, strings(["nv"] * 6), parents, {"nv": 9}, most=3)
+    assert np.flatnonzero(limited.accepted_S).tolist() == [0, 3, 5]
+    assert limited.reason_S[1] == "over max_synthetic"
 
 
 def test_no_sample_gives_an_empty_table_and_no_figure(tmp_path: Path, foundation: dict[str, Path]) -> None:

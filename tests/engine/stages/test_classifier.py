@@ -68,6 +68,18 @@ def test_extra_images_reach_the_fit(tmp_path, inputs):
     assert job.labels_N.tolist()[1] == 2
 
 
+def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
+    params_of = {"arm": "classical", "counts": {"nv": 2}}
+    pool.run(make_context(tmp_path / "classical", inputs, params_of))
+    mixed = {**SECTION, "mix": {"share": 0.5}}
+    given = {**inputs, "pool": tmp_path / "classical"}
+    job = job_of(tmp_path, given, params(classifier=mixed), "a")
+    assert np.flatnonzero(job.added_N).tolist() == [21, 22], "repeats are added, but real"
+    assert not job.synthetic_N.any()
+    assert job.mix.share == 0.5
+    assert job_of(tmp_path, inputs, params(), "b").mix is None
+
+
 def test_going_on(tmp_path, inputs):
     classifier.run(make_context(tmp_path / "first", inputs, params()))
     given = {**inputs, "init": tmp_path / "first"}

@@ -12,7 +12,7 @@ from engine.stages import crossfit
 from engine.stages.crossfitting import _groups
 from engine.stages.dataset import open_dataset
 from engine.training import TrainEnv
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_context, make_dataset_folders
 
 SECTION = ClassifierConfig(model="test_resnet", steps=2, batch_size=8).model_dump(mode="json")
 PARAMS = {"classifier": SECTION, "folds": 2}
@@ -32,6 +32,23 @@ def test_train_is_predicted_in_its_order(tmp_path, inputs):
     assert set(frame["split"]) == {"train"}
     assert np.allclose(frame[["p_bkl", "p_mel", "p_nv"]].sum(axis=1), 1)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["predictions.parquet"]
+
+
+def test_with_training_sets_its_own_images_alone_are_seen_and_predicted(tmp_path, inputs):
+    split = add_train_sets(inputs["split"], tmp_path / "sets")
+    jobs = []
+
+    def launch(fit):
+        jobs.append(fit.args[0])
+        fit(TrainEnv())
+
+    params = {**PARAMS, "train_sets": [1]}
+    crossfit.run(make_context(tmp_path / "out", {**inputs, "split": split}, params, launch=launch))
+    table = pd.read_parquet(split / "split.parquet")
+    own = table[table["train_set"] == 1]
+    frame = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
+    assert frame["image_id"].tolist() == own["image_id"].tolist()
+    assert set(np.concatenate([job.images.row_N for job in jobs])) == set(own["row"])
 
 
 def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
@@ -89,6 +106,7 @@ def test_later_rounds_train_on_accepted_images_but_none_made_of_a_held_out_lesio
     by_row = table.set_index("row")["lesion_id"]
     assert {job.augment for job in jobs} == {"classical"}
     for job in jobs:
+        assert job.added_N.tolist() == job.synthetic_N.tolist() == (job.images.source_N > 0).tolist()
         own = job.images.source_N == 0
         held_out = set(train["lesion_id"]) - set(by_row.loc[job.images.row_N[own]])
         expected = [

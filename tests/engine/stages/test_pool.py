@@ -12,7 +12,7 @@ from engine.errors import DataError, StageError
 from engine.stages import pool
 from engine.stages.dataset import open_dataset
 from engine.stages.pool import numbered, repeat_evenly
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_context, make_dataset_folders
 
 
 @pytest.fixture
@@ -66,6 +66,36 @@ def test_real_is_train_and_nothing_else(tmp_path, inputs):
     assert extra.shape == (0, 16, 16, 3)
     assert (contents["n_real"], contents["n_synthetic"], contents["n_rows"]) == (21, 0, 21)
     assert contents["counts"] == {dx: len(ids(inputs, "train", dx)) for dx in ("bkl", "mel", "nv")}
+
+
+def test_with_training_sets_the_chosen_ones_are_its_own(tmp_path, inputs):
+    split = add_train_sets(inputs["split"], tmp_path / "sets")
+    given = {**inputs, "split": split}
+    table = pd.read_parquet(split / "split.parquet")
+    own = table.loc[table["train_set"] == 1, "image_id"].tolist()
+    assert 0 < len(own) < 21
+    for arm, counts in (("real", {}), ("classical", {"nv": 9})):
+        params = {"arm": arm, "counts": counts, "train_sets": [1]}
+        pool.run(make_context(tmp_path / arm, given, params))
+        frame = pd.read_parquet(tmp_path / arm / "pool.parquet")
+        assert frame["image_id"].tolist()[: len(own)] == own
+        assert set(frame["image_id"]) == set(own)
+        assert len(frame) == len(own) + sum(counts.values())
+
+
+def test_synthetic_trains_on_accepted_images_alone(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel", "nv", "mel"], [True, False, True])}
+    frame, extra, contents = run(tmp_path, given, "synthetic")
+    assert frame["image_id"].tolist() == ["r1-0", "r1-2"]
+    assert len(extra) == 2
+    assert (contents["n_real"], contents["n_synthetic"], contents["n_rows"]) == (0, 2, 2)
+
+
+def test_the_gan_stops_at_the_counts_too(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel", "mel", "nv"], [True, True, True])}
+    frame, _, contents = run(tmp_path, given, "dcgan", {"mel": 1, "bkl": 1})
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0"]
+    assert contents["short"] == {"bkl": 1}
 
 
 def test_all_real_adds_the_mine_split(tmp_path, inputs):

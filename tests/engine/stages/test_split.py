@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from engine.config import DataConfig, SplitConfig
+from engine.errors import DataError
 from engine.stages import images, split
 from engine.stages.dataset import open_dataset, read_table
 from tests.engine.data import layouts
@@ -37,10 +38,19 @@ def decode(tmp_path: Path, kind: str) -> Path:
     return tmp_path / "images"
 
 
-def divide(tmp_path: Path, folder: Path, seed: int, **more: object) -> Path:
+def divide(
+    tmp_path: Path,
+    folder: Path,
+    seed: int,
+    *,
+    only: list[int] | None = None,
+    name: str = "split",
+    **more: object,
+) -> Path:
     config = SplitConfig.model_validate(more).model_dump(mode="json")
-    out = tmp_path / f"split{seed}"
-    split.run(make_context(out, {"images": folder}, {"split": config}, seed=seed))
+    out = tmp_path / f"{name}{seed}"
+    params = {"split": config} | ({} if only is None else {"only": only})
+    split.run(make_context(out, {"images": folder}, params, seed=seed))
     return out
 
 
@@ -71,3 +81,37 @@ def test_files(tmp_path: Path) -> None:
     lines = sorted(f"{i}\t{s}" for i, s in zip(rows["image_id"], rows["split"], strict=True))
     assert info["digest"] == hashlib.sha256("\n".join(lines).encode()).hexdigest()
     assert json.loads((divide(tmp_path, folder, 1) / "split.json").read_text())["digest"] != info["digest"]
+
+
+SETS = {"count": 3, "images": 12, "use": 1}
+
+
+def test_training_sets_share_val_and_test_and_where_asked_alone_are_left(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "phantom")
+    whole = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, name="whole"))
+    own = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[1], name="own"))
+    other = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[0, 2], name="other"))
+    for part in ("mine", "val", "test"):
+        found = [set(d.table.image_id[d.where(part)]) for d in (whole, own, other)]
+        assert found[0] == found[1] == found[2] != set()
+    assert len(whole.where("train")) > 36, "the whole pool is there"
+    assert own.where("train").tolist() == own.own([1]).tolist()
+    images = [set(d.table.image_id[d.own([1])]) for d in (whole, own)]
+    assert images[0] == images[1]
+    assert not images[0] & set(other.table.image_id[other.where("train")])
+    assert whole.own(None).tolist() == whole.where("train").tolist()
+    assert len(whole.own([0, 1])) == len(whole.own([0])) + len(whole.own([1]))
+
+
+def test_a_split_without_training_sets_says_so_when_asked(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "phantom")
+    dataset = open_dataset(folder, divide(tmp_path, folder, 0))
+    with pytest.raises(DataError, match=r"no column train_set; rerun the split with data\.split\.train_sets"):
+        dataset.own([0])
+
+
+def test_a_sealed_test_part_is_not_in_the_split_at_all(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "phantom")
+    plain = pd.read_parquet(divide(tmp_path, folder, 0) / "split.parquet")
+    sealed = pd.read_parquet(divide(tmp_path, folder, 0, seal="test", name="sealed") / "split.parquet")
+    pd.testing.assert_frame_equal(sealed, plain[plain["split"] != "test"].reset_index(drop=True))

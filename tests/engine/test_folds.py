@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from engine.classifier.folds import lesion_folds
 from engine.errors import DataError
+from engine.folds import lesion_folds
 
 
 def lesions(n_images):

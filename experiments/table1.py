@@ -1,0 +1,161 @@
+"""Kim et al., Table I, with what it leaves open held fixed: one (training set, row, model) cell at a time.
+
+usage: python -m experiments.table1 run CONFIG --set K --part development|confirm [--train] [--per-class] [--pixels 32]
+           [--models resnet18 vgg13 ...] [--rows Origin500 Hybrid1000 ...] [--with key=value ...]
+       python -m experiments.table1 collect
+
+Every row is trained from scratch for the same optimizer steps, with the same augmentation (but "Origin500 plain", the arm
+real) and from the same seed; the synthetic images are those that CONFIG's run made of ResNet18's hard cases, whatever model
+is trained on them. ``run`` plays that run (or finds it in the stage cache), then each cell that is asked for, and writes
+results/table1/set_KK.json (per_class_KK.json) after every cell; the same command goes on. ``collect`` needs no data: it
+reads those files and writes result.json, table.md and table.png.
+
+A training set is two of the config's disjoint sets of 250: Origin250 is half of Origin500, and Origin1000 two of them.
+``--part development`` leaves the test part out of the run altogether (``data.split.seal``) and scores val; it takes the
+sets 0 and 1 alone. ``--part confirm`` takes the others, and no setting that changes what is computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from engine import build
+from engine.config import Config
+from engine.progress import RichListener
+from engine.recipes import Recipes
+from engine.store import StageFolder
+from engine.store.files import read_json, write_json
+from engine.store.run_folder import arm_role
+from experiments import common
+from experiments.common import provenance, this_command
+from experiments.outcomes import beside, point_figures, read_replicate
+from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
+from experiments.table1_report import collect
+
+
+def main() -> None:
+    """Run cells, or collect them."""
+    arguments = parse()
+    if arguments.action == "collect":
+        print(collect(common.RESULTS / "table1"))
+        return
+    request = Request(
+        config=arguments.config,
+        number=arguments.set,
+        part=arguments.part,
+        saw="train" if arguments.train else "own",
+        per_class=arguments.per_class,
+        pixels=arguments.pixels,
+        overrides=tuple(arguments.overrides),
+    )
+    check(request)
+    print(run(request, arguments.models, arguments.rows))
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("collect")
+    one = actions.add_parser("run")
+    one.add_argument("config", type=Path)
+    one.add_argument("--set", type=int, required=True)
+    one.add_argument("--part", choices=("development", "confirm"), required=True)
+    one.add_argument(
+        "--train", action="store_true", help="the generator saw the whole pool, not the set alone"
+    )
+    one.add_argument(
+        "--per-class", action="store_true", help="250, 500 and 1000 images a class, up to what exists"
+    )
+    one.add_argument("--pixels", type=int, default=64)
+    one.add_argument("--models", nargs="+", choices=MODELS, default=["resnet18"])
+    one.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    return parser.parse_args()
+
+
+def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
+    """Train and score every asked cell, keeping the set's file after each."""
+    kind = "per_class" if request.per_class else "set"
+    path = common.RESULTS / "table1" / f"{kind}_{request.number:02d}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [row for row in rows if row != "Origin1000" or not request.per_class]
+    config = request.load("run")
+    pools: dict[str, StageFolder] = {}
+    if any(row in SYNTHETIC for row in rows):
+        folder, report = build.run(config, listener=RichListener(Console()))
+        last = config.loop.rounds
+        pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
+        entries = {entry["arm"]: beside(entry, request.scored) for entry in report["rounds"]}
+        keep(path, request, config, {"protocol": report["protocol"], "arms": entries})
+    for model in models:
+        for row in rows:
+            if row in ORIGIN or SYNTHETIC[row] in pools:
+                cases, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
+                keep(path, request, config, {"cases": cases}, {f"{model} | {row}": found})
+    return path
+
+
+def cell(
+    request: Request, model: str, row: str, pool: StageFolder | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train one model on one row's images; return the scored cases and what it says of them, as JSON."""
+    name, small = MODELS[model]
+    settings = [f"classifier.model={name}", f"classifier.small_stem={str(small).lower()}"]
+    changes = [] if model == "resnet18" else settings
+    config = request.load(f"{model}-{row.replace(' ', '-')}", *changes, sets=ORIGIN.get(row, 1.0))
+    wiring = build.wire(config, listener=RichListener(Console()), track=False)
+    try:
+        recipes = wiring.loop().recipes
+        recipes.data()
+        arm = SYNTHETIC.get(row, "classical")  # the augmentation of every arm but plain real
+        pool = pool or recipes.pool(0, "real", {}, {})
+        return scored(recipes, config, arm, pool, request.scored)
+    finally:
+        wiring.backend.close()
+
+
+def scored(
+    recipes: Recipes, config: Config, arm: str, pool: StageFolder, part: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Train from scratch for the config's steps, predict, and read the outcome on one part."""
+    last = config.loop.rounds
+    classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None)
+    predict = recipes.predict(last, arm, classifier)
+    cases, outcome = read_replicate(predict.path, recipes.stages["split"].path, part)
+    contents = read_json(pool.path / "pool.json")
+    return cases.to_json(), {
+        "part": part,
+        "n_real": contents["n_real"],
+        "n_synthetic": contents["n_synthetic"],
+        "n_rows": contents["n_rows"],
+        "optimizer_steps": config.classifier.steps,
+        "seed": config.loop.seed,
+        "seconds": round(classifier.seconds + predict.seconds, 1),
+        "figures": point_figures(cases, outcome),
+        "outcome": outcome.to_json(),
+    }
+
+
+def keep(
+    path: Path, request: Request, config: Config, facts: dict[str, Any], cells: dict[str, Any] | None = None
+) -> None:
+    """Add facts and cells to the set's file; the cases are kept once for all its cells."""
+    found: dict[str, Any] = (
+        read_json(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
+    )
+    table = found["tables"].setdefault(request.label, {"cells": {}})
+    table |= {**provenance(this_command(), config), **facts}
+    table["cells"] |= cells or {}
+    write_json(path, found)
+
+
+if __name__ == "__main__":
+    main()

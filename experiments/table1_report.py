@@ -1,0 +1,175 @@
+"""Collects the sets of Table I: means beside the paper's numbers, contrasts over training sets, table and figure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from engine.store.files import read_json, write_json, write_text
+from experiments.outcomes import ENDPOINTS, PRIMARY, Cases, Outcome
+from experiments.replicates import Replicate, analyse, one_test_part
+from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
+
+PAPER = {
+    "Origin250": {"vgg13": 83.24, "vgg16": 83.79, "vgg19": 86.55, "resnet18": 83.51, "resnet34": 83.95},
+    "Origin500": {"vgg13": 84.63, "vgg16": 85.23, "vgg19": 87.55, "resnet18": 88.43, "resnet34": 89.32},
+    "Synthetic500": {"vgg13": 82.75, "vgg16": 83.98, "vgg19": 86.21, "resnet18": 88.21, "resnet34": 89.14},
+    "Hybrid1000": {"vgg13": 89.64, "vgg16": 90.03, "vgg19": 90.31, "resnet18": 89.85, "resnet34": 90.54},
+}
+"""Accuracy, % (Kim et al., Table I); how many sets, which split and what the generator saw is not stated there."""
+PRIMARY_TABLE = "own in total 64 px"
+"""The table whose contrasts over confirming sets are the study's; all others are exploratory."""
+
+Table = Mapping[str, Any]
+
+
+def collect(folder: Path) -> Path:
+    """Write result.json, table.md and table.png of all sets in ``folder``; return the folder."""
+    kept: dict[tuple[str, str], dict[int, Table]] = {}
+    for number, part, label, table in tables(folder):
+        kept.setdefault((part, label), {})[number] = table
+    result: dict[str, Any] = {"tables": []}
+    lines = [
+        "# Table I",
+        "",
+        "Written by `python -m experiments.table1 collect` from the sets beside this file.",
+        "",
+    ]
+    for (part, label), sets in sorted(kept.items()):
+        means = average(list(sets.values()))
+        entry: dict[str, Any] = {"part": part, "label": label, "sets": sorted(sets), "means": means}
+        entry["primary"] = (part, label) == ("confirm", PRIMARY_TABLE)
+        entry["analysis"] = contrasts(list(sets.values()))
+        result["tables"].append(entry)
+        lines += markdown(entry)
+    write_json(folder / "result.json", result)
+    write_text(folder / "table.md", "\n".join(lines) + "\n")
+    shown = [entry for entry in result["tables"] if entry["primary"]] or result["tables"]
+    if shown:
+        draw(shown[0], folder / "table.png")
+    return folder
+
+
+def tables(folder: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
+    """Yield (set, part, label, table) of every kept table."""
+    for path in sorted([*folder.glob("set_*.json"), *folder.glob("per_class_*.json")]):
+        found = read_json(path)
+        for label, table in found["tables"].items():
+            yield found["set"], found["part"], label, table
+
+
+def average(sets: Sequence[Table]) -> dict[str, dict[str, Any]]:
+    """Return {cell: {endpoint: mean over sets, n_sets, n_real, n_synthetic}}; an endpoint undefined somewhere is null."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(name for table in sets for name in table["cells"]):
+        cells = [table["cells"][name] for table in sets if name in table["cells"]]
+        figures = {}
+        for endpoint in ENDPOINTS:
+            values = [cell["figures"][endpoint] for cell in cells]
+            figures[endpoint] = None if None in values else float(np.mean(values))
+        counts = {key: float(np.mean([cell[key] for cell in cells])) for key in ("n_real", "n_synthetic")}
+        found[name] = {**figures, **counts, "n_sets": len(cells)}
+    return found
+
+
+def contrasts(sets: Sequence[Table]) -> dict[str, Any] | None:
+    """Return the contrasts of ResNet18's arms over sets that have them all; None with fewer than two."""
+    arms = {f"resnet18 | {row}": arm for row, arm in SYNTHETIC.items()}
+    replicates = []
+    for table in sets:
+        outcomes = {
+            arms[name]: [Outcome.from_json(cell["outcome"])]
+            for name, cell in table["cells"].items()
+            if name in arms
+        }
+        if {"hard", "real"} <= set(outcomes):
+            replicates.append(Replicate(cases=Cases.from_json(table["cases"]), outcomes=outcomes))
+    if len(replicates) < 2:
+        return None
+    common = set.intersection(*(set(r.outcomes) for r in replicates)) - {"hard"}
+    baselines = [arm for arm in arms.values() if arm in common]
+    protocol = "safe" if all(table.get("protocol") == "safe" for table in sets) else "not safe"
+    return analyse(replicates, baselines, one_test_part, shared=True, protocol=protocol)
+
+
+def markdown(entry: Mapping[str, Any]) -> list[str]:
+    """Return one table as lines: accuracy in % by row and model, the paper's in brackets, and the endpoint."""
+    models = [m for m in MODELS if any(name.startswith(f"{m} |") for name in entry["means"])]
+    sets = ", ".join(map(str, entry["sets"]))
+    scored = "test" if entry["part"] == "confirm" else "val"
+    kind = "primary" if entry["primary"] else "exploratory"
+    lines = [f"## {entry['label']}, {entry['part']}: {kind} (sets {sets}; scored on {scored})", ""]
+    lines += ["Accuracy, % (the paper's in brackets), mean over sets.", ""]
+    lines += ["| row | " + " | ".join(models) + " | malignant sensitivity (ResNet18) |"]
+    lines += ["|---" * (len(models) + 2) + "|"]
+    for row in ROWS:
+        cells = [entry["means"].get(f"{model} | {row}") for model in models]
+        if any(cells):
+            texts = [_accuracy(cell, row, model) for cell, model in zip(cells, models, strict=True)]
+            first = entry["means"].get(f"resnet18 | {row}")
+            lines.append(
+                f"| {row} | " + " | ".join(texts) + f" | {_percent(first[PRIMARY] if first else None)} |"
+            )
+    return [*lines, "", *contrast_lines(entry.get("analysis"), "training sets"), ""]
+
+
+def _accuracy(cell: Mapping[str, Any] | None, row: str, model: str) -> str:
+    paper = PAPER.get(row, {}).get(model)
+    return _percent(cell["accuracy"] if cell else None) + (
+        f" ({paper})" if paper is not None and cell else ""
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def contrast_lines(analysis: Mapping[str, Any] | None, replicates: str) -> list[str]:
+    """Return the contrasts as a table in points; ``replicates`` names what they were drawn over."""
+    if analysis is None:
+        return [f"Fewer than two {replicates} with the arms `hard` and `real`: no contrast yet."]
+    lines = [
+        f"`hard` minus each arm over {analysis['replicates']} {replicates}, points, 95 % intervals "
+        f"(verdict: {analysis['verdict']}; {analysis['why']}):",
+        "",
+        "| minus | " + " | ".join(name.replace("_", " ") for name in ENDPOINTS) + " | Holm p |",
+        "|---" * (len(ENDPOINTS) + 2) + "|",
+    ]
+    for baseline, found in analysis["hard_minus"].items():
+        cells = [_points(found.get(name)) for name in ENDPOINTS]
+        p_holm = analysis["family"].get(baseline, {}).get("p_holm")
+        lines.append(
+            f"| {baseline} | " + " | ".join(cells) + f" | {'' if p_holm is None else f'{p_holm:.3f}'} |"
+        )
+    return lines
+
+
+def _points(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return ""
+    value, low, high = (100 * found[k] for k in ("value", "low", "high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def draw(entry: Mapping[str, Any], path: Path) -> None:
+    """Draw accuracy by row, a line of markers a model, and the paper's as hollow ones."""
+    models = [m for m in MODELS if any(name.startswith(f"{m} |") for name in entry["means"])]
+    figure, axis = plt.subplots(figsize=(9, 4.5))
+    for k, model in enumerate(models):
+        place = np.arange(len(ROWS)) + 0.12 * (k - (len(models) - 1) / 2)
+        ours = [entry["means"].get(f"{model} | {row}", {}).get("accuracy") for row in ROWS]
+        axis.plot(place, [math.nan if v is None else 100 * v for v in ours], "o", color=f"C{k}", label=model)
+        theirs = [PAPER.get(row, {}).get(model, math.nan) for row in ROWS]
+        axis.plot(place, theirs, "o", color=f"C{k}", markerfacecolor="none")
+    axis.set_xticks(range(len(ROWS)), [row.replace(" ", "\n") for row in ROWS], fontsize=8)
+    axis.set_ylabel("accuracy, %")
+    axis.set_title(f"{entry['label']}, {entry['part']}: ours filled, Kim et al. hollow (another split)")
+    axis.legend(fontsize=8, ncols=len(models))
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
