@@ -22,6 +22,7 @@ from engine import build
 from engine.errors import ConfigError
 from engine.evaluation import comparison
 from engine.evaluation.comparison import Difference, Floats
+from engine.evaluation.statistics import LEVEL
 from engine.progress import RichListener
 from engine.store import RunFolder
 from engine.store.files import read_json, write_json, write_text
@@ -134,11 +135,13 @@ def replicate(files: list[Any]) -> Replicate:
     )
 
 
-def cross_validation(value_R: Floats, drawn_RB: Floats, *, n_train: float, n_test: float) -> Difference:
+def cross_validation(
+    value_R: Floats, drawn_RB: Floats, level: float = LEVEL, *, n_train: float, n_test: float
+) -> Difference:
     """Folds: the wider of the bootstrap of lesions within folds and the corrected resampled t."""
     return comparison.headline(
-        comparison.fold_bootstrap(value_R, drawn_RB),
-        comparison.corrected_resampled_t(value_R, n_train, n_test),
+        comparison.fold_bootstrap(value_R, drawn_RB, level),
+        comparison.corrected_resampled_t(value_R, n_train, n_test, level),
     )
 
 

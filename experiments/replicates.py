@@ -16,7 +16,7 @@ import numpy as np
 from engine.errors import DataError
 from engine.evaluation import comparison
 from engine.evaluation.comparison import Difference, Evidence, Floats
-from engine.evaluation.statistics import lesion_weights
+from engine.evaluation.statistics import LEVEL, lesion_weights
 from engine.training import derive_seed
 from experiments.outcomes import ENDPOINTS, PRIMARY, Cases, Outcome, figures
 
@@ -24,8 +24,8 @@ FAMILY = ("classical", "random", "mined", "retrieved")
 """The baselines of the contrasts that Holm's procedure covers; all else is exploratory."""
 DRAWS = 2000
 
-Combine = Callable[[Floats, Floats], Difference]
-"""How differences (R,) and their draws (R, B) become an interval; the design of the replicates decides."""
+Combine = Callable[[Floats, Floats, float], Difference]
+"""How differences (R,) and their draws (R, B) become an interval of a level; the design of the replicates decides."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +67,11 @@ def differences(
     return {name: (np.array(values[name]), np.array(draws[name])) for name in ENDPOINTS}
 
 
-def one_test_part(value_R: Floats, drawn_RB: Floats) -> Difference:
+def one_test_part(value_R: Floats, drawn_RB: Floats, level: float = LEVEL) -> Difference:
     """Training sets that share a test part: the wider of the crossed bootstrap and the paired t."""
     rng = np.random.default_rng(derive_seed("replicates", "crossed"))
     return comparison.headline(
-        comparison.crossed_bootstrap(value_R, drawn_RB, rng), comparison.paired_t(value_R)
+        comparison.crossed_bootstrap(value_R, drawn_RB, rng, level), comparison.paired_t(value_R, level)
     )
 
 
@@ -87,22 +87,27 @@ def analyse(
 
     The family's intervals are widened to hold together; the others are exploratory.
     """
-    contrasts = {
+    pairs = {
         baseline: {
-            name: combine(*pair)
+            name: pair
             for name, pair in differences(replicates, "hard", baseline, shared=shared).items()
             if not np.isnan(pair[0]).any()
         }
         for baseline in baselines
     }
-    family = {name: contrasts[name][PRIMARY] for name in FAMILY if PRIMARY in contrasts.get(name, {})}
-    adjusted = comparison.holm({name: d.p_value for name, d in family.items() if d.p_value is not None})
+    contrasts = {
+        b: {name: combine(*pair, LEVEL) for name, pair in found.items()} for b, found in pairs.items()
+    }
+    family = {name: pairs[name][PRIMARY] for name in FAMILY if PRIMARY in pairs.get(name, {})}
+    level = comparison.simultaneous_level(len(family))
+    p_values = {name: contrasts[name][PRIMARY].p_value for name in family}
+    adjusted = comparison.holm({name: p for name, p in p_values.items() if p is not None})
     found = {
         "replicates": len(replicates),
         "hard_minus": {b: {name: asdict(d) for name, d in c.items()} for b, c in contrasts.items()},
         "family": {
-            name: {**asdict(d), "p_holm": adjusted.get(name)}
-            for name, d in comparison.holm_intervals(family).items()
+            name: {**asdict(combine(*pair, level)), "p_holm": adjusted.get(name)}
+            for name, pair in family.items()
         },
     }
     return found | _verdict(contrasts, len(replicates), protocol)

@@ -151,21 +151,6 @@ def simultaneous_level(contrasts: int) -> float:
     return 1.0 - (1.0 - LEVEL) / max(1, contrasts)
 
 
-def holm_intervals(differences: Mapping[str, Difference]) -> dict[str, Difference]:
-    """Widen normal intervals to Bonferroni's level; too little for a t over few replicates (see ``simultaneous_level``)."""
-    quantile = float(stats.norm.ppf(0.5 + simultaneous_level(len(differences)) / 2))
-    ratio = quantile / float(stats.norm.ppf(0.5 + LEVEL / 2))
-    return {
-        name: replace(
-            d,
-            low=d.value - ratio * (d.value - d.low),
-            high=d.value + ratio * (d.high - d.value),
-            method=f"{d.method}, {len(differences)} contrasts",
-        )
-        for name, d in differences.items()
-    }
-
-
 Verdict = Literal["helped", "hurt", "not shown"]
 MARGIN = 0.02
 """Non-inferiority margin: specificity and melanoma sensitivity may not be worse by more than this share."""

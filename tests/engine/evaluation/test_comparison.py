@@ -18,7 +18,6 @@ from engine.evaluation.comparison import (
     fold_bootstrap,
     headline,
     holm,
-    holm_intervals,
     paired_t,
     simultaneous_level,
     verdict,
@@ -50,13 +49,6 @@ def test_holm_is_statsmodels() -> None:
     theirs = multipletests(list(p_values.values()), method="holm")[1]
     assert list(holm(p_values).values()) == pytest.approx(theirs.tolist(), rel=1e-9)
     assert holm(dict(reversed(list(p_values.items())))) == pytest.approx(holm(p_values))
-
-
-def test_simultaneous_intervals_are_bonferronis_for_a_normal() -> None:
-    one = Difference(value=1.0, low=1 - 1.959964, high=1 + 1.959964, p_value=0.3, method="z")
-    found = holm_intervals({"a": one, "b": one})
-    assert found["a"].high - 1 == pytest.approx(stats.norm.ppf(1 - 0.05 / 4), rel=1e-6)
-    assert holm_intervals({"a": one})["a"].width == pytest.approx(one.width)
 
 
 def test_a_higher_level_widens_a_t_interval_by_its_own_quantile() -> None:
