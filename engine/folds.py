@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.errors import DataError
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import IntArray
 
 

@@ -8,13 +8,12 @@ global batch and gradients are averaged, so the loss agrees with one worker's up
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,65 +22,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from engine.checkpoints import resume, save_checkpoint
-from engine.config import OptimConfig
 from engine.errors import StageError
-
-Progress = Callable[[str, int, int], None]
-"""Called as progress(what, done, total); cheap, may be called every step."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainEnv:
-    """The process a training runs in: its place among the workers, device, threads and where progress goes."""
-
-    rank: int = 0
-    world: int = 1
-    device: str = "cpu"
-    threads: int = 1
-    precision: str = "float32"
-    progress: Progress | None = None
-
-    def begin(self) -> None:
-        """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
-        torch.set_num_threads(self.threads)
-
-    def part(self, piece: int, pieces: int) -> TrainEnv:
-        """Return the environment of one of several pieces of this worker's shard (gradient accumulation)."""
-        return replace(self, rank=self.rank * pieces + piece, world=self.world * pieces)
-
-    def shard(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return this worker's slice of a global batch."""
-        return np.array_split(batch, self.world)[self.rank]
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this worker writes files."""
-        return self.rank == 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainPlan:
-    """What the loop needs to know; one optimizer step consumes ``batch_size`` examples over all workers."""
-
-    name: str
-    seed: int
-    steps: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.0
-    lr_schedule: str = "one_cycle"
-    grad_clip: float | None = 1.0
-    checkpoint_every: int = 200
-    ema: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
-    optimizer: str = "adamw"
-    accumulate: int = 1
-
-    @classmethod
-    def of(cls, config: OptimConfig, *, name: str, seed: int, **changes: Any) -> TrainPlan:
-        """Return the plan a config section asks for; ``changes`` replace or add fields (steps, lr, ema)."""
-        asked = {field: getattr(config, field) for field in OptimConfig.model_fields}
-        return cls(**{"name": name, "seed": seed, **asked, **changes})
+from engine.train_plan import (
+    FloatWeights,
+    TrainEnv,
+    TrainPlan,
+    derive_seed,
+    draw_rows,
+    learning_rate,
+    step_generator,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +41,6 @@ class TrainLog:
     losses: list[float]
     resumed_from: int
 
-
-FloatWeights = npt.NDArray[np.float64]
-"""Sampling weights of N examples, >= 0."""
 
 Draw = Callable[[int], npt.NDArray[np.int64]]
 """Called with a 0-based step; returns the rows of its global batch, the same ones every time."""
@@ -118,40 +65,6 @@ class Objective(Protocol):
     def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
         """Return the loss of the examples ``rows``; draw all randomness from ``generator``."""
         ...
-
-
-def derive_seed(*parts: object) -> int:
-    """Return a 63-bit seed that depends on every part (their text), the same on every machine."""
-    digest = hashlib.sha256("/".join(str(part) for part in parts).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def step_generator(plan_seed: int, name: str, step: int) -> torch.Generator:
-    """Return the CPU generator of one step; draw noise on CPU and move it, so that devices agree."""
-    return torch.Generator().manual_seed(derive_seed(plan_seed, name, "step", step))
-
-
-def draw_rows(weights_N: FloatWeights, plan: TrainPlan, step: int) -> npt.NDArray[np.int64]:
-    """Draw the global batch of ``step``: uniform weights walk through epochs, others draw with replacement.
-
-    Args:
-        weights_N: sampling weight of each example, >= 0; all equal means every example once an epoch.
-        plan: gives seed, name and batch size.
-        step: 0-based.
-    """
-    count = len(weights_N)
-    if np.all(weights_N == weights_N[0]):
-        positions = np.arange(step * plan.batch_size, (step + 1) * plan.batch_size)
-        epochs = {int(e): _epoch_order(count, plan, int(e)) for e in np.unique(positions // count)}
-        return np.array([epochs[int(p // count)][int(p % count)] for p in positions], dtype=np.int64)
-    rng = np.random.default_rng(derive_seed(plan.seed, plan.name, "rows", step))
-    return rng.choice(count, size=plan.batch_size, p=weights_N / weights_N.sum()).astype(np.int64)
-
-
-def balanced_weights(labels_N: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:
-    """Sampling weights n_c^(-balance): 0 draws images as frequent as they are, 1 draws classes equally often."""
-    counts = np.bincount(labels_N)
-    return np.asarray(counts[labels_N].astype(np.float64) ** -balance)
 
 
 def train(
@@ -203,21 +116,6 @@ def train(
     return TrainLog(losses=losses, resumed_from=start)
 
 
-def learning_rate(plan: TrainPlan, step: int) -> float:
-    """Return the rate of a 0-based step: one cycle (30 % linear-cosine rise from lr/25, fall to lr/1e4), or others."""
-    progress = (step + 0.5) / plan.steps
-    if plan.lr_schedule == "constant":
-        return plan.lr
-    if plan.lr_schedule == "cosine":
-        return plan.lr * 0.5 * (1 + math.cos(math.pi * progress))
-    rise = 0.3
-    if progress < rise:
-        low, share = plan.lr / 25, progress / rise
-        return low + (plan.lr - low) * 0.5 * (1 - math.cos(math.pi * share))
-    low, share = plan.lr / 1e4, (progress - rise) / (1 - rise)
-    return low + (plan.lr - low) * 0.5 * (1 + math.cos(math.pi * share))
-
-
 @contextlib.contextmanager
 def autocast(env: TrainEnv) -> Iterator[None]:
     """bf16 or fp16 autocast where the config asks for it, nothing otherwise."""
@@ -266,10 +164,6 @@ def _gradients(
         scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         total = total + share.detach()
     return total
-
-
-def _epoch_order(count: int, plan: TrainPlan, epoch: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(derive_seed(plan.seed, plan.name, "epoch", epoch)).permutation(count)
 
 
 def _optimizer(parameters: list[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:

@@ -25,7 +25,7 @@ from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import build_denoiser, load_denoiser, save_denoiser
 from engine.diffusion.process import NoiseProcess
 from engine.store.files import read_json
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from experiments.common import Bench, build_foundation, provenance, save, this_command
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)

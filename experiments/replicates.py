@@ -17,7 +17,7 @@ from engine.errors import DataError
 from engine.evaluation import comparison
 from engine.evaluation.comparison import Difference, Evidence, Floats
 from engine.evaluation.statistics import LEVEL, lesion_weights
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from experiments.outcomes import ENDPOINTS, PRIMARY, Cases, Outcome, figures
 
 FAMILY = ("classical", "random", "mined", "retrieved")

@@ -31,7 +31,7 @@ from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_loss import ssim
 from engine.diffusion.vae_train import VaeObjective
 from engine.evaluation.fidelity_figures import cluster_weights
-from engine.training import TrainEnv, step_generator
+from engine.train_plan import TrainEnv, step_generator
 from experiments.common import Bench, interval, provenance, save, this_command
 
 CHANNELS = (4, 8)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from engine.stages.base import ChunkWorker, StageContext
 from engine.stages.dataset import write_table
-from engine.training import TrainEnv
+from engine.train_plan import TrainEnv
 from engine.types import LesionTable, strings
 
 PATTERN = ("train", "val", "train", "mine", "test", "train", "train", "train", "mine", "test")

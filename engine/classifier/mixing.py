@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.config import MixConfig
-from engine.training import FloatWeights, TrainPlan, draw_rows
+from engine.train_plan import FloatWeights, TrainPlan, draw_rows
 from engine.types import BoolArray, IntArray
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from engine.stages.base import ChunkWorker, Launch, Map, StageContext, run_stage
 
 if TYPE_CHECKING:
-    from engine.training import Progress, TrainEnv
+    from engine.train_plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -84,7 +84,7 @@ class LocalLaunch:
 
     def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
         """Call ``fit`` with an environment of one worker."""
-        from engine.training import TrainEnv
+        from engine.train_plan import TrainEnv
 
         env = TrainEnv(
             device=self.device, threads=self.threads, precision=self.precision, progress=self.progress

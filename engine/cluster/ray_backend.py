@@ -26,7 +26,7 @@ from engine.cluster.progress_file import ProgressFile
 from engine.config import BackendConfig
 from engine.errors import ConfigError, HardcaseError, StageError
 from engine.stages.base import ChunkWorker, run_stage
-from engine.training import Progress, TrainEnv
+from engine.train_plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")

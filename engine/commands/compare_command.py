@@ -17,7 +17,7 @@ from engine.errors import DataError, HardcaseError
 from engine.evaluation.report_text import percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import StrArray, strings
 
 SHOWN = (

@@ -2,12 +2,10 @@
 
 from engine.config.data_sections import DataConfig, FoldsConfig, PhantomConfig, SplitConfig, TrainSetsConfig
 from engine.config.generator_sections import (
-    GENERATOR_PARTS,
     BigModelConfig,
     DenoiserConfig,
     EmbedderConfig,
     GanConfig,
-    SynthesisConfig,
     VaeConfig,
 )
 from engine.config.loading import dump_yaml, load_config, parse_config, set_key
@@ -25,6 +23,7 @@ from engine.config.loop_sections import (
 )
 from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
+from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig
 from engine.config.tune_section import TuneConfig
 
 __all__ = [

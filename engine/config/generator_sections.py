@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -163,16 +162,6 @@ class DenoiserConfig(BigModelConfig):
         return self
 
 
-GeneratorName = Literal["diffusion", "dcgan", "classical", "retrieved"]
-GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
-    "diffusion": ("vae", "denoiser"),
-    "dcgan": ("gan",),
-    "classical": (),
-    "retrieved": (),
-}
-"""The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
-
-
 class GanConfig(OptimConfig):
     """The conditional DCGAN of ``synthesis.generator: dcgan``."""
 
@@ -196,120 +185,3 @@ class GanConfig(OptimConfig):
     balance: Fraction = Field(
         0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
     )
-
-
-SamplerName = Literal[
-    "dpmpp",
-    "unipc",
-    "ddim",
-    "ddpm",
-    "euler_maruyama",
-    "predictor_corrector",
-    "probability_flow",
-    "annealed_langevin",
-]
-
-
-class SynthesisConfig(Section):
-    """How hard cases become images."""
-
-    generator: GeneratorName = Field(
-        "diffusion", description="what makes the images; dcgan, classical and retrieved are to compare with"
-    )
-    sampler: SamplerName = Field(
-        "dpmpp",
-        description="dpmpp and unipc need 10-20 steps, probability_flow 20, the stochastic ones 100 or more",
-    )
-    steps: Annotated[int, Field(ge=1, le=1000)] = Field(
-        16, description="noise levels a sample passes through (the adaptive solver chooses its own)"
-    )
-    solver: Literal["heun", "adaptive"] = Field(
-        "heun", description="of probability_flow: Heun's method, or Dormand-Prince to a tolerance"
-    )
-    tolerance: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        1e-3, description="of the adaptive solver, relative and absolute"
-    )
-    corrector_snr: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
-        0.16,
-        description="of predictor_corrector: signal-to-noise ratio of the Langevin step (Song et al. 2021)",
-    )
-    langevin_inner: Annotated[int, Field(ge=1, le=1000)] = Field(
-        3, description="of annealed_langevin: steps a noise level"
-    )
-    langevin_step: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        0.3, description="of annealed_langevin: step size, in squares of the noise level"
-    )
-    strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
-    )
-    skin_share: Fraction = Field(
-        0.0,
-        description="with strength below 1: move the parent this share of the way to pseudo-normal skin, in latent space",
-    )
-    guidance_scale: Annotated[float, Field(ge=1.0)] = Field(
-        2.0, description="classifier-free guidance; 1: none"
-    )
-    lesion_guidance_scale: Annotated[float, Field(ge=1.0)] | None = Field(
-        None, description="own scale for the lesion embedding; null: as guidance_scale"
-    )
-    guidance_interval: tuple[Fraction, Fraction] = Field(
-        (0.0, 1.0),
-        strict=False,
-        description="share of the noise range (0 clean, 1 noise) in which guidance acts",
-    )
-    beta: Annotated[float, Field(ge=0.0)] | None = Field(
-        None, description="adapter strength while sampling; null: denoiser.beta"
-    )
-    classifier_scale: Annotated[float, Field(ge=0.0)] = Field(
-        0.0,
-        description="classifier guidance: pull toward the class as one fold of the judge sees it; 0: none",
-    )
-    adversarial_scale: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="adversarial guidance: push toward what the current classifier gets wrong; 0: none"
-    )
-    adversarial_objective: Literal["loss", "entropy", "margin"] = Field(
-        "loss",
-        description="what adversarial guidance raises: the classifier's loss, entropy or margin of error",
-    )
-    adversarial_keep: Annotated[float, Field(ge=0.0)] = Field(
-        1.0, description="how strongly a fold of the judge keeps the class, in units of adversarial_scale"
-    )
-    gradient_interval: tuple[Fraction, Fraction] = Field(
-        (0.0, 0.7),
-        strict=False,
-        description="share of the noise range in which classifier and adversarial guidance act",
-    )
-    gradient_bound: Annotated[float, Field(gt=0.0)] = Field(
-        0.3,
-        description="largest move of the estimated image a step, root mean square in latent standard deviations",
-    )
-    states: Annotated[int, Field(ge=0, le=24)] = Field(
-        0,
-        description="looks on the way from noise to image, drawn as states.png for a round's first samples; 0: none",
-    )
-    batch_size: Steps = Field(32, description="samples a batch; fixed, because float32 results depend on it")
-
-    @property
-    def steers(self) -> bool:
-        """Whether gradients of the judge or the classifier guide."""
-        return self.classifier_scale > 0 or self.adversarial_scale > 0
-
-    @model_validator(mode="after")
-    def _interval(self) -> SynthesisConfig:
-        for name in ("guidance_interval", "gradient_interval"):
-            low, high = getattr(self, name)
-            if low >= high:
-                raise ValueError(f"{name} [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
-        if self.skin_share > 0 and self.strength == 1.0:
-            raise ValueError("skin_share needs a parent to start from; set strength below 1, for example 0.5")
-        if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
-            why = {
-                "dpmpp": "of second order",
-                "unipc": "of second order",
-                "probability_flow": "of second order",
-            }
-            raise ValueError(
-                f"steps must be at least 2 for {self.sampler} ({why.get(self.sampler, 'ends with a denoising step')}); "
-                "raise steps, or use ddim"
-            )
-        return self

@@ -12,7 +12,6 @@ from engine.config.generator_sections import (
     DenoiserConfig,
     EmbedderConfig,
     GanConfig,
-    SynthesisConfig,
     VaeConfig,
 )
 from engine.config.loop_sections import (
@@ -25,6 +24,7 @@ from engine.config.loop_sections import (
     TrackingConfig,
 )
 from engine.config.sections import Section
+from engine.config.synthesis_section import SynthesisConfig
 from engine.config.tune_section import TuneConfig
 
 

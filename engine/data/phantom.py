@@ -20,7 +20,7 @@ from engine.data.phantom_canvas import Field, new_canvas
 from engine.data.phantom_people import assign_classes, class_counts, draw_person
 from engine.data.phantom_shape import draw_outline, lay
 from engine.data.phantom_skin import TONES, Patient, draw_patient, draw_photograph, finish, paint_skin
-from engine.training import Progress, derive_seed
+from engine.train_plan import Progress, derive_seed
 from engine.types import ImageArray, LesionTable, strings
 
 SUPERSAMPLING: Final = 2

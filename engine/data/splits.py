@@ -15,7 +15,7 @@ import numpy as np
 from engine.config import FoldsConfig, SplitConfig
 from engine.errors import DataError
 from engine.folds import lesion_folds
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import SPLITS, LesionTable, StrArray, strings
 
 GUARDED = ("test", "val", "mine", "train")

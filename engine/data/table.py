@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine.config import DataConfig
 from engine.errors import DataError
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings
 
 MIN_LESIONS = 4

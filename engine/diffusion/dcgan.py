@@ -28,7 +28,7 @@ from engine.checkpoints import save_tensors
 from engine.config import GanConfig
 from engine.diffusion.codec import flipped, images_to_tensor
 from engine.errors import ConfigError
-from engine.training import TrainEnv
+from engine.train_plan import TrainEnv
 from engine.types import ImageArray, IntArray
 
 FIRST_SIDE = 4

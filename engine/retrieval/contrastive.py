@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.training import TrainEnv
+from engine.train_plan import TrainEnv
 
 
 def caption_loss(image_RD: Tensor, text_BD: Tensor, key_B: Tensor, scale: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from engine.training import Progress, TrainEnv
+    from engine.train_plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")

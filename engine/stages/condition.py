@@ -25,7 +25,7 @@ from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.embedder import embed_rows, read_facts
 from engine.stages.mine import mined_rows
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
 

@@ -22,7 +22,8 @@ from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_l
 from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.prompts import open_prompts
-from engine.training import TrainEnv, TrainLog, TrainPlan, balanced_weights, derive_seed, train
+from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
+from engine.training import TrainLog, train
 from engine.types import IntArray
 
 

@@ -19,7 +19,8 @@ from engine.errors import DataError
 from engine.stages.generator_recipe import GeneratorRecipe
 from engine.stages.judge_folds import GUIDING_FOLD
 from engine.stages.prompts import open_prompts
-from engine.training import TrainEnv, autocast
+from engine.train_plan import TrainEnv
+from engine.training import autocast
 from engine.types import IntArray, strings
 
 

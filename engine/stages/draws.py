@@ -15,7 +15,7 @@ from engine.classifier.weights import load_classifier, read_meta
 from engine.errors import StageError
 from engine.stages.base import StageContext
 from engine.stages.judge_folds import judge_folds, logit_worker
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import DrawRequest, IntArray
 
 Array = npt.NDArray[np.float64]

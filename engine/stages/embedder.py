@@ -20,7 +20,7 @@ from engine.retrieval.embedding import CHUNK, Float32Array, LevelEmbedder, level
 from engine.retrieval.train import Examples, fit
 from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
-from engine.training import TrainEnv
+from engine.train_plan import TrainEnv
 from engine.types import ImageArray, IntArray, strings
 
 EmbedChunk = Callable[[IntArray], Float32Array]

@@ -23,7 +23,7 @@ from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
 from engine.stages.base import StageContext
 from engine.stages.dataset import read_table
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import Predictions, StrArray, strings
 
 

@@ -11,7 +11,8 @@ from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
 from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import open_dataset
 from engine.stages.vae import image_source
-from engine.training import TrainEnv, TrainPlan, balanced_weights, derive_seed, train
+from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
+from engine.training import train
 
 BETAS = (0.0, 0.99)
 """Adam without momentum, usual for GANs (Miyato et al. 2018)."""

@@ -18,7 +18,7 @@ from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.draws import make_draws
 from engine.stages.evaluate import read_predictions
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import DrawRequest, HardCases, IntArray, MiningState, Predictions, StrArray
 from policies import registry
 

@@ -13,7 +13,7 @@ import pandas as pd
 from engine.errors import DataError, StageError
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
-from engine.training import derive_seed
+from engine.train_plan import derive_seed
 from engine.types import ImageArray, IntArray
 
 COLUMNS = ("source", "row", "image_id", "dx", "origin")

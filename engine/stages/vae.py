@@ -23,7 +23,8 @@ from engine.diffusion.vae_train import (
 )
 from engine.stages.base import StageContext, launch_fit
 from engine.stages.dataset import Dataset, open_dataset
-from engine.training import TrainEnv, TrainLog, TrainPlan, derive_seed, train
+from engine.train_plan import TrainEnv, TrainPlan, derive_seed
+from engine.training import TrainLog, train
 from engine.types import ImageArray, IntArray
 
 

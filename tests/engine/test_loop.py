@@ -17,7 +17,7 @@ from engine.loop import Loop
 from engine.progress import QuietListener
 from engine.store import RunFolder, StageCache, StageRunner
 from engine.tracking.base import NullTracker
-from engine.training import Progress
+from engine.train_plan import Progress
 from engine.types import StopDecision, StoppingState
 from policies import registry
 

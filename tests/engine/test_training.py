@@ -17,15 +17,8 @@ import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
 
 from engine.errors import StageError
-from engine.training import (
-    TrainEnv,
-    TrainPlan,
-    balanced_weights,
-    draw_rows,
-    learning_rate,
-    step_generator,
-    train,
-)
+from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, draw_rows, learning_rate, step_generator
+from engine.training import train
 
 X_NF = torch.linspace(-1, 1, 40).reshape(20, 2)
 Y_N = X_NF @ torch.tensor([2.0, -1.0]) + 0.5

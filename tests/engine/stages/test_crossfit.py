@@ -11,7 +11,7 @@ from engine.errors import DataError
 from engine.stages import crossfit
 from engine.stages.crossfitting import _groups
 from engine.stages.dataset import open_dataset
-from engine.training import TrainEnv
+from engine.train_plan import TrainEnv
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 
 SECTION = ClassifierConfig(model="test_resnet", steps=2, batch_size=8).model_dump(mode="json")

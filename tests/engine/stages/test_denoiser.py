@@ -70,7 +70,7 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     run(tmp_path / "whole", inputs, params)
 
     def kill_at_5(fit):
-        from engine.training import TrainEnv
+        from engine.train_plan import TrainEnv
 
         def progress(what, done, total):
             if done == 5:

@@ -55,7 +55,7 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     run(tmp_path / "whole", inputs, params=params)
 
     def kill_at_5(fit):
-        from engine.training import TrainEnv
+        from engine.train_plan import TrainEnv
 
         def progress(what, done, total):
             if done == 5:
@@ -93,7 +93,7 @@ def test_other_parts_than_train_change_nothing(tmp_path, inputs):
 
 def test_only_the_main_worker_writes(tmp_path, inputs):
     def second_worker(fit):
-        from engine.training import TrainEnv
+        from engine.train_plan import TrainEnv
 
         fit(TrainEnv(rank=1, world=1))
 

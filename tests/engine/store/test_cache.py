@@ -10,7 +10,7 @@ import pytest
 from engine.cluster.backend import StageCall
 from engine.progress import QuietListener
 from engine.store import StageCache, StageRunner, stage_key
-from engine.training import Progress
+from engine.train_plan import Progress
 
 BASE: dict[str, Any] = {
     "version": 1, "params": {"vae": {"steps": 3}}, "seed": 0, "threads": 2, "device": "cpu", "precision": "float32",
