@@ -27,8 +27,8 @@ from engine.progress import RichListener
 from engine.store import RunFolder
 from engine.store.files import read_json, write_json, write_text
 from engine.store.run_folder import arm_role
-from experiments import common
-from experiments.common import provenance, require_frozen, this_command
+from experiments import keeping
+from experiments.keeping import provenance, require_frozen, this_command
 from experiments.outcomes import ENDPOINTS, Cases, Outcome, beside, point_figures, read_replicate
 from experiments.replicates import Replicate, analyse
 from experiments.table1_report import contrast_lines
@@ -47,7 +47,7 @@ def main() -> None:
     one.add_argument("--seed", type=int, default=0, help="loop.seed; a fold's seeds are averaged")
     one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
-    folder = common.RESULTS / "arms_full"
+    folder = keeping.RESULTS / "arms_full"
     if arguments.action == "collect":
         print(collect(folder))
         return

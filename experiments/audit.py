@@ -29,7 +29,8 @@ from engine.commands.data_commands import data_stages
 from engine.data.duplicates import detail_threshold, registered_pairs, thumbnails
 from engine.stages.dataset import read_table
 from engine.types import LesionTable, strings
-from experiments.common import RESULTS, _progress, provenance, save, this_command
+from experiments.bench import progress_line
+from experiments.keeping import RESULTS, provenance, save, this_command
 from experiments.planting import plant
 
 CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
@@ -44,7 +45,7 @@ def measure(images: Any, table: LesionTable, copies: int, rng: np.random.Generat
     everything = np.concatenate([images, planted])
     group = strings([*table.lesion_id, *(f"planted {i}" for i in range(len(plan)))])
     start = time.process_time()
-    found = registered_pairs(thumbnails(everything), group, _progress)
+    found = registered_pairs(thumbnails(everything), group, progress_line)
     seconds = time.process_time() - start
     score = {tuple(map(int, p)): float(c) for p, c in zip(found.pairs_P2, found.correlation_P, strict=True)}
     count = len(table)

@@ -24,7 +24,8 @@ from sklearn.metrics import pairwise_distances
 
 from engine.evaluation.fidelity_figures import ImageSet, kid_difference, match_shares
 from engine.types import strings
-from experiments.common import RESULTS, Bench, interval, provenance, save, this_command
+from experiments.bench import Bench
+from experiments.keeping import RESULTS, interval, provenance, save, this_command
 
 DRAWS = 1000
 PIECE = 96

@@ -26,7 +26,8 @@ from engine.diffusion.denoiser import build_denoiser, load_denoiser, save_denois
 from engine.diffusion.process import NoiseProcess
 from engine.store.files import read_json
 from engine.train_plan import derive_seed
-from experiments.common import Bench, build_foundation, provenance, save, this_command
+from experiments.bench import Bench, build_foundation
+from experiments.keeping import provenance, save, this_command
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PER_CLASS = 2

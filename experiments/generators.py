@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from experiments.common import RESULTS, Bench, provenance, save, this_command
+from experiments.bench import Bench
+from experiments.keeping import RESULTS, provenance, save, this_command
 
 NAMES = ("diffusion", "dcgan", "classical", "retrieved")
 FIGURES = ("kid", "kid_unseen", "fid", "precision", "recall", "density", "coverage")

@@ -20,7 +20,8 @@ import numpy as np
 from engine.retrieval.embedding import fuse, unit_rows
 from engine.stages.base import StageContext
 from engine.stages.embedder import embed_rows
-from experiments.common import Bench, interval, provenance, save, this_command
+from experiments.bench import Bench
+from experiments.keeping import interval, provenance, save, this_command
 
 K = 10
 DRAWS = 1000

@@ -22,7 +22,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine import build
-from experiments.common import RESULTS, Bench, build_foundation, provenance, save, this_command
+from experiments.bench import Bench, build_foundation
+from experiments.keeping import RESULTS, provenance, save, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
     "dpmpp": [{"steps": n} for n in (8, 16, 32)],

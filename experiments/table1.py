@@ -31,8 +31,8 @@ from engine.recipes import Recipes
 from engine.store import StageFolder
 from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
-from experiments import common
-from experiments.common import provenance, this_command
+from experiments import keeping
+from experiments.keeping import provenance, this_command
 from experiments.outcomes import beside, point_figures, read_replicate
 from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
@@ -42,7 +42,7 @@ def main() -> None:
     """Run cells, or collect them."""
     arguments = parse()
     if arguments.action == "collect":
-        print(collect(common.RESULTS / "table1"))
+        print(collect(keeping.RESULTS / "table1"))
         return
     request = Request(
         config=arguments.config,
@@ -84,7 +84,7 @@ def parse() -> argparse.Namespace:
 def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
     """Train and score every asked cell, keeping the set's file after each."""
     kind = "per_class" if request.per_class else "set"
-    path = common.RESULTS / "table1" / f"{kind}_{request.number:02d}.json"
+    path = keeping.RESULTS / "table1" / f"{kind}_{request.number:02d}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in rows if row != "Origin1000" or not request.per_class]
     config = request.load("run")

@@ -11,7 +11,7 @@ from engine import build
 from engine.config import ARMS, Config
 from engine.errors import ConfigError
 from engine.store.run_folder import flat_config
-from experiments.common import changes, require_frozen
+from experiments.keeping import changes, require_frozen
 
 DEVELOPMENT = (0, 1)
 """The training sets on which settings are chosen; none of them is ever scored on test."""

@@ -32,7 +32,8 @@ from engine.diffusion.vae_loss import ssim
 from engine.diffusion.vae_train import VaeObjective
 from engine.evaluation.fidelity_figures import cluster_weights
 from engine.train_plan import TrainEnv, step_generator
-from experiments.common import Bench, interval, provenance, save, this_command
+from experiments.bench import Bench
+from experiments.keeping import interval, provenance, save, this_command
 
 CHANNELS = (4, 8)
 HIGH_PASS = 1.5

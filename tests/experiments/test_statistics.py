@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import common, statistics
+from experiments import keeping, statistics
 
 
 def test_every_design_leaves_its_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(common, "RESULTS", tmp_path)
+    monkeypatch.setattr(keeping, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["statistics.py", "--studies", "2", "--draws", "20"])
     statistics.main()
     found = json.loads((tmp_path / "statistics" / "result.json").read_text())

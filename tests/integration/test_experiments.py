@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from experiments import common
+from experiments import keeping
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def play(name: str, results: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:
     """Run ``python -m experiments.<name>`` with its results in a folder of the test; return result.json."""
     script = importlib.import_module(f"experiments.{name}")
-    for module in (common, script):
+    for module in (keeping, script):
         if hasattr(module, "RESULTS"):
             monkeypatch.setattr(module, "RESULTS", results)
     monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])

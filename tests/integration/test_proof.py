@@ -13,7 +13,7 @@ import yaml
 
 from engine import build
 from engine.errors import ConfigError
-from experiments import arms_full, common, table1, table1_plan
+from experiments import arms_full, keeping, table1, table1_plan
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results in a folder of the test, four sets instead of ten, a second model that is quick."""
-    monkeypatch.setattr(common, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(keeping, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(table1_plan, "SETS", 4)
     monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_resnet", False))
     return tmp_path / "results"

@@ -1,14 +1,8 @@
-"""What the experiments share: where a figure comes from, and the stages of a finished run tried with other settings."""
+"""The bench: the finished stages of a run, tried again with other settings in a scratch place."""
 
 from __future__ import annotations
 
-import datetime
-import json
-import os
-import platform
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,98 +18,13 @@ from engine.build import open_run
 from engine.cluster.backend import run_here
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
-from engine.errors import ConfigError
 from engine.progress import RichListener
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.features import extract
 from engine.store import RunFolder
 from engine.store.files import read_json
-from engine.store.run_folder import INDIFFERENT
 from engine.types import strings
-
-RESULTS = Path(__file__).parent / "results"
-
-
-def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
-    """Return what every result says of its making; places of this machine are left out."""
-    found: dict[str, Any] = {
-        "command": command,
-        "date": datetime.date.today().isoformat(),
-        "commit": _git("rev-parse", "--short", "HEAD")
-        + (" with changes" if _git("status", "--porcelain") else ""),
-        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
-    }
-    if config is not None:
-        found |= {
-            "seeds": {"foundation": config.seed, "loop": config.loop.seed},
-            "config": public_config(config),
-        }
-    return found
-
-
-def public_config(config: Config) -> dict[str, Any]:
-    """Return the config tree without places (data root, output, tracking server)."""
-    tree: dict[str, Any] = config.model_dump(mode="json")
-    tree["data"]["root"] = tree["data"]["root"] and "$HARDCASE_DATA/..."
-    tree["output"] = "runs"
-    tree["tracking"]["uri"] = None
-    return tree
-
-
-def this_command() -> str:
-    """Return the command line as someone else would type it."""
-    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
-
-
-def _shown(argument: str) -> str:
-    """An argument without this machine's places: ``data.root=/here/ham10000`` becomes ``data.root=.../ham10000``."""
-    key, sign, value = argument.partition("=")
-    if sign and Path(value).is_absolute():
-        return f"{key}=.../{Path(value).name}"
-    return Path(argument).name if Path(argument).is_absolute() else argument
-
-
-def save(name: str, figures: Mapping[str, Any]) -> Path:
-    """Write experiments/results/<name>/result.json; return its folder."""
-    folder = RESULTS / name
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(figures, indent=1, allow_nan=False)
-    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
-    return folder
-
-
-def changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that say what is computed, not where or how fast, by name."""
-    return sorted(
-        text
-        for text in overrides
-        if not any(text.partition("=")[0] == name or text.startswith(name + ".") for name in INDIFFERENT)
-    )
-
-
-def require_frozen(config: Path, overrides: Sequence[str]) -> None:
-    """Refuse to score a test part with anything but the committed configuration under the committed protocol.
-
-    Raises:
-        ConfigError: an override changes what is computed, or the config or PROTOCOL.md differ from their commit.
-    """
-    changed = changes(overrides)
-    if changed:
-        raise ConfigError(
-            f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
-        )
-    for file in (config.resolve(), Path(__file__).parent / "PROTOCOL.md"):
-        if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
-            raise ConfigError(
-                f"{file.name} is not in git as it lies here; commit it before a test figure exists"
-            )
-
-
-def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:
-    """Return {value, low, high} with the 95 % percentile interval of bootstrap draws."""
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return {"value": float(value), "low": float(low), "high": float(high)}
 
 
 def build_foundation(config: Config) -> Path:
@@ -171,7 +80,7 @@ class Bench:
         call = build.stage_call(
             local(self.config), stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
         )
-        run_here(call, _progress)
+        run_here(call, progress_line)
         return out
 
     def condition(
@@ -297,19 +206,6 @@ class Bench:
         return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
 
 
-def _progress(what: str, done: int, total: int) -> None:
+def progress_line(what: str, done: int, total: int) -> None:
     if done == total or done % max(1, total // 10) == 0:
         print(f"  {what} {done}/{total}", flush=True)
-
-
-def _git(*arguments: str) -> str:
-    done = subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
-    )
-    return done.stdout.strip()
-
-
-def _torch() -> str:
-    import torch
-
-    return str(torch.__version__)
