@@ -90,9 +90,20 @@ def test_generators(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_vae_channels(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("experiments.vae_channels"), "TIMED", 4)
     found = play("vae_channels", tmp_path, monkeypatch, run)
-    assert set(found["channels"]) == {"4", "8"}
-    assert {"detail", "psnr", "learnability_gap"} <= set(found["difference_8_minus_4"])
+    assert set(found["vaes"]) == {"4 channels", "8 channels"}
+    assert {"detail", "psnr", "learnability_gap"} <= set(found["difference"])
+    assert (found["difference"]["minuend"], found["seconds_per_step"]["ratio_8_to_4"] > 0) == (
+        "8 channels",
+        True,
+    )
     assert (tmp_path / "vae_channels" / "reconstructions.png").exists()
+
+
+def test_vae_start(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = play("vae_start", tmp_path, monkeypatch, run, "--steps", 3, "--batch", 8)
+    assert found["vaes"]["linear"]["psnr"]["value"] > found["vaes"]["random"]["psnr"]["value"]
+    assert set(found["judge_recall_real"]) == set(found["vaes"]["linear"]["judge_recall"])
+    assert (tmp_path / "vae_start" / "reconstructions.png").exists()
 
 
 @pytest.mark.real_data

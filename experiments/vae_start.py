@@ -1,0 +1,46 @@
+"""What the linear start is worth: two VAEs trained for the same few steps, from random weights and from the linear start.
+
+usage: python -m experiments.vae_start RUN [--steps 250] [--batch 16] [--name vae_start]
+
+All else is as in the run's config; train lesions teach, mine and val lesions measure (see experiments.reconstructions).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from engine.diffusion.codec import load_codec
+from experiments.bench import Bench
+from experiments.keeping import provenance, save, this_command
+from experiments.reconstructions import compare, sheet
+
+
+def main() -> None:
+    """Train both, measure, draw."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--name", default="vae_start")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        bench = Bench.open(arguments.run, Path(place) / "bench")
+        inputs = {k: bench.parts[k] for k in ("images", "split")}
+        codecs = {}
+        for start in ("random", "linear"):
+            changes = {"start": start, "steps": arguments.steps, "batch_size": arguments.batch}
+            section = {**bench.config.vae.model_dump(mode="json"), **changes}
+            codecs[start] = load_codec(bench.stage("vae", {"vae": section}, inputs, bench.config.seed))
+        budget = {"steps": arguments.steps, "batch_size": arguments.batch}
+        figures = {**provenance(this_command(), bench.config), **budget, **compare(bench, codecs)}
+        folder = save(arguments.name, figures)
+        sheet(bench, codecs, folder / "reconstructions.png")
+    print(folder)
+
+
+if __name__ == "__main__":
+    main()
