@@ -1,6 +1,7 @@
 """What one replicate of the proof leaves behind, image by image: enough to draw lesions again, small enough to be committed.
 
-Of every scored image the predicted class is kept, and whether it is called malignant at the operating point (fixed on val).
+Of every scored image the predicted class is kept, and whether it is called malignant, and melanoma, each at its own
+operating point (fixed on val: 90 % specificity for malignant, 95 % sensitivity for melanoma, unless the config differs).
 
 Shape legend: B weightings (bootstrap draws), N images, L lesions, C classes, K summed quantities.
 """
@@ -64,24 +65,31 @@ class Cases:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one classifier said of the cases: the most probable class, and whether it calls the image malignant."""
+    """What one classifier said of the cases: the most probable class, and whether it calls the image malignant.
+
+    ``melanoma_N``: whether it calls the image melanoma; None where val fixed no operating point for it.
+    """
 
     predicted_N: IntArray
     called_N: BoolArray
+    melanoma_N: BoolArray | None = None
 
-    def to_json(self) -> dict[str, str]:
+    def to_json(self) -> dict[str, str | None]:
         """Return it as text."""
         return {
             "predicted": _letters(self.predicted_N),
-            "called": "".join("1" if called else "0" for called in self.called_N),
+            "called": _bits(self.called_N),
+            "melanoma": None if self.melanoma_N is None else _bits(self.melanoma_N),
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, str]) -> Outcome:
+    def from_json(cls, found: Mapping[str, Any]) -> Outcome:
         """Read it back."""
+        melanoma = found["melanoma"]
         return cls(
             predicted_N=_positions(found["predicted"]),
-            called_N=np.array([letter == "1" for letter in found["called"]], dtype=np.bool_),
+            called_N=_flags(found["called"]),
+            melanoma_N=None if melanoma is None else _flags(melanoma),
         )
 
 
@@ -110,7 +118,11 @@ def read_replicate(predict: Path, split: Path, part: str) -> tuple[Cases, Outcom
         digest=hashlib.sha256("\n".join(chosen.image_id).encode()).hexdigest()[:16],
     )
     called_N = malignant_score(chosen.prob_NC, columns) >= calibration.threshold
-    return cases, Outcome(predicted_N=chosen.predicted_N, called_N=called_N)
+    melanoma_N = None
+    if calibration.melanoma_threshold is not None and calibration.melanoma is not None:
+        own = chosen.classes.index(calibration.melanoma)
+        melanoma_N = malignant_score(chosen.prob_NC, [own]) >= calibration.melanoma_threshold
+    return cases, Outcome(predicted_N=chosen.predicted_N, called_N=called_N, melanoma_N=melanoma_N)
 
 
 def figures(cases: Cases, outcome: Outcome, weights_BL: Floats) -> dict[str, Floats]:
@@ -118,10 +130,12 @@ def figures(cases: Cases, outcome: Outcome, weights_BL: Floats) -> dict[str, Flo
     malignant_N = np.isin(cases.label_N, cases.malignant)
     melanoma_N = cases.label_N == (cases.classes.index("mel") if "mel" in cases.classes else -1)
     called_N, count = outcome.called_N, len(cases.classes)
+    known = outcome.melanoma_N is not None
+    pointed_N = outcome.melanoma_N if outcome.melanoma_N is not None else np.zeros_like(melanoma_N)
     ratios = {
         PRIMARY: (malignant_N & called_N, malignant_N),
         "malignant_specificity": (~malignant_N & ~called_N, ~malignant_N),
-        "melanoma_sensitivity": (melanoma_N & called_N, melanoma_N),
+        "melanoma_sensitivity": (melanoma_N & pointed_N, melanoma_N & np.full(len(melanoma_N), known)),
     }
     columns = [column for pair in ratios.values() for column in pair]
     pieces = np.column_stack(
@@ -152,6 +166,14 @@ def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
     }
     counts = ("n_real", "n_generated", "n_accepted", "optimizer_steps", "seconds")
     return {"round": entry["round"], **{k: entry[k] for k in counts}, **kept, "per_class": per_class}
+
+
+def _bits(flag_N: BoolArray) -> str:
+    return "".join("1" if flag else "0" for flag in flag_N)
+
+
+def _flags(bits: str) -> BoolArray:
+    return np.array([bit == "1" for bit in bits], dtype=np.bool_)
 
 
 def _letters(position_N: IntArray) -> str:

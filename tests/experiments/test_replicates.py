@@ -30,17 +30,21 @@ def cases(labels: list[int], lesions: list[int] | None = None, digest: str = "d"
     )
 
 
-def outcome(predicted: list[int], called: list[int]) -> Outcome:
-    return Outcome(predicted_N=np.array(predicted), called_N=np.array(called, dtype=bool))
+def outcome(predicted: list[int], called: list[int], melanoma: list[int] | None = None) -> Outcome:
+    return Outcome(
+        predicted_N=np.array(predicted),
+        called_N=np.array(called, dtype=bool),
+        melanoma_N=np.array(called if melanoma is None else melanoma, dtype=bool),
+    )
 
 
 def test_figures_by_hand_and_through_a_file() -> None:
     these = cases([1, 1, 1, 1, 2, 2, 0, 2])
-    said = outcome([1, 1, 1, 2, 2, 1, 0, 2], [1, 1, 1, 0, 0, 1, 0, 0])
+    said = outcome([1, 1, 1, 2, 2, 1, 0, 2], [1, 1, 1, 0, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0, 0, 0])
     expected = {
         "malignant_sensitivity": 3 / 4,
         "malignant_specificity": 3 / 4,
-        "melanoma_sensitivity": 3 / 4,
+        "melanoma_sensitivity": 2 / 4,
         "accuracy": 6 / 8,
         "balanced_accuracy": (1 + 3 / 4 + 2 / 3) / 3,
     }
@@ -54,6 +58,13 @@ def test_figures_by_hand_and_through_a_file() -> None:
 
 def test_a_missing_class_is_null() -> None:
     assert point_figures(cases([2, 2]), outcome([2, 2], [0, 0]))["malignant_sensitivity"] is None
+
+
+def test_melanoma_without_an_operating_point_is_null() -> None:
+    said = Outcome(predicted_N=np.array([1, 2]), called_N=np.array([True, False]))
+    assert Outcome.from_json(said.to_json()).melanoma_N is None
+    found = point_figures(cases([1, 2]), said)
+    assert (found["melanoma_sensitivity"], found["malignant_sensitivity"]) == (None, 1.0)
 
 
 def write_stage(folder: Path, threshold: float | None = 0.5) -> tuple[Path, Path]:
@@ -70,7 +81,14 @@ def write_stage(folder: Path, threshold: float | None = 0.5) -> tuple[Path, Path
     )
     frame.to_parquet(folder / "predictions.parquet")
     Calibration(
-        temperature=1.0, malignant=("mel",), threshold=threshold, specificity=0.9, classes=CLASSES
+        temperature=1.0,
+        malignant=("mel",),
+        threshold=threshold,
+        specificity=0.9,
+        classes=CLASSES,
+        melanoma="mel",
+        melanoma_threshold=0.55,
+        melanoma_sensitivity=0.95,
     ).write(folder)
     frame.assign(lesion_id=["L1", "L2", "L1", "L3", "L4"]).to_parquet(folder / "split.parquet")
     return folder, folder
@@ -82,6 +100,8 @@ def test_a_predict_stage_is_read_in_the_order_of_ids(tmp_path: Path) -> None:
     assert these.lesion_N.tolist() == [1, 0, 0]
     assert said.predicted_N.tolist() == [1, 2, 1]
     assert said.called_N.tolist() == [True, False, True]
+    assert said.melanoma_N is not None
+    assert said.melanoma_N.tolist() == [False, False, True]
 
 
 def test_a_sealed_part_cannot_be_read(tmp_path: Path) -> None:
