@@ -65,6 +65,15 @@ def fit(
         _write(out, config, vae, source, learn, check, log, env.device)
 
 
+def how_started(config: VaeConfig) -> str | None:
+    """Return linear, random or pretrained; None where nothing is trained."""
+    if config.kind == "identity":
+        return None
+    if config.pretrained is not None:
+        return "pretrained"
+    return "linear" if starts_linear(config) else "random"
+
+
 def image_source(dataset: Dataset) -> ImageSource:
     """Return a function from positions in the table to their images."""
 
@@ -98,7 +107,7 @@ def _write(
         "kind": config.kind,
         "pretrained": config.pretrained,
         "remade": remade(vae) if vae is not None else [],
-        "start": "linear" if starts_linear(config) else "random",
+        "start": how_started(config),
         "scaling_factor": scale,
         "latents_mean": list(mean),
         **figures,

@@ -41,6 +41,15 @@ def test_files_and_scaling(tmp_path, inputs):
     assert float(latent.std(correction=0)) == pytest.approx(1.0, abs=1e-3)
 
 
+def test_the_linear_start_is_used_and_can_be_left_out(tmp_path, inputs):
+    params = tiny_params()
+    linear = run(tmp_path / "linear", inputs, params=params)
+    params["vae"]["start"] = "random"
+    random = run(tmp_path / "random", inputs, params=params)
+    assert (linear["start"], random["start"]) == ("linear", "random")
+    assert linear["psnr"] > random["psnr"] + 1.0
+
+
 def test_plain_diffusers_reads_the_scaling(tmp_path, inputs):
     info = run(tmp_path / "vae", inputs)
     plain = AutoencoderKL.from_pretrained(tmp_path / "vae" / "vae")
