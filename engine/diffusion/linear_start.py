@@ -91,8 +91,7 @@ def start_linear(vae: Any, images_NHWC: ImageArray) -> None:
     for part in (vae.encoder, vae.decoder):
         _rest_residuals(part)
     levels = len(encoder.down_blocks)
-    as_it_is = Projection(map_KD=np.eye(3), mean_D=np.zeros(3))
-    found = components(codes, min(latent, 3)) if levels == 1 else as_it_is
+    found = components(codes, min(latent, 3)) if levels == 1 else _identity(3)
     shortcut = _shortcut(encoder.down_blocks[-1])
     _write(encoder.conv_in, found, 1, pairs=levels == 1)
     codes = found(codes)
