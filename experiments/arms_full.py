@@ -10,7 +10,6 @@ reads the folds and writes result.json and table.md.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from engine.store import RunFolder
 from engine.store.files import read_json, write_json, write_text
 from engine.store.run_folder import arm_role
 from experiments import keeping
-from experiments.keeping import provenance, require_frozen, this_command
+from experiments.keeping import provenance, require_frozen, run_or_collect, this_command
 from experiments.outcomes import ENDPOINTS, Cases, Outcome, beside, point_figures, read_replicate
 from experiments.replicates import Replicate, analyse
 from experiments.table1_report import contrast_lines
@@ -36,16 +35,9 @@ from experiments.table1_report import contrast_lines
 
 def main() -> None:
     """Run a fold, or collect them."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("collect")
-    one = actions.add_parser("run")
-    one.add_argument("config", type=Path)
+    parser, one = run_or_collect(__doc__)
     one.add_argument("--fold", type=int, required=True)
     one.add_argument("--seed", type=int, default=0, help="loop.seed; a fold's seeds are averaged")
-    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = keeping.RESULTS / "arms_full"
     if arguments.action == "collect":

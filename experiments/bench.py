@@ -154,14 +154,26 @@ class Bench:
         found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
         return found
 
+    def context(self, params: Mapping[str, Any]) -> StageContext:
+        """Return a context over the finished parts for a piece of a stage: maps in this process, trains nothing."""
+        return StageContext(
+            out=self.scratch,
+            inputs=self.parts,
+            params=params,
+            seed=0,
+            threads=self.config.backend.threads,
+            device="cpu",
+            precision="float32",
+            checkpoint=self.scratch,
+            progress=lambda *_: None,
+            map=lambda worker, chunks, _what: map(worker.load(), chunks),
+            launch=lambda _fit: None,
+        )
+
     def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
         """Return the judge's features (count, F) of a file of images."""
         params = {"evaluation": {"features": "judge", "inception": None}, "embedder": {}}
-        context = StageContext(
-            out=self.scratch, inputs=self.parts, params=params, seed=0, threads=self.config.backend.threads, device="cpu",
-            precision="float32", checkpoint=self.scratch, progress=lambda *_: None,
-            map=lambda worker, chunks, _what: map(worker.load(), chunks), launch=lambda _fit: None,
-        )  # fmt: skip
+        context = self.context(params)
         return extract(context, images, np.arange(count), "features")
 
     def features_of(self, image_ids: list[str]) -> np.ndarray[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import json
 import os
@@ -58,6 +59,17 @@ def _shown(argument: str) -> str:
     if sign and Path(value).is_absolute():
         return f"{key}=.../{Path(value).name}"
     return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the command line of a script that runs one replicate at a time and collects them, and its action ``run``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("collect")
+    one = actions.add_parser("run")
+    one.add_argument("config", type=Path)
+    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    return parser, one
 
 
 def save(name: str, figures: Mapping[str, Any]) -> Path:

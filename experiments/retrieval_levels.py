@@ -18,7 +18,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine.retrieval.embedding import fuse, unit_rows
-from engine.stages.base import StageContext
 from engine.stages.embedder import embed_rows
 from experiments.bench import Bench
 from experiments.keeping import interval, provenance, save, this_command
@@ -79,24 +78,9 @@ def measure(bench: Bench) -> dict[str, Any]:
 def levels_of(bench: Bench, rows: Any, mask: str) -> Any:
     """Return levels (N, L, D) of rows of the dataset, masked by Eq. 1 or (mask none) whole."""
     dataset = bench.dataset
-    tree = bench.config.model_dump(mode="json")
+    embedder = bench.config.model_dump(mode="json")["embedder"]
     cut = {"mask": mask, "crop": "none" if mask == "none" else bench.config.data.crop}
-    context = StageContext(
-        out=bench.scratch,
-        inputs={"embedder": bench.parts["embedder"], "images": bench.parts["images"]},
-        params={
-            "embedder": tree["embedder"],
-            "data": cut,
-        },
-        seed=0,
-        threads=bench.config.backend.threads,
-        device="cpu",
-        precision="float32",
-        checkpoint=bench.scratch,
-        progress=lambda *_: None,
-        map=lambda worker, chunks, _what: map(worker.load(), chunks),
-        launch=lambda _fit: None,
-    )
+    context = bench.context({"embedder": embedder, "data": cut})
     images = bench.parts["images"] / "images.npy" if mask == "none" else None
     return embed_rows(context, dataset.rows[rows], "embed", images=images)
 

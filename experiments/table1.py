@@ -32,7 +32,7 @@ from engine.store import StageFolder
 from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
 from experiments import keeping
-from experiments.keeping import provenance, this_command
+from experiments.keeping import provenance, run_or_collect, this_command
 from experiments.outcomes import beside, point_figures, read_replicate
 from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
@@ -59,13 +59,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("collect")
-    one = actions.add_parser("run")
-    one.add_argument("config", type=Path)
+    parser, one = run_or_collect(__doc__)
     one.add_argument("--set", type=int, required=True)
     one.add_argument("--part", choices=("development", "confirm"), required=True)
     one.add_argument(
@@ -77,7 +71,6 @@ def parse() -> argparse.Namespace:
     one.add_argument("--pixels", type=int, default=64)
     one.add_argument("--models", nargs="+", choices=MODELS, default=["resnet18"])
     one.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
 
 
