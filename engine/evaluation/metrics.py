@@ -36,13 +36,20 @@ def confusion_columns(label_N: IntArray, predicted_N: IntArray, n_classes: int) 
     return columns
 
 
+def confidence_bins(
+    prob_NC: FloatArray, label_N: IntArray, bins: int = CALIBRATION_BINS
+) -> tuple[Floats, BoolArray, IntArray]:
+    """Return the top label's confidence, whether it is right, and its bin: equal widths over (0, 1], right-closed, (N,)."""
+    confidence_N = prob_NC.max(axis=1).astype(np.float64)
+    right_N = np.asarray(prob_NC.argmax(axis=1) == label_N)
+    return confidence_N, right_N, np.clip(np.ceil(confidence_N * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
 def calibration_columns(prob_NC: FloatArray, label_N: IntArray, bins: int = CALIBRATION_BINS) -> Floats:
-    """Correctness minus confidence of the top label in its bin, (N, bins): equal widths over (0, 1], right-closed."""
-    confidence = prob_NC.max(axis=1).astype(np.float64)
-    correct = prob_NC.argmax(axis=1) == label_N
-    bin_N = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    """Correctness minus confidence of the top label in its bin, (N, bins)."""
+    confidence_N, right_N, bin_N = confidence_bins(prob_NC, label_N, bins)
     columns = np.zeros((len(label_N), bins))
-    columns[np.arange(len(label_N)), bin_N] = correct - confidence
+    columns[np.arange(len(label_N)), bin_N] = right_N - confidence_N
     return columns
 
 

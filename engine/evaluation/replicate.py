@@ -71,6 +71,15 @@ class Replicate:
         return frozenset().union(*self.parts.values())
 
     @property
+    def malignant_columns(self) -> list[int]:
+        """Positions of the malignant classes."""
+        return [c for c, dx in enumerate(self.classes) if dx in self.endpoints.malignant]
+
+    def right(self, arm: str) -> BoolArray:
+        """Whether the arm's most probable class is the true one, of each test image."""
+        return np.asarray(self.test.prob[arm].argmax(axis=1) == self.test.label_N)
+
+    @property
     def arms(self) -> tuple[str, ...]:
         """Arms with predictions, in the order given."""
         return tuple(self.test.prob)

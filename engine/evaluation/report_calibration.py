@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup, escape
 
 from engine.evaluation import report_figures as draw
-from engine.evaluation.metrics import CALIBRATION_BINS
+from engine.evaluation.metrics import CALIBRATION_BINS, confidence_bins
 from engine.evaluation.report_text import percent
 from engine.types import FloatArray, IntArray
 
@@ -33,9 +32,7 @@ class Bin:
 
 def reliability(prob_NC: FloatArray, label_N: IntArray, bins: int = CALIBRATION_BINS) -> list[Bin]:
     """Return the bins that hold images: equal widths over (0, 1], of the most probable class's probability."""
-    confidence_N = np.asarray(prob_NC, dtype=np.float64).max(axis=1)
-    right_N = prob_NC.argmax(axis=1) == label_N
-    bin_N = np.clip(np.ceil(confidence_N * bins).astype(np.int64) - 1, 0, bins - 1)
+    confidence_N, right_N, bin_N = confidence_bins(prob_NC, label_N, bins)
     return [
         Bin(
             low=number / bins,

@@ -56,13 +56,11 @@ def cost_of(run: RunFiles, replicate: Replicate) -> Cost | None:
         for arm in (ARM, "real")
     }
     last = {str(e["arm"]): e["test"] for e in rounds if e["round"] == number}
-    test = replicate.test
-    right = {arm: test.prob[arm].argmax(axis=1) == test.label_N for arm in (ARM, "real")}
     return Cost(
         generator=sum((run.report.get("foundation_seconds") or {}).get(name, 0.0) for name in GENERATOR),
         synthesis=sum(seconds.get(name, 0.0) for seconds in mine for name in SYNTHESIS),
         training=trained[ARM] - trained["real"],
-        errors=int(right[ARM].sum() - right["real"].sum()),
+        errors=int(replicate.right(ARM).sum() - replicate.right("real").sum()),
         malignant=_recovered_malignant(replicate, last),
         device=str(run.report.get("device") or ""),
     )  # fmt: skip
@@ -95,7 +93,7 @@ def cost_table(costs: Sequence[Cost]) -> dict[str, Any] | None:
 
 
 def _recovered_malignant(replicate: Replicate, last: Mapping[str, Mapping[str, Any]]) -> int | None:
-    columns = [c for c, dx in enumerate(replicate.classes) if dx in replicate.endpoints.malignant]
+    columns = replicate.malignant_columns
     thresholds = {arm: last[arm]["malignant"].get("threshold") for arm in (ARM, "real")}
     if not columns or None in thresholds.values():
         return None

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from engine.evaluation.clustered_tests import delong_clustered, mcnemar_clustered
-from engine.evaluation.comparison import Difference
 from engine.evaluation.replicate import Replicate
 from engine.evaluation.report_files import RunFiles
 from engine.evaluation.scoring import malignant_score
@@ -55,13 +54,12 @@ def tests_against_real(run: Replicate) -> dict[str, float | None] | None:
     if not {ARM, "real"} <= set(run.arms):
         return None
     test = run.test
-    right = {arm: test.prob[arm].argmax(axis=1) == test.label_N for arm in (ARM, "real")}
     found: dict[str, float | None] = {
-        "mcnemar_p": mcnemar_clustered(right[ARM], right["real"], test.lesion_id),
+        "mcnemar_p": mcnemar_clustered(run.right(ARM), run.right("real"), test.lesion_id),
         "delong_auc_difference": None,
         "delong_p": None,
     }
-    columns = [c for c, dx in enumerate(run.classes) if dx in run.endpoints.malignant]
+    columns = run.malignant_columns
     positive_N = np.isin(test.label_N, columns)
     if positive_N.any() and not positive_N.all():
         scores = {arm: malignant_score(test.prob[arm], columns) for arm in (ARM, "real")}
@@ -92,17 +90,13 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "arm": ARM,
         "baseline": contrast.baseline,
         "role": contrast.role,
-        **_difference(contrast.difference),
-        "procedures": [_difference(d) for d in contrast.procedures],
+        **asdict(contrast.difference),
+        "procedures": [asdict(d) for d in contrast.procedures],
         "values": [_number(value) for value in contrast.values],
         "holm_p": contrast.adjusted_p,
-        "adjusted": _difference(contrast.adjusted) if contrast.adjusted is not None else None,
+        "adjusted": asdict(contrast.adjusted) if contrast.adjusted is not None else None,
         "claim": contrast.claim or None,
     }
-
-
-def _difference(difference: Difference) -> dict[str, Any]:
-    return asdict(difference)
 
 
 def _number(value: Any) -> float | None:
