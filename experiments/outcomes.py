@@ -1,159 +1,75 @@
-"""What one replicate of the proof leaves behind, image by image: enough to draw lesions again, small enough to be committed.
+"""What one replicate of the proof leaves behind, image by image: all a study needs, in a file small enough to be committed.
 
-Of every scored image the predicted class is kept, and whether it is called malignant, and melanoma, each at its own
-operating point (fixed on val: 90 % specificity for malignant, 95 % sensitivity for melanoma, unless the config differs).
+The scored images are kept once (id, lesion, class); of every arm its calibrated probabilities on val and test are kept, at
+16 bits each, so that lesions can be drawn and operating points read again without the data.
 
-Shape legend: B weightings (bootstrap draws), N images, L lesions, C classes, K summed quantities.
+Shape legend: N images, C classes.
 """
 
 from __future__ import annotations
 
-import hashlib
+import base64
+import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from engine.classifier.calibration import Calibration
-from engine.errors import DataError
-from engine.evaluation import metrics
-from engine.evaluation.metrics import Floats, divide, lesion_sums, mean_defined
-from engine.evaluation.scoring import malignant_score
-from engine.stages.evaluate import read_predictions
-from engine.types import BoolArray, IntArray
+from engine.evaluation.replicate import Endpoints, Part, Replicate, arm_figures
+from engine.evaluation.study import PRIMARY
+from engine.types import FloatArray, strings
 
-PRIMARY = "malignant_sensitivity"
-ENDPOINTS = (PRIMARY, "malignant_specificity", "melanoma_sensitivity", "accuracy", "balanced_accuracy")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-"""One letter a class: a line of text holds the labels of all images."""
+ENDPOINTS = (PRIMARY, "malignant.specificity", "melanoma.sensitivity", "accuracy", "balanced_accuracy")
+PARTS = ("val", "test")
+_LEVELS = np.iinfo(np.uint16).max
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cases:
-    """The scored images, in the order of their ids: class and lesion of each; ``malignant`` are class positions."""
-
-    classes: tuple[str, ...]
-    malignant: tuple[int, ...]
-    label_N: IntArray
-    lesion_N: IntArray
-    digest: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return them as text."""
-        return {
-            "classes": list(self.classes),
-            "malignant": list(self.malignant),
-            "labels": _letters(self.label_N),
-            "lesions": " ".join(map(str, self.lesion_N.tolist())),
-            "digest": self.digest,
-        }
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Cases:
-        """Read them back."""
-        return cls(
-            classes=tuple(found["classes"]),
-            malignant=tuple(found["malignant"]),
-            label_N=_positions(found["labels"]),
-            lesion_N=np.array(found["lesions"].split(), dtype=np.int64),
-            digest=found["digest"],
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one classifier said of the cases: the most probable class, and whether it calls the image malignant.
-
-    ``melanoma_N``: whether it calls the image melanoma; None where val fixed no operating point for it.
-    """
-
-    predicted_N: IntArray
-    called_N: BoolArray
-    melanoma_N: BoolArray | None = None
-
-    def to_json(self) -> dict[str, str | None]:
-        """Return it as text."""
-        return {
-            "predicted": _letters(self.predicted_N),
-            "called": _bits(self.called_N),
-            "melanoma": None if self.melanoma_N is None else _bits(self.melanoma_N),
-        }
-
-    @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Outcome:
-        """Read it back."""
-        melanoma = found["melanoma"]
-        return cls(
-            predicted_N=_positions(found["predicted"]),
-            called_N=_flags(found["called"]),
-            melanoma_N=None if melanoma is None else _flags(melanoma),
-        )
-
-
-def read_replicate(predict: Path, split: Path, part: str) -> tuple[Cases, Outcome]:
-    """Read a finished ``predict`` stage's images of one part.
-
-    Raises:
-        DataError: the part is not in the run (it is sealed), or val fixed no operating point.
-    """
-    predictions = read_predictions(predict / "predictions.parquet")
-    calibration = Calibration.read(predict)
-    chosen = predictions.take(np.flatnonzero(predictions.split == part))
-    chosen = chosen.take(np.argsort(chosen.image_id))
-    if len(chosen) == 0:
-        raise DataError(f"{predict}: no prediction of {part}; the run was made with it sealed")
-    if calibration.threshold is None:
-        raise DataError(f"{predict}: val fixed no operating point; it needs malignant and benign lesions")
-    frame = pd.read_parquet(split / "split.parquet", columns=["image_id", "lesion_id"]).set_index("image_id")
-    lesions = frame.loc[chosen.image_id.tolist(), "lesion_id"].to_numpy()
-    columns = [k for k, name in enumerate(chosen.classes) if name in calibration.malignant]
-    cases = Cases(
-        classes=chosen.classes,
-        malignant=tuple(columns),
-        label_N=chosen.label_N,
-        lesion_N=np.unique(lesions, return_inverse=True)[1].astype(np.int64),
-        digest=hashlib.sha256("\n".join(chosen.image_id).encode()).hexdigest()[:16],
-    )
-    called_N = malignant_score(chosen.prob_NC, columns) >= calibration.threshold
-    melanoma_N = None
-    if calibration.melanoma_threshold is not None and calibration.melanoma is not None:
-        own = chosen.classes.index(calibration.melanoma)
-        melanoma_N = malignant_score(chosen.prob_NC, [own]) >= calibration.melanoma_threshold
-    return cases, Outcome(predicted_N=chosen.predicted_N, called_N=called_N, melanoma_N=melanoma_N)
-
-
-def figures(cases: Cases, outcome: Outcome, weights_BL: Floats) -> dict[str, Floats]:
-    """Return every endpoint (B,) under weightings of the lesions; undefined is NaN."""
-    malignant_N = np.isin(cases.label_N, cases.malignant)
-    melanoma_N = cases.label_N == (cases.classes.index("mel") if "mel" in cases.classes else -1)
-    called_N, count = outcome.called_N, len(cases.classes)
-    known = outcome.melanoma_N is not None
-    pointed_N = outcome.melanoma_N if outcome.melanoma_N is not None else np.zeros_like(melanoma_N)
-    ratios = {
-        PRIMARY: (malignant_N & called_N, malignant_N),
-        "malignant_specificity": (~malignant_N & ~called_N, ~malignant_N),
-        "melanoma_sensitivity": (melanoma_N & pointed_N, melanoma_N & np.full(len(melanoma_N), known)),
-    }
-    columns = [column for pair in ratios.values() for column in pair]
-    pieces = np.column_stack(
-        [*columns, metrics.confusion_columns(cases.label_N, outcome.predicted_N, count)]
-    ).astype(np.float64)
-    sums_BK = weights_BL @ lesion_sums(pieces, cases.lesion_N, weights_BL.shape[1])
-    confusion_BCC = sums_BK[:, len(columns) :].reshape(-1, count, count)
+def pack_cases(run: Replicate) -> dict[str, Any]:
+    """Return all of a replicate but its arms, as JSON."""
     return {
-        **{name: divide(sums_BK[:, 2 * k], sums_BK[:, 2 * k + 1]) for k, name in enumerate(ratios)},
-        "accuracy": metrics.accuracy(confusion_BCC),
-        "balanced_accuracy": mean_defined(metrics.sensitivity(confusion_BCC)),
+        "name": run.name,
+        "seed": run.seed,
+        "protocol": run.protocol,
+        "classes": list(run.classes),
+        "endpoints": asdict(run.endpoints),
+        "references": sorted(run.references),
+        "parts": {name: "\n".join(sorted(lesions)) for name, lesions in run.parts.items()},
+        **{name: _pack_part(getattr(run, name)) for name in PARTS},
     }
 
 
-def point_figures(cases: Cases, outcome: Outcome) -> dict[str, float | None]:
-    """Return every endpoint on the cases as they are; undefined is None."""
-    found = figures(cases, outcome, np.ones((1, int(cases.lesion_N.max()) + 1)))
-    return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in found.items()}
+def pack_arm(run: Replicate, arm: str) -> dict[str, str]:
+    """Return one arm's probabilities on val and test, as JSON."""
+    return {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}
+
+
+def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> Replicate:
+    """Return the replicate of ``pack_cases`` with the given arms of ``pack_arm``."""
+    endpoints = dict(cases["endpoints"])
+    count = len(cases["classes"])
+    val, test = (
+        _unpack_part(cases[name], {arm: _unpack(packed[name], count) for arm, packed in arms.items()})
+        for name in PARTS
+    )
+    return Replicate(
+        name=cases["name"],
+        seed=cases["seed"],
+        protocol=cases["protocol"],
+        classes=tuple(cases["classes"]),
+        endpoints=Endpoints(**{**endpoints, "malignant": tuple(endpoints["malignant"])}),
+        parts={name: frozenset(text.split("\n")) for name, text in cases["parts"].items()},
+        references=frozenset(cases["references"]),
+        val=val,
+        test=test,
+    )
+
+
+def point_figures(run: Replicate, arm: str) -> dict[str, float | None]:
+    """Return an arm's endpoints on the whole test part; undefined is None."""
+    point = arm_figures(run, arm, draws=1, seed=0).point
+    found = {name: point.get(name, float("nan")) for name in ENDPOINTS}
+    return {name: value if np.isfinite(value) else None for name, value in found.items()}
 
 
 def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -168,17 +84,29 @@ def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
     return {"round": entry["round"], **{k: entry[k] for k in counts}, **kept, "per_class": per_class}
 
 
-def _bits(flag_N: BoolArray) -> str:
-    return "".join("1" if flag else "0" for flag in flag_N)
+def _pack_part(part: Part) -> dict[str, str]:
+    return {
+        "image_id": "\n".join(part.image_id.tolist()),
+        "lesion_id": "\n".join(part.lesion_id.tolist()),
+        "label": " ".join(map(str, part.label_N.tolist())),
+    }
 
 
-def _flags(bits: str) -> BoolArray:
-    return np.array([bit == "1" for bit in bits], dtype=np.bool_)
+def _unpack_part(found: Mapping[str, str], prob: Mapping[str, FloatArray]) -> Part:
+    return Part(
+        image_id=strings(found["image_id"].split("\n")),
+        lesion_id=strings(found["lesion_id"].split("\n")),
+        label_N=np.array(found["label"].split(), dtype=np.int64),
+        prob=prob,
+    )
 
 
-def _letters(position_N: IntArray) -> str:
-    return "".join(LETTERS[position] for position in position_N.tolist())
+def _pack(prob_NC: FloatArray) -> str:
+    """Text of probabilities: 16 bits each, column by column (zlib likes them so), zlib, base64."""
+    level_CN = np.ascontiguousarray(np.rint(np.asarray(prob_NC).T * _LEVELS).astype("<u2"))
+    return base64.b64encode(zlib.compress(level_CN.tobytes(), 9)).decode("ascii")
 
 
-def _positions(letters: str) -> IntArray:
-    return np.array([LETTERS.index(letter) for letter in letters], dtype=np.int64)
+def _unpack(text: str, classes: int) -> FloatArray:
+    level = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2")
+    return level.reshape(classes, -1).T.astype(np.float64) / _LEVELS

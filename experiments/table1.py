@@ -26,14 +26,18 @@ from rich.console import Console
 
 from engine import build
 from engine.config import Config
+from engine.evaluation.replicate import Replicate
+from engine.evaluation.report_files import read_table
+from engine.evaluation.study_files import replicate_of
 from engine.progress import RichListener
 from engine.recipes import Recipes
+from engine.run_report import protocol
 from engine.store import StageFolder
 from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
 from experiments import keeping
 from experiments.keeping import provenance, run_or_collect, this_command
-from experiments.outcomes import beside, point_figures, read_replicate
+from experiments.outcomes import beside, pack_arm, pack_cases, point_figures
 from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
 
@@ -87,19 +91,21 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
         last = config.loop.rounds
         pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
         entries = {entry["arm"]: beside(entry, request.scored) for entry in report["rounds"]}
-        keep(path, request, config, {"protocol": report["protocol"], "arms": entries})
+        keep(path, request, config, {"arms": entries})
     for model in models:
         for row in rows:
             if row in ORIGIN or SYNTHETIC[row] in pools:
-                cases, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
-                keep(path, request, config, {"cases": cases}, {f"{model} | {row}": found})
+                replicate, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
+                own = ORIGIN.get(row, 1.0) == 1.0  # the others have another training set
+                facts = {"cases": pack_cases(replicate)} if own else {}
+                keep(path, request, config, facts, {f"{model} | {row}": found})
     return path
 
 
 def cell(
     request: Request, model: str, row: str, pool: StageFolder | None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train one model on one row's images; return the scored cases and what it says of them, as JSON."""
+) -> tuple[Replicate, dict[str, Any]]:
+    """Train one model on one row's images; return the replicate with this cell for its only arm, and the cell as JSON."""
     name, small = MODELS[model]
     settings = [f"classifier.model={name}", f"classifier.small_stem={str(small).lower()}"]
     changes = [] if model == "resnet18" else settings
@@ -110,30 +116,37 @@ def cell(
         recipes.data()
         arm = SYNTHETIC.get(row, "classical")  # the augmentation of every arm but plain real
         pool = pool or recipes.pool(0, "real", {}, {})
-        return scored(recipes, config, arm, pool, request.scored)
+        return scored(recipes, config, arm, pool, request)
     finally:
         wiring.backend.close()
 
 
 def scored(
-    recipes: Recipes, config: Config, arm: str, pool: StageFolder, part: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Train from scratch for the config's steps, predict, and read the outcome on one part."""
+    recipes: Recipes, config: Config, arm: str, pool: StageFolder, request: Request
+) -> tuple[Replicate, dict[str, Any]]:
+    """Train from scratch for the config's steps, predict, and score the part whose figures count."""
     last = config.loop.rounds
     classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None)
     predict = recipes.predict(last, arm, classifier)
-    cases, outcome = read_replicate(predict.path, recipes.stages["split"].path, part)
     contents = read_json(pool.path / "pool.json")
-    return cases.to_json(), {
-        "part": part,
+    run = replicate_of(
+        {arm: read_table(predict.path / "predictions.parquet")},
+        read_table(recipes.stages["split"].path / "split.parquet"),
+        config.model_dump(mode="json"),
+        name=f"set {request.number}",
+        protocol=protocol(config.loop.mine_from, recipes.stages["images"]),
+        scored=request.scored,
+    )
+    return run, {
+        "part": request.scored,
         "n_real": contents["n_real"],
         "n_synthetic": contents["n_synthetic"],
         "n_rows": contents["n_rows"],
         "optimizer_steps": config.classifier.steps,
         "seed": config.loop.seed,
         "seconds": round(classifier.seconds + predict.seconds, 1),
-        "figures": point_figures(cases, outcome),
-        "outcome": outcome.to_json(),
+        "figures": point_figures(run, arm),
+        "outcome": pack_arm(run, arm),
     }
 
 

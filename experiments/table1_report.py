@@ -10,9 +10,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
+from engine.evaluation.study_record import study_record
 from engine.store.files import read_json, write_json, write_text
-from experiments.outcomes import ENDPOINTS, PRIMARY, Cases, Outcome
-from experiments.replicates import Replicate, analyse, one_test_part
+from experiments.outcomes import ENDPOINTS, unpack
 from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
 
 PAPER = {
@@ -24,6 +25,8 @@ PAPER = {
 """Accuracy, % (Kim et al., Table I); how many sets, which split and what the generator saw is not stated there."""
 PRIMARY_TABLE = "own in total 64 px"
 """The table whose contrasts over confirming sets are the study's; all others are exploratory."""
+DRAWS = 2000
+"""Bootstrap draws of lesions (PROTOCOL.md)."""
 
 Table = Mapping[str, Any]
 
@@ -44,9 +47,10 @@ def collect(folder: Path) -> Path:
         means = average(list(sets.values()))
         entry: dict[str, Any] = {"part": part, "label": label, "sets": sorted(sets), "means": means}
         entry["primary"] = (part, label) == ("confirm", PRIMARY_TABLE)
-        entry["analysis"] = contrasts(list(sets.values()))
+        study = compare(list(sets.values()))
+        entry["study"] = study and study_record(study, [{} for _ in study.runs])
         result["tables"].append(entry)
-        lines += markdown(entry)
+        lines += markdown(entry, study)
     write_json(folder / "result.json", result)
     write_text(folder / "table.md", "\n".join(lines) + "\n")
     shown = [entry for entry in result["tables"] if entry["primary"]] or result["tables"]
@@ -77,27 +81,18 @@ def average(sets: Sequence[Table]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def contrasts(sets: Sequence[Table]) -> dict[str, Any] | None:
-    """Return the contrasts of ResNet18's arms over sets that have them all; None with fewer than two."""
+def compare(sets: Sequence[Table]) -> Study | None:
+    """Return the study of ResNet18's arms over the sets that have hard and real; None with fewer than two."""
     arms = {f"resnet18 | {row}": arm for row, arm in SYNTHETIC.items()}
-    replicates = []
+    found = []
     for table in sets:
-        outcomes = {
-            arms[name]: [Outcome.from_json(cell["outcome"])]
-            for name, cell in table["cells"].items()
-            if name in arms
-        }
+        outcomes = {arms[name]: cell["outcome"] for name, cell in table["cells"].items() if name in arms}
         if {"hard", "real"} <= set(outcomes):
-            replicates.append(Replicate(cases=Cases.from_json(table["cases"]), outcomes=outcomes))
-    if len(replicates) < 2:
-        return None
-    common = set.intersection(*(set(r.outcomes) for r in replicates)) - {"hard"}
-    baselines = [arm for arm in arms.values() if arm in common]
-    protocol = "safe" if all(table.get("protocol") == "safe" for table in sets) else "not safe"
-    return analyse(replicates, baselines, one_test_part, shared=True, protocol=protocol)
+            found.append(unpack(table["cases"], outcomes))
+    return make_study(found, draws=DRAWS) if len(found) > 1 else None
 
 
-def markdown(entry: Mapping[str, Any]) -> list[str]:
+def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
     """Return one table as lines: accuracy in % by row and model, the paper's in brackets, and the endpoint."""
     models = [m for m in MODELS if any(name.startswith(f"{m} |") for name in entry["means"])]
     sets = ", ".join(map(str, entry["sets"]))
@@ -113,46 +108,49 @@ def markdown(entry: Mapping[str, Any]) -> list[str]:
             texts = [_accuracy(cell, row, model) for cell, model in zip(cells, models, strict=True)]
             first = entry["means"].get(f"resnet18 | {row}")
             lines.append(
-                f"| {row} | " + " | ".join(texts) + f" | {_percent(first[PRIMARY] if first else None)} |"
+                f"| {row} | " + " | ".join(texts) + f" | {percent(first[PRIMARY] if first else None)} |"
             )
-    return [*lines, "", *contrast_lines(entry.get("analysis"), "training sets"), ""]
+    return [*lines, "", *study_lines(study), ""]
 
 
 def _accuracy(cell: Mapping[str, Any] | None, row: str, model: str) -> str:
     paper = PAPER.get(row, {}).get(model)
-    return _percent(cell["accuracy"] if cell else None) + (
-        f" ({paper})" if paper is not None and cell else ""
-    )
+    return percent(cell["accuracy"] if cell else None) + (f" ({paper})" if paper is not None and cell else "")
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}"
 
 
-def contrast_lines(analysis: Mapping[str, Any] | None, replicates: str) -> list[str]:
-    """Return the contrasts as a table in points; ``replicates`` names what they were drawn over."""
-    if analysis is None:
-        return [f"Fewer than two {replicates} with the arms `hard` and `real`: no contrast yet."]
+def study_lines(study: Study | None) -> list[str]:
+    """Return the answer and the contrasts of a study, in points."""
+    if study is None:
+        return ["Fewer than two training sets with the arms `hard` and `real`: no contrast yet."]
     lines = [
-        f"`hard` minus each arm over {analysis['replicates']} {replicates}, points, 95 % intervals "
-        f"(verdict: {analysis['verdict']}; {analysis['why']}):",
+        f"**{study.answer.sentence}** {study.answer.reason}",
         "",
-        "| minus | " + " | ".join(name.replace("_", " ") for name in ENDPOINTS) + " | Holm p |",
-        "|---" * (len(ENDPOINTS) + 2) + "|",
+        f"`hard` minus each arm over {study.design.replicates} {study.design.unit}s, points, 95 % intervals:",
+        "",
+        "| minus | " + " | ".join(ENDPOINTS) + " | Holm p | claim |",
+        "|---" * (len(ENDPOINTS) + 3) + "|",
     ]
-    for baseline, found in analysis["hard_minus"].items():
-        cells = [_points(found.get(name)) for name in ENDPOINTS]
-        p_holm = analysis["family"].get(baseline, {}).get("p_holm")
-        lines.append(
-            f"| {baseline} | " + " | ".join(cells) + f" | {'' if p_holm is None else f'{p_holm:.3f}'} |"
-        )
+    for baseline in study.arms:
+        found = {name: study.contrast(name, baseline) for name in ENDPOINTS}
+        first = found[PRIMARY]
+        if baseline == ARM or first is None:
+            continue
+        p_holm = "" if first.adjusted_p is None else f"{first.adjusted_p:.3f}"
+        cells = [_points(contrast) for contrast in found.values()]
+        lines.append(f"| {baseline} | " + " | ".join([*cells, p_holm, first.claim or first.role]) + " |")
     return lines
 
 
-def _points(found: Mapping[str, Any] | None) -> str:
-    if found is None:
+def _points(contrast: Contrast | None) -> str:
+    if contrast is None:
         return ""
-    value, low, high = (100 * found[k] for k in ("value", "low", "high"))
+    value, low, high = (
+        100 * v for v in (contrast.difference.value, contrast.difference.low, contrast.difference.high)
+    )
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
 

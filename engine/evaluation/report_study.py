@@ -14,7 +14,6 @@ from engine.evaluation.report_files import RunFiles
 from engine.evaluation.report_text import NOTHING, p_text, percent
 from engine.evaluation.study import ARM, FIGURES, PRIMARY, Contrast, Study
 from engine.evaluation.study_files import last_round
-from engine.evaluation.study_record import tests_against_real
 
 SHARES: Final = ("auc", "malignant.auc", "ece")
 """Figures that are no percentages: differences are printed as numbers."""
@@ -61,8 +60,7 @@ def replicates_table(study: Study) -> dict[str, Any]:
 def paired_tests_table(study: Study) -> list[dict[str, str]]:
     """Clustered McNemar and DeLong of each run, hard against real; exploratory."""
     rows = []
-    for run in study.runs:
-        found = tests_against_real(run)
+    for run, found in zip(study.runs, study.paired_tests, strict=True):
         if found is not None:
             rows.append(
                 {

@@ -18,6 +18,7 @@ from engine.evaluation import comparison as compare
 from engine.evaluation.answer import Answer, answer
 from engine.evaluation.comparison import FEWEST_REPLICATES, Difference, Evidence
 from engine.evaluation.metrics import Floats
+from engine.evaluation.paired_tests import paired_tests
 from engine.evaluation.replicate import Figures, Replicate, arm_figures
 from engine.evaluation.statistics import LEVEL
 from engine.evaluation.study_design import Design, find_design
@@ -64,13 +65,17 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Design, the figures of every arm in every replicate (NaN where undefined), contrasts and the answer."""
+    """Design, the figures of every arm in every replicate (NaN where undefined), contrasts and the answer.
+
+    ``paired_tests`` are those of each run's two classifiers, hard and real.
+    """
 
     design: Design
     runs: tuple[Replicate, ...]
     draws: int
     arms: Mapping[str, Mapping[str, Floats]]
     contrasts: tuple[Contrast, ...]
+    paired_tests: tuple[Mapping[str, float | None] | None, ...]
     answer: Answer
 
     def contrast(self, figure: str, baseline: str) -> Contrast | None:
@@ -102,6 +107,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0) -> Study
         draws=draws,
         arms=point,
         contrasts=contrasts,
+        paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
         answer=answer(evidence),
     )
 

@@ -62,21 +62,47 @@ def open_replicate(run: RunFiles, name: str | None = None) -> Replicate:
     number = last_round(run.report)
     if reason or number is None or run.split is None:
         raise DataError(f"{run.path}: {reason}; rerun `hardcase run`")
-    arms = _arms(run, number)
-    frames = {arm: read_table(_predictions(run, number, arm)) for arm in arms}
-    columns = [str(c) for c in frames[arms[0]].columns if str(c).startswith("p_")]
-    lesions = run.split[["image_id", "lesion_id"]]
-    val, test = (_part(run.path, frames, columns, lesions, part) for part in ("val", "test"))
-    return Replicate(
+    return replicate_of(
+        {arm: read_table(_predictions(run, number, arm)) for arm in _arms(run, number)},
+        run.split,
+        run.config,
         name=name or run.path.resolve().name,
-        seed=int((run.config.get("loop") or {}).get("seed", 0)),
         protocol=str(run.report.get("protocol", "groups_unknown")),
-        classes=tuple(c[2:] for c in columns),
-        endpoints=endpoints_of(run.config),
-        parts=_parts(run.split, run.config),
         references=frozenset(
             str(e["arm"]) for e in run.report["rounds"] if e["round"] == number and e.get("reference")
         ),
+    )
+
+
+def replicate_of(
+    frames: Mapping[str, pd.DataFrame],
+    split: pd.DataFrame,
+    config: Mapping[str, Any],
+    *,
+    name: str,
+    protocol: str,
+    references: frozenset[str] = frozenset(),
+    scored: str = "test",
+) -> Replicate:
+    """Make a replicate of tables: predictions.parquet of each arm, split.parquet, and config.yaml's tree.
+
+    ``scored`` is the part of the split that stands as test: ``val`` while settings are still chosen.
+
+    Raises:
+        DataError: arms predict other images or classes, the split lacks one of them, or a part was not predicted.
+    """
+    columns = [str(c) for c in next(iter(frames.values())).columns if str(c).startswith("p_")]
+    lesions = split[["image_id", "lesion_id"]]
+    val, test = (_part(name, frames, columns, lesions, part) for part in ("val", scored))
+    parts = _parts(split, config)
+    return Replicate(
+        name=name,
+        seed=int((config.get("loop") or {}).get("seed", 0)),
+        protocol=protocol,
+        classes=tuple(c[2:] for c in columns),
+        endpoints=endpoints_of(config),
+        parts={**parts, "test": parts.get(scored, frozenset())},
+        references=references,
         val=val,
         test=test,
     )
@@ -99,7 +125,7 @@ def _predictions(run: RunFiles, number: int, arm: str) -> Path:
 
 
 def _part(
-    path: Path,
+    name: str,
     frames: Mapping[str, pd.DataFrame],
     columns: Sequence[str],
     lesions: pd.DataFrame,
@@ -110,17 +136,17 @@ def _part(
     prob: dict[str, FloatArray] = {}
     for arm, frame in frames.items():
         if [c for c in frame.columns if str(c).startswith("p_")] != list(columns):
-            raise DataError(f"{path}: arm {arm} predicts other classes than the rest; rerun `hardcase run`")
+            raise DataError(f"{name}: arm {arm} predicts other classes than the rest; rerun `hardcase run`")
         rows = frame[frame["split"] == part].merge(lesions, on="image_id", how="left").sort_values("image_id")
         ids = strings(rows["image_id"].tolist())
         if order is not None and ids.tolist() != order.tolist():
             raise DataError(
-                f"{path}: arm {arm} predicts other {part} images than the rest; rerun `hardcase run`"
+                f"{name}: arm {arm} predicts other {part} images than the rest; rerun `hardcase run`"
             )
         order = ids
         prob[arm] = rows[list(columns)].to_numpy(dtype=np.float64)
     if rows["lesion_id"].isna().any():
-        raise DataError(f"{path}: split.parquet lacks images that were predicted; rerun `hardcase run`")
+        raise DataError(f"{name}: split.parquet lacks images that were predicted; rerun `hardcase run`")
     index = {name[2:]: position for position, name in enumerate(columns)}
     return Part(
         image_id=ids,

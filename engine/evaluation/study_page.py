@@ -31,7 +31,7 @@ def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -
         out: an existing folder.
         name: title of the page.
     """
-    found = study_record(study, files)
+    found = study_record(study, [_facts(run) for run in files])
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     page = render_page("study.html.j2", _content(study, files, found, name))
     return write_whole(out / "study.html", page), write_whole(out / "study.json", text)
@@ -57,6 +57,11 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
         "config_text": without_secrets(files[0].config_text),
         "nothing": NOTHING,
     }
+
+
+def _facts(run: RunFiles) -> dict[str, Any]:
+    digests = {key: run.report.get(key) for key in ("config_digest", "split_digest")}
+    return {"round": last_round(run.report), **digests}
 
 
 def _last_entries(run: RunFiles) -> dict[str, Mapping[str, Any]]:

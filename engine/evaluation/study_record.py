@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from engine.evaluation.clustered_tests import delong_clustered, mcnemar_clustered
-from engine.evaluation.replicate import Replicate
-from engine.evaluation.report_files import RunFiles
-from engine.evaluation.scoring import malignant_score
 from engine.evaluation.study import ARM, Contrast, Study
-from engine.evaluation.study_files import last_round
 
 SCHEMA_VERSION = 1
 
 
-def study_record(study: Study, files: Sequence[RunFiles]) -> dict[str, Any]:
-    """Return study.json's object; ``files`` are the run folders in the order of ``study.runs``."""
+def study_record(study: Study, facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return study.json's object; ``facts`` is what is said beside each run, in the order of ``study.runs``."""
     design = study.design
     first = study.runs[0]
     return {
@@ -37,7 +32,7 @@ def study_record(study: Study, files: Sequence[RunFiles]) -> dict[str, Any]:
         },
         "endpoints": asdict(first.endpoints),
         "draws": study.draws,
-        "runs": [_run(study, position, run) for position, run in enumerate(files)],
+        "runs": [_run(study, position, said) for position, said in enumerate(facts)],
         "arms": {
             arm: {name: {"mean": _number(np.mean(v)), "values": [_number(x) for x in v]} for name, v in figures.items()}
             for arm, figures in study.arms.items()
@@ -46,41 +41,17 @@ def study_record(study: Study, files: Sequence[RunFiles]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def tests_against_real(run: Replicate) -> dict[str, float | None] | None:
-    """Return clustered McNemar's p (top label) and clustered DeLong's difference of malignant AUC, hard against real.
-
-    They see one pair of classifiers on one test part: exploratory. None where an arm is missing.
-    """
-    if not {ARM, "real"} <= set(run.arms):
-        return None
-    test = run.test
-    found: dict[str, float | None] = {
-        "mcnemar_p": mcnemar_clustered(run.right(ARM), run.right("real"), test.lesion_id),
-        "delong_auc_difference": None,
-        "delong_p": None,
-    }
-    columns = run.malignant_columns
-    positive_N = np.isin(test.label_N, columns)
-    if positive_N.any() and not positive_N.all():
-        scores = {arm: malignant_score(test.prob[arm], columns) for arm in (ARM, "real")}
-        delong = delong_clustered(scores[ARM], scores["real"], positive_N, test.lesion_id)
-        found |= {"delong_auc_difference": _number(delong.value), "delong_p": delong.p_value}
-    return found
-
-
-def _run(study: Study, position: int, files: RunFiles) -> dict[str, Any]:
+def _run(study: Study, position: int, said: Mapping[str, Any]) -> dict[str, Any]:
     run = study.runs[position]
     replicate = next(n for n, rows in enumerate(study.design.groups) if position in rows)
     return {
         "name": run.name,
         "replicate": replicate,
         "loop_seed": run.seed,
-        "round": last_round(files.report),
         "n_train_lesions": len(run.lesions("train")),
         "n_test_lesions": len(run.lesions("test")),
-        "config_digest": files.report.get("config_digest"),
-        "split_digest": files.report.get("split_digest"),
-        "tests_against_real": tests_against_real(run),
+        **said,
+        "tests_against_real": study.paired_tests[position],
     }
 
 
