@@ -12,6 +12,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from engine.whole_files import whole_file
+
 NAME = "checkpoint.safetensors"
 
 
@@ -38,10 +40,9 @@ def save_checkpoint(
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all; tensors may share memory, need gradients, or lie on a device."""
-    partial = path.with_name(f"{path.name}.partial")
     own = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
-    save_file(own, partial, metadata=metadata)
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(own, partial, metadata=metadata)
 
 
 def resume(

@@ -25,7 +25,8 @@ from engine.evaluation.study import Study, make_study
 from engine.evaluation.study_files import open_replicate
 from engine.evaluation.study_record import study_record
 from engine.progress import RichListener
-from engine.store.files import read_json, write_json, write_text
+from engine.store.files import read_json, write_json
+from engine.whole_files import write_text
 from experiments import keeping
 from experiments.keeping import provenance, require_frozen, run_or_collect, this_command
 from experiments.outcomes import ENDPOINTS, beside, pack_arm, pack_cases, point_figures, unpack

@@ -12,7 +12,8 @@ import numpy as np
 
 from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
 from engine.evaluation.study_record import study_record
-from engine.store.files import read_json, write_json, write_text
+from engine.store.files import read_json, write_json
+from engine.whole_files import write_text
 from experiments.outcomes import ENDPOINTS, unpack
 from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
 

@@ -25,6 +25,7 @@ from engine.classifier.model import (
 )
 from engine.classifier.stems import Stem
 from engine.errors import DataError
+from engine.whole_files import whole_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +61,8 @@ def describe(
 def save_classifier(model: nn.Module, meta: ClassifierMeta, path: Path) -> None:
     """Write the weights and their header, atomically; the same weights give the same bytes."""
     tensors = {k: v.detach().cpu().contiguous().clone() for k, v in model.state_dict().items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata={HEADER: json.dumps(meta.to_json(), sort_keys=True)})
-    partial.replace(path)
+    with whole_file(path) as partial:
+        save_file(tensors, partial, metadata={HEADER: json.dumps(meta.to_json(), sort_keys=True)})
 
 
 def read_meta(path: Path) -> ClassifierMeta:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from engine.whole_files import write_text
 
 EVERY_SECONDS = 0.4
 
@@ -23,12 +26,8 @@ class ProgressFile:
         if now - self.said < EVERY_SECONDS and done < total:
             return
         self.said = now
-        partial = self.path.with_suffix(f".{id(self)}.partial")
-        try:
-            partial.write_text(json.dumps([what, done, total]), encoding="utf-8")
-            partial.replace(self.path)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a note that cannot be written is no reason to stop the work
+            write_text(self.path, json.dumps([what, done, total]))
 
     def read(self) -> tuple[str, int, int] | None:
         """Return the latest note, None where there is none yet."""

@@ -19,6 +19,7 @@ from engine.stages.fingerprint import fingerprint
 from engine.store import RunFolder, StageFolder, StageRunner, copy_file, write_json
 from engine.store.files import read_json
 from engine.types import SPLITS, FloatArray, StrArray
+from engine.whole_files import whole_file
 
 SHOWN_SKIPPED = 10
 PREVIEW_COLUMNS = 12
@@ -90,13 +91,8 @@ def preview(config: Config, runner: StageRunner, console: Console, *, out: Path)
     sheet = class_sheet(dataset, PREVIEW_COLUMNS)
 
     def save(path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
+        with whole_file(path) as partial:
             sheet.save(partial, format="PNG")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
 
     _write(out, save)
     console.print(f"preview  {out} (green: the lesion mask, where there is one)")

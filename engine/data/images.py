@@ -20,6 +20,7 @@ from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError
 from engine.types import BoolArray, ImageArray, LesionTable
+from engine.whole_files import whole_file
 
 CHUNK = 32
 DRAFT_FACTOR = 2
@@ -182,12 +183,11 @@ def _summarise(source: Source, outcomes: list[tuple[MaskKind, bool] | str]) -> D
 
 
 def _keep_rows(path: Path, array: npt.NDArray[Any], keep_N: BoolArray) -> None:
-    partial = path.with_suffix(".partial")
-    kept = np.lib.format.open_memmap(partial, "w+", array.dtype, (int(keep_N.sum()), *array.shape[1:]))
-    for position, row in enumerate(np.flatnonzero(keep_N)):
-        kept[position] = array[row]
-    kept.flush()
-    partial.replace(path)
+    with whole_file(path) as partial:
+        kept = np.lib.format.open_memmap(partial, "w+", array.dtype, (int(keep_N.sum()), *array.shape[1:]))
+        for position, row in enumerate(np.flatnonzero(keep_N)):
+            kept[position] = array[row]
+        kept.flush()
 
 
 def _cores() -> int:

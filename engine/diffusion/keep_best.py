@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from engine.checkpoints import save_tensors
 from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.types import IntArray
+from engine.whole_files import write_text
 
 
 @dataclass
@@ -61,9 +62,7 @@ class KeepBest:
             self.curve[steps_done] = loss
             if self.kept == steps_done:
                 self._save()
-        partial = self._log.with_suffix(".partial")
-        partial.write_text(json.dumps(self.curve), encoding="utf-8")
-        partial.replace(self._log)
+        write_text(self._log, json.dumps(self.curve))
 
     def _save(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

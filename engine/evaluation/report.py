@@ -15,8 +15,9 @@ from engine.evaluation import report_tables as tables
 from engine.evaluation.report_cases import MAX_SAMPLES, cases_of
 from engine.evaluation.report_evidence import run_evidence
 from engine.evaluation.report_files import RunFiles, inside, picture, read_run, without_secrets
-from engine.evaluation.report_page import render_page, write_whole
+from engine.evaluation.report_page import render_page
 from engine.evaluation.report_text import NOTHING, PROTOCOLS, headline, percent, percent_interval
+from engine.whole_files import write_text
 
 _SHEET_SIDE = 1400
 _MAX_SHEETS = 6
@@ -34,7 +35,7 @@ def render_report(run: Path) -> str:
 
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and return its path; a reader never sees half a page."""
-    return write_whole(run / "report.html", render_report(run))
+    return write_text(run / "report.html", render_report(run))
 
 
 def _content(run: RunFiles) -> dict[str, Any]:

@@ -33,14 +33,6 @@ def render_page(template: str, content: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(**content, **assets) + "\n"
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file and return its path; a reader never sees half of it."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-    return path
-
-
 def stacked(text: str) -> Markup:
     """Put the interval of ``78.2 % (70.1–85.3)`` on a line of its own, so that tables stay narrow."""
     return _second_line(text, "(")

@@ -12,7 +12,7 @@ import pandas as pd
 from engine.evaluation import report_record as record
 from engine.evaluation.report_evidence import study_evidence
 from engine.evaluation.report_files import RunFiles, without_secrets
-from engine.evaluation.report_page import render_page, write_whole
+from engine.evaluation.report_page import render_page
 from engine.evaluation.report_study import challenging_means
 from engine.evaluation.report_subgroups import mean_subgroups
 from engine.evaluation.report_tables import CHART_ARMS
@@ -20,6 +20,7 @@ from engine.evaluation.report_text import NOTHING, PROTOCOLS, percent
 from engine.evaluation.study import Study
 from engine.evaluation.study_files import last_round
 from engine.evaluation.study_record import study_record
+from engine.whole_files import write_text
 
 
 def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -> tuple[Path, Path]:
@@ -34,7 +35,7 @@ def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -
     found = study_record(study, [_facts(run) for run in files])
     text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     page = render_page("study.html.j2", _content(study, files, found, name))
-    return write_whole(out / "study.html", page), write_whole(out / "study.json", text)
+    return write_text(out / "study.html", page), write_text(out / "study.json", text)
 
 
 def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""JSON, copies and checksums of the store's files; whatever is written is whole or absent."""
 
 from __future__ import annotations
 
@@ -11,17 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write ``path`` atomically; its folder is made where missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+from engine.whole_files import whole_file, write_text
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -39,13 +29,8 @@ def read_json(path: Path) -> Any:
 
 def copy_file(source: Path, target: Path) -> None:
     """Copy ``source`` over ``target`` atomically."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    with whole_file(target) as partial:
         shutil.copyfile(source, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def copy_folder(source: Path, target: Path) -> None:

@@ -12,6 +12,7 @@ from engine.store.cache import StageFolder
 from engine.store.files import copy_file, copy_folder, read_json, write_json
 from engine.store.review import write_blank
 from engine.store.run_folder import RunFolder
+from engine.whole_files import whole_file
 
 
 class Publisher:
@@ -23,9 +24,8 @@ class Publisher:
     def split(self, split: StageFolder) -> None:
         """RUN/split.parquet: image_id, lesion_id, dx, split; with training sets each image's train_set (-1: none)."""
         frame = pd.read_parquet(split.path / "split.parquet")
-        partial = self.folder.path / ".split.parquet.partial"
-        frame.drop(columns="row").to_parquet(partial, index=False)
-        partial.replace(self.folder.path / "split.parquet")
+        with whole_file(self.folder.path / "split.parquet") as partial:
+            frame.drop(columns="row").to_parquet(partial, index=False)
 
     def synthesis(self, number: int, stages: Mapping[str, StageFolder], thumbnails: StageFolder) -> None:
         """RUN/rounds/NNNN: hard cases, conditioning, synthetic images with verdicts, small pictures."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.errors import DataError
-from engine.store.files import write_text
+from engine.whole_files import write_text
 
 COLUMNS = ("image", "verdict", "reviewer")
 VERDICTS = ("accept", "reject", "")

@@ -14,7 +14,8 @@ import yaml
 from engine.config import Config, dump_yaml
 from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
-from engine.store.files import ensure_writable, read_json, write_json, write_text
+from engine.store.files import ensure_writable, read_json, write_json
+from engine.whole_files import write_text
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip

@@ -18,6 +18,7 @@ from engine.tracking.flatten import metrics
 from engine.tuning.decisions import Sweep, TrialRecord
 from engine.tuning.objective import Objective
 from engine.tuning.space import setting_text
+from engine.whole_files import whole_file
 
 SCHEMA_VERSION = 1
 SHARED = 0
@@ -95,9 +96,8 @@ def tune_object(config: Config, objective: Objective, sweep: Sweep, folder: Path
 def write_results(found: Mapping[str, Any], folder: Path) -> None:
     """Write tune.json and trials.parquet (one row a trial and round)."""
     write_json(folder / "tune.json", found)
-    partial = folder / ".trials.parquet.partial"
-    pd.DataFrame(_rows(found["trials"])).to_parquet(partial, index=False)
-    partial.replace(folder / "trials.parquet")
+    with whole_file(folder / "trials.parquet") as partial:
+        pd.DataFrame(_rows(found["trials"])).to_parquet(partial, index=False)
 
 
 def write_best(best: Config, found: Mapping[str, Any], path: Path) -> None:
