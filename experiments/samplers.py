@@ -104,6 +104,9 @@ def measure(bench: Bench, condition: Path, sampler: str, settings: dict[str, Any
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
     """Draw KID against NFE, a line a sampler."""
+    rows = [row for row in rows if row["kid"]]  # too few samples have none
+    if not rows:
+        return
     figure, axis = plt.subplots(figsize=(7, 4.5))
     colours = plt.get_cmap("tab10")
     for index, sampler in enumerate(sorted({row["sampler"] for row in rows})):
