@@ -1,6 +1,6 @@
 """The forward process on digits, and what the model makes before and after training (the thesis's figure).
 
-usage: python -m experiments.forward_process experiments/configs/mnist_32.yaml data.root=$HARDCASE_DATA/mnist
+usage: python -m experiments.forward_process experiments/configs/mnist_28.yaml data.root=$HARDCASE_DATA/mnist
 
 Rows: test digits at 0, 25, 50, 75 and 100 % of the noise range; below them samples of the untrained and of the trained
 network from the same noise. Figures: how well the judge (trained on train digits) reads the samples, beside its recall on
