@@ -147,10 +147,12 @@ class Bench:
             "embedder": self.config.model_dump(mode="json")["embedder"],
         }
         inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
-        real = self.scratch / f"features-{features}"
-        if not real.exists():
-            self.stage("features", params, inputs).rename(real)
-        whole = {**inputs, "features": real, "condition": condition, "synthesize": made}
+        whole = {
+            **inputs,
+            "features": self.real_features(features),
+            "condition": condition,
+            "synthesize": made,
+        }
         found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
         return found
 
@@ -170,16 +172,43 @@ class Bench:
             launch=lambda _fit: None,
         )
 
+    def view(self, name: str, images: Path, count: int) -> np.ndarray[Any, Any]:
+        """Return features (count, F) of a file of images: ``judge``, ``clip``, or ``pixels`` (16 x 16, mean taken away)."""
+        if name == "pixels":
+            return small_pixels(np.load(images, mmap_mode="r")[:count])
+        params = {
+            "evaluation": {"features": name, "inception": None},
+            "embedder": self.config.model_dump(mode="json")["embedder"],
+        }
+        return extract(self.context(params), images, np.arange(count), "features")
+
+    def real_view(self, name: str) -> np.ndarray[Any, Any]:
+        """Return such features of the real images, in the dataset's order."""
+        if name == "pixels":
+            dataset = self.dataset
+            return small_pixels(dataset.images_NHWC[dataset.rows])
+        found: np.ndarray[Any, Any] = np.load(self.real_features(name) / "features.npy")
+        return found
+
+    def real_features(self, name: str) -> Path:
+        """Return the folder of stage ``features``, run once."""
+        out = self.scratch / f"features-{name}"
+        if not out.exists():
+            params = {
+                "evaluation": {"features": name, "inception": None},
+                "embedder": self.config.model_dump(mode="json")["embedder"],
+            }
+            inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
+            self.stage("features", params, inputs).rename(out)
+        return out
+
     def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
         """Return the judge's features (count, F) of a file of images."""
-        params = {"evaluation": {"features": "judge", "inception": None}, "embedder": {}}
-        context = self.context(params)
-        return extract(context, images, np.arange(count), "features")
+        return self.view("judge", images, count)
 
     def features_of(self, image_ids: list[str]) -> np.ndarray[Any, Any]:
-        """Return the judge's features of real images (``fidelity`` computes them for all first)."""
-        rows: np.ndarray[Any, Any] = np.load(self.scratch / "features-judge" / "features.npy")
-        return rows[self.dataset.positions(strings(image_ids))]
+        """Return the judge's features of real images."""
+        return self.real_view("judge")[self.dataset.positions(strings(image_ids))]
 
     def swap(self, condition: Path) -> Path:
         """Return a conditioning in which every sample has the embedding of another lesion of its class, all else kept."""
@@ -216,6 +245,18 @@ class Bench:
         inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge", "index")}
         out = self.stage("accept", params, {**inputs, "condition": condition, "synthesize": made})
         return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
+
+
+def small_pixels(images_NHWC: Any) -> np.ndarray[Any, Any]:
+    """Return images as 16 x 16 averages without their mean colour, (N, 768): hue and shape, no texture."""
+    side = images_NHWC.shape[1] // 16
+    small = (
+        np.asarray(images_NHWC, dtype=np.float32)
+        .reshape(len(images_NHWC), 16, side, 16, side, 3)
+        .mean(axis=(2, 4))
+    )
+    rows: np.ndarray[Any, Any] = (small - small.mean(axis=(1, 2), keepdims=True)).reshape(len(small), -1)
+    return rows
 
 
 def progress_line(what: str, done: int, total: int) -> None:

@@ -7,7 +7,8 @@ batch 8) on the same weights, parents and seeds, in turns; KID to train images o
 conditioning: samples conditioned on a mine lesion against samples of the same seed conditioned on another lesion of its
 class; the share of pairs in which the first is nearer to the lesion, in the judge's features, which took no part in
 generation; and the share of samples nearer to a train image than the 5th percentile of distances between two photographs of
-one lesion (copies). beta: the adapter on against off, KID by class. Each part is kept as soon as it is measured.
+one lesion (copies), beside that share of unseen real lesions. beta: the adapter on against off, KID by class. Each part is
+kept as soon as it is measured.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from experiments.keeping import RESULTS, interval, provenance, save, this_comman
 DRAWS = 1000
 PIECE = 96
 """Samples after which the two presets change turns."""
+VIEWS = ("judge", "clip", "pixels")
+"""Features in which copies are looked for: pixels are images of 16 x 16, their mean taken away."""
 PAPER = {"sampler": "ddim", "steps": 150, "batch_size": 8, "strength": 1.0, "guidance_interval": (0.0, 1.0)}
 
 
@@ -61,9 +64,10 @@ def real_set(bench: Bench, part: str | None = "train") -> ImageSet:
     """Return the judge's features of real images of a part of the split."""
     dataset = bench.dataset
     rows = np.flatnonzero(dataset.table.split == part)
-    features = np.load(bench.scratch / "features-judge" / "features.npy")
     return ImageSet(
-        features_NF=features[rows], dx=dataset.table.dx[rows], cluster=dataset.table.lesion_id[rows]
+        features_NF=bench.real_view("judge")[rows],
+        dx=dataset.table.dx[rows],
+        cluster=dataset.table.lesion_id[rows],
     )
 
 
@@ -130,7 +134,6 @@ def conditioning(bench: Bench, count: int) -> dict[str, Any]:
     counts = {dx: min(share, n) for dx, n in sorted(lesions.items()) if n > 1}
     condition = bench.condition(counts, mine_from="mine", mixing={"name": "self"})
     made, _, _ = bench.synthesize(condition)
-    bench.fidelity(condition, made)  # computes the real images' features once
     swapped = bench.swap(condition)
     other, _, _ = bench.synthesize(swapped)
     frame = pd.read_parquet(condition / "conditioning.parquet")
@@ -144,28 +147,67 @@ def conditioning(bench: Bench, count: int) -> dict[str, Any]:
         "n_pairs": len(nearer),
         "nearer_to_own_lesion": interval(nearer[rows].mean(axis=1), nearer.mean()),
         "per_class": per_class,
-        "copies": copies(bench, own),
+        "copies": copies(bench, made / "images.npy", strings(frame["dx"].tolist())),
     }
 
 
 def distance(a_NF: Any, b_NF: Any) -> Any:
-    """Return the cosine distance row by row."""
-    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a_NF, b_NF)]
-    return 1 - (unit[0] * unit[1]).sum(axis=1)
+    """Return the distance of unit vectors row by row."""
+    return np.linalg.norm(unit(a_NF) - unit(b_NF), axis=1)
 
 
-def copies(bench: Bench, samples_SF: Any) -> dict[str, float]:
-    """Return the share of samples nearer to a train image than 95 % of pairs of photographs of one lesion."""
-    train = real_set(bench)
-    same = [
-        pairwise_distances(train.features_NF[rows], metric="cosine")[np.triu_indices(len(rows), 1)]
-        for rows in (
-            np.flatnonzero(train.cluster == c) for c, n in Counter(train.cluster.tolist()).items() if n > 1
-        )
+def copies(bench: Bench, images: Path, dx_S: Any) -> dict[str, Any]:
+    """Return, in several features, the share of samples nearer to a train image than 95 % of photographs of one lesion are.
+
+    Beside it stands the share of unseen real lesions (mine, at the samples' class shares): they are no copies, so that what
+    they reach is what the features cannot tell apart.
+    """
+    table = bench.dataset.table
+    train, mine = (np.flatnonzero(table.split == part) for part in ("train", "mine"))
+    pairs = [
+        (rows[a], rows[b])
+        for rows in (train[table.lesion_id[train] == lesion] for lesion in np.unique(table.lesion_id[train]))
+        for a, b in zip(*np.triu_indices(len(rows), 1), strict=True)
     ]
-    threshold = float(np.percentile(np.concatenate(same), 5))
-    nearest = pairwise_distances(samples_SF, train.features_NF, metric="cosine").min(axis=1)
-    return {"share": float((nearest < threshold).mean()), "threshold": threshold, "percentile": 5}
+    found: dict[str, Any] = {"percentile": 5, "pairs_of_one_lesion": len(pairs)}
+    rng = np.random.default_rng(0)
+    for view in VIEWS:
+        real = unit(bench.real_view(view))
+        first, second = (real[list(rows)] for rows in zip(*pairs, strict=True))
+        threshold = float(np.percentile(np.linalg.norm(first - second, axis=1), 5))
+        samples = near_train(unit(bench.view(view, images, len(dx_S))), real[train]) < threshold
+        unseen = near_train(real[mine], real[train]) < threshold
+        weight = class_weights(table.dx[mine], dx_S)
+        chosen = rng.choice(len(mine), (DRAWS, len(dx_S)), p=weight)
+        drawn = samples[rng.integers(0, len(samples), (DRAWS, len(samples)))].mean(axis=1)
+        found[view] = {
+            "samples": interval(drawn, samples.mean()),
+            "unseen_real": interval(unseen[chosen].mean(axis=1), float(weight @ unseen)),
+            "samples_minus_unseen": interval(
+                drawn - unseen[chosen].mean(axis=1), samples.mean() - weight @ unseen
+            ),
+        }
+    return found
+
+
+def near_train(samples_SF: Any, train_NF: Any) -> Any:
+    """Return the distance of each sample to the nearest train image, (S,)."""
+    return pairwise_distances(samples_SF, train_NF).min(axis=1)
+
+
+def class_weights(dx_N: Any, wanted_S: Any) -> Any:
+    """Return weights (N,), sum 1, under which classes have the shares they have in ``wanted_S``."""
+    names, counts = np.unique(wanted_S, return_counts=True)
+    weight_N = np.zeros(len(dx_N))
+    for name, count in zip(names, counts, strict=True):
+        own = dx_N == name
+        weight_N[own] = count / own.sum()
+    return weight_N / weight_N.sum()
+
+
+def unit(features_NF: Any) -> Any:
+    """Return rows of unit length: Euclidean distances then order as cosine distances do."""
+    return features_NF / np.linalg.norm(features_NF, axis=1, keepdims=True)
 
 
 def beta(bench: Bench, count: int) -> dict[str, Any]:
