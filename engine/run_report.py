@@ -14,7 +14,8 @@ from engine.types import StopDecision
 
 SCHEMA_VERSION = 1
 FOUNDATION = (
-    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "gan", "judge", "features", "challenging"
+    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "likelihood", "gan", "judge", "features",
+    "challenging",
 )  # fmt: skip
 
 
@@ -39,6 +40,9 @@ def run_report(
         decision: how the run ended, or stands.
         device: the torch device that stages run on.
     """
+    likelihood = {
+        k: read_json(v.path / "likelihood.json") for k, v in foundation.items() if k == "likelihood"
+    }
     return {
         "schema_version": SCHEMA_VERSION,
         "name": config.name,
@@ -49,6 +53,7 @@ def run_report(
         "champion": champion,
         "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items() if n in FOUNDATION},
         "device": device,
+        **likelihood,
         "rounds": sorted(rounds, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))),
     }
 

@@ -52,7 +52,7 @@ class Bench:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         folder = open_run(run)
-        names = ("images", "split", "embedder", "index", "judge", "features")
+        names = ("images", "split", "embedder", "index", "judge", "features", "likelihood")
         names += GENERATOR_PARTS[folder.config.synthesis.generator]
         parts = {
             name: folder.stage(f"foundation/{name}").path
@@ -65,6 +65,12 @@ class Bench:
     def config(self) -> Config:
         """The run's config."""
         return self.run.config
+
+    @property
+    def likelihood(self) -> dict[str, Any] | None:
+        """The run's bits per dimension (stage ``likelihood``), None where they were not asked for."""
+        place = self.parts.get("likelihood")
+        return read_json(place / "likelihood.json") if place else None
 
     @property
     def dataset(self) -> Dataset:

@@ -4,7 +4,8 @@ usage: python -m experiments.forward_process experiments/configs/mnist_28.yaml d
 
 Rows: test digits at 0, 25, 50, 75 and 100 % of the noise range; below them samples of the untrained and of the trained
 network from the same noise. Figures: how well the judge (trained on train digits) reads the samples, beside its recall on
-real val digits, and the empirical mean and spread of x_t against the closed form of q(x_t | x_0).
+real val digits, the empirical mean and spread of x_t against the closed form of q(x_t | x_0), and bits per dimension of val
+digits (``evaluation.likelihood``).
 """
 
 from __future__ import annotations
@@ -59,10 +60,12 @@ def main() -> None:
             samples[name] = images[shown]
             read[name]["fidelity"] = bench.fidelity(condition, made)["overall"]
         facts = read_json(bench.parts["denoiser"] / "denoiser.json")
+        likelihood = bench.likelihood
     result = {
         **provenance(this_command(), config),
         "forward": moments,
         "samples": read,
+        "likelihood": likelihood,
         "denoiser": {k: facts[k] for k in ("val_loss", "val_curve", "kept_step", "parameters")},
     }
     folder = save(arguments.name, result)

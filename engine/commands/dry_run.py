@@ -109,6 +109,7 @@ def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int
         "vae": (int(diffusion), 0 if config.vae.kind == "identity" else config.vae.steps),
         "latents": (int(diffusion), train),
         "denoiser": (int(diffusion), config.denoiser.steps),
+        "likelihood": (int(config.evaluation.likelihood > 0), _chunks(config.evaluation.likelihood)),
         "gan": (int("dcgan" in (config.synthesis.generator, *arms)), config.gan.steps),
         "judge": (1, config.judge.steps * config.judge.folds),
         "classifier": (1 + fits, fit_steps),
@@ -186,6 +187,9 @@ def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, c
                 "gan": config.gan.model_copy(update=few),
                 "judge": config.judge.model_copy(update=few),
                 "classifier": config.classifier.model_copy(update={**few, "round_steps": PILOT_STEPS}),
+                "evaluation": config.evaluation.model_copy(
+                    update={"likelihood": min(config.evaluation.likelihood, CHUNK)}
+                ),
                 "loop": config.loop.model_copy(
                     update={"rounds": 1, "arms": ["hard"], "budget": PILOT_BUDGET, "compare": "every_round"}
                 ),

@@ -158,6 +158,10 @@ class EvaluationConfig(Section):
     inception: str | None = Field(
         None, description="file of torchvision's inception_v3 weights, for features: inception"
     )
+    likelihood: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="val images whose bits per dimension are measured, for models of pixels (vae.kind: identity)",
+    )
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = Field(
         1000, description="lesion-clustered bootstrap draws"
     )

@@ -111,6 +111,10 @@ class Config(Section):
         """Image sizes that a part cannot halve as often as it must."""
         if self.vae.kind == "identity" and self.vae.downsample != 1:
             yield "vae.downsample must be 1 for vae.kind: identity"
+        if self.evaluation.likelihood and (
+            self.vae.kind != "identity" or self.synthesis.generator != "diffusion"
+        ):
+            yield "evaluation.likelihood needs a diffusion model of pixels: vae.kind: identity, or set it to 0"
         multiple = self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)
         if self.data.image_size % multiple:
             yield (

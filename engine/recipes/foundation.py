@@ -47,6 +47,12 @@ class FoundationRecipes(RecipeBook):
                 {"denoiser": denoiser, "embedder": embedder},
                 (*base, "embedder", "index", "latents"),
             )
+        if self.config.evaluation.likelihood:
+            self._foundation(
+                "likelihood",
+                {"images": self.config.evaluation.likelihood, "pretrained": denoiser["pretrained"]},
+                (*base, "embedder", "vae", "denoiser"),
+            )
         if self.config.synthesis.generator == "dcgan" or "dcgan" in self.config.loop.arms:
             self._foundation("gan", {"gan": self.tree["gan"]}, base)
         self._foundation("judge", {"judge": self.tree["judge"]}, base)

@@ -96,6 +96,7 @@ STAGES: Mapping[str, StageSpec] = {
     "vae": StageSpec(module="engine.stages.vae", version=3, trains=True, maps=True),
     "latents": StageSpec(module="engine.stages.latents", maps=True),
     "denoiser": StageSpec(module="engine.stages.denoiser", version=2, trains=True),
+    "likelihood": StageSpec(module="engine.stages.likelihood", maps=True),
     "gan": StageSpec(module="engine.stages.gan", trains=True),
     "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
     "features": StageSpec(module="engine.stages.features", maps=True),

@@ -74,7 +74,11 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
     parts = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)["parts"]
     assert 0 <= parts["conditioning"]["nearer_to_own_lesion"]["value"] <= 1
-    assert 0 <= parts["conditioning"]["copies"]["share"] <= 1
+    copies = parts["conditioning"]["copies"]
+    for view in ("judge", "clip", "pixels"):
+        for figure in ("samples", "unseen_real"):
+            found = copies[view][figure]
+            assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
     assert parts["speed"]["paper"]["nfe"] == 12  # 4 steps, three passes
     assert parts["speed"]["ours"]["nfe"] == 6  # 3 steps, two passes
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
@@ -122,12 +126,16 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_forward_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "tiny.yaml"
     tree = tiny_tree(
-        str(tmp_path / "out"), vae={"kind": "identity", "downsample": 1}, denoiser={"widths": [8, 16]}
+        str(tmp_path / "out"),
+        vae={"kind": "identity", "downsample": 1},
+        denoiser={"widths": [8, 16]},
+        evaluation={"likelihood": 2},
     )
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
     found = play("forward_process", tmp_path / "results", monkeypatch, config)
     for row in found["forward"]:
         assert row["std"] == pytest.approx(row["std_closed_form"], rel=0.05)
     assert found["forward"][0]["correlation_with_x0"] == pytest.approx(1.0)
+    assert found["likelihood"]["n"] == 2
     assert set(found["samples"]) == {"untrained", "trained"}
     assert (tmp_path / "results" / "forward_process" / "forward_process.png").exists()

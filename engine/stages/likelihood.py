@@ -1,0 +1,103 @@
+"""Stage ``likelihood``: how many bits per dimension a diffusion model of pixels needs for images it has not seen.
+
+Shape legend: S images, B images of a chunk.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.config import SynthesisConfig
+from engine.data.captions import captions
+from engine.diffusion.guidance import Guidance, GuidedDenoiser
+from engine.diffusion.likelihood import Likelihood, bits_per_dimension
+from engine.diffusion.process import NoiseProcess
+from engine.diffusion.prompt import EMPTY
+from engine.evaluation.statistics import interval, lesion_weights
+from engine.stages.base import StageContext
+from engine.stages.dataset import open_dataset
+from engine.stages.diffusion_worker import open_synthesizer
+from engine.train_plan import TrainEnv, derive_seed
+from engine.types import FloatArray, IntArray
+
+PART = "val"
+CHUNK = 32
+DRAWS = 1000
+
+
+def run(context: StageContext) -> None:
+    """Fill ``likelihood.json``: {n, part, given, bits_per_dimension {value, low, high}}.
+
+    Params: ``images`` (how many), ``pretrained`` (the denoiser's). Inputs: images, split, embedder, vae, denoiser. The
+    images are spread over the part; each is given its caption and no lesion. Fewer are taken where the part is smaller.
+    """
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    part = dataset.where(PART)
+    count = min(int(context.params["images"]), len(part))
+    chosen = part[np.linspace(0, len(part) - 1, count).round().astype(np.int64)]
+    worker = LikelihoodWorker(
+        inputs=dict(context.inputs),
+        pretrained=context.params["pretrained"],
+        seed=context.seed,
+        device=context.device,
+        threads=context.threads,
+    )
+    chunks = [chosen[i : i + CHUNK] for i in range(0, count, CHUNK)]
+    bits_S = np.concatenate([np.zeros(0), *context.map(worker, chunks, "likelihood")])
+    lesions, lesion_S = np.unique(dataset.table.lesion_id[chosen], return_inverse=True)
+    rng = np.random.default_rng(derive_seed(context.seed, "likelihood", "draws"))
+    weight_DS = lesion_weights(len(lesions), DRAWS, rng)[:, lesion_S]
+    found = interval(float(bits_S.mean()), weight_DS @ bits_S / weight_DS.sum(axis=1))
+    facts = {"n": count, "part": PART, "given": "the caption, no lesion", "bits_per_dimension": found}
+    (context.out / "likelihood.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LikelihoodWorker:
+    """Picklable: positions of images (B,) in the dataset -> bits per dimension (B,)."""
+
+    inputs: Mapping[str, Path]
+    pretrained: str | None
+    seed: int
+    device: str
+    threads: int
+
+    def load(self) -> Callable[[IntArray], FloatArray]:
+        """Open denoiser, codec and prompts."""
+        TrainEnv(device=self.device, threads=self.threads, precision="float32").begin()
+        dataset = open_dataset(self.inputs["images"], self.inputs["split"])
+        params: dict[str, Any] = {"denoiser": {"pretrained": self.pretrained}}
+        made = open_synthesizer(self.inputs, params, SynthesisConfig(), self.device)
+        null = torch.as_tensor(made.prompts.encode([EMPTY])[0])
+        process = NoiseProcess(made.scheduler_config)
+
+        def bits(positions: IntArray) -> FloatArray:
+            prompts = torch.as_tensor(made.prompts.encode(captions(dataset.table.take(positions))))
+            predict = GuidedDenoiser(
+                model=made.model,
+                guidance=Guidance(),
+                prompt_BPW=prompts.to(self.device),
+                null_prompt_PW=null.to(self.device),
+                lesion_BTD=_no_lesion(made.model, len(positions)),
+                beta=made.beta,
+            )
+            generator = torch.Generator().manual_seed(derive_seed(self.seed, "likelihood", int(positions[0])))
+            images = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
+            return bits_per_dimension(
+                Likelihood(predict=predict, process=process), made.codec, images, generator
+            )
+
+        return bits
+
+
+def _no_lesion(model: Any, count: int) -> Tensor:
+    tokens: Tensor = model.null_lesion(count, 1).detach()
+    return tokens
