@@ -22,6 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine import build
+from engine.whole_files import write_text
 from experiments.bench import Bench, build_foundation
 from experiments.keeping import RESULTS, provenance, save, this_command
 
@@ -67,7 +68,9 @@ def main() -> None:
             print(sampler, settings, flush=True)
             rows.append(measure(bench, condition, sampler, settings))
             figures = {**provenance(this_command(), bench.config), "count": arguments.count, "rows": rows}
-            draw(rows, save(name, figures) / "samplers.png", run.name)
+            folder = save(name, figures)
+            draw(rows, folder / "samplers.png", run.name)
+            write_text(folder / "table.md", "\n".join(table(rows, run.name, bench.likelihood)) + "\n")
     print(RESULTS / name)
 
 
@@ -95,11 +98,52 @@ def measure(bench: Bench, condition: Path, sampler: str, settings: dict[str, Any
         "kid": fidelity["kid"],
         "kid_unseen": fidelity["kid_unseen"],
         "fid": fidelity["fid"],
+        "inception_score": fidelity["inception_score"],
         "precision": fidelity["precision"],
+        "recall": fidelity["recall"],
         "coverage": fidelity["coverage"],
         "agreement": accept["agreement"],
         "memorized": accept["memorized"]["rate"],
     }
+
+
+def table(rows: list[dict[str, Any]], title: str, likelihood: dict[str, Any] | None) -> list[str]:
+    """Return the thesis's Table A.2 with measured columns: each family at its lowest KID, the sampler named."""
+    columns = ("KID x 1000", "precision", "recall", "coverage", "judge agrees, %", "NFE", "s an image")
+    lines = [f"# {title}: families of samplers on one denoiser, each at its lowest KID", ""]
+    lines += [
+        "| family | sampler | " + " | ".join(columns) + " | likelihood |",
+        "|---" * (len(columns) + 3) + "|",
+    ]
+    for family in dict.fromkeys(FAMILY.values()):
+        own = [row for row in rows if row["family"] == family and row["kid"]]
+        if own:
+            best = min(own, key=lambda row: float(row["kid"]["value"]))
+            settings = ", ".join(f"{k} {v}" for k, v in best["settings"].items())
+            cells = [
+                f"{1000 * best['kid']['value']:.1f} ({1000 * best['kid']['low']:.1f} to {1000 * best['kid']['high']:.1f})"
+            ]
+            cells += [
+                f"{best[name]['value']:.2f}" if best[name] else ""
+                for name in ("precision", "recall", "coverage")
+            ]
+            cells += [
+                f"{100 * best['agreement']:.0f}",
+                f"{best['nfe']:g}",
+                f"{best['seconds_per_image']:.2f}",
+            ]
+            bits = "" if family != "SDE's ODE" else _bits(likelihood)
+            lines.append(
+                f"| {family} | {best['sampler']} ({settings}) | " + " | ".join(cells) + f" | {bits} |"
+            )
+    return lines
+
+
+def _bits(likelihood: dict[str, Any] | None) -> str:
+    if likelihood is None:
+        return "of latents alone"
+    bits = likelihood["bits_per_dimension"]
+    return f"{bits['value']:.2f} ({bits['low']:.2f} to {bits['high']:.2f}) bits a dimension, {likelihood['n']} val images"
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
