@@ -123,6 +123,15 @@ class Bench:
         out = self.stage("synthesize", params, inputs)
         return out, time.perf_counter() - start, read_json(out / "synthesis.json")
 
+    def sheet(self, condition: Path, made: Path) -> Path:
+        """Return the contact sheet real | VAE reconstruction | synthetic of synthesized images."""
+        inputs = {k: self.parts[k] for k in ("images", "split", "vae") if k in self.parts}
+        inputs |= {"condition": condition, "synthesize": made}
+        return (
+            self.stage("preview", {"vae": self.config.model_dump(mode="json")["vae"]}, inputs)
+            / "contact_sheet.png"
+        )
+
     def cut(self, condition: Path, size: int) -> list[Path]:
         """Return conditionings of ``size`` samples each, the last one with what is left."""
         frame = pd.read_parquet(condition / "conditioning.parquet")

@@ -55,6 +55,15 @@ def test_guidance(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "guidance" / "samples.png").exists()
 
 
+def test_resynthesize(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = play("resynthesize", tmp_path, monkeypatch, run)["rows"]
+    assert rows
+    for row in rows:
+        assert row["before"] == row["after"], "the run's own weights make the run's own images"
+        assert row["change"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert (tmp_path / "resynthesize" / "contact_sheet.png").exists()
+
+
 def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = (run, "--count", 14, "--only", "dpmpp", "ddim")
     script = importlib.import_module("experiments.samplers")
