@@ -6,13 +6,12 @@ Legend: N images, C classes, M hard cases. All scores grow with hardness; ties a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.errors import ConfigError
-from engine.types import BoolArray, DrawRequest, HardCases, MiningState, Predictions, StrArray
+from engine.types import BoolArray, HardCases, MiningState, Predictions, StrArray
 from policies.parameters import param
 from policies.registry import register
 
@@ -175,57 +174,6 @@ class MediumHard(Cut):
         return self.keep(state, score_N, (score_N >= bounds[0]) & (score_N <= bounds[1]))
 
 
-@register("mining", "bald")
-@dataclass(frozen=True, kw_only=True)
-class Bald(Cut):
-    """What the classifier does not know, apart from what nobody can: BALD (Houlsby et al. 2011; Gal et al. 2017).
-
-    score = H(mean p) - mean H(p) over Monte-Carlo-dropout draws, nats: high where draws are sure and contradict each other.
-    Dropout acts on what the classifier's last layer sees. Does not look at the label.
-    """
-
-    draws: int = param(30, "Monte-Carlo-dropout draws", ge=2, le=1000)
-    rate: float = param(0.3, "share of features dropped in a draw", gt=0.0, lt=1.0)
-
-    @property
-    def wanted(self) -> DrawRequest:
-        """The draws the mine stage is to make."""
-        return DrawRequest(kind="dropout", count=self.draws, rate=self.rate)
-
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
-        """Return the images by falling mutual information."""
-        state = by_image_id(state)
-        return self.keep(state, disagreement(_draws(state)))
-
-
-@register("mining", "committee")
-@dataclass(frozen=True, kw_only=True)
-class Committee(Cut):
-    """Query by committee (Seung et al. 1992): where the classifier and the judge's folds disagree.
-
-    ``kl``: mean Kullback-Leibler divergence of the members from their mean, nats (McCallum and Nigam 1998). ``votes``:
-    entropy of the members' first choices, nats (Dagan and Engelson 1995). Does not look at the label.
-    """
-
-    measure: Literal["kl", "votes"] = param(
-        "kl", "kl: divergence from the mean; votes: entropy of first choices"
-    )
-
-    @property
-    def wanted(self) -> DrawRequest:
-        """The members whose probabilities the mine stage is to compute."""
-        return DrawRequest(kind="committee")
-
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
-        """Return the images by falling disagreement."""
-        state = by_image_id(state)
-        draws_TNC = _draws(state)
-        if self.measure == "kl":
-            return self.keep(state, disagreement(draws_TNC))
-        votes_TNC = np.eye(draws_TNC.shape[2])[draws_TNC.argmax(axis=2)]
-        return self.keep(state, _entropy(votes_TNC.mean(axis=0)))
-
-
 @register("mining", "random")
 @dataclass(frozen=True, kw_only=True)
 class Random(Cut):
@@ -256,20 +204,9 @@ def by_image_id(state: MiningState) -> MiningState:
     )
 
 
-def disagreement(draws_TNC: Scores) -> Scores:
-    """Return H(mean p) - mean H(p), the mean divergence of T draws from their mean: nats, at least 0, (N,)."""
-    return np.asarray(np.maximum(_entropy(draws_TNC.mean(axis=0)) - _entropy(draws_TNC).mean(axis=0), 0.0))
-
-
-def _entropy(prob: Scores) -> Scores:
-    """Entropy along the last axis, nats."""
+def entropy(prob: Scores) -> Scores:
+    """Return the entropy along the last axis, nats."""
     return np.asarray(-(prob * np.log(np.maximum(prob, SMALLEST_PROBABILITY))).sum(axis=-1))
-
-
-def _draws(state: MiningState) -> Scores:
-    if state.draws_TNC is None:
-        raise ValueError("the policy asked for draws (its attribute wanted) and got none")
-    return np.asarray(state.draws_TNC, dtype=np.float64)
 
 
 def _true_probability(state: MiningState) -> Scores:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, TypeVar, overload
 
+import policies
 from engine.errors import ConfigError
 from policies.base import AcceptancePolicy, BudgetPolicy, MiningPolicy, MixingPolicy, StoppingPolicy
 from policies.parameters import Parameter, parameters
@@ -58,13 +60,13 @@ def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
 
 @functools.cache
 def discover() -> None:
-    """Import the built-in policies and load the entry points of other packages, once a process.
+    """Import every module of this package and load the entry points of other packages, once a process.
 
     Raises:
         ConfigError: an entry point cannot be loaded; names it, its value and the cause.
     """
-    for kind in KINDS:
-        importlib.import_module(f"policies.{kind}")
+    for module in pkgutil.iter_modules(policies.__path__, "policies."):
+        importlib.import_module(module.name)
     for entry in sorted(entry_points(group=ENTRY_POINTS), key=lambda found: (found.name, found.value)):
         try:
             loaded = entry.load()

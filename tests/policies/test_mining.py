@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from engine.errors import ConfigError
 from engine.types import DrawRequest, HardCases, MiningState, Predictions, strings
 from policies import registry
+from policies.disagreement import Bald, Committee
 from policies.mining import (
-    Bald,
-    Committee,
     Entropy,
     LeastConfidence,
     Loss,
