@@ -1,14 +1,15 @@
 """Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
 
-usage: python -m experiments.fidelity RUN [--count 1000] [--only speed conditioning beta] [--name fidelity]
+usage: python -m experiments.fidelity RUN [--count 1000] [--only conditioning beta beta_unguided speed] [--name fidelity]
 
 speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
 batch 8) on the same weights, parents and seeds, in turns; KID to train images on the judge's features, difference paired.
 conditioning: samples conditioned on a mine lesion against samples of the same seed conditioned on another lesion of its
 class; the share of pairs in which the first is nearer to the lesion, in the judge's features, which took no part in
 generation; and the share of samples nearer to a train image than the 5th percentile of distances between two photographs of
-one lesion (copies), beside that share of unseen real lesions. beta: the adapter on against off, KID by class. Each part is
-kept as soon as it is measured.
+one lesion (copies), beside that share of unseen real lesions. beta: the adapter on against off, KID by class, as the run
+samples; beta_unguided: the same without guidance, which is the model's own distribution. Each part is kept as soon as it is
+measured.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from experiments.bench import Bench
 from experiments.keeping import RESULTS, interval, provenance, save, this_command
 
 DRAWS = 1000
+PARTS = ("conditioning", "beta", "beta_unguided", "speed")
 PIECE = 96
 """Samples after which the two presets change turns."""
 VIEWS = ("judge", "clip", "pixels")
@@ -43,7 +46,7 @@ def main() -> None:
     )
     parser.add_argument("run", type=Path)
     parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--only", nargs="+", default=["conditioning", "beta", "speed"])
+    parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--name", default="fidelity")
     arguments = parser.parse_args()
     bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
@@ -51,7 +54,12 @@ def main() -> None:
     parts = json.loads(kept.read_text())["parts"] if kept.exists() else {}
     for name in arguments.only:
         if name not in parts:
-            measure = {"speed": speed, "conditioning": conditioning, "beta": beta}[name]
+            measure = {
+                "conditioning": conditioning,
+                "beta": beta,
+                "beta_unguided": partial(beta, guidance_scale=1.0),
+                "speed": speed,
+            }[name]
             parts[name] = measure(bench, arguments.count)
             save(
                 arguments.name,
@@ -210,13 +218,13 @@ def unit(features_NF: Any) -> Any:
     return features_NF / np.linalg.norm(features_NF, axis=1, keepdims=True)
 
 
-def beta(bench: Bench, count: int) -> dict[str, Any]:
-    """Compare the adapter on (beta of the run) and off, class by class, at the same seeds."""
+def beta(bench: Bench, count: int, **synthesis: Any) -> dict[str, Any]:
+    """Compare the adapter on (beta of the run) and off, class by class, at the same seeds; ``synthesis`` holds for both."""
     classes = bench.dataset.classes
     condition = bench.condition(dict.fromkeys(classes, -(-count // len(classes))))
     sets, found = {}, {}
     for name, settings in (("off", {"beta": 0.0}), ("on", {})):
-        made, _, _ = bench.synthesize(condition, **settings)
+        made, _, _ = bench.synthesize(condition, **synthesis, **settings)
         fidelity = bench.fidelity(condition, made)
         sets[name] = made_set(bench, condition, made)
         found[name] = {dx: figures["kid"] for dx, figures in fidelity["per_class"].items()}
