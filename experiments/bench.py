@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -18,12 +20,13 @@ from engine.build import open_run
 from engine.cluster.backend import run_here
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
+from engine.diffusion.synthesis import weights_digest
 from engine.progress import RichListener
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.features import extract
 from engine.store import RunFolder
-from engine.store.files import read_json
+from engine.store.files import read_json, write_json
 from engine.types import strings
 
 
@@ -122,6 +125,23 @@ class Bench:
         start = time.perf_counter()
         out = self.stage("synthesize", params, inputs)
         return out, time.perf_counter() - start, read_json(out / "synthesis.json")
+
+    def synthesize_kept(
+        self, condition: Path, place: Path, **synthesis: Any
+    ) -> tuple[Path, float, dict[str, Any]]:
+        """Synthesize into ``place``, or return what lies there of the same conditioning, weights and settings."""
+        text = hashlib.sha256(json.dumps(synthesis, sort_keys=True).encode())
+        for file in (condition / "conditioning.parquet", condition / "levels.npy"):
+            text.update(file.read_bytes())
+        text.update(weights_digest(self.parts["denoiser"]).encode())
+        note = place / "made.json"
+        if note.exists() and read_json(note)["digest"] == text.hexdigest():
+            return place, float(read_json(note)["seconds"]), read_json(place / "synthesis.json")
+        made, seconds, info = self.synthesize(condition, **synthesis)
+        shutil.rmtree(place, ignore_errors=True)
+        shutil.copytree(made, place)
+        write_json(note, {"digest": text.hexdigest(), "seconds": seconds})
+        return place, seconds, info
 
     def sheet(self, condition: Path, made: Path) -> Path:
         """Return the contact sheet real | VAE reconstruction | synthetic of synthesized images."""

@@ -89,7 +89,7 @@ def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
 
 
 def speed(bench: Bench, count: int) -> dict[str, Any]:
-    """Compare the run's preset with the paper's."""
+    """Compare the run's preset with the paper's; finished pieces lie beside the run, a rerun goes on."""
     classes = bench.dataset.classes
     condition = bench.condition(dict.fromkeys(classes, -(-count // len(classes))))
     scale = bench.config.synthesis.guidance_scale
@@ -97,9 +97,10 @@ def speed(bench: Bench, count: int) -> dict[str, Any]:
     pieces: dict[str, list[Path]] = {name: [] for name in presets}
     seconds: dict[str, list[float]] = {name: [] for name in presets}
     nfe = {}
-    for piece in bench.cut(condition, PIECE):
+    place = bench.run.path.parent / f".speed-{bench.run.path.name}"
+    for number, piece in enumerate(bench.cut(condition, PIECE)):
         for name, settings in presets.items():  # in turns: machines are noisy
-            made, took, info = bench.synthesize(piece, **settings)
+            made, took, info = bench.synthesize_kept(piece, place / f"{number:03d}-{name}", **settings)
             pieces[name].append(made)
             seconds[name].append(took)
             nfe[name] = info["nfe"]

@@ -90,6 +90,9 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
     assert parts["speed"]["paper"]["nfe"] == 12  # 4 steps, three passes
     assert parts["speed"]["ours"]["nfe"] == 6  # 3 steps, two passes
+    assert len(list(run.parent.glob(".speed-*/*"))) == 2  # one piece, two presets
+    again = play("fidelity", tmp_path / "again", monkeypatch, run, "--count", 70, "--only", "speed")["parts"]
+    assert again["speed"] == parts["speed"], "seconds too: no piece was made again"
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
 
