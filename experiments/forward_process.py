@@ -56,7 +56,7 @@ def main() -> None:
             accept, frame = bench.accept(condition, made)
             read[name] = {k: accept[k] for k in ("agreement", "expected_agreement", "agreement_ratio")}
             images = np.load(made / "images.npy")
-            shown = frame.groupby("dx", sort=True).head(1).index.to_numpy()
+            shown = frame.drop_duplicates("dx").sort_values("dx").index.to_numpy()
             samples[name] = images[shown]
             read[name]["fidelity"] = bench.fidelity(condition, made)["overall"]
         facts = read_json(bench.parts["denoiser"] / "denoiser.json")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from PIL import Image, ImageDraw
 
 from experiments.bench import Bench
@@ -69,7 +70,8 @@ def main() -> None:
             arguments.name,
             {**provenance(this_command(), bench.config), "count": arguments.count, "generators": rows},
         )
-    sheet(pictures, classes, kept.parent / "generators.png")
+    dx = pd.read_parquet(condition / "conditioning.parquet")["dx"].to_numpy()
+    sheet(pictures, {c: np.flatnonzero(dx == c)[:SHOWN] for c in classes}, kept.parent / "generators.png")
     print(kept.parent)
 
 
@@ -83,18 +85,17 @@ def train_gan(bench: Bench, steps: int | None) -> Path:
     )
 
 
-def sheet(pictures: dict[str, Any], classes: tuple[str, ...], path: Path) -> None:
-    """Write a row a class, SHOWN samples of each generator side by side."""
-    share = len(next(iter(pictures.values()))) // len(classes)
+def sheet(pictures: dict[str, Any], shown: dict[str, Any], path: Path) -> None:
+    """Write a row a class with its samples ``shown`` (rows of the conditioning), the same of each generator side by side."""
     group = SHOWN * (TILE + 2) + 14
-    picture = Image.new("RGB", (60 + len(pictures) * group, 20 + len(classes) * (TILE + 2)), "white")
+    picture = Image.new("RGB", (60 + len(pictures) * group, 20 + len(shown) * (TILE + 2)), "white")
     pen = ImageDraw.Draw(picture)
     for column, (name, images) in enumerate(pictures.items()):
         pen.text((60 + column * group, 4), name, fill="black")
-        for row, dx in enumerate(classes):
+        for row, (dx, samples) in enumerate(shown.items()):
             pen.text((6, 20 + row * (TILE + 2) + TILE // 2), dx, fill="black")
-            for k in range(SHOWN):
-                tile = Image.fromarray(images[row * share + k]).resize((TILE, TILE), Image.Resampling.BICUBIC)
+            for k, sample in enumerate(samples):
+                tile = Image.fromarray(images[sample]).resize((TILE, TILE), Image.Resampling.BICUBIC)
                 picture.paste(tile, (60 + column * group + k * (TILE + 2), 20 + row * (TILE + 2)))
     picture.save(path)
 
