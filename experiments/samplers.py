@@ -28,6 +28,7 @@ from experiments.keeping import RESULTS, provenance, save, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
     "dpmpp": [{"steps": n} for n in (8, 16, 32)],
+    "dpmpp_sde": [{"steps": n} for n in (8, 16, 32)],
     "unipc": [{"steps": n} for n in (8, 16, 32)],
     "ddim": [{"steps": n} for n in (8, 16, 50)],
     "ddpm": [{"steps": n} for n in (16, 50, 100)],
@@ -38,6 +39,7 @@ PLAN: dict[str, list[dict[str, Any]]] = {
 }
 FAMILY = {
     "ddpm": "DDPM", "ddim": "DDPM, deterministic", "dpmpp": "fast ODE solver", "unipc": "fast ODE solver",
+    "dpmpp_sde": "fast SDE solver",
     "euler_maruyama": "SDE", "predictor_corrector": "SDE", "probability_flow": "SDE's ODE", "annealed_langevin": "NCSN",
 }  # fmt: skip
 

@@ -8,8 +8,8 @@ from engine.config import Config
 
 CPU_PIXELS = 96
 """Image sides above this take many hours without an accelerator."""
-FEW_STEPS = {"dpmpp": 25, "unipc": 25, "ddim": 60, "ddpm": 200}
-"""Sampler steps beyond which images hardly improve (ddpm aside, which needs them)."""
+FEW_STEPS = {"dpmpp": 25, "dpmpp_sde": 25, "unipc": 25, "ddim": 60, "ddpm": 200}
+"""Sampler steps beyond which images hardly improve (ddpm aside, which needs them); the others have no such number."""
 
 
 def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
@@ -32,7 +32,7 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
         found.append(
             ("backend", f"more workers than the {cores} cores here; fine on a cluster, slow on this machine")
         )
-    if config.synthesis.steps > FEW_STEPS[config.synthesis.sampler]:
+    if config.synthesis.steps > FEW_STEPS.get(config.synthesis.sampler, config.synthesis.steps):
         found.append(
             ("synthesis.steps", f"{config.synthesis.steps} steps of {config.synthesis.sampler} a sample; "
              "dpmpp with 16-20 is about as good")

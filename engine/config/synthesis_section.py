@@ -20,6 +20,7 @@ GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
 
 SamplerName = Literal[
     "dpmpp",
+    "dpmpp_sde",
     "unipc",
     "ddim",
     "ddpm",
@@ -38,7 +39,7 @@ class SynthesisConfig(Section):
     )
     sampler: SamplerName = Field(
         "dpmpp",
-        description="dpmpp and unipc need 10-20 steps, probability_flow 20, the stochastic ones 100 or more",
+        description="dpmpp, dpmpp_sde and unipc need 10-20 steps, ddpm 16-50, probability_flow 20, the others 100 or more",
     )
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="noise levels a sample passes through (the adaptive solver chooses its own)"
@@ -125,6 +126,7 @@ class SynthesisConfig(Section):
         if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
             why = {
                 "dpmpp": "of second order",
+                "dpmpp_sde": "of second order",
                 "unipc": "of second order",
                 "probability_flow": "of second order",
             }

@@ -24,12 +24,12 @@ from engine.diffusion.sde_samplers import AnnealedLangevin, ReverseSde
 from engine.errors import ConfigError
 
 
-def _dpmpp(config: dict[str, Any]) -> Any:
+def _dpmpp(config: dict[str, Any], algorithm: str = "dpmsolver++") -> Any:
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
         **config,
-        algorithm_type="dpmsolver++",
+        algorithm_type=algorithm,
         solver_order=2,
         use_lu_lambdas=_finite_snr(config),
         lambda_min_clipped=LOWEST_LOG_SNR,
@@ -83,13 +83,14 @@ SAMPLERS: dict[str, Callable[[SamplerSettings], Sampler]] = {
     "ddim": partial(_from_diffusers, _ddim),
     "ddpm": partial(_from_diffusers, _ddpm),
     "dpmpp": partial(_from_diffusers, _dpmpp),
+    "dpmpp_sde": partial(_from_diffusers, partial(_dpmpp, algorithm="sde-dpmsolver++")),
     "euler_maruyama": ReverseSde,
     "predictor_corrector": partial(ReverseSde, corrector=True),
     "probability_flow": ProbabilityFlow,
     "unipc": partial(_from_diffusers, _unipc),
 }
-"""Annealed Langevin dynamics (Song and Ermon 2019), DDIM (Song 2021), DDPM ancestral (Ho 2020), DPM-Solver++ 2M (Lu
-2022), reverse SDE, predictor-corrector and probability-flow ODE (Song et al. 2021), UniPC (Zhao 2023)."""
+"""Annealed Langevin dynamics (Song and Ermon 2019), DDIM (Song 2021), DDPM ancestral (Ho 2020), DPM-Solver++ 2M and
+its SDE form (Lu 2022), reverse SDE, predictor-corrector and probability-flow ODE (Song et al. 2021), UniPC (Zhao 2023)."""
 
 
 def make_sampler(name: str, settings: SamplerSettings) -> Sampler:
@@ -141,7 +142,7 @@ class SchedulerSampler:
         latent: Tensor = noise_Bchw * scheduler.init_noise_sigma
         if parent_Bchw is not None:
             latent = scheduler.add_noise(parent_Bchw, noise_Bchw, timesteps[:1].expand(len(noise_Bchw)))
-        extra = {"generator": list(generators)} if type(scheduler).__name__ == "DDPMScheduler" else {}
+        extra = {"generator": list(generators)} if _draws(scheduler) else {}
         for timestep in timesteps:
             output = predict(latent, int(timestep))
             if watch is not None and process is not None:
@@ -149,6 +150,13 @@ class SchedulerSampler:
                 watch(float(timestep), latent, clean)
             latent = scheduler.step(output, timestep, latent, return_dict=False, **extra)[0]
         return latent
+
+
+def _draws(scheduler: Any) -> bool:
+    """Whether each step adds noise, which must come from the samples' own generators."""
+    if type(scheduler).__name__ == "DDPMScheduler":
+        return True
+    return str(scheduler.config.get("algorithm_type", "")).startswith("sde-")
 
 
 def start_index(scheduler: Any, strength: float) -> int:

@@ -3,6 +3,7 @@
 import io
 import socket
 from collections import namedtuple
+from typing import get_args
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from engine.commands.doctor_command import answers, cluster, disk, doctor, track
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config.loading import parse_config
+from engine.config.synthesis_section import SamplerName
 
 
 def make(**tree):
@@ -156,6 +158,12 @@ def test_torchvision_weights_are_sought_in_torchs_cache(tmp_path, monkeypatch):
 def test_what_is_slow_is_said_with_its_key(tree, device, key, monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 4)
     assert [found for found, _ in slow_parts(make(**tree), device)] == [key]
+
+
+@pytest.mark.parametrize("sampler", get_args(SamplerName))
+def test_every_sampler_is_judged_at_its_usual_steps(sampler, monkeypatch):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    assert slow_parts(make(synthesis={"sampler": sampler, "steps": 20}), "cpu") == []
 
 
 def test_the_defaults_are_not_slow(monkeypatch):

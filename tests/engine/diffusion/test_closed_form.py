@@ -9,6 +9,7 @@ import itertools
 import math
 
 import diffusers.schedulers.scheduling_ddpm as diffusers_ddpm
+import diffusers.schedulers.scheduling_dpmsolver_multistep as diffusers_dpm
 import numpy as np
 import pytest
 import torch
@@ -74,6 +75,7 @@ def moments(name, steps, monkeypatch, schedule="scaled_linear", prediction="epsi
     with monkeypatch.context() as patch:
         patch.setattr(sampling, "sample_noise", unit)
         patch.setattr(diffusers_ddpm, "randn_tensor", unit)
+        patch.setattr(diffusers_dpm, "randn_tensor", unit)
         flow = sampler.run(denoiser(process), start.reshape(-1, 2, 1, 1), [torch.Generator()] * unit.samples)
     flat = flow.reshape(-1, 2)
     spread = flat[1:] - flat[0]
@@ -92,7 +94,7 @@ def error(name, steps, monkeypatch, **settings):
     return max(np.abs(mean - MEAN.numpy()).max(), np.abs(covariance - true).max())
 
 
-ENOUGH = {"dpmpp": 128, "unipc": 128, "probability_flow": 128, "annealed_langevin": 800}
+ENOUGH = {"dpmpp": 128, "dpmpp_sde": 128, "unipc": 128, "probability_flow": 128, "annealed_langevin": 800}
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
@@ -116,13 +118,21 @@ def test_ddim_is_right_where_its_steps_do_not_divide_the_training_steps(steps, m
     assert np.abs(mean - MEAN.numpy()).max() < 5e-3
 
 
-ORDER = {"ddim": 1, "ddpm": 1, "euler_maruyama": 1, "dpmpp": 2, "unipc": 2, "probability_flow": 2}
+ORDER = {
+    "ddim": 1,
+    "ddpm": 1,
+    "euler_maruyama": 1,
+    "dpmpp_sde": 1,
+    "dpmpp": 2,
+    "unipc": 2,
+    "probability_flow": 2,
+}
 
 
 @pytest.mark.parametrize("name", sorted(ORDER))
 def test_the_error_falls_at_the_theoretical_order(name, monkeypatch):
     # diffusers asks at rounded timesteps, which leaves an error of about 1e-3 however many steps there are
-    steps = {1: (60, 120, 240), 2: (8, 16, 32)}[ORDER[name]]
+    steps = (8, 16, 32) if name.startswith("dpmpp") or ORDER[name] == 2 else (60, 120, 240)
     errors = [error(name, n, monkeypatch) for n in steps]
     slopes = [math.log2(before / after) for before, after in itertools.pairwise(errors)]
     print(name, errors, slopes)

@@ -44,7 +44,7 @@ def sample(name, steps, schedule="scaled_linear", prediction="epsilon", count=40
     return sampler.run(exact(schedule, prediction), noise, draws, parent)
 
 
-STEPS = {"dpmpp": 16, "unipc": 16, "probability_flow": 20, "ddim": 50}
+STEPS = {"dpmpp": 16, "dpmpp_sde": 16, "unipc": 16, "probability_flow": 20, "ddim": 50}
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
@@ -69,7 +69,8 @@ def test_the_adaptive_solver_reaches_the_same_flow():
 
 def test_unknown_sampler_lists_the_known():
     with pytest.raises(
-        ConfigError, match=r"unknown sampler 'euler'; known: annealed_langevin, ddim, ddpm, dpmpp, euler_m"
+        ConfigError,
+        match=r"unknown sampler 'euler'; known: annealed_langevin, ddim, ddpm, dpmpp, dpmpp_sde, euler_m",
     ):
         sampler_of("euler", 4)
 
