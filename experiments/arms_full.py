@@ -62,6 +62,7 @@ def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path
             **provenance(this_command(), config),
             "fold": fold,
             "split_digest": report["split_digest"],
+            "round_0": beside(next(entry for entry in report["rounds"] if entry["round"] == 0), "test"),
             "cases": pack_cases(replicate),
             "arms": {arm: {**kept(report, arm), **packed(replicate, arm)} for arm in replicate.arms},
         },

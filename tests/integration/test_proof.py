@@ -85,13 +85,18 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     (log,) = (tmp_path / "runs").glob("table1-development-01-resnet18-Hybrid1000-????????/stages.jsonl")
     stages = [json.loads(line) for line in log.read_text().splitlines()]
     assert not any(s["ran"] for s in stages), "what the run has trained is not trained again"
-    other = json.loads(json.dumps(found))
-    (results / "table1" / "set_00.json").write_text(json.dumps(other | {"set": 0}))
+    other = json.loads(json.dumps(found)) | {"set": 0}
+    cases = other["tables"]["own in total 16 px"]["cases"]
+    assert set(cases["parts"]["train"].split()).isdisjoint(cases["test"]["lesion_id"].split())
+    cases["name"], cases["parts"]["train"] = "set 0", "lesions\nof\nanother\nset"
+    (results / "table1" / "set_00.json").write_text(json.dumps(other))
     play(table1, monkeypatch, "collect")
-    analysis = json.loads((results / "table1" / "result.json").read_text())["tables"][0]["analysis"]
-    assert (analysis["replicates"], analysis["verdict"]) == (2, "not shown")
-    assert set(analysis["hard_minus"]) == set(ARMS) - {"hard"}
-    assert set(analysis["family"]) <= {"classical", "random", "mined", "retrieved"}
+    study = json.loads((results / "table1" / "result.json").read_text())["tables"][0]["study"]
+    assert (study["design"]["replicates"], study["design"]["unit"]) == (2, "training set")
+    assert study["answer"]["verdict"] == "not shown"
+    assert set(study["arms"]) == set(ARMS)
+    confirmatory = {c["baseline"] for c in study["contrasts"] if c["role"] == "confirmatory"}
+    assert confirmatory <= {"classical", "random", "mined", "retrieved"}
     assert "| Hybrid1000 |" in (results / "table1" / "table.md").read_text()
     assert (results / "table1" / "table.png").exists()
 
@@ -135,19 +140,23 @@ def test_a_fold_keeps_its_arms_and_folds_collect(
     monkeypatch.setattr(arms_full, "require_frozen", lambda *_: None)
     play(arms_full, monkeypatch, "run", config, "--fold", 2)
     found = json.loads((results / "arms_full" / "fold_2_seed_0.json").read_text())
-    assert set(found["arms"]) == {"round 0", "real", "random", "hard"}
+    assert set(found["arms"]) == {"real", "random", "hard"}
+    assert found["round_0"]["round"] == 0
     assert found["config"]["data"]["split"]["folds"]["use"] == 2
-    assert len(found["cases"]["labels"]) == found["n_test"]
+    tested = found["cases"]["test"]
+    assert len(tested["label"].split()) == len(tested["image_id"].split()) > 0
     assert {"challenging", "rest", "ece"} <= set(found["arms"]["hard"])
     play(arms_full, monkeypatch, "collect")
     assert json.loads((results / "arms_full" / "result.json").read_text())["folds"] == [2]
-    assert "no contrast yet" in (results / "arms_full" / "table.md").read_text()
-    (results / "arms_full" / "fold_1_seed_0.json").write_text(json.dumps(found | {"fold": 1}))
-    (results / "arms_full" / "fold_1_seed_1.json").write_text(json.dumps(found | {"fold": 1}))
+    assert "not shown" in (results / "arms_full" / "table.md").read_text()
+    play(arms_full, monkeypatch, "run", config, "--fold", 1)
+    play(arms_full, monkeypatch, "run", config, "--fold", 1, "--seed", 1)
     play(arms_full, monkeypatch, "collect")
-    analysis = json.loads((results / "arms_full" / "result.json").read_text())["analysis"]
-    assert analysis["replicates"] == 2, "seeds are no replicates"
-    assert set(analysis["hard_minus"]) == {"round 0", "real", "random"}
+    result = json.loads((results / "arms_full" / "result.json").read_text())
+    assert (result["folds"], result["seeds"]) == ([1, 2], [0]), "a seed that one fold has alone waits"
+    assert result["study"]["design"]["kind"] == "cross-validation"
+    assert result["study"]["design"]["replicates"] == 2
+    assert set(result["study"]["arms"]) == {"real", "random", "hard"}
 
 
 def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
