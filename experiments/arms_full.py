@@ -19,7 +19,6 @@ from rich.console import Console
 
 from engine import build
 from engine.errors import ConfigError
-from engine.evaluation.replicate import Replicate
 from engine.evaluation.report_files import read_run
 from engine.evaluation.study import Study, make_study
 from engine.evaluation.study_files import open_replicate
@@ -29,7 +28,7 @@ from engine.store.files import read_json, write_json
 from engine.whole_files import write_text
 from experiments import keeping
 from experiments.keeping import provenance, require_frozen, run_or_collect, this_command
-from experiments.outcomes import ENDPOINTS, beside, pack_arm, pack_cases, point_figures, unpack
+from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
 from experiments.table1_report import DRAWS, percent, study_lines
 
 
@@ -64,7 +63,7 @@ def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path
             "split_digest": report["split_digest"],
             "round_0": beside(next(entry for entry in report["rounds"] if entry["round"] == 0), "test"),
             "cases": pack_cases(replicate),
-            "arms": {arm: {**kept(report, arm), **packed(replicate, arm)} for arm in replicate.arms},
+            "arms": {arm: {**kept(report, arm), **scored_arm(replicate, arm)} for arm in replicate.arms},
         },
     )
     return path
@@ -73,11 +72,6 @@ def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path
 def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
     """Return what report.json says of an arm's last round."""
     return beside([entry for entry in report["rounds"] if entry["arm"] == arm][-1], "test")
-
-
-def packed(replicate: Replicate, arm: str) -> dict[str, Any]:
-    """Return an arm's endpoints and its probabilities."""
-    return {"figures": point_figures(replicate, arm), "outcome": pack_arm(replicate, arm)}
 
 
 def collect(folder: Path) -> Path:

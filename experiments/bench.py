@@ -177,10 +177,7 @@ class Bench:
         self, condition: Path, made: Path, features: str = "judge", draws: int = 500
     ) -> dict[str, Any]:
         """Return fidelity.json of synthesized images on the given features."""
-        params = {
-            "evaluation": {"features": features, "inception": None, "bootstrap": draws},
-            "embedder": self.config.model_dump(mode="json")["embedder"],
-        }
+        params = self._feature_params(features, bootstrap=draws)
         inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
         whole = {
             **inputs,
@@ -211,11 +208,7 @@ class Bench:
         """Return features (count, F) of a file of images: ``judge``, ``clip``, or ``pixels`` (16 x 16, mean taken away)."""
         if name == "pixels":
             return small_pixels(np.load(images, mmap_mode="r")[:count])
-        params = {
-            "evaluation": {"features": name, "inception": None},
-            "embedder": self.config.model_dump(mode="json")["embedder"],
-        }
-        return extract(self.context(params), images, np.arange(count), "features")
+        return extract(self.context(self._feature_params(name)), images, np.arange(count), "features")
 
     def real_view(self, name: str) -> np.ndarray[Any, Any]:
         """Return such features of the real images, in the dataset's order."""
@@ -229,13 +222,15 @@ class Bench:
         """Return the folder of stage ``features``, run once."""
         out = self.scratch / f"features-{name}"
         if not out.exists():
-            params = {
-                "evaluation": {"features": name, "inception": None},
-                "embedder": self.config.model_dump(mode="json")["embedder"],
-            }
             inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
-            self.stage("features", params, inputs).rename(out)
+            self.stage("features", self._feature_params(name), inputs).rename(out)
         return out
+
+    def _feature_params(self, name: str, **more: Any) -> dict[str, Any]:
+        return {
+            "evaluation": {"features": name, "inception": None, **more},
+            "embedder": self.config.model_dump(mode="json")["embedder"],
+        }
 
     def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
         """Return the judge's features (count, F) of a file of images."""

@@ -39,6 +39,11 @@ def pack_cases(run: Replicate) -> dict[str, Any]:
     }
 
 
+def scored_arm(run: Replicate, arm: str) -> dict[str, Any]:
+    """Return what an arm leaves in a file: ``figures``, its endpoints, and ``outcome``, its probabilities."""
+    return {"figures": point_figures(run, arm), "outcome": pack_arm(run, arm)}
+
+
 def pack_arm(run: Replicate, arm: str) -> dict[str, str]:
     """Return one arm's probabilities on val and test, as JSON."""
     return {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}

@@ -37,7 +37,7 @@ from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
 from experiments import keeping
 from experiments.keeping import provenance, run_or_collect, this_command
-from experiments.outcomes import beside, pack_arm, pack_cases, point_figures
+from experiments.outcomes import beside, pack_cases, scored_arm
 from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
 
@@ -145,8 +145,7 @@ def scored(
         "optimizer_steps": config.classifier.steps,
         "seed": config.loop.seed,
         "seconds": round(classifier.seconds + predict.seconds, 1),
-        "figures": point_figures(run, arm),
-        "outcome": pack_arm(run, arm),
+        **scored_arm(run, arm),
     }
 
 
