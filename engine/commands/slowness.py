@@ -35,7 +35,7 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
     if config.synthesis.steps > FEW_STEPS.get(config.synthesis.sampler, config.synthesis.steps):
         found.append(
             ("synthesis.steps", f"{config.synthesis.steps} steps of {config.synthesis.sampler} a sample; "
-             "dpmpp with 16-20 is about as good")
+             "dpmpp_sde with 16-20 is about as good")
         )  # fmt: skip
     if device == "cpu" and config.denoiser.pretrained is not None:
         found.append(

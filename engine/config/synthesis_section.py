@@ -38,8 +38,9 @@ class SynthesisConfig(Section):
         "diffusion", description="what makes the images; dcgan, classical and retrieved are to compare with"
     )
     sampler: SamplerName = Field(
-        "dpmpp",
-        description="dpmpp, dpmpp_sde and unipc need 10-20 steps, ddpm 16-50, probability_flow 20, the others 100 or more",
+        "dpmpp_sde",
+        description="dpmpp_sde, dpmpp and unipc need 10-20 steps, ddpm 16-50, probability_flow 20, the others 100 or more; "
+        "on briefly trained denoisers the stochastic ones (dpmpp_sde, ddpm) leave less grain",
     )
     steps: Annotated[int, Field(ge=1, le=1000)] = Field(
         16, description="noise levels a sample passes through (the adaptive solver chooses its own)"
