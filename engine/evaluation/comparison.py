@@ -161,8 +161,9 @@ class Evidence:
     """What the answer is read from: headline differences of the primary endpoint, and what must not suffer.
 
     ``kind`` says what a replicate is (``training set``, ``fold``, ``training seed``). A difference is None where it cannot
-    be computed; ``missing`` then says why, by ``real``, ``random`` or ``endpoint`` (undefined for every arm). ``objection``
-    is a flaw of the study itself that forbids a claim.
+    be computed; ``missing`` then says why, by ``real``, ``random``, ``endpoint`` (undefined for every arm) or ``melanoma``
+    (the data has melanomas, but too few to tell; without that entry it has none). ``objection`` is a flaw of the study
+    itself that forbids a claim.
     """
 
     protocol: str
@@ -178,7 +179,7 @@ class Evidence:
     margin: float = MARGIN
 
     def why_missing(self, arm: str) -> str:
-        """Say why the difference against ``real`` or ``random`` cannot be computed."""
+        """Say why the difference against ``real`` or ``random``, or in ``melanoma`` sensitivity, cannot be computed."""
         known = self.missing or {}
         return known.get("endpoint") or known.get(arm) or f"{arm} was not run"
 
@@ -187,7 +188,8 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     """Return helped, hurt or not shown, and why.
 
     Helped: a safe protocol, FEWEST_REPLICATES replicates or more, both intervals above 0, and specificity and melanoma
-    sensitivity not worse by more than ``margin`` (lower end of their intervals, against real). Hurt: the interval against
+    sensitivity not worse by more than ``margin`` (lower end of their intervals, against real); data that has melanomas must
+    show what became of them, data of which melanoma is no class need not. Hurt: the interval against
     real lies below 0 under the same protocol and replicates. Everything else is not shown.
     """
     real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
@@ -196,6 +198,7 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     if real.high < 0:
         return "hurt", "the interval against real lies below 0"
     points = f"{100 * evidence.margin:g} points"
+    melanoma = evidence.melanoma_sensitivity
     doubts = (
         (real.low > 0, "the interval against real holds 0"),
         (random is not None, evidence.why_missing("random")),
@@ -205,14 +208,18 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
             f"specificity may have fallen by more than {points}",
         ),
         (
-            evidence.melanoma_sensitivity is None or evidence.melanoma_sensitivity.low > -evidence.margin,
+            melanoma is None or melanoma.low > -evidence.margin,
             f"melanoma sensitivity may have fallen by more than {points}",
+        ),
+        (
+            melanoma is not None or "melanoma" not in (evidence.missing or {}),
+            evidence.why_missing("melanoma"),
         ),
     )
     why = [text for holds, text in doubts if not holds]
     if why:
         return "not shown", "; ".join(why)
-    undefined = " (melanoma sensitivity is not defined here)" if evidence.melanoma_sensitivity is None else ""
+    undefined = " (melanoma sensitivity is not defined here)" if melanoma is None else ""
     return "helped", f"both intervals lie above 0, nothing else suffered{undefined}"
 
 

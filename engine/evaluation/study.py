@@ -232,6 +232,8 @@ def _evidence(run: Replicate, design: Design, arms: Sequence[str], contrasts: Se
         missing["endpoint"] = "no round with the hard arm has finished"
     elif (PRIMARY, "real") not in found and "real" in arms:
         missing["endpoint"] = "the data names no malignant class, or val or test holds none"
+    if (GUARDS[1], "real") not in found and run.endpoints.melanoma in run.classes:
+        missing["melanoma"] = "melanoma sensitivity cannot be told: val or test holds too few melanomas"
     return Evidence(
         protocol=run.protocol,
         replicates=design.replicates,

@@ -168,6 +168,11 @@ GOOD = Evidence(
             "melanoma sensitivity may have fallen",
         ),
         ({"melanoma_sensitivity": None}, "helped", "melanoma sensitivity is not defined here"),
+        (
+            {"melanoma_sensitivity": None, "missing": {"melanoma": "too few melanomas"}},
+            "not shown",
+            "too few melanomas",
+        ),
         ({"against_random": None}, "not shown", "random was not run"),
         ({"against_random": difference(-0.05, -0.01)}, "not shown", "against random synthesis lies below 0"),
         ({"against_real": None}, "not shown", "real was not run"),

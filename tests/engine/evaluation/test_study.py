@@ -77,6 +77,25 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
     assert told[1].startswith("<strong>LEAKY:</strong>") == (record["protocol"] == "leaky")
 
 
+def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
+    """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
+    paths = write_study(tmp_path, arms=ALL, gain={"hard": 0.4}, lesions=2500)
+    runs = [open_replicate(read_run(path)) for path in paths]
+    classes = runs[0].classes
+    mel, bcc = classes.index("mel"), classes.index("bcc")
+
+    def without(run: Replicate) -> Replicate:
+        label = np.where(run.test.label_N == mel, bcc, run.test.label_N)
+        return replace(run, test=replace(run.test, label_N=label))
+
+    answers = [
+        make_study([change(run) for run in runs], draws=200).answer for change in (lambda r: r, without)
+    ]
+    assert answers[0].verdict == "helped"
+    assert answers[1].verdict == "not shown"
+    assert "val or test holds too few melanomas" in answers[1].reason
+
+
 def test_a_missing_arm_is_named(tmp_path: Path) -> None:
     record, _ = study_of(tmp_path, arms=("real", "hard"), gain={"hard": 0.4})
     assert "against random synthesis (random was not run): not shown." in record["answer"]["sentence"]
