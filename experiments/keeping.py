@@ -28,7 +28,7 @@ def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
         "command": command,
         "date": datetime.date.today().isoformat(),
         "commit": _git("rev-parse", "--short", "HEAD")
-        + (" with changes" if _git("status", "--porcelain", "--", ":/", f":!{RESULTS}") else ""),
+        + (" with changes" if _git("status", "--porcelain", "--", ":/", f":(exclude){RESULTS}") else ""),
         "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
     }
     if config is not None:
