@@ -84,6 +84,16 @@ def match_shares(dx_N: StrArray, wanted: StrArray, rng: np.random.Generator) -> 
     return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *rows]))
 
 
+def class_weights(dx_N: StrArray, wanted: StrArray) -> Array:
+    """Return weights (N,), sum 1, under which classes have their shares in ``wanted``; a class without images has none."""
+    names, counts = np.unique(wanted, return_counts=True)
+    weight_N = np.zeros(len(dx_N))
+    for name, count in zip(names, counts, strict=True):
+        own = dx_N == name
+        weight_N[own] = count / max(1, own.sum())
+    return np.asarray(weight_N / weight_N.sum())
+
+
 def _figures(real: ImageSet, synthetic: ImageSet, draws: int, rng: np.random.Generator) -> dict[str, Any]:
     found: dict[str, Any] = {"n_real": len(real), "n_synthetic": len(synthetic)}
     found["kid"] = _kid(real, synthetic, draws, rng)
@@ -129,31 +139,36 @@ def _kid(real: ImageSet, synthetic: ImageSet, draws: int, rng: np.random.Generat
 
 
 def kid_difference(
-    real: ImageSet, first: ImageSet, second: ImageSet, draws: int, rng: np.random.Generator
+    real: ImageSet,
+    first: ImageSet,
+    second: ImageSet,
+    draws: int,
+    rng: np.random.Generator,
+    weight_R: Array | None = None,
 ) -> Figure:
     """Return KID(second) - KID(first) with a percentile interval, for sets made from the same parents row by row.
 
-    Real and synthetic clusters are drawn once for both sets, so what they share cancels.
+    Real and synthetic clusters are drawn once for both sets, so what they share cancels; so does what real images have among
+    themselves. ``weight_R`` is how much each real image counts (to give the classes the samples' shares without leaving any
+    image out); None: all alike.
 
     Raises:
         ValueError: the sets are not paired row by row.
     """
     if len(first) != len(second) or not (first.cluster == second.cluster).all():
         raise ValueError("kid_difference needs two sets made from the same parents, row by row")
-    weight_DR, weight_DS = (
-        cluster_weights(real.cluster, draws, rng),
-        cluster_weights(first.cluster, draws, rng),
-    )
-    real_term = _no_diagonal(kernel(real.features_NF, real.features_NF))
+    share_R = np.ones(len(real)) if weight_R is None else weight_R
+    weight_DR = cluster_weights(real.cluster, draws, rng) * share_R
+    weight_DS = cluster_weights(first.cluster, draws, rng)
 
     def distance(images: ImageSet, weight_R: Array, weight_S: Array) -> Array:
         own = _no_diagonal(kernel(images.features_NF, images.features_NF))
         across = ((weight_R @ kernel(real.features_NF, images.features_NF)) * weight_S).sum(axis=1)
         across /= weight_R.sum(axis=1) * weight_S.sum(axis=1)
-        return np.asarray(_within(real_term, weight_R) + _within(own, weight_S) - 2.0 * across)
+        return np.asarray(_within(own, weight_S) - 2.0 * across)
 
-    ones = np.ones((1, len(real))), np.ones((1, len(first)))
-    value = float((distance(second, *ones) - distance(first, *ones))[0])
+    alike = share_R[None], np.ones((1, len(first)))
+    value = float((distance(second, *alike) - distance(first, *alike))[0])
     drawn = distance(second, weight_DR, weight_DS) - distance(first, weight_DR, weight_DS)
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"value": value, "low": float(low), "high": float(high)}

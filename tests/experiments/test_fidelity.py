@@ -1,4 +1,4 @@
-"""What the fidelity experiment computes of its own: shares of classes, nearest train image, small pixels."""
+"""What the fidelity experiment computes of its own: nearest train image, small pixels."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.bench import small_pixels
-from experiments.fidelity import class_weights, distance, near_train
-
-
-def test_weights_give_the_samples_shares() -> None:
-    weight_N = class_weights(np.array(["mel", "mel", "nv", "df"]), np.array(["mel", "nv", "nv", "nv"]))
-    assert weight_N.tolist() == [0.125, 0.125, 0.75, 0.0]
+from experiments.fidelity import distance, near_train
 
 
 def test_distances_by_hand() -> None:

@@ -93,6 +93,12 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(list(run.parent.glob(".speed-*/*"))) == 2  # one piece, two presets
     again = play("fidelity", tmp_path / "again", monkeypatch, run, "--count", 70, "--only", "speed")["parts"]
     assert again["speed"] == parts["speed"], "seconds too: no piece was made again"
+    more = play(
+        "fidelity", tmp_path / "more", monkeypatch, run, "--count", 70, "--more", 14, "--only", "speed"
+    )["parts"]["speed"]
+    assert [draw["n"] for draw in more["ours"]["by_draw_of_parents"]] == [70, 14]
+    assert more["paper"]["seconds"] > parts["speed"]["paper"]["seconds"], "the first draw's pieces were kept"
+    assert len(list(run.parent.glob(".speed-*/*"))) == 4
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
 

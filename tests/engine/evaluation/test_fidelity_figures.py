@@ -8,6 +8,7 @@ import pytest
 from engine.evaluation.fidelity import frechet_distance, polynomial_mmd
 from engine.evaluation.fidelity_figures import (
     ImageSet,
+    class_weights,
     cluster_weights,
     fidelity_figures,
     kid_difference,
@@ -26,6 +27,11 @@ def images(counts: dict[str, int], seed: int, shift: float = 0.0, width: int = 4
 
 def uniform(count: int, classes: int = 2) -> np.ndarray:
     return np.full((count, classes), 1 / classes)
+
+
+def test_weights_give_the_samples_shares() -> None:
+    weight_N = class_weights(strings(["mel", "mel", "nv", "df"]), strings(["mel", "nv", "nv", "nv"]))
+    assert weight_N.tolist() == [0.125, 0.125, 0.75, 0.0]
 
 
 def test_reference_images_take_the_shares_of_the_samples() -> None:
@@ -128,3 +134,20 @@ def test_the_difference_of_paired_sets_is_tighter_than_either_and_signed() -> No
     assert found["low"] > 0
     with pytest.raises(ValueError, match="same parents, row by row"):
         kid_difference(real, first, images({"nv": 60}, 3), 10, np.random.default_rng(0))
+
+
+def test_an_image_of_weight_two_counts_like_two_images() -> None:
+    real, first, second = (
+        images({"mel": 10, "nv": 40}, 1),
+        images({"nv": 60}, 2),
+        images({"nv": 60}, 3, shift=0.5),
+    )
+    second = ImageSet(features_NF=second.features_NF, dx=first.dx, cluster=first.cluster)
+    weight_R = np.where(real.dx == "mel", 2.0, 1.0)
+    twice = real.take(np.concatenate([np.arange(50), np.flatnonzero(real.dx == "mel")]))
+    weighted = kid_difference(real, first, second, 200, np.random.default_rng(0), weight_R)
+    repeated = kid_difference(twice, first, second, 200, np.random.default_rng(0))
+    assert weighted == pytest.approx(repeated), "the same draws: repeated images share their cluster"
+    assert weighted["value"] != pytest.approx(
+        kid_difference(real, first, second, 200, np.random.default_rng(0))["value"]
+    )
