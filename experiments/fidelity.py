@@ -1,11 +1,13 @@
 """Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
 
-usage: python -m experiments.fidelity RUN [--count 1000] [--more 0] [--only conditioning beta beta_unguided speed]
-           [--name fidelity]
+usage: python -m experiments.fidelity RUN [--count 1000] [--more 0] [--twins 0]
+           [--only conditioning beta beta_unguided speed] [--name fidelity]
 
 speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
 batch 8) on the same weights, parents and seeds, in turns; KID to train images on the judge's features, difference paired;
-all train images count, weighted to the samples' class shares.
+all train images count, weighted to the samples' class shares. The paper's images are dear, so the difference is also read
+with the help of a twin, the run's preset with a deterministic solver: the twin's images are nearly DDIM's (same noise, same
+equation), which makes twin minus paper sharp, and ours minus twin comes from as many cheap images as one likes.
 conditioning: samples conditioned on a mine lesion against samples of the same seed conditioned on another lesion of its
 class; the share of pairs in which the first is nearer to the lesion, in the judge's features, which took no part in
 generation; and the share of samples nearer to a train image than the 5th percentile of distances between two photographs of
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ PIECE = 96
 """Samples after which the two presets change turns."""
 VIEWS = ("judge", "clip", "pixels")
 """Features in which copies are looked for: pixels are images of 16 x 16, their mean taken away."""
+TWIN = {"sampler": "dpmpp"}
+"""DDIM's fast twin: both solve the probability-flow ODE from the same noise, so that their images are nearly the same."""
 PAPER = {"sampler": "ddim", "steps": 150, "batch_size": 8, "strength": 1.0, "guidance_interval": (0.0, 1.0)}
 
 
@@ -51,6 +56,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--more", type=int, default=0, help="speed: images of a second draw of parents")
+    parser.add_argument("--twins", type=int, default=0, help="speed: draws without the paper's preset")
     parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--name", default="fidelity")
     arguments = parser.parse_args()
@@ -63,7 +69,7 @@ def main() -> None:
                 "conditioning": conditioning,
                 "beta": beta,
                 "beta_unguided": partial(beta, guidance_scale=1.0),
-                "speed": partial(speed, more=arguments.more),
+                "speed": partial(speed, more=arguments.more, twins=arguments.twins),
             }[name]
             parts[name] = measure(bench, arguments.count)
             save(
@@ -93,60 +99,93 @@ def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
     return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=lesion)
 
 
-def speed(bench: Bench, count: int, more: int = 0) -> dict[str, Any]:
+def speed(bench: Bench, count: int, more: int = 0, twins: int = 0) -> dict[str, Any]:
     """Compare the run's preset with the paper's; finished pieces lie beside the run, a rerun goes on.
 
     ``more`` images come from a second draw of parents: what the first draw left open is narrowed, its pieces are kept.
+    ``twins`` is how many further draws of ``count`` the run's preset and the twin have without the paper's, which is slow.
     """
     classes = bench.dataset.classes
-    draws = [bench.condition(dict.fromkeys(classes, -(-count // len(classes))))]
-    if more:
-        draws.append(bench.condition(dict.fromkeys(classes, -(-more // len(classes))), seed=1))
+    sizes = [count, *([more] if more else []), *([count] * twins)]
+    draws = [
+        bench.condition(dict.fromkeys(classes, -(-size // len(classes))), seed=seed)
+        for seed, size in enumerate(sizes)
+    ]
     scale = bench.config.synthesis.guidance_scale
-    presets = {"paper": {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}, "ours": {}}
+    paper = {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}
+    presets: dict[str, dict[str, Any]] = {"paper": paper, "ours": {}, "twin": TWIN}
     place = bench.run.path.parent / f".speed-{bench.run.path.name}"
     made: dict[str, list[list[Path]]] = {name: [[] for _ in draws] for name in presets}
     seconds: dict[str, list[float]] = {name: [] for name in presets}
     nfe = {}
+    both = len(draws) - twins
+    number = 0
     for draw, condition in enumerate(draws):
         for piece in bench.cut(condition, PIECE):
             for name, settings in presets.items():  # in turns: machines are noisy
-                kept = place / f"{len(seconds[name]):03d}-{name}"
+                if name == "paper" and draw >= both:
+                    continue
+                kept = place / f"{number:03d}-{name}"
                 folder, took, info = bench.synthesize_kept(piece, kept, **settings)
                 made[name][draw].append(folder)
-                seconds[name].append(took)
+                if draw < both:
+                    seconds[name].append(took)
                 nfe[name] = info["nfe"]
+            number += 1
     sets: dict[str, ImageSet] = {}
     found: dict[str, Any] = {}
     for name, settings in presets.items():
-        joined = [bench.join(folders) for folders in made[name]]
-        sets[name] = together(
-            [made_set(bench, condition, images) for condition, images in zip(draws, joined, strict=True)]
-        )
-        figures = [look(bench, condition, images) for condition, images in zip(draws, joined, strict=True)]
-        sizes = [entry["n"] for entry in figures]
+        joined = [bench.join(folders) for folders in made[name] if folders]
+        pairs = list(zip(draws, joined, strict=False))
+        sets[name] = together([made_set(bench, condition, images) for condition, images in pairs])
+        figures = [look(bench, condition, images) for condition, images in pairs[:both]]
+        share = [entry["n"] for entry in figures]
         found[name] = {
             "settings": settings,
             "nfe": nfe[name],
             "seconds": sum(seconds[name]),
-            "images_per_second": sum(sizes) / sum(seconds[name]),
-            "kid": float(np.average([entry["kid"]["value"] for entry in figures], weights=sizes)),
-            "agreement": float(np.average([entry["agreement"] for entry in figures], weights=sizes)),
+            "images_per_second": sum(share) / sum(seconds[name]),
+            "kid": float(np.average([entry["kid"]["value"] for entry in figures], weights=share)),
+            "agreement": float(np.average([entry["agreement"] for entry in figures], weights=share)),
             "by_draw_of_parents": figures,
         }
-    train = real_set(bench)
-    shares = class_weights(train.dx, sets["paper"].dx)
-    difference = kid_difference(
-        train, sets["paper"], sets["ours"], MANY_DRAWS, np.random.default_rng(0), shares
-    )
     return {
-        "n": len(sets["ours"]),
+        "n": len(sets["paper"]),
         **found,
-        "speed_ratio": found["ours"]["images_per_second"] / found["paper"]["images_per_second"],
-        "speed_ratio_by_piece": sorted(p / o for p, o in zip(seconds["paper"], seconds["ours"], strict=True)),
-        "kid_ours_minus_paper": {**difference, "bootstrap": MANY_DRAWS},
-        "upper_end_over_baseline": difference["high"] / found["paper"]["kid"],
+        **compared(real_set(bench), sets, seconds, found["paper"]["kid"]),
     }
+
+
+def compared(
+    train: ImageSet, sets: Mapping[str, ImageSet], seconds: Mapping[str, list[float]], baseline: float
+) -> dict[str, Any]:
+    """Return how the run's preset and its twin differ from the paper's: seconds by piece; KID, directly and by the twin."""
+    paper = sets["paper"]
+    shares = class_weights(train.dx, paper.dx)
+    same = np.arange(len(paper))
+    kid = {
+        "ours_minus_paper": (sets["ours"].take(same), None),
+        "twin_minus_paper": (sets["twin"].take(same), None),
+        "ours_minus_paper_by_twin": (sets["ours"], sets["twin"]),
+    }
+    found: dict[str, Any] = {}
+    for name, (images, twin) in kid.items():
+        difference = kid_difference(
+            train, paper, images, MANY_DRAWS, np.random.default_rng(0), shares, twin=twin
+        )
+        found[f"kid_{name}"] = {
+            **difference,
+            "n": len(images),
+            "bootstrap": MANY_DRAWS,
+            "upper_end_over_baseline": difference["high"] / baseline,
+        }
+    for name in ("ours", "twin"):
+        ratios = [p / o for p, o in zip(seconds["paper"], seconds[name], strict=True)]
+        found[f"speed_ratio_{name}"] = {
+            "value": sum(seconds["paper"]) / sum(seconds[name]),
+            "by_piece": sorted(ratios),
+        }
+    return found
 
 
 def look(bench: Bench, condition: Path, made: Path) -> dict[str, Any]:

@@ -90,15 +90,17 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert 0 <= found["low"] <= found["value"] <= found["high"] <= 1
     assert parts["speed"]["paper"]["nfe"] == 12  # 4 steps, three passes
     assert parts["speed"]["ours"]["nfe"] == 6  # 3 steps, two passes
-    assert len(list(run.parent.glob(".speed-*/*"))) == 2  # one piece, two presets
+    assert parts["speed"]["twin"]["nfe"] == 6
+    assert len(list(run.parent.glob(".speed-*/*"))) == 3  # one piece, two presets and the twin
     again = play("fidelity", tmp_path / "again", monkeypatch, run, "--count", 70, "--only", "speed")["parts"]
     assert again["speed"] == parts["speed"], "seconds too: no piece was made again"
-    more = play(
-        "fidelity", tmp_path / "more", monkeypatch, run, "--count", 70, "--more", 14, "--only", "speed"
-    )["parts"]["speed"]
+    options = ("--count", 70, "--more", 14, "--twins", 1, "--only", "speed")
+    more = play("fidelity", tmp_path / "more", monkeypatch, run, *options)["parts"]["speed"]
     assert [draw["n"] for draw in more["ours"]["by_draw_of_parents"]] == [70, 14]
     assert more["paper"]["seconds"] > parts["speed"]["paper"]["seconds"], "the first draw's pieces were kept"
-    assert len(list(run.parent.glob(".speed-*/*"))) == 4
+    assert len(list(run.parent.glob(".speed-*/*"))) == 8, "the third draw has no images of the paper's preset"
+    assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [84, 84]
+    assert more["kid_ours_minus_paper_by_twin"]["n"] == 154
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
 

@@ -136,6 +136,48 @@ def test_the_difference_of_paired_sets_is_tighter_than_either_and_signed() -> No
         kid_difference(real, first, images({"nv": 60}, 3), 10, np.random.default_rng(0))
 
 
+def made_of(parents: np.ndarray, noise: np.ndarray, shift: float) -> ImageSet:
+    """Images of drawn parents: what a parent passes on, and noise of their own."""
+    rows = parents + noise + shift
+    names = strings([f"{row[0]:.9f}" for row in parents])
+    return ImageSet(features_NF=rows, dx=strings(["nv"] * len(rows)), cluster=names)
+
+
+def test_a_twin_of_the_dear_set_brings_in_more_of_the_cheap_one() -> None:
+    rng = np.random.default_rng(0)
+
+    def sets(n: int, rows: int) -> tuple[ImageSet, ...]:
+        real = made_of(rng.normal(size=(300, 2)), np.zeros((300, 2)), 0.0)
+        parents, noise = rng.normal(size=(rows, 2)), rng.normal(size=(2, rows, 2))
+        twin = made_of(parents, noise[0], 0.02)
+        return real, made_of(parents[:n], noise[0, :n], 0.0), twin, made_of(parents, noise[1], 0.3)
+
+    real, first, twin, second = sets(40, 400)
+    found = kid_difference(real, first, second, 200, np.random.default_rng(0), twin=twin)
+    of = [
+        polynomial_mmd(real.features_NF, images.features_NF)
+        for images in (second, twin, twin.take(np.arange(40)), first)
+    ]
+    assert found["value"] == pytest.approx(of[0] - of[1] + of[2] - of[3])
+    direct = kid_difference(real, first, second.take(np.arange(40)), 200, np.random.default_rng(0))
+    assert found["high"] - found["low"] < 0.5 * (direct["high"] - direct["low"])
+
+    truth = np.mean([kid_difference(*pair(sets(1500, 1500)), 1, rng)["value"] for _ in range(6)])
+    covered = 0
+    for _ in range(100):
+        real, first, twin, second = sets(40, 400)
+        found = kid_difference(real, first, second, 200, rng, twin=twin)
+        covered += found["low"] <= truth <= found["high"]
+    assert covered >= 88, "95 % intervals"
+    with pytest.raises(ValueError, match="same parents, row by row"):
+        kid_difference(real, first, second, 10, rng, twin=twin.take(np.arange(399, -1, -1)))
+
+
+def pair(sets: tuple[ImageSet, ...]) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """The real set, the dear one and the cheap one."""
+    return sets[0], sets[1], sets[3]
+
+
 def test_an_image_of_weight_two_counts_like_two_images() -> None:
     real, first, second = (
         images({"mel": 10, "nv": 40}, 1),
