@@ -31,10 +31,12 @@ class PilotListener:
     rates: dict[str, float] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
     marks: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
+    began: float = 0.0
 
     def stage_started(self, name: str) -> None:
         """Begin to measure a stage."""
         self.marks = {}
+        self.began = time.perf_counter()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Keep every mark, apart for each piece of work (a training and the map after it go at other speeds)."""
@@ -45,6 +47,8 @@ class PilotListener:
         if folder.cached:
             return
         longest = max(self.marks.values(), key=lambda marks: marks[-1][0] - marks[0][0], default=[])
+        if len(longest) == 1:  # too short for two marks: its start-up counts as work
+            longest = [(self.began, 0), *longest]
         units = longest[-1][1] - longest[0][1] if longest else 0
         unit = (longest[-1][0] - longest[0][0]) / units if units > 0 else 0.0
         spent = unit * longest[-1][1] if longest else 0.0
@@ -169,6 +173,7 @@ def _here(config: Config) -> Any:
 def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, console: Console) -> None:
     """Run the whole loop for a few steps on a small share of the data, in a folder that goes away."""
     few = {"steps": PILOT_STEPS, "checkpoint_every": 10_000}
+    arms = [arm for arm in config.loop.arms if arm in ("hard", "dcgan")]
     with tempfile.TemporaryDirectory(prefix="hardcase-pilot-") as place:
         small = config.model_copy(
             update={
@@ -191,7 +196,7 @@ def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, c
                     update={"likelihood": min(config.evaluation.likelihood, CHUNK)}
                 ),
                 "loop": config.loop.model_copy(
-                    update={"rounds": 1, "arms": ["hard"], "budget": PILOT_BUDGET, "compare": "every_round"}
+                    update={"rounds": 1, "arms": arms, "budget": PILOT_BUDGET, "compare": "every_round"}
                 ),
             }
         )

@@ -61,6 +61,13 @@ def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
     listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=8.0, cached=False))
     assert listener.rates["vae"] == pytest.approx(2.0)
     assert listener.overhead["vae"] == pytest.approx(8.0 - 3 * 2.0)
+    now = 10.0
+    listener.stage_started("synthesize")
+    now = 16.0
+    listener.progress("synthesize", 2, 2)
+    listener.stage_finished(StageFolder(name="synthesize", key="k", path=tmp_path, seconds=7.0, cached=False))
+    assert listener.rates["synthesize"] == pytest.approx(3.0), "one mark: counted from the stage's start"
+    assert listener.overhead["synthesize"] == pytest.approx(1.0)
     listener.stage_finished(StageFolder(name="judge", key="k", path=tmp_path, seconds=8.0, cached=True))
     assert "judge" not in listener.rates
 
