@@ -18,7 +18,6 @@ import numpy as np
 from rich.console import Console
 
 from engine import build
-from engine.errors import ConfigError
 from engine.evaluation.report_files import read_run
 from engine.evaluation.study import Study, make_study
 from engine.evaluation.study_files import open_replicate
@@ -27,7 +26,7 @@ from engine.progress import RichListener
 from engine.store.files import read_json, write_json
 from engine.whole_files import write_text
 from experiments import keeping
-from experiments.keeping import provenance, require_frozen, run_or_collect, this_command
+from experiments.keeping import provenance, require_frozen, require_same, run_or_collect, this_command
 from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
 from experiments.table1_report import DRAWS, percent, study_lines
 
@@ -77,8 +76,9 @@ def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
 def collect(folder: Path) -> Path:
     """Write result.json and table.md of the finished folds, with the seeds that all of them have."""
     files = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
-    if len({str(file["config"]["data"]["split"]["folds"]["count"]) for file in files}) > 1:
-        raise ConfigError("the folds are of different cross-validations; keep one config's alone")
+    for file in files:
+        what = f"fold {file['fold']}, seed {file['cases']['seed']}"
+        require_same(files[0]["config"], file["config"], what, "run it again, or move its file away")
     seeds: dict[int, set[int]] = {}
     for file in files:
         seeds.setdefault(file["fold"], set()).add(file["cases"]["seed"])

@@ -17,9 +17,11 @@ import numpy as np
 
 from engine.config import Config
 from engine.errors import ConfigError
-from engine.store.run_folder import INDIFFERENT
+from engine.store.run_folder import INDIFFERENT, config_changes
 
 RESULTS = Path(__file__).parent / "results"
+REPLICATE = ("name", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
+"""Keys in which the replicates of one study differ; in all others they must not."""
 
 
 def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
@@ -106,6 +108,17 @@ def require_frozen(config: Path, overrides: Sequence[str]) -> None:
             raise ConfigError(
                 f"{file.name} is not in git as it lies here; commit it before a test figure exists"
             )
+
+
+def require_same(kept: Mapping[str, Any], now: Mapping[str, Any], what: str, remedy: str) -> None:
+    """Refuse to put figures of two configurations into one table.
+
+    Raises:
+        ConfigError: the config trees differ in more than which replicate they are.
+    """
+    changed = config_changes(kept, now, besides=REPLICATE)
+    if changed:
+        raise ConfigError(f"{what}: was made with another config: {', '.join(changed[:3])}; {remedy}")
 
 
 def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:

@@ -85,6 +85,14 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in rows if row != "Origin1000" or not request.per_class]
     config = request.load("run")
+    table = read_json(path)["tables"].get(request.label) if path.exists() else None
+    if table:
+        keeping.require_same(
+            table["config"],
+            keeping.public_config(config),
+            f"{path.name}, table {request.label!r}",
+            "give what changed after --with, so that it has a table of its own, or move the file away",
+        )
     pools: dict[str, StageFolder] = {}
     if any(row in SYNTHETIC for row in rows):
         folder, report = build.run(config, listener=RichListener(Console()))

@@ -14,6 +14,7 @@ from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
 from engine.evaluation.study_record import study_record
 from engine.store.files import read_json, write_json
 from engine.whole_files import write_text
+from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, unpack
 from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
 
@@ -45,6 +46,10 @@ def collect(folder: Path) -> Path:
         "",
     ]
     for (part, label), sets in sorted(kept.items()):
+        first = sets[min(sets)]
+        for number, table in sets.items():
+            what = f"set {number}, {part}, table {label!r}"
+            require_same(first["config"], table["config"], what, "run it again, or move its file away")
         means = average(list(sets.values()))
         entry: dict[str, Any] = {"part": part, "label": label, "sets": sorted(sets), "means": means}
         entry["primary"] = (part, label) == ("confirm", PRIMARY_TABLE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,14 +162,28 @@ def _refuse_other_config(path: Path, config: Config) -> None:
         raise DataError(
             f"{path / 'config.yaml'}: cannot be read ({error}); remove the folder or give name=OTHER"
         ) from None
-    old, new = _flatten(before or {}), _flatten(config.model_dump(mode="json"))
-    changed = [k for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k) and not _indifferent(k)]
+    changed = config_changes(before or {}, config.model_dump(mode="json"))
     if changed:
-        shown = ", ".join(f"{k} ({old.get(k)!r} there, {new.get(k)!r} now)" for k in changed[:3])
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise ConfigError(
-            f"{path}: was made by another config: {shown}{more}; give name=OTHER, or the same values to resume it"
+            f"{path}: was made by another config: {', '.join(changed[:3])}{more}; "
+            "give name=OTHER, or the same values to resume it"
         )
+
+
+def config_changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], besides: Sequence[str] = ()
+) -> list[str]:
+    """Return the keys that decide what is computed and differ between two config trees, each with both values.
+
+    ``besides``: further keys that may differ.
+    """
+    old, new = _flatten(before), _flatten(now)
+    return [
+        f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and not _indifferent(key) and key not in besides
+    ]
 
 
 def _indifferent(key: str) -> bool:

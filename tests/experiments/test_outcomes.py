@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from engine.evaluation.replicate import Replicate
 from engine.evaluation.report_files import read_run
 from engine.evaluation.study import PRIMARY, make_study
@@ -107,9 +107,9 @@ def test_an_image_the_split_lacks_is_named_an_error() -> None:
         )
 
 
-def write_fold(folder: Path, run: Replicate, fold: int, seed: int = 0) -> None:
+def write_fold(folder: Path, run: Replicate, fold: int, seed: int = 0, **changed: Any) -> None:
     arms = {arm: {"figures": point_figures(run, arm), "outcome": pack_arm(run, arm)} for arm in run.arms}
-    config = {"data": {"split": {"folds": {"count": 5}}}}
+    config = {"data": {"split": {"folds": {"count": 5, "use": fold}}}, "loop": {"seed": seed}, **changed}
     cases = {**pack_cases(run), "seed": seed}
     write_json(
         folder / f"fold_{fold}_seed_{seed}.json",
@@ -134,6 +134,11 @@ def test_folds_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "Folds finished: 0, 1, 2, 3, 4" in table
     assert found["study"]["answer"]["sentence"] in table
     assert "| random |" in table
+    write_fold(folder, runs[3], 3, denoiser={"steps": 7})
+    with pytest.raises(
+        ConfigError, match=r"fold 3, seed 0: .* denoiser\.steps \(None there, 7 now\); run it again"
+    ):
+        arms_full.collect(folder)
 
 
 def test_no_fold_yet_is_said(tmp_path: Path) -> None:
@@ -160,7 +165,8 @@ def test_sets_of_table_one_are_collected(
             }
             for arm in run.arms
         }
-        table = {"cases": pack_cases(run), "cells": cells}
+        config = {"data": {"split": {"train_sets": {"use": [2 * number]}}}, "classifier": {"steps": 500}}
+        table = {"cases": pack_cases(run), "cells": cells, "config": config}
         write_json(
             folder / f"set_{number:02d}.json",
             {"set": number, "part": "confirm", "tables": {table1_report.PRIMARY_TABLE: table}},
@@ -174,6 +180,11 @@ def test_sets_of_table_one_are_collected(
     assert entry["study"]["answer"]["sentence"] in text
     assert "| Hybrid1000 |" in text
     assert (folder / "table.png").stat().st_size > 10_000
+    other = json.loads((folder / "set_07.json").read_text())
+    other["tables"][table1_report.PRIMARY_TABLE]["config"]["classifier"]["steps"] = 300
+    write_json(folder / "set_07.json", other)
+    with pytest.raises(ConfigError, match=r"set 7, confirm, .* classifier\.steps \(500 there, 300 now\)"):
+        table1_report.collect(folder)
 
 
 def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
@@ -181,7 +192,7 @@ def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
     cells = {"resnet18 | Origin500": {"n_real": 500, "n_synthetic": 0, "figures": point_figures(run, "real")}}
     write_json(
         tmp_path / "set_00.json",
-        {"set": 0, "part": "development", "tables": {"own in total 64 px": {"cells": cells}}},
+        {"set": 0, "part": "development", "tables": {"own in total 64 px": {"cells": cells, "config": {}}}},
     )
     table1_report.collect(tmp_path)
     text = (tmp_path / "table.md").read_text()

@@ -85,6 +85,13 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     (log,) = (tmp_path / "runs").glob("table1-development-01-resnet18-Hybrid1000-????????/stages.jsonl")
     stages = [json.loads(line) for line in log.read_text().splitlines()]
     assert not any(s["ran"] for s in stages), "what the run has trained is not trained again"
+    text = config.read_text()
+    config.write_text(text.replace("steps: 4", "steps: 5"))
+    with pytest.raises(
+        ConfigError, match=r"set_01\.json, table 'own in total 16 px': .* give what changed after --with"
+    ):
+        play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *elsewhere)
+    config.write_text(text)
     other = json.loads(json.dumps(found)) | {"set": 0}
     cases = other["tables"]["own in total 16 px"]["cases"]
     assert set(cases["parts"]["train"].split()).isdisjoint(cases["test"]["lesion_id"].split())
