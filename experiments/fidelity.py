@@ -33,6 +33,7 @@ from sklearn.metrics import pairwise_distances
 from engine.evaluation.fidelity_figures import ImageSet, class_weights, kid_difference
 from engine.types import strings
 from experiments.bench import Bench
+from experiments.fidelity_plot import draw
 from experiments.keeping import RESULTS, interval, provenance, save, this_command
 
 DRAWS = 1000
@@ -76,6 +77,7 @@ def main() -> None:
                 arguments.name,
                 {**provenance(this_command(), bench.config), "bootstrap": DRAWS, "parts": parts},
             )
+            draw(parts, kept.parent / "fidelity.png")
     print(kept.parent)
 
 
@@ -120,15 +122,15 @@ def speed(bench: Bench, count: int, more: int = 0, twins: int = 0) -> dict[str, 
     nfe = {}
     both = len(draws) - twins
     number = 0
-    for draw, condition in enumerate(draws):
+    for turn, condition in enumerate(draws):
         for piece in bench.cut(condition, PIECE):
             for name, settings in presets.items():  # in turns: machines are noisy
-                if name == "paper" and draw >= both:
+                if name == "paper" and turn >= both:
                     continue
                 kept = place / f"{number:03d}-{name}"
                 folder, took, info = bench.synthesize_kept(piece, kept, **settings)
-                made[name][draw].append(folder)
-                if draw < both:
+                made[name][turn].append(folder)
+                if turn < both:
                     seconds[name].append(took)
                 nfe[name] = info["nfe"]
             number += 1

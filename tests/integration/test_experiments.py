@@ -101,6 +101,7 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(list(run.parent.glob(".speed-*/*"))) == 8, "the third draw has no images of the paper's preset"
     assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [84, 84]
     assert more["kid_ours_minus_paper_by_twin"]["n"] == 154
+    assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
 
