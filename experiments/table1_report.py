@@ -59,9 +59,9 @@ def collect(folder: Path) -> Path:
         lines += markdown(entry, study)
     write_json(folder / "result.json", result)
     write_text(folder / "table.md", "\n".join(lines) + "\n")
-    shown = [entry for entry in result["tables"] if entry["primary"]] or result["tables"]
-    if shown:
-        draw(shown[0], folder / "table.png")
+    if result["tables"]:
+        fullest = max(result["tables"], key=lambda entry: (entry["primary"], len(entry["means"])))
+        draw(fullest, folder / "table.png")
     return folder
 
 
@@ -172,7 +172,9 @@ def draw(entry: Mapping[str, Any], path: Path) -> None:
         axis.plot(place, theirs, "o", color=f"C{k}", markerfacecolor="none")
     axis.set_xticks(range(len(ROWS)), [row.replace(" ", "\n") for row in ROWS], fontsize=8)
     axis.set_ylabel("accuracy, %")
-    axis.set_title(f"{entry['label']}, {entry['part']}: ours filled, Kim et al. hollow (another split)")
+    axis.set_title(
+        f"{entry['label']}, {entry['part']}:\nours filled, Kim et al. hollow (another split)", fontsize=10
+    )
     axis.legend(fontsize=8, ncols=len(models))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
