@@ -184,14 +184,13 @@ def kid_difference(
         rows = len(images)
         return weighted(share_R[None], np.ones((1, rows))), weighted(weight_DR, weight_DS[:, :rows])
 
-    pairs = [(second, bridge)]
+    terms = [(1.0, second), (-1.0, bridge)]
     if twin is not None:
-        pairs.append((twin.take(np.arange(n)), first))
+        terms += [(1.0, twin.take(np.arange(n))), (-1.0, first)]
     values, drawn = np.zeros(1), np.zeros(draws)
-    for plus, minus in pairs:
-        for sign, images in ((1.0, plus), (-1.0, minus)):
-            value, draw = distance(images)
-            values, drawn = values + sign * value, drawn + sign * draw
+    for sign, images in terms:
+        value, draw = distance(images)
+        values, drawn = values + sign * value, drawn + sign * draw
     low, high = np.percentile(drawn, [2.5, 97.5])
     return {"value": float(values[0]), "low": float(low), "high": float(high)}
 
