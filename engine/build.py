@@ -38,7 +38,7 @@ class Wiring:
             folder=self.folder,
             tracker=self.tracker,
             stopping=registry.make("stopping", self.config.policy.stopping),
-            fingerprint=data_fingerprint or fingerprint(self.config.data),
+            fingerprint=data_fingerprint or fingerprint(self.config.data, self.runner.cache.root),
             render=_write_report if page else lambda _run: None,
         )
 

@@ -56,7 +56,7 @@ def tune(
             folder=folder.path.resolve(),
             objective=objective,
             device=_device(config),
-            data_fingerprint=fingerprint(config.data),
+            data_fingerprint=fingerprint(config.data, folder.cache_root),
         )
         return folder.path, _sweep(plan, space, listener, heard)
     finally:

@@ -1,7 +1,7 @@
 """Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
 
 usage: python -m experiments.fidelity RUN [--count 1000] [--more 0] [--twins 0]
-           [--only conditioning beta beta_unguided speed] [--name fidelity]
+           [--only conditioning beta beta_unguided speed] [--name fidelity] [--with steps=20 ...]
 
 speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
 batch 8) on the same weights, parents and seeds, in turns; KID to train images on the judge's features, difference paired;
@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,23 +29,19 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import pairwise_distances
 
-from engine.evaluation.fidelity_figures import ImageSet, class_weights, kid_difference
+from engine.config.loading import apply_override
+from engine.evaluation.fidelity_figures import class_weights, kid_difference
 from engine.types import strings
 from experiments.bench import Bench
 from experiments.fidelity_plot import draw
+from experiments.fidelity_speed import speed
 from experiments.keeping import RESULTS, interval, provenance, save, this_command
+from experiments.sample_sets import made_set, real_set
 
 DRAWS = 1000
-MANY_DRAWS = 10_000
-"""For the one interval that is held against a bound: its end should not depend on the bootstrap's own chance."""
 PARTS = ("conditioning", "beta", "beta_unguided", "speed")
-PIECE = 96
-"""Samples after which the two presets change turns."""
 VIEWS = ("judge", "clip", "pixels")
 """Features in which copies are looked for: pixels are images of 16 x 16, their mean taken away."""
-TWIN = {"sampler": "dpmpp"}
-"""DDIM's fast twin: both solve the probability-flow ODE from the same noise, so that their images are nearly the same."""
-PAPER = {"sampler": "ddim", "steps": 150, "batch_size": 8, "strength": 1.0, "guidance_interval": (0.0, 1.0)}
 
 
 def main() -> None:
@@ -60,17 +55,23 @@ def main() -> None:
     parser.add_argument("--twins", type=int, default=0, help="speed: draws without the paper's preset")
     parser.add_argument("--only", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--name", default="fidelity")
+    parser.add_argument(
+        "--with", dest="changes", nargs="+", default=[], metavar="KEY=VALUE", help="speed: synthesis settings"
+    )
     arguments = parser.parse_args()
     bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
     kept = RESULTS / arguments.name / "result.json"
     parts = json.loads(kept.read_text())["parts"] if kept.exists() else {}
+    changes: dict[str, Any] = {}
+    for change in arguments.changes:
+        apply_override(changes, change)
     for name in arguments.only:
         if name not in parts:
             measure = {
                 "conditioning": conditioning,
                 "beta": beta,
                 "beta_unguided": partial(beta, guidance_scale=1.0),
-                "speed": partial(speed, more=arguments.more, twins=arguments.twins),
+                "speed": partial(speed, more=arguments.more, twins=arguments.twins, changes=changes),
             }[name]
             parts[name] = measure(bench, arguments.count)
             save(
@@ -79,135 +80,6 @@ def main() -> None:
             )
             draw(parts, kept.parent / "fidelity.png")
     print(kept.parent)
-
-
-def real_set(bench: Bench, part: str | None = "train") -> ImageSet:
-    """Return the judge's features of real images of a part of the split."""
-    dataset = bench.dataset
-    rows = np.flatnonzero(dataset.table.split == part)
-    return ImageSet(
-        features_NF=bench.real_view("judge")[rows],
-        dx=dataset.table.dx[rows],
-        cluster=dataset.table.lesion_id[rows],
-    )
-
-
-def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
-    """Return the judge's features of synthesized images; clusters are their parents' lesions."""
-    dataset = bench.dataset
-    frame = pd.read_parquet(condition / "conditioning.parquet")
-    lesion = dataset.table.lesion_id[dataset.positions(strings(frame["parent_image_id"].tolist()))]
-    features = bench.features(made / "images.npy", len(frame))
-    return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=lesion)
-
-
-def speed(bench: Bench, count: int, more: int = 0, twins: int = 0) -> dict[str, Any]:
-    """Compare the run's preset with the paper's; finished pieces lie beside the run, a rerun goes on.
-
-    ``more`` images come from a second draw of parents: what the first draw left open is narrowed, its pieces are kept.
-    ``twins`` is how many further draws of ``count`` the run's preset and the twin have without the paper's, which is slow.
-    """
-    classes = bench.dataset.classes
-    sizes = [count, *([more] if more else []), *([count] * twins)]
-    draws = [
-        bench.condition(dict.fromkeys(classes, -(-size // len(classes))), seed=seed)
-        for seed, size in enumerate(sizes)
-    ]
-    scale = bench.config.synthesis.guidance_scale
-    paper = {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}
-    presets: dict[str, dict[str, Any]] = {"paper": paper, "ours": {}, "twin": TWIN}
-    place = bench.run.path.parent / f".speed-{bench.run.path.name}"
-    made: dict[str, list[list[Path]]] = {name: [[] for _ in draws] for name in presets}
-    seconds: dict[str, list[float]] = {name: [] for name in presets}
-    nfe = {}
-    both = len(draws) - twins
-    number = 0
-    for turn, condition in enumerate(draws):
-        for piece in bench.cut(condition, PIECE):
-            for name, settings in presets.items():  # in turns: machines are noisy
-                if name == "paper" and turn >= both:
-                    continue
-                kept = place / f"{number:03d}-{name}"
-                folder, took, info = bench.synthesize_kept(piece, kept, **settings)
-                made[name][turn].append(folder)
-                if turn < both:
-                    seconds[name].append(took)
-                nfe[name] = info["nfe"]
-            number += 1
-    sets: dict[str, ImageSet] = {}
-    found: dict[str, Any] = {}
-    for name, settings in presets.items():
-        joined = [bench.join(folders) for folders in made[name] if folders]
-        pairs = list(zip(draws, joined, strict=False))
-        sets[name] = together([made_set(bench, condition, images) for condition, images in pairs])
-        figures = [look(bench, condition, images) for condition, images in pairs[:both]]
-        share = [entry["n"] for entry in figures]
-        found[name] = {
-            "settings": settings,
-            "nfe": nfe[name],
-            "seconds": sum(seconds[name]),
-            "images_per_second": sum(share) / sum(seconds[name]),
-            "kid": float(np.average([entry["kid"]["value"] for entry in figures], weights=share)),
-            "agreement": float(np.average([entry["agreement"] for entry in figures], weights=share)),
-            "by_draw_of_parents": figures,
-        }
-    return {
-        "n": len(sets["paper"]),
-        **found,
-        **compared(real_set(bench), sets, seconds, found["paper"]["kid"]),
-    }
-
-
-def compared(
-    train: ImageSet, sets: Mapping[str, ImageSet], seconds: Mapping[str, list[float]], baseline: float
-) -> dict[str, Any]:
-    """Return how the run's preset and its twin differ from the paper's: seconds by piece; KID, directly and by the twin."""
-    paper = sets["paper"]
-    shares = class_weights(train.dx, paper.dx)
-    same = np.arange(len(paper))
-    kid = {
-        "ours_minus_paper": (sets["ours"].take(same), None),
-        "twin_minus_paper": (sets["twin"].take(same), None),
-        "ours_minus_paper_by_twin": (sets["ours"], sets["twin"]),
-    }
-    found: dict[str, Any] = {}
-    for name, (images, twin) in kid.items():
-        difference = kid_difference(
-            train, paper, images, MANY_DRAWS, np.random.default_rng(0), shares, twin=twin
-        )
-        found[f"kid_{name}"] = {
-            **difference,
-            "n": len(images),
-            "bootstrap": MANY_DRAWS,
-            "upper_end_over_baseline": difference["high"] / baseline,
-        }
-    for name in ("ours", "twin"):
-        ratios = [p / o for p, o in zip(seconds["paper"], seconds[name], strict=True)]
-        found[f"speed_ratio_{name}"] = {
-            "value": sum(seconds["paper"]) / sum(seconds[name]),
-            "by_piece": sorted(ratios),
-        }
-    return found
-
-
-def look(bench: Bench, condition: Path, made: Path) -> dict[str, Any]:
-    """Return how close the samples of one draw of parents are to train images, and how often the judge agrees."""
-    overall = bench.fidelity(condition, made)["overall"]
-    agreement = bench.accept(condition, made)[0]["agreement"]
-    return {
-        "n": overall["n_synthetic"],
-        **{name: overall[name] for name in ("kid", "precision", "coverage")},
-        "agreement": agreement,
-    }
-
-
-def together(sets: list[ImageSet]) -> ImageSet:
-    """Return several sets as one."""
-    return ImageSet(
-        features_NF=np.concatenate([one.features_NF for one in sets]),
-        dx=np.concatenate([one.dx for one in sets]),
-        cluster=np.concatenate([one.cluster for one in sets]),
-    )
 
 
 def conditioning(bench: Bench, count: int) -> dict[str, Any]:

@@ -101,7 +101,9 @@ def preview(config: Config, runner: StageRunner, console: Console, *, out: Path)
 
 def data_stages(config: Config, runner: StageRunner) -> tuple[Path, Path]:
     """Run ``images`` and ``split`` under the keys a run of this config gives them."""
-    recipes = Recipes(config, runner, cast("RunFolder", _NoRunFolder()), fingerprint(config.data))
+    recipes = Recipes(
+        config, runner, cast("RunFolder", _NoRunFolder()), fingerprint(config.data, runner.cache.root)
+    )
     recipes.data()
     return recipes.stages["images"].path, recipes.stages["split"].path
 

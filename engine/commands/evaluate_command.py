@@ -104,7 +104,12 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as place:
         scratch = Path(place)
-        recipes = Recipes(config, wiring.runner, RunFolder(scratch, config), fingerprint(config.data))
+        recipes = Recipes(
+            config,
+            wiring.runner,
+            RunFolder(scratch, config),
+            fingerprint(config.data, wiring.runner.cache.root),
+        )
         recipes.images()
         images = recipes.stages["images"]
         _one_part(images, scratch / "split")

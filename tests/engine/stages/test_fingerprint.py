@@ -1,4 +1,4 @@
-"""The fingerprint follows the data: names, sizes and times of the files, not where they lie."""
+"""The fingerprint follows the data: names and contents of the files, not where they lie or since when."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import engine.stages.fingerprint as module
 from engine.config import DataConfig
 from engine.errors import DataError
 from engine.stages.fingerprint import fingerprint
@@ -25,20 +26,21 @@ def of(root: Path, form: str = "folder") -> str:
     return fingerprint(DataConfig.model_validate({"format": form, "root": str(root), "columns": columns}))
 
 
-def test_a_copy_with_its_times_is_the_same_data(tmp_path: Path) -> None:
+def test_a_copy_is_the_same_data(tmp_path: Path) -> None:
     first = folder(tmp_path / "first")
     shutil.copytree(first, tmp_path / "second")
+    os.utime(tmp_path / "second" / "images" / "a.jpg", (1, 1))
     assert of(first) == of(tmp_path / "second")
 
 
-@pytest.mark.parametrize("change", ["content", "time", "name"])
+@pytest.mark.parametrize("change", ["content", "same size", "name"])
 def test_a_changed_file_is_other_data(tmp_path: Path, change: str) -> None:
     root = folder(tmp_path / "data")
     before, image = of(root), root / "images" / "a.jpg"
     if change == "content":
         image.write_bytes(b"abcd")
-    elif change == "time":
-        os.utime(image, (1, 1))
+    elif change == "same size":
+        image.write_bytes(b"xyz")
     else:
         image.rename(root / "images" / "b.jpg")
     assert of(root) != before
@@ -47,7 +49,7 @@ def test_a_changed_file_is_other_data(tmp_path: Path, change: str) -> None:
 def test_images_beside_a_table_belong_to_it(tmp_path: Path) -> None:
     root = folder(tmp_path / "data")
     before = of(root / "table.csv", "table")
-    os.utime(root / "images" / "a.jpg", (1, 1))
+    (root / "images" / "a.jpg").write_bytes(b"xyz")
     assert of(root / "table.csv", "table") != before
 
 
@@ -57,8 +59,33 @@ def test_linked_folders_count(tmp_path: Path) -> None:
     root.mkdir()
     (root / "linked").symlink_to(elsewhere / "images")
     before = of(root)
-    os.utime(elsewhere / "images" / "a.jpg", (1, 1))
+    (elsewhere / "images" / "a.jpg").write_bytes(b"xyz")
     assert of(root) != before
+
+
+def test_unchanged_data_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, notes, read = folder(tmp_path / "data"), tmp_path / "output" / "stages", []
+    config = DataConfig.model_validate({"format": "folder", "root": str(root)})
+    content = module._content
+    monkeypatch.setattr(module, "_content", lambda path: (read.append(path.name), content(path))[1])
+    first = fingerprint(config, notes)
+    assert first == fingerprint(config), "with notes or without"
+    read.clear()
+    assert fingerprint(config, notes) == first
+    assert read == []
+    (root / "images" / "a.jpg").write_bytes(b"abcd")
+    changed = fingerprint(config, notes)
+    assert changed != first
+    assert sorted(read) == ["a.jpg", "table.csv"]
+    (root / "images" / "a.jpg").write_bytes(b"abc")
+    assert fingerprint(config, notes) == first, "the old contents at another time"
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    root = folder(tmp_path / "data")
+    (root / "images" / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    with pytest.raises(DataError, match=r"data\.root: .*b\.jpg cannot be read \(No such file"):
+        of(root)
 
 
 def test_a_phantom_has_none_and_a_missing_root_is_named(tmp_path: Path) -> None:
