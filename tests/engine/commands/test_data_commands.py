@@ -18,6 +18,7 @@ from engine.config import parse_config
 from engine.errors import ConfigError
 from engine.stages.dataset import open_dataset
 from engine.store import StageFolder
+from engine.store.cache import StageCache
 from tests.fakes import make_dataset_folders
 
 
@@ -27,6 +28,7 @@ class Runner:
     def __init__(self, images: Path, split: Path) -> None:
         self.folders = {"images": images, "split": split}
         self.asked: list[tuple[str, dict, list[str]]] = []
+        self.cache = StageCache(images.parent)
 
     def __call__(self, stage, *, params, inputs=None, seed=0):
         self.asked.append((stage, dict(params), sorted(inputs or {})))
