@@ -13,6 +13,8 @@ from engine.store.run_folder import arm_role, flat_config
 
 ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
 """Classifier keys that the loop turns into a stage's own ``steps`` and ``lr``."""
+NOTHING_ADDED = frozenset({"mix"})
+"""Classifier keys without meaning where a fit has no images but the classifier's own: trying others need not mine again."""
 
 
 class RecipeBook:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from engine.recipes.book import ROUND_ONLY, RecipeBook
+from engine.recipes.book import NOTHING_ADDED, ROUND_ONLY, RecipeBook
 from engine.store import StageFolder
 from engine.types import DrawRequest
 from policies import registry
@@ -29,15 +29,16 @@ class HardCaseRecipes(RecipeBook):
         """
         loop = self.config.loop
         if loop.mine_from == "crossfit":
-            fold_params = {
-                "classifier": self._classifier_section(ROUND_ONLY - {"steps", "lr"}),
-                "folds": loop.crossfit_folds,
-                **self._own,
-            }
             made = {
                 f"{role}_{n}": stages[role]
                 for n, stages in sorted(sources.items())
                 for role in ("accept", "synthesize")
+            }
+            unused = ROUND_ONLY - {"steps", "lr"}
+            fold_params = {
+                "classifier": self._classifier_section(unused if made else unused | NOTHING_ADDED),
+                "folds": loop.crossfit_folds,
+                **self._own,
             }
             predict = self._arm(number, "hard", "crossfit", fold_params, made, seed=self._round_seed(0))
             history = ()

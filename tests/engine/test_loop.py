@@ -379,6 +379,24 @@ def test_crossfit_of_a_later_round_trains_on_what_was_accepted(tmp_path: Path) -
     assert set(second.inputs) == {"images", "split", "accept_1", "synthesize_1"}
 
 
+def test_another_mix_trains_what_has_added_images_and_mines_nothing_again(tmp_path: Path) -> None:
+    loop = {"rounds": 2, "arms": ["real", "random", "hard"], "mine_from": "crossfit"}
+    split = {"train": 0.7, "mine": 0.0, "val": 0.1, "test": 0.2}
+    play(tmp_path, PaperBackend([0.5] * 9), loop=loop, data={"split": split})
+    again = PaperBackend([0.5] * 9)
+    mixed = {"mix": {"share": 0.5}}
+    play(tmp_path, again, name="b", loop=loop, data={"split": split}, classifier=mixed)
+    first, second = again.of("classifier")[:2]
+    assert [
+        (call.params["plain"], call.params["classifier"]["mix"]["share"]) for call in (first, second)
+    ] == [
+        (False, 0.5),
+        (False, 0.5),
+    ]
+    assert len(again.of("crossfit")) == 1, "the second round's, which trains on what was accepted"
+    assert "images" not in again.names()
+
+
 def test_a_stopping_policy_sees_val_and_ends_the_run(tmp_path: Path) -> None:
     seen: list[StoppingState] = []
 
