@@ -17,6 +17,7 @@ from engine.whole_files import write_text
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, unpack
 from experiments.table1_plan import MODELS, ROWS, SYNTHETIC
+from experiments.table1_tried import tried
 
 PAPER = {
     "Origin250": {"vgg13": 83.24, "vgg16": 83.79, "vgg19": 86.55, "resnet18": 83.51, "resnet34": 83.95},
@@ -34,7 +35,7 @@ Table = Mapping[str, Any]
 
 
 def collect(folder: Path) -> Path:
-    """Write result.json, table.md and table.png of all sets in ``folder``; return the folder."""
+    """Write result.json, table.md, table.png and tried.md of all sets in ``folder``; return the folder."""
     kept: dict[tuple[str, str], dict[int, Table]] = {}
     for number, part, label, table in tables(folder):
         kept.setdefault((part, label), {})[number] = table
@@ -57,6 +58,11 @@ def collect(folder: Path) -> Path:
         entry["study"] = study and study_record(study, [{} for _ in study.runs])
         result["tables"].append(entry)
         lines += markdown(entry, study)
+    result["tried"], tried_lines = tried(
+        {label: s for (part, label), s in kept.items() if part == "development"}
+    )
+    if result["tried"]:
+        write_text(folder / "tried.md", "\n".join(tried_lines))
     write_json(folder / "result.json", result)
     write_text(folder / "table.md", "\n".join(lines) + "\n")
     if result["tables"]:

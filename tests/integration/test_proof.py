@@ -105,6 +105,12 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     confirmatory = {c["baseline"] for c in study["contrasts"] if c["role"] == "confirmatory"}
     assert confirmatory <= {"classical", "random", "mined", "retrieved"}
     assert "| Hybrid1000 |" in (results / "table1" / "table.md").read_text()
+    (tried,) = json.loads((results / "table1" / "result.json").read_text())["tried"].values()
+    assert set(tried) == {"real", "Origin500", "random", "hard"}
+    assert tried["hard"]["sets"] == [0, 1]
+    assert tried["hard"]["accuracy"][1] == cells["resnet18 | Hybrid1000"]["figures"]["accuracy"]
+    assert 0 <= tried["hard"]["sensitivity_85_95"][1] <= 1
+    assert "| hard | 0, 1 | " in (results / "table1" / "tried.md").read_text()
     assert (results / "table1" / "table.png").exists()
 
 
