@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,8 +62,15 @@ def _named(look: Callable[[Path], str], path: Path) -> str:
 
 
 def _content(path: Path) -> str:
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+    """Digest of a file's content; what cannot be read is the reader's business (``on_bad_image``) and told by its size."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        return "no plain file"
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except PermissionError:
+        return f"not readable, {status.st_size}"
 
 
 def _state(path: Path) -> str:

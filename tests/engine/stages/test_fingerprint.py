@@ -88,6 +88,20 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         of(root)
 
 
+def test_pipes_and_locked_files_are_left_to_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "data")
+    os.mkfifo(root / "pipe")
+    before = of(root)
+
+    def locked(path: Path, *_: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", locked)
+    assert of(root) != before
+
+
 def test_a_phantom_has_none_and_a_missing_root_is_named(tmp_path: Path) -> None:
     assert fingerprint(DataConfig()) == ""
     with pytest.raises(DataError, match=r"data\.root: .*nowhere does not exist"):
