@@ -79,7 +79,7 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = importlib.import_module("experiments.fidelity")
+    script = importlib.import_module("experiments.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
     parts = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)["parts"]
     assert 0 <= parts["conditioning"]["nearer_to_own_lesion"]["value"] <= 1
@@ -101,6 +101,11 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert len(list(run.parent.glob(".speed-*/*"))) == 8, "the third draw has no images of the paper's preset"
     assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [84, 84]
     assert more["kid_ours_minus_paper_by_twin"]["n"] == 154
+    by_class = more["kid_by_class"]
+    assert sum(entry["n"] for entry in by_class.values()) == 154
+    assert sum(entry["n_paper"] for entry in by_class.values()) == 84
+    figure = by_class["nv"]["ours_minus_paper_by_twin"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
     assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
