@@ -106,6 +106,10 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(entry["n_paper"] for entry in by_class.values()) == 84
     figure = by_class["nv"]["ours_minus_paper_by_twin"]
     assert figure["low"] <= figure["value"] <= figure["high"]
+    options = ("--count", 70, "--only", "speed", "--with", "steps=2")
+    changed = play("fidelity", tmp_path / "changed", monkeypatch, run, *options)["parts"]["speed"]
+    assert (changed["ours"]["settings"], changed["ours"]["nfe"]) == ({"steps": 2}, 4)
+    assert changed["paper"]["kid"] == parts["speed"]["paper"]["kid"]
     assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
