@@ -45,8 +45,9 @@ def scored_arm(run: Replicate, arm: str) -> dict[str, Any]:
 
 
 def pack_arm(run: Replicate, arm: str) -> dict[str, str]:
-    """Return one arm's probabilities on val and test, as JSON."""
-    return {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}
+    """Return one arm's probabilities on val and test, as JSON; no test where it is val (while settings are chosen)."""
+    packed = {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}
+    return {"val": packed["val"]} if packed["test"] == packed["val"] else packed
 
 
 def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> Replicate:
@@ -54,7 +55,10 @@ def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> R
     endpoints = dict(cases["endpoints"])
     count = len(cases["classes"])
     val, test = (
-        _unpack_part(cases[name], {arm: _unpack(packed[name], count) for arm, packed in arms.items()})
+        _unpack_part(
+            cases[name],
+            {arm: _unpack(packed.get(name, packed["val"]), count) for arm, packed in arms.items()},
+        )
         for name in PARTS
     )
     return Replicate(

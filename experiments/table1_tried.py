@@ -1,7 +1,7 @@
 """What was tried on the development sets, figure by figure on val, so that every choice of PROTOCOL.md can be traced.
 
-Beside the endpoint stand figures that jump less from one training to the next: the area under the ROC between 85 and 95 %
-specificity (as a mean sensitivity) and as a whole, and the log loss of the calibrated probabilities.
+Beside the endpoint stand figures that jump less from one training to the next: the mean sensitivity at 85 to 95 %
+specificity, the area under the malignant ROC, and the log loss of the calibrated probabilities.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
+from engine.evaluation import metrics
 from engine.evaluation.scoring import malignant_score
 from engine.evaluation.study import PRIMARY
 from experiments.outcomes import unpack
@@ -29,13 +29,13 @@ SHOWN = {
 FIGURES = {
     PRIMARY: "sensitivity at 90 % specificity",
     "sensitivity_85_95": "mean at 85 to 95 %",
-    "auroc": "AUROC",
+    "malignant_auc": "AUROC",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
-    "log_loss": "log loss",
+    "nll": "log loss",
 }
-WINDOW = np.linspace(0.05, 0.15, 101)
-"""False positive rates between which the sensitivity is averaged."""
+WINDOW = np.linspace(0.85, 0.95, 11)
+"""Specificities over which the sensitivity is averaged."""
 
 
 def tried(tables: Mapping[str, Mapping[int, Table]]) -> tuple[dict[str, Any], list[str]]:
@@ -94,15 +94,14 @@ def figures_of(cases: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, f
     prob_NC, label_N = run.val.prob["arm"], run.val.label_N
     malignant_N = np.isin(label_N, run.malignant_columns)
     score_N = malignant_score(prob_NC, run.malignant_columns)
-    rate, sensitivity, _ = roc_curve(malignant_N, score_N)
+    once_1N = np.ones((1, len(score_N)))
+    window = [metrics.sensitivity_at_specificity(once_1N, score_N, malignant_N, floor) for floor in WINDOW]
     kept = {name: cell["figures"][name] for name in (PRIMARY, "accuracy", "balanced_accuracy")}
     return {
         **{name: float("nan") if value is None else value for name, value in kept.items()},
-        "sensitivity_85_95": float(np.interp(WINDOW, rate, sensitivity).mean()),
-        "auroc": float(roc_auc_score(malignant_N, score_N)),
-        "log_loss": float(
-            log_loss(label_N, prob_NC / prob_NC.sum(axis=1, keepdims=True), labels=range(prob_NC.shape[1]))
-        ),
+        "sensitivity_85_95": float(np.mean(window)),
+        "malignant_auc": float(metrics.area_under_roc(once_1N, score_N, malignant_N)[0]),
+        "nll": float(metrics.proper_score_columns(prob_NC, label_N)[:, 0].mean()),
         "n_synthetic": cell["n_synthetic"],
     }
 
@@ -115,4 +114,4 @@ def setting(label: str, sets: Mapping[int, Table]) -> str:
 
 def _text(name: str, values: Sequence[float]) -> str:
     mean = float(np.mean(values))
-    return f"{mean:.3f}" if name == "log_loss" else f"{100 * mean:.1f}"
+    return f"{mean:.3f}" if name == "nll" else f"{100 * mean:.1f}"

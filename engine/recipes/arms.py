@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from engine.config import SOURCES
-from engine.recipes.book import NOTHING_ADDED, ROUND_ONLY, RecipeBook
+from engine.recipes.book import ROUND_ONLY, RecipeBook
 from engine.store import StageFolder
 
 
@@ -42,9 +42,7 @@ class ArmRecipes(RecipeBook):
         section = self.config.classifier
         later = section.round_lr if section.round_lr is not None else section.lr / 3
         params = {
-            "classifier": self._classifier_section(
-                ROUND_ONLY | NOTHING_ADDED if arm == "real" else ROUND_ONLY
-            ),
+            "classifier": self._classifier_section(ROUND_ONLY, adds=arm != "real"),
             "plain": arm == "real",
             "steps": steps,
             "lr": section.lr if init is None else later,

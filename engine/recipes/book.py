@@ -13,8 +13,6 @@ from engine.store.run_folder import arm_role, flat_config
 
 ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
 """Classifier keys that the loop turns into a stage's own ``steps`` and ``lr``."""
-NOTHING_ADDED = frozenset({"mix"})
-"""Classifier keys without meaning where a fit has no images but the classifier's own: trying others need not mine again."""
 
 
 class RecipeBook:
@@ -34,10 +32,15 @@ class RecipeBook:
         text = json.dumps(flat_config(self.config), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _classifier_section(self, but: frozenset[str]) -> dict[str, Any]:
-        """The section as a stage reads it, without the keys ``but``, and without a ``mix`` that is not asked for."""
+    def _classifier_section(self, but: frozenset[str], *, adds: bool) -> dict[str, Any]:
+        """The section as a stage reads it, without the keys ``but``.
+
+        ``mix`` is left out where it is not asked for, and where the fit has no images but the classifier's own (``adds``
+        is false), so that another mix trains and mines nothing again that does not know it.
+        """
         section: dict[str, Any] = self.tree["classifier"]
-        return {k: v for k, v in section.items() if k not in but and (k, v) != ("mix", None)}
+        unused = but if adds and section["mix"] is not None else but | {"mix"}
+        return {k: v for k, v in section.items() if k not in unused}
 
     def _feature_params(self, **more: Any) -> dict[str, Any]:
         section = self.tree["evaluation"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from engine.recipes.book import NOTHING_ADDED, ROUND_ONLY, RecipeBook
+from engine.recipes.book import ROUND_ONLY, RecipeBook
 from engine.store import StageFolder
 from engine.types import DrawRequest
 from policies import registry
@@ -34,9 +34,8 @@ class HardCaseRecipes(RecipeBook):
                 for n, stages in sorted(sources.items())
                 for role in ("accept", "synthesize")
             }
-            unused = ROUND_ONLY - {"steps", "lr"}
             fold_params = {
-                "classifier": self._classifier_section(unused if made else unused | NOTHING_ADDED),
+                "classifier": self._classifier_section(ROUND_ONLY - {"steps", "lr"}, adds=bool(made)),
                 "folds": loop.crossfit_folds,
                 **self._own,
             }

@@ -35,7 +35,7 @@ def fingerprint(config: DataConfig, notes: Path | None = None) -> str:
         raise DataError(f"data.root: {root} does not exist; give data.root=FOLDER")
     whole_folder = root.is_dir() or config.format == "table"  # a table's images lie beside it
     folder = root if root.is_dir() else root.parent
-    paths = list(walk(folder)) if whole_folder else [root]
+    paths = walk(folder) if whole_folder else [root]
     names = [path.relative_to(folder).as_posix() for path in paths]
     if notes is None:
         return _digest(names, _each(_content, paths))

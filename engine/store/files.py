@@ -45,11 +45,8 @@ def copy_folder(source: Path, target: Path) -> None:
 
 def checksum(path: Path) -> str:
     """Return the SHA-256 of a file, read in blocks."""
-    digest = hashlib.sha256()
     with path.open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:
