@@ -2,8 +2,8 @@
 
 Both presets, and a twin (a fast solver of DDIM's equation: from the same noise nearly the same images), sample the same
 parents, in turns, because machines are noisy. Finished pieces lie beside the run; a rerun goes on. Classes are sampled
-alike, as a run's class-balanced budget does; the difference is read class by class too: what holds for the mix need not
-hold for its parts.
+alike, as a run's class-balanced budget does; the difference is read class by class too, and at the train images' class
+shares: what holds for the mix need not hold for its parts.
 """
 
 from __future__ import annotations
@@ -106,17 +106,20 @@ def compared(
         "twin_minus_paper": (sets["twin"].take(same), None),
         "ours_minus_paper_by_twin": (sets["ours"], sets["twin"]),
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {"kid_at_train_shares": {}}
     for name, (images, twin) in kid.items():
-        difference = kid_difference(
-            train, paper, images, MANY_DRAWS, np.random.default_rng(0), shares, twin=twin
-        )
-        found[f"kid_{name}"] = {
-            **difference,
-            "n": len(images),
-            "bootstrap": MANY_DRAWS,
-            "upper_end_over_baseline": difference["high"] / baseline,
+        rng = np.random.default_rng(0)
+        difference = kid_difference(train, paper, images, MANY_DRAWS, rng, shares, twin=twin)
+        ends = {
+            "upper_end": difference["high"],
+            "basic_upper_end": 2 * difference["value"] - difference["low"],
         }
+        over = {f"{end}_over_baseline": value / baseline for end, value in ends.items()}
+        found[f"kid_{name}"] = {**difference, "n": len(images), "bootstrap": MANY_DRAWS, **over}
+        weights = class_weights(images.dx, train.dx)
+        found["kid_at_train_shares"][name] = kid_difference(
+            train, paper, images, DRAWS, np.random.default_rng(0), twin=twin, weight_S=weights
+        )
     found["kid_by_class"] = {
         dx: by_class(train.take(train.dx == dx), {name: one.take(one.dx == dx) for name, one in sets.items()})
         for dx in strings(sorted(set(paper.dx.tolist())))

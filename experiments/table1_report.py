@@ -28,6 +28,8 @@ PAPER = {
 """Accuracy, % (Kim et al., Table I); how many sets, which split and what the generator saw is not stated there."""
 PRIMARY_TABLE = "own in total 64 px"
 """The table whose contrasts over confirming sets are the study's; all others are exploratory."""
+BESIDE = {PRIMARY: "malignant sensitivity", "balanced_accuracy": "balanced accuracy"}
+"""What the table shows of ResNet18 beside accuracy."""
 DRAWS = 2000
 """Bootstrap draws of lesions (PROTOCOL.md)."""
 
@@ -111,17 +113,22 @@ def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
     scored = "test" if entry["part"] == "confirm" else "val"
     kind = "primary" if entry["primary"] else "exploratory"
     lines = [f"## {entry['label']}, {entry['part']}: {kind} (sets {sets}; scored on {scored})", ""]
-    lines += ["Accuracy, % (the paper's in brackets), mean over sets.", ""]
-    lines += ["| row | " + " | ".join(models) + " | malignant sensitivity (ResNet18) |"]
-    lines += ["|---" * (len(models) + 2) + "|"]
+    lines += [
+        "Accuracy, % (the paper's in brackets), mean over sets. Images: what a class's room and the gates leave of 500.",
+        "",
+    ]
+    lines += [
+        f"| row | real + synthetic images | {' | '.join(models)} | ResNet18: {' | '.join(BESIDE.values())} |"
+    ]
+    lines += ["|---" * (len(models) + len(BESIDE) + 2) + "|"]
     for row in ROWS:
         cells = [entry["means"].get(f"{model} | {row}") for model in models]
         if any(cells):
             texts = [_accuracy(cell, row, model) for cell, model in zip(cells, models, strict=True)]
             first = entry["means"].get(f"resnet18 | {row}")
-            lines.append(
-                f"| {row} | " + " | ".join(texts) + f" | {percent(first[PRIMARY] if first else None)} |"
-            )
+            texts += [percent(first[name] if first else None) for name in BESIDE]
+            one = next(filter(None, cells))
+            lines.append(f"| {row} | {one['n_real']:.0f} + {one['n_synthetic']:.0f} | {' | '.join(texts)} |")
     return [*lines, "", *study_lines(study), ""]
 
 

@@ -146,12 +146,13 @@ def kid_difference(
     rng: np.random.Generator,
     weight_R: Array | None = None,
     twin: ImageSet | None = None,
+    weight_S: Array | None = None,
 ) -> Figure:
     """Return KID(second) - KID(first) with a percentile interval, for sets made from the same parents row by row.
 
     Real and synthetic clusters are drawn once for both sets, so what they share cancels; so does what real images have among
     themselves. ``weight_R`` is how much each real image counts (to give the classes the samples' shares without leaving any
-    image out); None: all alike.
+    image out), ``weight_S`` the same of the rows of ``second`` (and ``first``); None: all alike.
 
     Where images of ``first`` are dear, ``second`` may have more rows than it. ``twin`` is then a third set, paired with all
     rows of ``second`` and close to ``first`` on the rows they share, which come first (a fast solver of the same equation
@@ -169,7 +170,8 @@ def kid_difference(
         raise ValueError("kid_difference needs two sets made from the same parents, row by row")
     share_R = np.ones(len(real)) if weight_R is None else weight_R
     weight_DR = cluster_weights(real.cluster, draws, rng) * share_R
-    weight_DS = cluster_weights(second.cluster, draws, rng)
+    share_S = np.ones(len(second)) if weight_S is None else weight_S
+    weight_DS = cluster_weights(second.cluster, draws, rng) * share_S
 
     def distance(images: ImageSet) -> tuple[Array, Array]:
         """The part of the squared MMD that this set decides: for the images as they are, (1,), and for each draw, (D,)."""
@@ -182,7 +184,7 @@ def kid_difference(
             return np.asarray(_within(own, weight_S) - 2.0 * across)
 
         rows = len(images)
-        return weighted(share_R[None], np.ones((1, rows))), weighted(weight_DR, weight_DS[:, :rows])
+        return weighted(share_R[None], share_S[None, :rows]), weighted(weight_DR, weight_DS[:, :rows])
 
     terms = [(1.0, second), (-1.0, bridge)]
     if twin is not None:
@@ -199,7 +201,7 @@ def _within(gram_NN: Array, weight_DN: Array) -> Array:
     """Weighted mean of the kernel over pairs of different images; an image drawn twice is no pair with itself."""
     pairs_D = weight_DN.sum(axis=1) ** 2 - (weight_DN**2).sum(axis=1)
     total_D = ((weight_DN @ gram_NN) * weight_DN).sum(axis=1)
-    return np.asarray(total_D / np.maximum(pairs_D, 1.0))
+    return np.asarray(total_D / np.where(pairs_D > 0, pairs_D, 1.0))
 
 
 def _no_diagonal(gram_NN: Array) -> Array:

@@ -106,6 +106,9 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert sum(entry["n_paper"] for entry in by_class.values()) == 84
     figure = by_class["nv"]["ours_minus_paper_by_twin"]
     assert figure["low"] <= figure["value"] <= figure["high"]
+    at_train_shares = more["kid_at_train_shares"]
+    assert set(at_train_shares) == {"ours_minus_paper", "twin_minus_paper", "ours_minus_paper_by_twin"}
+    assert at_train_shares["ours_minus_paper"]["value"] != more["kid_ours_minus_paper"]["value"]
     options = ("--count", 70, "--only", "speed", "--with", "steps=2")
     changed = play("fidelity", tmp_path / "changed", monkeypatch, run, *options)["parts"]["speed"]
     assert (changed["ours"]["settings"], changed["ours"]["nfe"]) == ({"steps": 2}, 4)

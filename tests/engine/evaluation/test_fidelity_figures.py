@@ -193,3 +193,17 @@ def test_an_image_of_weight_two_counts_like_two_images() -> None:
     assert weighted["value"] != pytest.approx(
         kid_difference(real, first, second, 200, np.random.default_rng(0))["value"]
     )
+
+
+def test_an_image_of_weight_zero_is_no_image() -> None:
+    real, first, second = images({"nv": 50}, 1), images({"nv": 60}, 2), images({"nv": 60}, 3, shift=0.5)
+    dx = strings(["mel", "nv"] * 30)
+    first, second = (
+        ImageSet(features_NF=one.features_NF, dx=dx, cluster=first.cluster) for one in (first, second)
+    )
+    weight_S = np.where(dx == "nv", 1.0, 0.0)
+    found = kid_difference(real, first, second, 200, np.random.default_rng(0), weight_S=weight_S)
+    nevi = [one.take(dx == "nv") for one in (first, second)]
+    assert found["value"] == pytest.approx(kid_difference(real, *nevi, 10, np.random.default_rng(0))["value"])
+    scaled = kid_difference(real, first, second, 200, np.random.default_rng(0), weight_S=weight_S / 60)
+    assert scaled == pytest.approx(found), "only shares count"
