@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,6 +49,8 @@ class Bench:
     scratch: Path
     made: int = 0
     parts: dict[str, Path] = field(default_factory=dict)
+    call: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Noted beside what is kept: seconds of different calls are not compared, machines are noisy."""
 
     @classmethod
     def open(cls, run: Path, scratch: Path) -> Bench:
@@ -140,7 +143,7 @@ class Bench:
         made, seconds, info = self.synthesize(condition, **synthesis)
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(made, place)
-        write_json(note, {"digest": text.hexdigest(), "seconds": seconds})
+        write_json(note, {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
         return place, seconds, info
 
     def sheet(self, condition: Path, made: Path) -> Path:

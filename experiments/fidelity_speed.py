@@ -1,7 +1,8 @@
 """The speed part of experiments.fidelity: the run's preset against the paper's, in seconds and in distance to real images.
 
 Both presets, and a twin (a fast solver of DDIM's equation: from the same noise nearly the same images), sample the same
-parents, in turns, because machines are noisy. Finished pieces lie beside the run; a rerun goes on. Classes are sampled
+parents, in turns, because machines are noisy; seconds count only of turns in which one call made all three. Finished
+pieces lie beside the run; a rerun goes on. Classes are sampled
 alike, as a run's class-balanced budget does; the difference is read class by class too, and at the train images' class
 shares: what holds for the mix need not hold for its parts.
 """
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from engine.config import SynthesisConfig
 from engine.evaluation.fidelity_figures import ImageSet, class_weights, kid_difference
+from engine.store.files import read_json
 from engine.types import strings
 from experiments.bench import Bench
 from experiments.sample_sets import made_set, real_set
@@ -50,21 +53,27 @@ def speed(
     place = bench.run.path.parent / f".speed-{bench.run.path.name}"
     made: dict[str, list[list[Path]]] = {name: [[] for _ in draws] for name in presets}
     seconds: dict[str, list[float]] = {name: [] for name in presets}
+    timed = 0
     nfe = {}
     both = len(draws) - twins
     number = 0
     for turn, condition in enumerate(draws):
         for piece in bench.cut(condition, PIECE):
+            turn_took, calls = {}, set()
             for name, settings in presets.items():  # in turns: machines are noisy
                 if name == "paper" and turn >= both:
                     continue
                 kept = place / f"{number:03d}-{name}"
                 folder, took, info = bench.synthesize_kept(piece, kept, **settings)
                 made[name][turn].append(folder)
-                if turn < both:
-                    seconds[name].append(took)
+                turn_took[name] = took
+                calls.add(read_json(kept / "made.json").get("call"))
                 nfe[name] = info["nfe"]
             number += 1
+            if turn_took.keys() == presets.keys() and len(calls) == 1 and None not in calls:
+                timed += len(pd.read_parquet(piece / "conditioning.parquet"))
+                for name, took in turn_took.items():
+                    seconds[name].append(took)
     sets: dict[str, ImageSet] = {}
     found: dict[str, Any] = {}
     for name, settings in presets.items():
@@ -77,13 +86,14 @@ def speed(
             "settings": settings,
             "nfe": nfe[name],
             "seconds": sum(seconds[name]),
-            "images_per_second": sum(share) / sum(seconds[name]),
+            "images_per_second": timed / sum(seconds[name]) if timed else None,
             "kid": float(np.average([entry["kid"]["value"] for entry in figures], weights=share)),
             "agreement": float(np.average([entry["agreement"] for entry in figures], weights=share)),
             "by_draw_of_parents": figures,
         }
     return {
         "n": len(sets["paper"]),
+        "n_timed": timed,
         **found,
         **compared(real_set(bench), sets, seconds, found["paper"]["kid"]),
     }
@@ -127,7 +137,7 @@ def compared(
     for name in ("ours", "twin"):
         ratios = [p / o for p, o in zip(seconds["paper"], seconds[name], strict=True)]
         found[f"speed_ratio_{name}"] = {
-            "value": sum(seconds["paper"]) / sum(seconds[name]),
+            "value": sum(seconds["paper"]) / sum(seconds[name]) if ratios else None,
             "by_piece": sorted(ratios),
         }
     return found

@@ -97,7 +97,7 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     options = ("--count", 70, "--more", 14, "--twins", 1, "--only", "speed")
     more = play("fidelity", tmp_path / "more", monkeypatch, run, *options)["parts"]["speed"]
     assert [draw["n"] for draw in more["ours"]["by_draw_of_parents"]] == [70, 14]
-    assert more["paper"]["seconds"] > parts["speed"]["paper"]["seconds"], "the first draw's pieces were kept"
+    assert (more["n_timed"], parts["speed"]["n_timed"]) == (84, 70), "the first draw's pieces were kept"
     assert len(list(run.parent.glob(".speed-*/*"))) == 8, "the third draw has no images of the paper's preset"
     assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [84, 84]
     assert more["kid_ours_minus_paper_by_twin"]["n"] == 154
@@ -113,6 +113,9 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     changed = play("fidelity", tmp_path / "changed", monkeypatch, run, *options)["parts"]["speed"]
     assert (changed["ours"]["settings"], changed["ours"]["nfe"]) == ({"steps": 2}, 4)
     assert changed["paper"]["kid"] == parts["speed"]["paper"]["kid"]
+    assert (parts["speed"]["n_timed"], changed["n_timed"]) == (70, 0), "the paper's images are another call's"
+    assert parts["speed"]["speed_ratio_ours"]["value"] > 0
+    assert changed["speed_ratio_ours"] == {"value": None, "by_piece": []}
     assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
