@@ -61,7 +61,8 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
     kept = RESULTS / arguments.name / "result.json"
-    parts = json.loads(kept.read_text())["parts"] if kept.exists() else {}
+    before = json.loads(kept.read_text()) if kept.exists() else {}
+    parts, made = before.get("parts", {}), before.get("made", {})
     changes: dict[str, Any] = {}
     for change in arguments.changes:
         apply_override(changes, change)
@@ -74,10 +75,9 @@ def main() -> None:
                 "speed": partial(speed, more=arguments.more, twins=arguments.twins, changes=changes),
             }[name]
             parts[name] = measure(bench, arguments.count)
-            save(
-                arguments.name,
-                {**provenance(this_command(), bench.config), "bootstrap": DRAWS, "parts": parts},
-            )
+            origin = provenance(this_command(), bench.config)
+            made[name] = {key: origin[key] for key in ("command", "date", "commit", "machine")}
+            save(arguments.name, {**origin, "bootstrap": DRAWS, "made": made, "parts": parts})
             draw(parts, kept.parent / "fidelity.png")
     print(kept.parent)
 

@@ -81,7 +81,11 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("experiments.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
-    parts = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)["parts"]
+    whole = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)
+    parts = whole["parts"]
+    assert {name: made["commit"] for name, made in whole["made"].items()} == dict.fromkeys(
+        parts, whole["commit"]
+    )
     assert 0 <= parts["conditioning"]["nearer_to_own_lesion"]["value"] <= 1
     copies = parts["conditioning"]["copies"]
     for view in ("judge", "clip", "pixels"):
