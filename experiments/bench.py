@@ -22,6 +22,7 @@ from engine.cluster.backend import run_here
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config
 from engine.diffusion.synthesis import weights_digest
+from engine.errors import ConfigError
 from engine.progress import RichListener
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
@@ -39,6 +40,21 @@ def build_foundation(config: Config) -> Path:
     recipes.foundation()
     wiring.backend.close()
     return wiring.folder.path
+
+
+def run_of(source: Path, overrides: Sequence[str]) -> Path:
+    """Return the run folder ``source``, or that of a config's foundation, trained now (or found in the cache).
+
+    Raises:
+        ConfigError: settings were given for a run folder, which has its own.
+    """
+    if source.is_file():
+        return build_foundation(build.load(source, overrides))
+    if overrides:
+        raise ConfigError(
+            f"{source} is a run folder and keeps its settings: {', '.join(overrides)} needs a config"
+        )
+    return source
 
 
 @dataclass
@@ -141,9 +157,13 @@ class Bench:
         if note.exists() and read_json(note)["digest"] == text.hexdigest():
             return place, float(read_json(note)["seconds"]), read_json(place / "synthesis.json")
         made, seconds, info = self.synthesize(condition, **synthesis)
+        write_json(made / "made.json", {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
+        coming = place.with_name(
+            f"{place.name}.{self.call}"
+        )  # whole or not at all: another process may sample too
+        shutil.copytree(made, coming)
         shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(made, place)
-        write_json(note, {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
+        coming.rename(place)
         return place, seconds, info
 
     def sheet(self, condition: Path, made: Path) -> Path:

@@ -1,7 +1,7 @@
 """Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
 
-usage: python -m experiments.fidelity RUN [--count 1000] [--more 0] [--twins 0]
-           [--only conditioning beta beta_unguided speed] [--name fidelity] [--with steps=20 ...]
+usage: python -m experiments.fidelity RUN|CONFIG [key=value ...] [--count 1000] [--more 0] [--twins 0]
+           [--only conditioning beta beta_unguided speed] [--name fidelity] [--ahead] [--with steps=20 ...]
 
 speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
 batch 8) on the same weights, parents and seeds, in turns; KID to train images on the judge's features, difference paired;
@@ -32,9 +32,9 @@ from sklearn.metrics import pairwise_distances
 from engine.config.loading import apply_override
 from engine.evaluation.fidelity_figures import class_weights, kid_difference
 from engine.types import strings
-from experiments.bench import Bench
+from experiments.bench import Bench, run_of
 from experiments.fidelity_plot import draw
-from experiments.fidelity_speed import speed
+from experiments.fidelity_speed import sample_ahead, speed
 from experiments.keeping import RESULTS, interval, provenance, save, this_command
 from experiments.sample_sets import made_set, real_set
 
@@ -49,7 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("run", type=Path)
+    parser.add_argument("source", type=Path, help="run folder, or config whose foundation is trained first")
+    parser.add_argument("overrides", nargs="*")
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--more", type=int, default=0, help="speed: images of a second draw of parents")
     parser.add_argument("--twins", type=int, default=0, help="speed: draws without the paper's preset")
@@ -58,21 +59,31 @@ def main() -> None:
     parser.add_argument(
         "--with", dest="changes", nargs="+", default=[], metavar="KEY=VALUE", help="speed: synthesis settings"
     )
+    parser.add_argument(
+        "--ahead",
+        action="store_true",
+        help="speed: only sample, from the last piece on, beside another process",
+    )
     arguments = parser.parse_args()
-    bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
+    run = run_of(arguments.source, arguments.overrides)
+    bench = Bench.open(run, run.parent / f".bench-{run.name}{'-ahead' if arguments.ahead else ''}")
     kept = RESULTS / arguments.name / "result.json"
     before = json.loads(kept.read_text()) if kept.exists() else {}
     parts, made = before.get("parts", {}), before.get("made", {})
     changes: dict[str, Any] = {}
     for change in arguments.changes:
         apply_override(changes, change)
+    draws = {"more": arguments.more, "twins": arguments.twins, "changes": changes}
+    if arguments.ahead:
+        sample_ahead(bench, arguments.count, **draws)
+        return
     for name in arguments.only:
         if name not in parts:
             measure = {
                 "conditioning": conditioning,
                 "beta": beta,
                 "beta_unguided": partial(beta, guidance_scale=1.0),
-                "speed": partial(speed, more=arguments.more, twins=arguments.twins, changes=changes),
+                "speed": partial(speed, **draws),
             }[name]
             parts[name] = measure(bench, arguments.count)
             origin = provenance(this_command(), bench.config)

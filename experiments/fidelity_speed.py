@@ -9,7 +9,8 @@ shares: what holds for the mix need not hold for its parts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,29 @@ PIECE = 96
 PAPER = {"sampler": "ddim", "steps": 150, "batch_size": 8, "strength": 1.0, "guidance_interval": (0.0, 1.0)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One piece of a draw of parents, sampled by each of ``names`` before the next turn begins."""
+
+    number: int
+    draw: int
+    condition: Path
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is sampled: the synthesis settings of each preset, and the turns over the draws of parents.
+
+    The first ``both`` draws have the paper's images too, further ones only those of the run's preset and the twin.
+    """
+
+    presets: Mapping[str, Mapping[str, Any]]
+    draws: tuple[Path, ...]
+    both: int
+    turns: tuple[Turn, ...]
+
+
 def speed(
     bench: Bench, count: int, more: int = 0, twins: int = 0, changes: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
@@ -40,47 +64,29 @@ def speed(
     ``twins`` is how many further draws of ``count`` the run's preset and the twin have without the paper's, which is slow.
     ``changes`` are settings of ``synthesis`` that the preset compared has instead of the run's.
     """
-    classes = bench.dataset.classes
-    sizes = [count, *([more] if more else []), *([count] * twins)]
-    draws = [
-        bench.condition(dict.fromkeys(classes, -(-size // len(classes))), seed=seed)
-        for seed, size in enumerate(sizes)
-    ]
-    scale = bench.config.synthesis.guidance_scale
-    paper = {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}
-    twin = {"sampler": "dpmpp", **differing(bench.config.synthesis, paper, ("strength", "guidance_interval"))}
-    presets: dict[str, dict[str, Any]] = {"paper": paper, "ours": dict(changes or {}), "twin": twin}
-    place = bench.run.path.parent / f".speed-{bench.run.path.name}"
-    made: dict[str, list[list[Path]]] = {name: [[] for _ in draws] for name in presets}
-    seconds: dict[str, list[float]] = {name: [] for name in presets}
+    plan = planned(bench, count, more, twins, changes)
+    made: dict[str, list[list[Path]]] = {name: [[] for _ in plan.draws] for name in plan.presets}
+    seconds: dict[str, list[float]] = {name: [] for name in plan.presets}
+    nfe: dict[str, float] = {}
     timed = 0
-    nfe = {}
-    both = len(draws) - twins
-    number = 0
-    for turn, condition in enumerate(draws):
-        for piece in bench.cut(condition, PIECE):
-            turn_took, calls = {}, set()
-            for name, settings in presets.items():  # in turns: machines are noisy
-                if name == "paper" and turn >= both:
-                    continue
-                kept = place / f"{number:03d}-{name}"
-                folder, took, info = bench.synthesize_kept(piece, kept, **settings)
-                made[name][turn].append(folder)
-                turn_took[name] = took
-                calls.add(read_json(kept / "made.json").get("call"))
-                nfe[name] = info["nfe"]
-            number += 1
-            if turn_took.keys() == presets.keys() and len(calls) == 1 and None not in calls:
-                timed += len(pd.read_parquet(piece / "conditioning.parquet"))
-                for name, took in turn_took.items():
-                    seconds[name].append(took)
+    for turn in plan.turns:
+        took, calls = {}, set()
+        for name, (folder, spent, info) in sample(bench, plan, turn):
+            made[name][turn.draw].append(folder)
+            took[name] = spent
+            calls.add(read_json(folder / "made.json").get("call"))
+            nfe[name] = info["nfe"]
+        if took.keys() == plan.presets.keys() and len(calls) == 1 and None not in calls:
+            timed += len(pd.read_parquet(turn.condition / "conditioning.parquet"))
+            for name, spent in took.items():
+                seconds[name].append(spent)
     sets: dict[str, ImageSet] = {}
     found: dict[str, Any] = {}
-    for name, settings in presets.items():
+    for name, settings in plan.presets.items():
         joined = [bench.join(folders) for folders in made[name] if folders]
-        pairs = list(zip(draws, joined, strict=False))
+        pairs = list(zip(plan.draws, joined, strict=False))
         sets[name] = together([made_set(bench, condition, images) for condition, images in pairs])
-        figures = [look(bench, condition, images) for condition, images in pairs[:both]]
+        figures = [look(bench, condition, images) for condition, images in pairs[: plan.both]]
         share = [entry["n"] for entry in figures]
         found[name] = {
             "settings": settings,
@@ -97,6 +103,50 @@ def speed(
         **found,
         **compared(real_set(bench), sets, seconds, found["paper"]["kid"]),
     }
+
+
+def sample_ahead(
+    bench: Bench, count: int, more: int = 0, twins: int = 0, changes: Mapping[str, Any] | None = None
+) -> None:
+    """Sample the same turns from the last one on, measure nothing: a process on another core, beside ``speed``."""
+    plan = planned(bench, count, more, twins, changes)
+    for turn in reversed(plan.turns):
+        for _ in sample(bench, plan, turn):
+            pass
+
+
+def planned(bench: Bench, count: int, more: int, twins: int, changes: Mapping[str, Any] | None) -> Plan:
+    """Draw the parents, and lay out presets and turns (``speed`` says what the arguments mean)."""
+    classes = bench.dataset.classes
+    sizes = [count, *([more] if more else []), *([count] * twins)]
+    draws = tuple(
+        bench.condition(dict.fromkeys(classes, -(-size // len(classes))), seed=seed)
+        for seed, size in enumerate(sizes)
+    )
+    scale = bench.config.synthesis.guidance_scale
+    paper = {**PAPER, "guidance_scale": scale, "lesion_guidance_scale": scale}
+    twin = {"sampler": "dpmpp", **differing(bench.config.synthesis, paper, ("strength", "guidance_interval"))}
+    presets = {"paper": paper, "ours": dict(changes or {}), "twin": twin}
+    both = len(draws) - twins
+    pieces = [(draw, piece) for draw, condition in enumerate(draws) for piece in bench.cut(condition, PIECE)]
+    turns = tuple(
+        Turn(
+            number=number,
+            draw=draw,
+            condition=piece,
+            names=tuple(name for name in presets if name != "paper" or draw < both),
+        )
+        for number, (draw, piece) in enumerate(pieces)
+    )
+    return Plan(presets=presets, draws=draws, both=both, turns=turns)
+
+
+def sample(bench: Bench, plan: Plan, turn: Turn) -> Iterator[tuple[str, tuple[Path, float, dict[str, Any]]]]:
+    """Sample a turn's piece by one preset after the other (machines are noisy); what is finished is found."""
+    place = bench.run.path.parent / f".speed-{bench.run.path.name}"
+    for name in turn.names:
+        kept = place / f"{turn.number:03d}-{name}"
+        yield name, bench.synthesize_kept(turn.condition, kept, **plan.presets[name])
 
 
 def differing(ours: SynthesisConfig, paper: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:

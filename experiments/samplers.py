@@ -21,9 +21,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from engine import build
 from engine.whole_files import write_text
-from experiments.bench import Bench, build_foundation
+from experiments.bench import Bench, run_of
 from experiments.keeping import RESULTS, provenance, save, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
@@ -55,9 +54,7 @@ def main() -> None:
     parser.add_argument("--name", default=None)
     parser.add_argument("--only", nargs="+", default=sorted(PLAN))
     arguments = parser.parse_args()
-    run = arguments.source
-    if run.is_file():
-        run = build_foundation(build.load(run, arguments.overrides))
+    run = run_of(arguments.source, arguments.overrides)
     name = arguments.name or f"samplers/{run.name}"
     bench = Bench.open(run, run.parent / f".bench-{run.name}")
     kept = RESULTS / name / "result.json"

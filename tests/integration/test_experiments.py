@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.errors import ConfigError
 from experiments import keeping
 from tests.integration.tiny import tiny_tree
 
@@ -122,6 +123,33 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert changed["speed_ratio_ours"] == {"value": None, "by_piece": []}
     assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
+
+
+def test_speed_finds_what_another_process_sampled_ahead(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = importlib.import_module("experiments.fidelity_speed")
+    monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 2})
+    monkeypatch.setattr(script, "PIECE", 14)
+    options = ("--count", 28, "--more", 14, "--only", "speed", "--with", "steps=4")
+    monkeypatch.setattr(sys, "argv", ["fidelity.py", str(run), *map(str, options), "--ahead"])
+    importlib.import_module("experiments.fidelity").main()
+    place = run.parent / f".speed-{run.name}"
+    made = [f"{number:03d}-{name}" for number in range(3) for name in ("ours", "paper", "twin")]
+    before = {name: (place / name / "made.json").read_text() for name in made}
+    assert not list(place.glob("*.*")), "a piece is there whole or not at all"
+    speed = play("fidelity", tmp_path, monkeypatch, run, *options)["parts"]["speed"]
+    assert {name: (place / name / "made.json").read_text() for name in made} == before, (
+        "nothing was sampled again"
+    )
+    assert (speed["n"], speed["n_timed"], speed["ours"]["nfe"]) == (42, 42, 8)
+
+
+def test_a_run_folder_keeps_its_settings(run: Path) -> None:
+    bench = importlib.import_module("experiments.bench")
+    assert bench.run_of(run, []) == run
+    with pytest.raises(ConfigError, match=r"is a run folder and keeps its settings: denoiser.steps=3"):
+        bench.run_of(run, ["denoiser.steps=3"])
 
 
 def test_generators(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
