@@ -21,16 +21,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.classifier.predict import mean_probabilities
 from engine.classifier.weights import read_meta
 from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.evaluation.memorization import nearest
 from engine.retrieval.embedding import fuse
+from engine.stages import jury
 from engine.stages.base import StageContext
 from engine.stages.embedder import embed_rows
 from engine.stages.judge_folds import judge_workers
 from engine.stages.thumbnails import contact_sheet
+from engine.stages.turns import by_turns
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 
@@ -46,10 +47,14 @@ COPY_PERCENTILE: Final = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What the gates look at: judge probabilities and nearest train image of each of S images."""
+    """What the gates look at: judge probabilities and nearest train image of each of S images.
+
+    ``real_recall_S``: how often those who judge an image are right on unseen real lesions of its class, NaN: unknown.
+    """
 
     classes: tuple[str, ...]
     prob_SC: npt.NDArray[np.float64]
+    real_recall_S: npt.NDArray[np.float64]
     label_S: IntArray
     nearest_id_S: StrArray
     distance_S: npt.NDArray[np.float64]
@@ -70,7 +75,7 @@ def run(context: StageContext) -> None:
     samples = pq.read_table(context.inputs["condition"] / "conditioning.parquet")
     dx_S, parent_S = (strings(samples[name].to_pylist()) for name in ("dx", "parent_image_id"))
     judge = _read_json(context.inputs["judge"] / "judge.json")
-    judged = _judge(context, dx_S)
+    judged = _judge(context, judge, dx_S, parent_S)
     policy = registry.make("acceptance", context.params["policy"])
     quantiles = _read_json(context.inputs["index"] / "index.json")["quantiles"]
     verdicts = policy.accept(
@@ -96,19 +101,13 @@ def limit(
 ) -> Verdicts:
     """Reject what passed the gates but exceeds its class's room (a class not named has none), or ``most`` in all.
 
-    Every parent keeps its first accepted image before any keeps a second; in between, samples keep their order
-    (hardest parents first).
+    Every parent keeps its first accepted image before any keeps a second (``by_turns``); in between, samples keep their
+    order (hardest parents first).
     """
     taken: dict[str, int] = {}
-    earlier: dict[str, int] = {}
-    turns = []
-    for s in np.flatnonzero(verdicts.accepted_S).tolist():
-        parent = str(parent_S[s])
-        turns.append((earlier.get(parent, 0), s))
-        earlier[parent] = earlier.get(parent, 0) + 1
     accepted_S = verdicts.accepted_S.copy()
     reasons = [str(reason) for reason in verdicts.reason_S]
-    for _, s in sorted(turns):
+    for s in by_turns(np.flatnonzero(verdicts.accepted_S).tolist(), parent_S):
         dx = str(dx_S[s])
         if taken.get(dx, 0) >= room.get(dx, 0):
             accepted_S[s], reasons[s] = False, NO_ROOM
@@ -120,10 +119,10 @@ def limit(
 
 
 def agreement(judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float | None]) -> dict[str, Any]:
-    """Return accept.json: how often the judge takes ungated samples for their class, against real val images.
+    """Return accept.json: how often the judge takes ungated samples for their class, against unseen real lesions.
 
-    ``expected_agreement`` is the judge's recall on val, weighted by the samples' class shares; ``agreement_ratio``
-    is agreement over it, both on the classes whose recall is known. Undefined figures are None.
+    ``expected_agreement`` is how often those who judge the samples are right on real ones (``real_recall_S``), averaged over
+    samples; ``agreement_ratio`` is agreement over it, both on the samples where it is known. Undefined figures are None.
     """
     per_class = {}
     for position, dx in enumerate(judged.classes):
@@ -134,10 +133,7 @@ def agreement(judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float
             "agreement": float(judged.agrees_S[own_S].mean()) if own_S.any() else None,
             "val_recall": val_recall.get(dx),
         }
-    recall_C = np.array(
-        [np.nan if val_recall.get(dx) is None else val_recall[dx] for dx in judged.classes], float
-    )
-    recall_S = recall_C[judged.label_S]
+    recall_S = judged.real_recall_S
     known_S = np.isfinite(recall_S)
     expected = float(recall_S[known_S].mean()) if known_S.any() else None
     return {
@@ -179,8 +175,8 @@ def _reviewed(context: StageContext, samples: pa.Table) -> StrArray | None:
     return strings([review.get(name, "") for name in names])
 
 
-def _judge(context: StageContext, dx_S: StrArray) -> Judged:
-    """Judge every image by the mean of the judge's folds, and find its nearest train image.
+def _judge(context: StageContext, judge: Mapping[str, Any], dx_S: StrArray, parent_S: StrArray) -> Judged:
+    """Let every image be judged by folds that have not seen its parent (``jury``), and find its nearest train image.
 
     Where a fold's gradient has guided synthesis (``guided``) it is left out: it would only agree with itself.
     """
@@ -203,10 +199,13 @@ def _judge(context: StageContext, dx_S: StrArray) -> Judged:
     train_NF = np.load(context.inputs["index"] / "fused.npy", allow_pickle=False)
     distance_S, train_S = nearest(fused_SF, train_NF)
     ids = pd.read_parquet(context.inputs["index"] / "ids.parquet", columns=["image_id"])
+    label_S = np.array([position[str(dx)] for dx in dx_S], dtype=np.int64)
+    panels = jury.panels(context, workers, parent_S)
     return Judged(
         classes=classes,
-        prob_SC=mean_probabilities(context.map, workers, rows_S, "judge synthetic images"),
-        label_S=np.array([position[str(dx)] for dx in dx_S], dtype=np.int64),
+        prob_SC=jury.probabilities(context, panels, count, len(classes)),
+        real_recall_S=jury.real_recall(panels, label_S, classes, judge),
+        label_S=label_S,
         nearest_id_S=strings(ids["image_id"].tolist())[train_S],
         distance_S=distance_S,
     )

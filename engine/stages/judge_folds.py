@@ -16,6 +16,11 @@ def judge_folds(judge: Path) -> list[Path]:
     return sorted(judge.glob("fold_*.safetensors"))
 
 
+def fold_number(weights: Path) -> int:
+    """Return which fold a weight file is: the number that ``oof.parquet`` gives the images it held out."""
+    return int(weights.stem.rpartition("_")[2])
+
+
 def logit_worker(context: StageContext, weights: Path, images: Path) -> LogitWorker:
     """Return the worker that applies one classifier to rows of an image file, on this stage's device and threads."""
     return LogitWorker(weights=weights, images=images, device=context.device, threads=context.threads)

@@ -13,8 +13,9 @@ import pandas as pd
 from engine.errors import DataError, StageError
 from engine.stages.base import StageContext
 from engine.stages.dataset import Dataset, open_dataset
+from engine.stages.turns import by_turns
 from engine.train_plan import derive_seed
-from engine.types import ImageArray, IntArray
+from engine.types import ImageArray, IntArray, StrArray, strings
 
 COLUMNS = ("source", "row", "image_id", "dx", "origin")
 
@@ -150,7 +151,10 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
 
 
 def _synthetic(context: StageContext, dataset: Dataset) -> Addition:
-    """Accepted images of every round so far, in order; a compared generator's after ``counts`` of a class are left out."""
+    """Accepted images of every round so far, in order; of a compared generator no more than ``counts`` a class.
+
+    What is over is left out as ``accept`` does it for ``hard``, parents taking turns.
+    """
     frames, images = [_nothing(context, dataset)[0]], [_no_images(dataset)]
     room = dict(context.params["counts"]) if context.params["arm"] in ("random", "dcgan") else None
     for accept, synthesize in zip(
@@ -164,7 +168,8 @@ def _synthetic(context: StageContext, dataset: Dataset) -> Addition:
             )
         kept = np.flatnonzero(table["accepted"].to_numpy(dtype=bool))
         if room is not None:
-            kept = _first(table["dx"].astype(str).to_numpy(), kept, room)
+            dx, parent = (strings(table[name].tolist()) for name in ("dx", "parent_image_id"))
+            kept = _first(dx, by_turns(kept.tolist(), parent), room)
         start = sum(len(part) for part in images)
         values = ("extra", start + np.arange(len(kept)), table["sample_id"].iloc[kept].to_numpy(),
                   table["dx"].iloc[kept].to_numpy(), "synthetic")  # fmt: skip
@@ -173,14 +178,15 @@ def _synthetic(context: StageContext, dataset: Dataset) -> Addition:
     return pd.concat(frames, ignore_index=True), np.concatenate(images)
 
 
-def _first(dx: Any, kept: IntArray, room: dict[str, int]) -> IntArray:
-    """Return the first of ``kept`` as long as their class has room; lowers ``room``."""
+def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArray:
+    """Return the first of ``kept`` as long as their class has room, in the order of S; lowers ``room``."""
     chosen = []
     for row in kept:
-        if room.get(dx[row], 0) > 0:
-            room[dx[row]] -= 1
+        dx = str(dx_S[row])
+        if room.get(dx, 0) > 0:
+            room[dx] -= 1
             chosen.append(row)
-    return np.array(chosen, dtype=np.int64)
+    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def numbered(inputs: Mapping[str, Path], role: str) -> list[Path]:

@@ -25,6 +25,8 @@ CLASSES = ("bkl", "mel", "nv")
 MODEL = "mobilenetv3_small_050"
 FOLDS = ([0.8, 0.1, 0.1], [0.2, 0.7, 0.1])
 """What the two folds say of every image; their mean is (0.5, 0.4, 0.1)."""
+HELD_OUT = {"t0": 0, "t1": 1}
+"""Train images and the fold that did not learn from them."""
 DX = ["bkl", "bkl", "mel", "nv", "mel"]
 PARENTS = ["p0", "p0", "p1", "p2", "p1"]
 EMBEDDER = EmbedderConfig(levels=2, layers=2, width=16, patch=4, text_layers=1, steps=2, batch_size=8)
@@ -66,7 +68,10 @@ def write_judge(folder: Path) -> Path:
     facts = {
         "thresholds": {"bkl": 0.48, "mel": 0.45, "nv": None},
         "val_recall": {"bkl": 0.8, "mel": 0.6, "nv": None},
+        "oof_recall": {"bkl": 0.5, "mel": 0.4, "nv": 0.9},
     }
+    oof = pd.DataFrame({"image_id": list(HELD_OUT), "fold": list(HELD_OUT.values())})
+    oof.to_parquet(folder / "oof.parquet")
     (folder / "judge.json").write_text(json.dumps(facts))
     return folder
 
@@ -158,6 +163,23 @@ def test_agreement_is_set_against_the_judges_recall_on_val(
         "nv": {"generated": 1, "accepted": 0, "agreement": 0.0, "val_recall": None},
     }
     assert summary["rejected"] == {"judge": 3}
+
+
+def test_a_fold_that_learned_from_the_parent_has_no_say(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    samples = write_samples(tmp_path, noise(4), dx=["mel"] * 4, parents=["t0", "t1", "p0", "t1"])
+    table, summary = run(tmp_path, {**foundation, **samples}, policy={"name": "label_consistent"})
+    assert table["judge_p"].tolist() == pytest.approx([0.1, 0.7, 0.4, 0.7], abs=1e-6)
+    assert table["judge_predicted"].tolist() == ["bkl", "mel", "bkl", "mel"]
+    assert table["accepted"].tolist() == [False, True, False, True]
+    assert summary["expected_agreement"] == pytest.approx((3 * 0.4 + 0.6) / 4), "out of fold, and val for p0"
+    assert summary["agreement_ratio"] == pytest.approx(0.5 / 0.45)
+
+
+def test_a_fold_that_guided_has_no_say_either(tmp_path: Path, foundation: dict[str, Path]) -> None:
+    samples = write_samples(tmp_path, noise(3), dx=["mel"] * 3, parents=["t0", "t1", "p0"])
+    table, summary = run(tmp_path, {**foundation, **samples}, policy={"name": "all"}, guided=True)
+    assert table["judge_p"].tolist() == pytest.approx([0.7] * 3, abs=1e-6), "fold 1 is all that is left"
+    assert summary["expected_agreement"] == pytest.approx((0.6 + 0.4 + 0.6) / 3)
 
 
 def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:

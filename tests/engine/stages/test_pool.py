@@ -44,13 +44,15 @@ def added(frame, inputs):
     return frame.iloc[len(ids(inputs, "train")) :]
 
 
-def synthetic_round(tmp_path, number, labels, accepted):
-    """Accept and synthesize folders of one round; image k of round r is filled with 10 r + k."""
+def synthetic_round(tmp_path, number, labels, accepted, parents=None):
+    """Accept and synthesize folders of one round; image k of round r is filled with 10 r + k, its parent is p<k>."""
     accept, synthesize = tmp_path / f"accept{number}", tmp_path / f"synthesize{number}"
     accept.mkdir()
     synthesize.mkdir()
     names = [f"r{number}-{k}" for k in range(len(labels))]
-    frame = pd.DataFrame({"sample_id": names, "dx": labels, "accepted": accepted})
+    parents = parents or [f"p{k}" for k in range(len(labels))]
+    columns = {"sample_id": names, "parent_image_id": parents, "dx": labels, "accepted": accepted}
+    frame = pd.DataFrame(columns)
     frame.to_parquet(accept / "synthetic.parquet")
     values = [np.full((16, 16, 3), 10 * number + k, np.uint8) for k in range(len(labels))]
     np.save(synthesize / "images.npy", np.stack(values))
@@ -130,6 +132,13 @@ def test_random_stops_at_the_counts(tmp_path, inputs):
     assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r1-1", "r2-0"]
     assert extra[:, 0, 0, 0].tolist() == [10, 11, 20]
     assert contents["short"] == {"bkl": 2}
+
+
+def test_random_loses_no_parent_where_there_are_too_many(tmp_path, inputs):
+    parents = ["a", "a", "a", "b", "b", "c"]
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel"] * 6, [True] * 6, parents)}
+    frame, _, _ = run(tmp_path, given, "random", {"mel": 4})
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r1-1", "r1-3", "r1-5"]
 
 
 def test_no_accepted_image_is_an_empty_addition(tmp_path, inputs):
