@@ -110,6 +110,22 @@ def require_frozen(config: Path, overrides: Sequence[str]) -> None:
             )
 
 
+def require_engine(commit: str, *paths: str, root: Path = Path(__file__).parents[1]) -> None:
+    """Refuse to score a test part with other code than the study began with.
+
+    Raises:
+        ConfigError: one of the paths differs from ``commit``, or the commit is not in this clone.
+    """
+    call = ["git", "diff", "--name-only", commit, "--", *paths]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=root)
+    if done.returncode or done.stdout.strip():
+        other = ", ".join(done.stdout.split()[:3]) or "this clone does not have it"
+        raise ConfigError(
+            f"the confirming sets are scored with the engine of commit {commit} ({other} differs): "
+            f"git worktree add ../frozen {commit}, run the same command there, copy its result file here and collect"
+        )
+
+
 def require_same(kept: Mapping[str, Any], now: Mapping[str, Any], what: str, remedy: str) -> None:
     """Refuse to put figures of two configurations into one table.
 

@@ -38,7 +38,7 @@ from engine.store.run_folder import arm_role
 from experiments import keeping
 from experiments.keeping import provenance, run_or_collect, this_command
 from experiments.outcomes import beside, pack_cases, scored_arm
-from experiments.table1_plan import MODELS, ORIGIN, ROWS, SYNTHETIC, Request, check
+from experiments.table1_plan import MODELS, ORIGIN, PLAIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
 
 
@@ -94,7 +94,7 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
             "give what changed after --with, so that it has a table of its own, or move the file away",
         )
     pools: dict[str, StageFolder] = {}
-    if any(row in SYNTHETIC for row in rows):
+    if any(row in SYNTHETIC and row != PLAIN for row in rows):
         folder, report = build.run(config, listener=RichListener(Console()))
         last = config.loop.rounds
         pools = {arm: folder.stage(arm_role(last, arm, "pool")) for arm in config.loop.arms}
@@ -102,8 +102,10 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
         keep(path, request, config, {"arms": entries})
     for model in models:
         for row in rows:
-            if row in ORIGIN or SYNTHETIC[row] in pools:
+            if row in ORIGIN or row == PLAIN or SYNTHETIC[row] in pools:
                 replicate, found = cell(request, model, row, pools.get(SYNTHETIC.get(row, "")))
+                origin = provenance(this_command())
+                found["made"] = {key: origin[key] for key in ("command", "date", "commit")}
                 own = ORIGIN.get(row, 1.0) == 1.0  # the others have another training set
                 facts = {"cases": pack_cases(replicate)} if own else {}
                 keep(path, request, config, facts, {f"{model} | {row}": found})

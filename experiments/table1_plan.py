@@ -11,11 +11,15 @@ from engine import build
 from engine.config import ARMS, Config
 from engine.errors import ConfigError
 from engine.store.run_folder import flat_config
-from experiments.keeping import changes, require_frozen
+from experiments.keeping import changes, require_engine, require_frozen
 
 DEVELOPMENT = (0, 1)
 """The training sets on which settings are chosen; none of them is ever scored on test."""
 SETS = 10
+CONFIRMING = tuple(k for k in range(SETS) if k not in DEVELOPMENT)
+"""The training sets that PROTOCOL.md fixes: no claim before all of them are scored."""
+FROZEN = "6e3b1f5"
+"""The commit whose engine scores the confirming sets: what is mended later must not mix two pipelines in one study."""
 PER_CLASS = "data.split.train_sets={count: 4, images: 250, per_class: true}"
 MODELS = {
     "resnet18": ("resnet18", False),
@@ -31,6 +35,8 @@ SYNTHETIC = {"Origin500 plain": "real", "Synthetic500": "synthetic", "Hybrid1000
     f"Hybrid1000 {arm}": arm for arm in ARMS if arm not in ("real", "synthetic", "hard", "all_real")
 }
 """Rows that an arm of the run trains."""
+PLAIN = "Origin500 plain"
+"""The one of them that needs nothing of the run's: real images alone."""
 ROWS = (*ORIGIN, *SYNTHETIC)
 
 
@@ -104,6 +110,7 @@ def check(request: Request) -> None:
     if request.part == "development":
         return
     require_frozen(request.config, request.overrides)
+    require_engine(FROZEN, "engine", "policies", str(request.config.resolve()))
 
 
 def neighbour(number: int) -> int:

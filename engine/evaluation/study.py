@@ -9,7 +9,7 @@ Shape legend: R replicates, B bootstrap draws.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -83,9 +83,13 @@ class Study:
         return next((c for c in self.contrasts if (c.figure, c.baseline) == (figure, baseline)), None)
 
 
-def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0) -> Study:
-    """Compare arms over the runs; DataError where they make no study (see ``find_design``)."""
+def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objection: str = "") -> Study:
+    """Compare arms over the runs; DataError where they make no study (see ``find_design``).
+
+    ``objection`` is a flaw that the runs themselves do not show and that forbids a claim: a protocol's unfinished study.
+    """
     design = find_design(runs)
+    design = replace(design, objection=design.objection or objection)
     arms = [arm for arm in runs[0].arms if all(arm in run.arms for run in runs)]
     figures = {arm: _over_replicates(runs, design, arm, draws, seed) for arm in arms}
     maker = _Contrasts(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.errors import ConfigError
 from experiments import keeping
 
 SAY = "from experiments.keeping import provenance; print(provenance('a command')['commit'])"
@@ -45,3 +46,28 @@ def test_only_changes_of_the_code_are_changes(tmp_path: Path) -> None:
 
     (tmp_path / "experiments/new.py").write_text("")
     assert said() == f"{commit} with changes"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_study_goes_on_with_the_engine_it_began_with(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+        return subprocess.run(
+            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    (tmp_path / "engine").mkdir()
+    (tmp_path / "engine/loop.py").write_text("")
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "the study begins")
+    began = git("rev-parse", "--short", "HEAD")
+    (tmp_path / "README.md").write_text("beside the engine")
+    keeping.require_engine(began, "engine", root=tmp_path)
+    (tmp_path / "engine/loop.py").write_text("mended")
+    with pytest.raises(
+        ConfigError, match=rf"engine of commit {began} \(engine/loop.py differs\): git worktree add"
+    ):
+        keeping.require_engine(began, "engine", root=tmp_path)
+    with pytest.raises(ConfigError, match="this clone does not have it"):
+        keeping.require_engine("1234567", "engine", root=tmp_path)

@@ -130,6 +130,12 @@ def test_folds_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (found["folds"], found["seeds"]) == ([0, 1, 2, 3, 4], [0])
     assert found["study"]["design"]["kind"] == "cross-validation"
     assert found["study"]["answer"]["verdict"] == "hurt", found["study"]["answer"]
+    (folder / "fold_4_seed_0.json").rename(tmp_path / "kept.json")
+    arms_full.collect(folder)
+    answer = json.loads((folder / "result.json").read_text())["study"]["answer"]
+    assert (answer["verdict"], answer["reason"]) == ("not shown", "4 of 5 folds are scored")
+    (tmp_path / "kept.json").rename(folder / "fold_4_seed_0.json")
+    arms_full.collect(folder)
     table = (folder / "table.md").read_text()
     assert "Folds finished: 0, 1, 2, 3, 4" in table
     assert found["study"]["answer"]["sentence"] in table
@@ -145,6 +151,15 @@ def test_no_fold_yet_is_said(tmp_path: Path) -> None:
     assert "Folds finished: none" in (arms_full.collect(tmp_path) / "table.md").read_text()
 
 
+def stop_half_way(path: Path) -> None:
+    """Leave a set as a call leaves it that was killed before its last row, begun by another commit."""
+    found = json.loads(path.read_text())
+    cells = found["tables"][table1_report.PRIMARY_TABLE]["cells"]
+    del cells["resnet18 | Hybrid1000 random"]
+    cells["resnet18 | Hybrid1000"]["made"] = {"commit": "bbbbbbb"}
+    write_json(path, found)
+
+
 @pytest.mark.parametrize(
     ("gain", "lesions", "verdict"), [(0.5, 2500, "helped"), (-0.6, 400, "hurt"), (0.0, 400, "not shown")]
 )
@@ -154,7 +169,8 @@ def test_sets_of_table_one_are_collected(
     monkeypatch.setattr(table1_report, "DRAWS", 200)
     folder = tmp_path / "table1"
     folder.mkdir()
-    for number, run in enumerate(opened(tmp_path / "runs", gain={"hard": gain}, lesions=lesions), start=2):
+    runs = opened(tmp_path / "runs", gain={"hard": gain}, lesions=lesions, replicates=8)
+    for number, run in enumerate(runs, start=2):
         rows = {"real": "Origin500 plain", "random": "Hybrid1000 random", "hard": "Hybrid1000"}
         cells = {
             f"resnet18 | {rows[arm]}": {
@@ -166,7 +182,8 @@ def test_sets_of_table_one_are_collected(
             for arm in run.arms
         }
         config = {"data": {"split": {"train_sets": {"use": [2 * number]}}}, "classifier": {"steps": 500}}
-        table = {"cases": pack_cases(run), "cells": cells, "config": config}
+        config |= {"loop": {"arms": list(ARMS)}}
+        table = {"cases": pack_cases(run), "cells": cells, "config": config, "commit": "aaaaaaa"}
         write_json(
             folder / f"set_{number:02d}.json",
             {"set": number, "part": "confirm", "tables": {table1_report.PRIMARY_TABLE: table}},
@@ -174,12 +191,25 @@ def test_sets_of_table_one_are_collected(
     table1_report.collect(folder)
     entry = json.loads((folder / "result.json").read_text())["tables"][0]
     assert entry["primary"]
-    assert entry["sets"] == [2, 3, 4, 5, 6, 7]
+    assert entry["sets"] == [2, 3, 4, 5, 6, 7, 8, 9]
     assert entry["study"]["answer"]["verdict"] == verdict, entry["study"]["answer"]
     text = (folder / "table.md").read_text()
     assert entry["study"]["answer"]["sentence"] in text
-    assert "| Hybrid1000 |" in text
+    assert "| Hybrid1000 | 8 | 500 + 500 |" in text
+    assert "Made by aaaaaaa." in text
     assert (folder / "table.png").stat().st_size > 10_000
+    stop_half_way(folder / "set_09.json")
+    table1_report.collect(folder)
+    study = json.loads((folder / "result.json").read_text())["tables"][0]["study"]
+    assert study["design"]["replicates"] == 7
+    assert (study["answer"]["verdict"], study["answer"]["reason"]) == (
+        "not shown",
+        "7 training sets; 9 of the planned ones are missing",
+    )
+    assert not {"better", "worse"} & {contrast["claim"] for contrast in study["contrasts"]}
+    text = (folder / "table.md").read_text()
+    assert ("| Hybrid1000 | 8 |" in text) and ("| Hybrid1000 random | 7 |" in text)
+    assert "Made by aaaaaaa, bbbbbbb." in text
     other = json.loads((folder / "set_07.json").read_text())
     other["tables"][table1_report.PRIMARY_TABLE]["config"]["classifier"]["steps"] = 300
     write_json(folder / "set_07.json", other)
@@ -192,7 +222,11 @@ def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
     cells = {"resnet18 | Origin500": {"n_real": 500, "n_synthetic": 0, "figures": point_figures(run, "real")}}
     write_json(
         tmp_path / "set_00.json",
-        {"set": 0, "part": "development", "tables": {"own in total 64 px": {"cells": cells, "config": {}}}},
+        {
+            "set": 0,
+            "part": "development",
+            "tables": {"own in total 64 px": {"cells": cells, "config": {}, "commit": "a"}},
+        },
     )
     table1_report.collect(tmp_path)
     text = (tmp_path / "table.md").read_text()

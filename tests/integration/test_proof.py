@@ -64,6 +64,7 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     table = found["tables"]["own in total 16 px"]
     assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in table1_plan.ROWS}
     cells = table["cells"]
+    assert all(cell["made"]["command"] == table["command"] for cell in cells.values())
     assert {cell["part"] for cell in cells.values()} == {"val"}
     assert {cell["optimizer_steps"] for cell in cells.values()} == {4}
     real = {row: cells[f"resnet18 | {row}"]["n_real"] for row in table1_plan.ORIGIN}
