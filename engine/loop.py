@@ -7,7 +7,7 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,7 @@ class Loop:
         """Plain training: arm real; every arm starts from it."""
         pool = self.recipes.pool(0, "real", {}, {})
         steps = self.config.classifier.steps
-        state = self._train_arm(0, "real", pool, steps, init=None, before=0)
+        state = self._train_arm(0, "real", pool, steps, start=None, fits=[0])
         self.history.start_from(state, self.config.loop.arms)
         self._crown()
         return StopDecision(action="continue", reason="")
@@ -210,17 +210,22 @@ class Loop:
             self.awaiting.append(path)
 
     def _advance(self, number: int, arm: str) -> None:
-        """Train ``arm`` on its pool of this round, from its own weights (or from scratch)."""
+        """Train ``arm`` on its pool of this round, from its own weights (or from scratch).
+
+        An arm that was left out of the rounds before catches up: a fit a round, so that its schedule is that of ``hard``.
+        """
         before = self.history.arms[arm]
         hard, own = self.history.made("hard", number), self.history.made(arm, number)
         counts = accepted_counts(hard[n]["accept"] for n in sorted(hard))
         pool = self.recipes.pool(number, arm, own or hard, {} if arm in ("hard", "synthetic") else counts)
-        continues = self.config.classifier.round_init == "continue"
-        rounds = number - self.history.trained_in[arm]
-        steps = self.config.classifier.round_steps * rounds if continues else self.config.classifier.steps
-        init = before.classifier if continues else None
+        if self.config.classifier.round_init == "continue":
+            steps, start = self.config.classifier.round_steps, before
+            fits = range(self.history.trained_in[arm] + 1, number + 1)
+        else:
+            steps, start = self.config.classifier.steps, None
+            fits = range(number, number + 1)
         self.history.arms[arm] = self._train_arm(
-            number, arm, pool, steps, init=init, before=before.steps if continues else 0, made=own.get(number)
+            number, arm, pool, steps, start=start, fits=fits, made=own.get(number)
         )
         self.history.trained_in[arm] = number
 
@@ -231,23 +236,28 @@ class Loop:
         pool: StageFolder,
         steps: int,
         *,
-        init: StageFolder | None,
-        before: int,
+        start: ArmState | None,
+        fits: Sequence[int],
         made: Mapping[str, StageFolder] | None = None,
     ) -> ArmState:
-        """Fit, predict, evaluate, publish and log one (round, arm)."""
-        classifier = self.recipes.classifier(number, arm, pool, steps, init)
-        predict = self.recipes.predict(number, arm, classifier)
+        """Fit ``steps`` for each round of ``fits``, predict, evaluate, publish and log one (round, arm)."""
+        classifiers: list[StageFolder] = []
+        init = start.classifier if start else None
+        for fit in fits:
+            init = self.recipes.classifier(number, arm, pool, steps, init, fit)
+            classifiers.append(init)
+        predict = self.recipes.predict(number, arm, classifiers[-1])
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
         evaluate = self.recipes.evaluate(number, arm, predict, reference)
-        stages = {"pool": pool, "classifier": classifier, "predict": predict, "evaluate": evaluate}
+        stages = {"pool": pool, "classifier": classifiers[-1], "predict": predict, "evaluate": evaluate}
         saw, sets = self.config.loop.generator_saw, self.config.data.split.train_sets
         aside = arm == "retrieved" and saw == "train" and sets is not None
-        report = round_report(number, arm, saw, before + steps, made or {}, stages, reference=aside)
-        self.publisher.arm(number, arm, report, classifier, predict)
+        total = (start.steps if start else 0) + steps * len(classifiers)
+        report = round_report(number, arm, saw, total, made or {}, stages, classifiers[:-1], reference=aside)
+        self.publisher.arm(number, arm, report, classifiers[-1], predict)
         self.history.reports.append(report)
         self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)
-        return ArmState(classifier=classifier, predict=predict, report=report, steps=before + steps)
+        return ArmState(classifier=classifiers[-1], predict=predict, report=report, steps=total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.store import StageFolder
@@ -17,6 +17,7 @@ def round_report(
     steps: int,
     made: Mapping[str, StageFolder],
     stages: Mapping[str, StageFolder],
+    earlier: Sequence[StageFolder] = (),
     *,
     reference: bool = False,
 ) -> dict[str, Any]:
@@ -29,6 +30,7 @@ def round_report(
         steps: optimizer steps the arm has had in all.
         made: the synthesis stages of the arm in this round (empty: it synthesizes nothing).
         stages: its ``pool``, ``classifier``, ``predict`` and ``evaluate``.
+        earlier: fits that the classifier went on from in this same round; their seconds are the arm's too.
         reference: it trains on real images that no other arm sees itself: something to look at, not a bar to clear.
     """
     figures = read_json(stages["evaluate"].path / "report.json")
@@ -37,6 +39,8 @@ def round_report(
     if made:
         per_class = read_json(made["accept"].path / "accept.json")["per_class"].values()
         generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
+    seconds = {name: folder.seconds for name, folder in {**made, **stages}.items()}
+    seconds["classifier"] += sum(folder.seconds for folder in earlier)
     record = RoundReport(
         round=number,
         arm=arm,
@@ -48,7 +52,7 @@ def round_report(
         n_accepted=accepted,
         acceptance_rate=accepted / generated if generated else None,
         optimizer_steps=steps,
-        seconds={name: round(folder.seconds, 3) for name, folder in {**made, **stages}.items()},
+        seconds={name: round(value, 3) for name, value in seconds.items()},
         p_value_vs_round0=figures["p_value_vs_round0"],
         digests={name: folder.key for name, folder in {**made, **stages}.items()},
     )

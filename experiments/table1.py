@@ -136,7 +136,7 @@ def scored(
 ) -> tuple[Replicate, dict[str, Any]]:
     """Train from scratch for the config's steps, predict, and score the part whose figures count."""
     last = config.loop.rounds
-    classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None)
+    classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None, last)
     predict = recipes.predict(last, arm, classifier)
     contents = read_json(pool.path / "pool.json")
     run = replicate_of(

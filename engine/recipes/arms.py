@@ -36,9 +36,9 @@ class ArmRecipes(RecipeBook):
         return self._arm(number, arm, "pool", params, inputs)
 
     def classifier(
-        self, number: int, arm: str, pool: StageFolder, steps: int, init: StageFolder | None
+        self, number: int, arm: str, pool: StageFolder, steps: int, init: StageFolder | None, fit: int
     ) -> StageFolder:
-        """Train one arm; the seed depends on the round alone, so arms are paired."""
+        """Train one arm; the seed depends on ``fit``, the round this training stands for, alone, so arms are paired."""
         section = self.config.classifier
         later = section.round_lr if section.round_lr is not None else section.lr / 3
         params = {
@@ -48,7 +48,7 @@ class ArmRecipes(RecipeBook):
             "lr": section.lr if init is None else later,
         }
         inputs = {"pool": pool} | ({"init": init} if init is not None else {})
-        return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(number))
+        return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(fit))
 
     def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
         """Calibrated predictions on every split."""

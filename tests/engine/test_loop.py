@@ -334,6 +334,29 @@ def test_comparison_arms_may_be_trained_once_on_the_final_counts(tmp_path: Path)
         (0, "real", 30), (1, "hard", 40), (2, "hard", 50), (2, "random", 50),
     ]  # fmt: skip
     assert [c.params["round"] for c in backend.of("condition") if c.params["source"] == "random"] == [1, 2]
+    first, second, third, fourth = backend.of("classifier")[1:]
+    assert [call.seed for call in (third, fourth)] == [call.seed for call in (first, second)], (
+        "hard's schedule"
+    )
+    assert third.inputs["init"] == first.inputs["init"], "both start from round 0"
+    assert fourth.inputs["init"] not in (first.inputs["init"], second.inputs["init"]), "its own weights"
+    assert {call.params["steps"] for call in (first, second, third, fourth)} == {10}
+    assert third.inputs["pool"] == fourth.inputs["pool"] != second.inputs["pool"], "its final pool"
+
+
+def test_from_scratch_the_arms_beside_hard_have_one_fit(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 9)
+    report = play(
+        tmp_path, backend, loop={"rounds": 2, "arms": ["random", "hard"], "compare": "last_round"},
+        classifier={"steps": 30, "round_init": "scratch"},
+    )  # fmt: skip
+    assert [(r["round"], r["arm"], r["optimizer_steps"]) for r in report["rounds"]] == [
+        (0, "real", 30), (1, "hard", 30), (2, "hard", 30), (2, "random", 30),
+    ]  # fmt: skip
+    fits = backend.of("classifier")
+    assert len(fits) == 4
+    assert not any("init" in call.inputs for call in fits)
+    assert fits[2].seed == fits[3].seed
 
 
 def test_val_alone_picks_the_champion(tmp_path: Path) -> None:

@@ -183,6 +183,8 @@ def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
     assert (low.loop.generator_saw, low.loop.mine_from, low.loop.max_synthetic) == ("own", "crossfit", 500)
     assert full.data.split.folds is not None
     assert (full.data.split.folds.count, full.loop.rounds, full.loop.mine_from) == (5, 3, "crossfit")
+    for config in (low, full):
+        assert config.classifier.round_init == "scratch", "hard has the schedule of the arms beside it"
     family = {"real", "classical", "random", "mined", "retrieved", "hard"}
     assert family <= set(low.loop.arms)
     assert family <= set(full.loop.arms)
