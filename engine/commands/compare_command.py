@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from engine.commands.finished_run import Chosen, choose, find_entry, read_report
-from engine.errors import DataError, HardcaseError
+from engine.errors import DataError
+from engine.evaluation.report_files import read_table
 from engine.evaluation.report_text import percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
@@ -47,26 +47,32 @@ def compare(
     """Print the test figures of each run's champion (or of ``--round``/``--arm``) and how they differ.
 
     Raises:
-        DataError: fewer than two runs, no run folder, or a run without that round and arm.
+        DataError: fewer than two runs, no run folder, a broken file in one, or a run without that round and arm.
     """
     if len(runs) < 2:
         raise DataError("compare: give two run folders or more")
     compared = [_open(path, round_number, arm) for path in runs]
-    console.print(_side_by_side(compared))
+    first, *others = compared
+    side_by_side = _side_by_side(compared)
+    beside = [_beside(first, other) for other in others]
+    console.print(side_by_side)
     for one in compared:
         if one.protocol != "safe":
             console.print(
                 f"[red]{one.label}: protocol {one.protocol}; its figures are not those of new lesions[/red]"
             )
-    first = compared[0]
-    for other in compared[1:]:
-        if other.split_digest != first.split_digest:
-            console.print(
-                f"[yellow]{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
-                f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared[/yellow]"
-            )
-        else:
-            console.print(_differences(first, other))
+    for found in beside:
+        console.print(found)
+
+
+def _beside(first: Compared, other: Compared) -> Table | str:
+    """The paired differences, or why there are none."""
+    if other.split_digest == first.split_digest:
+        return _differences(first, other)
+    return (
+        f"[yellow]{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
+        f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared[/yellow]"
+    )
 
 
 def paired_differences(
@@ -101,6 +107,11 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
     entry = find_entry(report, chosen.round, chosen.arm)
     if entry is None:
         raise DataError(f"{path}: report.json has no {chosen.name}; rerun `hardcase run` to complete it")
+    absent = [key for key in ("split_digest", "protocol") if key not in report]
+    if absent:
+        raise DataError(
+            f"{path / 'report.json'}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
+        )
     return Compared(
         label=f"{path.resolve().name} ({chosen.name})",
         chosen=chosen,
@@ -112,12 +123,9 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
 
 def _choose(path: Path, round_number: int | None, arm: str | None) -> Chosen:
     """The champion; a run without one (mined from test, or unfinished) is compared by its last round of hard."""
-    try:
-        return choose(path, round_number, arm)
-    except HardcaseError:
-        if round_number is not None or arm is not None:
-            raise
+    if round_number is None and arm is None and not (path / "champion.json").exists():
         return choose(path, None, "hard")
+    return choose(path, round_number, arm)
 
 
 def _side_by_side(compared: Sequence[Compared]) -> Table:
@@ -172,13 +180,16 @@ def points(difference: Interval) -> str:
 
 def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
     """The test predictions of one classifier in the order of image ids, and those ids."""
-    frame = pd.read_parquet(chosen.folder / "predictions.parquet")
-    lesions = pd.read_parquet(chosen.run.path / "split.parquet", columns=["image_id", "lesion_id"])
-    frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
     calibration = chosen.calibration
+    probabilities = [f"p_{dx}" for dx in calibration.classes]
+    frame = read_table(chosen.folder / "predictions.parquet", ["image_id", "split", "dx", *probabilities])
+    lesions = read_table(chosen.run.path / "split.parquet", ["image_id", "lesion_id"])[
+        ["image_id", "lesion_id"]
+    ]
+    frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
     index = {dx: i for i, dx in enumerate(calibration.classes)}
     split = ScoredSplit(
-        prob_NC=frame[[f"p_{dx}" for dx in calibration.classes]].to_numpy(dtype=np.float64),
+        prob_NC=frame[probabilities].to_numpy(dtype=np.float64),
         label_N=np.array([index[str(dx)] for dx in frame["dx"]], dtype=np.int64),
         lesion_id=strings(frame["lesion_id"].tolist()),
         classes=calibration.classes,

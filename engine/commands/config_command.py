@@ -92,9 +92,9 @@ def _catalogue(policies: PolicyCatalogue | None) -> PolicyCatalogue:
 
 def _print_section(path: tuple[str, ...], section: type[Section], console: Console) -> None:
     console.print(" ".join((section.__doc__ or "").split()), markup=False, highlight=False)
-    table = Table(title=".".join(path) or "config")
+    table = Table(title=".".join(path) or "config", show_edge=False, pad_edge=False)
     for heading in ("key", "type", "default", "meaning"):
-        table.add_column(heading, overflow="fold")
+        table.add_column(heading, overflow="fold", no_wrap=heading == "key")
     for name, field in section.model_fields.items():
         inner = section_at((*path, name))
         kind = "section" if inner is not None else allowed_text(field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -58,6 +59,7 @@ def describe(
         dataset, read_json(split / "split.json"), len(pd.read_parquet(images / "duplicates.parquet"))
     )
     _print_counts(figures, console)
+    _print_malignant(config.data.malignant, dataset.classes, console)
     _print_coverage(figures, console)
     if json_path is not None:
         _write(json_path, lambda path: write_json(path, figures))
@@ -191,6 +193,13 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
         console.print(
             "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
         )
+
+
+def _print_malignant(names: Sequence[str], classes: Sequence[str], console: Console) -> None:
+    """Say which classes count as malignant, and which names of ``data.malignant`` are no class of these data."""
+    there, absent = (", ".join(n for n in names if (n in classes) is known) for known in (True, False))
+    also = f"; data.malignant also names {absent}, no class of these data" if absent else ""
+    console.print(f"malign   {there or 'no class'}{also}", markup=False)
 
 
 def _print_coverage(figures: dict[str, Any], console: Console) -> None:

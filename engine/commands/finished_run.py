@@ -11,7 +11,6 @@ from engine import build
 from engine.config import Config
 from engine.errors import DataError
 from engine.store import RunFolder
-from engine.store.files import read_json
 
 if TYPE_CHECKING:
     from engine.classifier.calibration import Calibration
@@ -59,7 +58,7 @@ def choose(path: Path, round_number: int | None = None, arm: str | None = None) 
     run = build.open_run(path)
     if round_number is None and arm is None:
         champion = run.champion()
-        return Chosen(run=run, round=int(champion["round"]), arm=str(champion["arm"]))
+        return Chosen(run=run, round=champion["round"], arm=champion["arm"])
     known = finished_arms(run)
     fitting = [(r, a) for r, a in known if round_number in (None, r) and arm in (None, a)]
     if not fitting:
@@ -84,12 +83,13 @@ def finished_arms(run: RunFolder) -> list[tuple[int, str]]:
 
 
 def read_report(path: Path) -> dict[str, Any]:
-    """Return report.json's object of a run folder (DataError: it is none, or the run has not got that far)."""
+    """Return report.json's object of a run folder (DataError: it is none or broken, or the run has not got that far)."""
     build.open_run(path)
     if not (path / "report.json").is_file():
         raise DataError(f"{path}: has no report.json yet; rerun `hardcase run` to resume it")
-    report: dict[str, Any] = read_json(path / "report.json")
-    return report
+    from engine.evaluation import report_files
+
+    return report_files.read_report(path)
 
 
 def find_entry(report: Mapping[str, Any], round_number: int, arm: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from engine.config.generator_sections import (
     GanConfig,
     VaeConfig,
 )
-from engine.config.loading import dump_yaml, load_config, parse_config, set_key
+from engine.config.loading import dump_yaml, load_config, parse_config, read_tree, set_key
 from engine.config.loop_sections import (
     ARMS,
     SOURCES,
@@ -25,6 +25,7 @@ from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
 from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig
 from engine.config.tune_section import TuneConfig
+from engine.config.yaml_text import yaml_key
 
 __all__ = [
     "ARMS",
@@ -56,5 +57,7 @@ __all__ = [
     "dump_yaml",
     "load_config",
     "parse_config",
+    "read_tree",
     "set_key",
+    "yaml_key",
 ]

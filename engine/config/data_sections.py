@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.config.sections import Fraction, Section
+from engine.config.sections import Fraction, Section, class_name
 
 
 class ColumnsConfig(Section):
@@ -172,7 +172,22 @@ class DataConfig(Section):
     )
     phantom: PhantomConfig = Field(PhantomConfig(), description="the procedural data set (format: phantom)")
     split: SplitConfig = Field(SplitConfig(), description="shares of train, mine, val and test")
-    workers: Annotated[int, Field(ge=0)] = Field(0, description="processes that decode images; 0: one a core")
+    workers: Annotated[int, Field(ge=0)] = Field(0, description="threads that decode images; 0: one a core")
+
+    @field_validator("malignant", mode="before")
+    @classmethod
+    def _malignant(cls, names: Any) -> Any:
+        return [class_name(name) for name in names] if isinstance(names, list) else names
+
+    @field_validator("map_labels", mode="before")
+    @classmethod
+    def _labels(cls, mapping: Any) -> Any:
+        if not isinstance(mapping, dict):
+            return mapping
+        named = {class_name(label): class_name(name) for label, name in mapping.items()}
+        if len(named) < len(mapping):
+            raise ValueError(f"names a label twice, as a number and as text: {mapping}; keep one")
+        return named
 
     @model_validator(mode="after")
     def _root(self) -> DataConfig:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from engine.config.schema import Config
 from engine.config.sections import Section
+from engine.config.yaml_text import dump_values, parse_yaml
 from engine.errors import ConfigError
 
 PolicyCheck = Callable[[str, Mapping[str, Any]], None]
@@ -26,7 +26,7 @@ def load_config(
     Raises:
         ConfigError: the file cannot be read or parsed, or any value is wrong; all problems in one message.
     """
-    tree = _read_yaml(path)
+    tree = read_tree(path)
     for override in overrides:
         apply_override(tree, override)
     return parse_config(tree, check_policy=check_policy, source=str(path))
@@ -63,10 +63,7 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f"override {override!r}: expected key=value with a dotted key, for example loop.rounds=3"
         )
-    try:
-        value = yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML ({_one_line(error)})") from None
+    value = parse_yaml(text, f"override {override!r}") if text else None
     try:
         set_key(tree, key, value)
     except ConfigError as error:
@@ -92,33 +89,25 @@ def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
 
 def dump_yaml(config: BaseModel) -> str:
     """Return the tree as YAML, keys in the schema's order; loading it gives an equal tree."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_values(config.model_dump(mode="json"))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_tree(path: Path) -> dict[str, Any]:
+    """Return the keys and values of a YAML file, {} where it is empty; ConfigError where it has others or none."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"{path}: cannot be read ({_one_line(error)}); give the path of a YAML config"
+            f"{path}: cannot be read ({' '.join(str(error).split())}); give the path of a YAML config"
         ) from None
-    try:
-        tree = yaml.safe_load(text)
-    except yaml.constructor.ConstructorError as error:
-        raise ConfigError(
-            f"{path}: YAML tags are not allowed ({_one_line(error)}); use plain values"
-        ) from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({_one_line(error)})") from None
+    tree = parse_yaml(text, str(path))
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected keys and values at the top, found {type(tree).__name__}")
+        raise ConfigError(
+            f"{path}: expected keys and values at the top, found {type(tree).__name__}; write `key: value` lines"
+        )
     return tree
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())
 
 
 def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: PolicyCheck) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps
+from engine.config.sections import Fraction, OptimConfig, Rate, Section, Seed, Steps, class_name
 
 ARMS = ("real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real")
 ArmName = Literal[
@@ -94,7 +94,7 @@ class JudgeConfig(OptimConfig):
 class LoopConfig(Section):
     """Rounds, arms, and where hard cases come from."""
 
-    seed: int = Field(
+    seed: Seed = Field(
         0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
     )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
@@ -147,6 +147,13 @@ class PolicyConfig(Section):
     acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
+    @field_validator("mining", "budget", "mixing", "acceptance", "stopping", mode="before")
+    @classmethod
+    def _spec(cls, spec: Any) -> Any:
+        if isinstance(spec, str):
+            raise ValueError(f"a policy is a mapping; write {{name: {spec}}}")
+        return spec
+
 
 class EvaluationConfig(Section):
     """How figures and intervals are made."""
@@ -177,6 +184,11 @@ class EvaluationConfig(Section):
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )
+
+    @field_validator("melanoma", mode="before")
+    @classmethod
+    def _melanoma(cls, name: Any) -> Any:
+        return class_name(name)
 
     @model_validator(mode="after")
     def _inception(self) -> EvaluationConfig:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from engine.config.data_sections import DataConfig
 from engine.config.generator_sections import (
@@ -23,9 +23,12 @@ from engine.config.loop_sections import (
     PolicyConfig,
     TrackingConfig,
 )
-from engine.config.sections import Section
+from engine.config.sections import Section, Seed
 from engine.config.synthesis_section import SynthesisConfig
 from engine.config.tune_section import TuneConfig
+
+STAGES = "stages"
+"""The folder of the stage cache, beside the run folders."""
 
 
 class Config(Section):
@@ -34,7 +37,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
         "run", description="run folder under output"
     )
-    seed: int = Field(0, description="seed of the split and the foundation (VAE, embedder, denoiser, judge)")
+    seed: Seed = Field(0, description="seed of the split and the foundation (VAE, embedder, denoiser, judge)")
     output: str = Field("runs", description="folder for runs and the stage cache")
     data: DataConfig = Field(DataConfig(), description="where images come from")
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="CLIP multi-level embeddings")
@@ -54,6 +57,13 @@ class Config(Section):
         description="for tune: dotted key -> [values], {uniform: [low, high]}, {loguniform: ...} or {int: ...}",
     )
     tune: TuneConfig = Field(TuneConfig(), description="how `hardcase tune` searches search_space")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if name == STAGES:
+            raise ValueError(f"{name} is the folder of the stage cache under output; give another name")
+        return name
 
     @model_validator(mode="after")
     def _across(self) -> Config:

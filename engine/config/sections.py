@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +10,24 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Steps = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0.0)]
 Widths = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1)]
+
+
+Seed = Annotated[int, Field(ge=0)]
+
+
+def class_name(value: Any) -> Any:
+    """Return a class as YAML gave it as text: a whole number becomes its digits, other values are left to the schema.
+
+    Raises:
+        ValueError: YAML reads the name as a truth value or a fraction, so that its spelling is lost.
+    """
+    if isinstance(value, bool):
+        raise ValueError(
+            f"YAML reads a class written {'yes, on or true' if value else 'no, off or false'} as a truth value; quote it"
+        )
+    if isinstance(value, float):
+        raise ValueError(f"YAML reads the class {value} as a number; quote it")
+    return str(value) if isinstance(value, int) else value
 
 
 class Section(BaseModel):

@@ -29,7 +29,7 @@ class TuneConfig(Section):
         "balanced_accuracy",
         description="figure of report.json's val to improve, for example malignant.sensitivity_at_specificity_90",
     )
-    seed: int = Field(0, description="seed of the searcher")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="seed of the searcher")
     cpus_per_trial: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="CPUs a trial holds; null: backend.threads, or what there is"
     )

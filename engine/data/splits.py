@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config import FoldsConfig, SplitConfig
+from engine.config import FoldsConfig, SplitConfig, yaml_key
 from engine.errors import DataError
 from engine.folds import lesion_folds
 from engine.train_plan import derive_seed
@@ -143,7 +143,7 @@ def _test_fold(
         if count < folds.count:
             raise DataError(
                 f"data.split.folds: class {name} has {count} group(s) of images (patients, lesions), too few for "
-                f"{folds.count} folds; lower folds.count, or drop the class with data.map_labels={{{name}: null}}"
+                f"{folds.count} folds; lower folds.count, or drop the class with data.map_labels={{{yaml_key(name)}: null}}"
             )
     fold = lesion_folds(strings(names), strings(dx), folds.count, seed)
     return {name: "test" for name, number in zip(names, fold, strict=True) if number == folds.use}
@@ -175,7 +175,7 @@ def _carve(
             raise DataError(
                 f"data.split: class {dx} has {len(names)} group(s) of images (patients, lesions) but {len(filled)} "
                 f"parts need one each ({', '.join(filled)}); add lesions, drop the class with "
-                f"data.map_labels={{{dx}: null}}, or raise data.limit"
+                f"data.map_labels={{{yaml_key(dx)}: null}}, or raise data.limit"
             )
         order = np.random.default_rng(derive_seed(seed, "split", dx)).permutation(len(names))
         counts = portion_counts(len(names), list(shares.values()))

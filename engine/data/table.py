@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.config import DataConfig
+from engine.config import DataConfig, yaml_key
 from engine.errors import DataError
 from engine.train_plan import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings
@@ -123,7 +123,7 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
     present = set(source.table.classes)
     unnamed = sorted(present & set(source.must_map) - set(mapping))
     if unnamed:
-        example = ", ".join(f"{label}: NAME or null" for label in unnamed)
+        example = ", ".join(f"{yaml_key(label)}: NAME or null" for label in unnamed)
         raise DataError(
             f"{source.where}: the data has images labelled {', '.join(unnamed)}, which this project gives no class; "
             f"say what to do with them: data.map_labels={{{example}}} (null drops the images)"

@@ -6,7 +6,7 @@ import base64
 import io
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,18 +48,31 @@ class RunFiles:
         return next((entry for entry in self.rounds if entry.number == number), None)
 
 
+def read_report(run: Path) -> dict[str, Any]:
+    """Return report.json's object of a run folder.
+
+    Raises:
+        DataError: it is missing or broken; names the file and what to do.
+    """
+    path = run / "report.json"
+    if not path.is_file():
+        raise DataError(f"{path}: missing; the run has not finished a round yet, or this is no run folder")
+    report = _json(path)
+    rounds = report.get("rounds") if isinstance(report, dict) else None
+    if not isinstance(rounds, list) or not all(
+        isinstance(r, dict) and {"round", "arm"} <= set(r) for r in rounds
+    ):
+        raise DataError(f"{path}: holds no list of rounds; rerun `hardcase run` to write it again")
+    return dict(report)
+
+
 def read_run(run: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
         DataError: report.json is missing or broken; names the file and what to do.
     """
-    path = run / "report.json"
-    if not path.is_file():
-        raise DataError(f"{path}: missing; the run has not finished a round yet, or this is no run folder")
-    report = _json(path)
-    if not isinstance(report, dict) or not isinstance(report.get("rounds"), list):
-        raise DataError(f"{path}: holds no list of rounds; rerun `hardcase run` to write it again")
+    report = read_report(run)
     config_path = run / "config.yaml"
     text = config_path.read_text(encoding="utf-8") if config_path.is_file() else ""
     folders = sorted(p for p in (run / "rounds").glob("*") if p.is_dir() and p.name.isdigit())
@@ -116,14 +129,18 @@ def optional_table(path: Path) -> pd.DataFrame | None:
     return read_table(path) if path.is_file() else None
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Return a parquet file's table (DataError: it cannot be read)."""
+def read_table(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
+    """Return a parquet file's table (DataError: it cannot be read, or lacks one of ``columns``)."""
     try:
-        return pd.read_parquet(path)
+        table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: is no readable parquet file ({error}); rerun `hardcase run` to write it again"
         ) from None
+    absent = [name for name in columns if name not in table.columns]
+    if absent:
+        raise DataError(f"{path}: lacks column {', '.join(absent)}; rerun `hardcase run` to write it again")
+    return table
 
 
 def _json(path: Path) -> Any:

@@ -20,11 +20,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON; DataError names the file when it is absent or broken."""
+    """Read JSON that hardcase wrote; DataError names the file and the remedy when it is absent or broken."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error})") from None
+        raise DataError(
+            f"{path}: cannot be read as JSON ({error}); remove it and rerun the command that writes it (`hardcase run` "
+            "for a run folder and its stages)"
+        ) from None
 
 
 def copy_file(source: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from engine.store.cache import StageFolder
-from engine.store.files import copy_file, copy_folder, read_json, write_json
+from engine.store.files import copy_file, copy_folder, write_json
 from engine.store.review import write_blank
 from engine.store.run_folder import RunFolder
 from engine.whole_files import whole_file
@@ -76,8 +76,10 @@ class Publisher:
         path = self.folder.path / "champion.json"
         weights = self.folder.arm_folder(champion["round"], champion["arm"]) / "classifier.safetensors"
         entry = {**champion, "classifier": weights.relative_to(self.folder.path).as_posix()}
-        if path.exists() and (read_json(path) == entry or read_json(path)["round"] > after_round):
-            return False
+        if path.exists():
+            kept = self.folder.champion()
+            if kept == entry or kept["round"] > after_round:
+                return False
         write_json(path, entry)
         return True
 

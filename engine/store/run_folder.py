@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-import yaml
 
-from engine.config import Config, dump_yaml
+from engine.config import Config, dump_yaml, read_tree
+from engine.config.loading import section_at
+from engine.config.schema import STAGES
 from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
 from engine.store.files import ensure_writable, read_json, write_json
+from engine.store.kept_files import read_champion, read_config, read_roles
 from engine.whole_files import write_text
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
@@ -22,6 +24,8 @@ INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "ba
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 JOURNAL, TRIALS = "journal.jsonl", "trials"
 """What marks the folder of a sweep, and where its trials lie, each an ordinary run folder."""
+OF_AN_ATTEMPT = ("stages.json", "report.json", "report.html", "champion.json", "mlflow.json")
+"""What a run that finished no round leaves of its config, besides config.yaml; gone when another config takes its name."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,11 @@ class RunFolder:
 
     @classmethod
     def create(cls, config: Config) -> RunFolder:
-        """Make or reopen the folder of ``config``.
+        """Make or reopen the folder of ``config``; one in which no round was finished takes another config.
 
         Raises:
-            DataError: the output is not writable.
-            ConfigError: a run of that name was made by another config; names the keys that differ.
+            DataError: the output is not writable, or the folder's config.yaml or stages.json is broken.
+            ConfigError: a run of that name was made by another config (names the keys that differ), or is being written.
         """
         if "://" in config.output:
             raise ConfigError(
@@ -46,13 +50,18 @@ class RunFolder:
             )
         path = Path(config.output) / config.name
         ensure_writable(path.parent)
-        if (path / "config.yaml").exists():
-            _refuse_other_config(path, config)
-        else:
+        if not (path / "config.yaml").exists():
             ensure_writable(path)
             write_text(path / "config.yaml", dump_yaml(config))
-        roles = read_json(path / "stages.json") if (path / "stages.json").exists() else {}
-        return cls(path, config, roles)
+        elif changed := _changes_since(path, config):
+            if has_results(path):
+                more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+                raise ConfigError(
+                    f"{path}: was made by another config: {', '.join(changed[:3])}{more}; "
+                    "give name=OTHER, or the same values to resume it"
+                )
+            cls(path, config)._take_over()
+        return cls(path, config, read_roles(path / "stages.json") if (path / "stages.json").exists() else {})
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -61,17 +70,22 @@ class RunFolder:
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
-        try:
-            config = Config.model_validate(yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise DataError(
-                f"{path / 'config.yaml'}: made by another version of hardcase ({error})"
-            ) from None
+        config = read_config(path / "config.yaml")
         if not (path / "stages.json").exists():
             raise DataError(
                 f"{path}: the run has not finished a stage yet; rerun `hardcase run` to resume it"
             )
-        return cls(path, config, read_json(path / "stages.json"))
+        return cls(path, config, read_roles(path / "stages.json"))
+
+    def _take_over(self) -> None:
+        """Make the folder this config's; the stages of the config before stay in the cache, under keys of their own."""
+        lock = self.lock()
+        try:
+            for name in OF_AN_ATTEMPT:
+                (self.path / name).unlink(missing_ok=True)
+            write_text(self.path / "config.yaml", dump_yaml(self.config))
+        finally:
+            lock.release()
 
     def lock(self, patience: float = 0.0) -> filelock.FileLock:
         """Take the run's lock (one writer a run), waiting ``patience`` seconds; a dead owner's is taken over.
@@ -93,7 +107,7 @@ class RunFolder:
         """Where the stage cache lies: beside the run folders, shared by all runs of one output and the trials of sweeps."""
         home = self.path.parent
         is_trial = home.name == TRIALS and (home.parent / JOURNAL).is_file()
-        return (home.parent.parent if is_trial else home) / "stages"
+        return (home.parent.parent if is_trial else home) / STAGES
 
     def record(self, role: str, folder: StageFolder) -> StageFolder:
         """Remember which stage folder plays ``role``; append to ``stages.jsonl`` whether it was run or reused."""
@@ -124,14 +138,13 @@ class RunFolder:
         )
 
     def champion(self) -> dict[str, Any]:
-        """Return champion.json: {round, arm, metric, value, ...}; DataError where the run crowned none."""
+        """Return champion.json: {round, arm, metric, value, ...}; DataError where the run crowned none or it is broken."""
         path = self.path / "champion.json"
         if not path.exists():
             raise DataError(
                 f"{self.path}: the run has no champion yet; give --round and --arm, or let the run finish"
             )
-        champion: dict[str, Any] = read_json(path)
-        return champion
+        return read_champion(path)
 
     def arm_folder(self, round_number: int, arm: str) -> Path:
         """Return where (round, arm) is published: the round's folder for its main arm, ``arms/<arm>`` otherwise."""
@@ -155,30 +168,30 @@ def flat_config(config: Config) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not _indifferent(key) and key != "name"}
 
 
-def _refuse_other_config(path: Path, config: Config) -> None:
+def has_results(path: Path) -> bool:
+    """Return whether a run folder holds what a person may want to keep: a finished round, or a sweep's trials."""
+    if (path / JOURNAL).exists() or any((path / "rounds").glob("*")):
+        return True
+    report = read_json(path / "report.json") if (path / "report.json").exists() else {}
+    return not isinstance(report, dict) or bool(report.get("rounds"))
+
+
+def _changes_since(path: Path, config: Config) -> list[str]:
     try:
-        before = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(
-            f"{path / 'config.yaml'}: cannot be read ({error}); remove the folder or give name=OTHER"
-        ) from None
-    changed = config_changes(before or {}, config.model_dump(mode="json"))
-    if changed:
-        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        raise ConfigError(
-            f"{path}: was made by another config: {', '.join(changed[:3])}{more}; "
-            "give name=OTHER, or the same values to resume it"
-        )
+        before = read_tree(path / "config.yaml")
+    except ConfigError as error:
+        raise DataError(f"{error}; or remove {path}, or give name=OTHER") from None
+    return config_changes(before, config.model_dump(mode="json"))
 
 
 def config_changes(
     before: Mapping[str, Any], now: Mapping[str, Any], besides: Sequence[str] = ()
 ) -> list[str]:
-    """Return the keys that decide what is computed and differ between two config trees, each with both values.
+    """Return the keys that decide what is computed and differ between two config trees, each with both whole values.
 
     ``besides``: further keys that may differ.
     """
-    old, new = _flatten(before), _flatten(now)
+    old, new = _sections_only(before), _sections_only(now)
     return [
         f"{key} ({old.get(key)!r} there, {new.get(key)!r} now)"
         for key in sorted(old.keys() | new.keys())
@@ -188,6 +201,18 @@ def config_changes(
 
 def _indifferent(key: str) -> bool:
     return any(key == name or key.startswith(name + ".") for name in INDIFFERENT)
+
+
+def _sections_only(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Flatten the schema's sections and nothing else: what a user's mapping holds is one value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        path = (*prefix, str(key))
+        if isinstance(value, Mapping) and section_at(path) is not None:
+            flat |= _sections_only(value, path)
+        else:
+            flat[".".join(path)] = value
+    return flat
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -122,9 +122,18 @@ def test_yaml_tags(tmp_path: Path) -> None:
     assert_refused(result, tmp_path, "config.yaml", "YAML tags")
 
 
+def test_a_run_that_failed_gives_its_name_to_the_remedy(tmp_path: Path) -> None:
+    write_ham(tmp_path / "data", rows=ham_rows(lesions=16))
+    assert_refused(run(tmp_path, "data.split.folds={count: 20}"), tmp_path, "too few for 20 folds")
+    kept = (tmp_path / "out" / "tiny" / "config.yaml").read_text()
+    assert_refused(run(tmp_path, "data.split.folds={count: 19}"), tmp_path, "too few for 19 folds")
+    assert (tmp_path / "out" / "tiny" / "config.yaml").read_text() != kept
+
+
 def test_a_run_folder_of_another_config(tmp_path: Path) -> None:
     write_ham(tmp_path / "data", rows=ham_rows(lesions=4))
-    assert run(tmp_path).exit_code == 2  # too few lesions, but the folder now belongs to this config
+    assert run(tmp_path).exit_code == 2  # too few lesions
+    (tmp_path / "out" / "tiny" / "rounds" / "0000").mkdir(parents=True)  # as if a round had been finished
     before = (tmp_path / "out" / "tiny" / "config.yaml").read_bytes()
     assert_refused(run(tmp_path, "loop.rounds=5"), tmp_path, "loop.rounds", "name=OTHER")
     assert (tmp_path / "out" / "tiny" / "config.yaml").read_bytes() == before

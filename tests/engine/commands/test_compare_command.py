@@ -86,3 +86,73 @@ def test_a_round_missing_from_the_report_is_named(tmp_path):
     (run / "report.json").write_text(json.dumps({"rounds": [], "split_digest": "s", "protocol": "safe"}))
     with pytest.raises(DataError, match=r"report.json has no round 0 real"):
         compare([run, run], Console(file=io.StringIO()))
+
+
+def make_report(path):
+    """A run folder with everything `compare` reads."""
+    run = make_run(path, [1, 0, 1, 1, 0, 0])
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    malignant = {"sensitivity": figure, "specificity": figure, "auc": figure}
+    test = {
+        "balanced_accuracy": figure,
+        "accuracy": figure,
+        "auc": figure,
+        "malignant": malignant,
+        "per_class": {},
+    }
+    entry = {"round": 0, "arm": "real", "test": test, "n_real": 6, "n_accepted": 0, "optimizer_steps": 1}
+    (run / "report.json").write_text(json.dumps({"rounds": [entry], "split_digest": "s", "protocol": "safe"}))
+    return run
+
+
+def test_two_runs_side_by_side_and_their_difference(tmp_path):
+    console = Console(file=io.StringIO(), width=120)
+    compare([make_report(tmp_path / "a"), make_report(tmp_path / "b")], console)
+    said = console.file.getvalue()
+    assert "b (round 0 real) minus a (round 0 real)" in said and "+0.0 (+0.0 to +0.0)" in said
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "part"),
+    [
+        ("report.json", b"{}", "holds no list of rounds"),
+        ("report.json", b"[]", "holds no list of rounds"),
+        ("report.json", b'{"rounds": [{}]}', "holds no list of rounds"),
+        ("report.json", b"{", "no valid JSON"),
+        ("champion.json", b"{}", "names no round and arm"),
+        ("champion.json", b"[", "cannot be read as JSON"),
+        ("config.yaml", b"a: [", "not valid YAML"),
+        ("config.yaml", b"", "is empty"),
+        ("split.parquet", b"PAR1", "no readable parquet"),
+        ("rounds/0000/predictions.parquet", None, "no readable parquet"),
+    ],
+)
+def test_a_broken_file_is_named_before_anything_is_printed(tmp_path, name, content, part):
+    runs = [make_report(tmp_path / "a"), make_report(tmp_path / "b")]
+    broken = runs[1] / name
+    broken.write_bytes(broken.read_bytes()[:300] if content is None else content)
+    console = Console(file=io.StringIO(), width=120)
+    with pytest.raises(DataError, match=part) as caught:
+        compare(runs, console)
+    assert str(broken) in str(caught.value)
+    assert console.file.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("drop", "part"), [("split_digest", "lacks split_digest"), ("protocol", "lacks protocol")]
+)
+def test_a_report_without_what_runs_are_compared_by(tmp_path, drop, part):
+    run = make_report(tmp_path / "a")
+    report = json.loads((run / "report.json").read_text())
+    del report[drop]
+    (run / "report.json").write_text(json.dumps(report))
+    with pytest.raises(DataError, match=part):
+        compare([run, run], Console(file=io.StringIO()))
+
+
+def test_a_table_without_a_column_is_named(tmp_path):
+    runs = [make_report(tmp_path / "a"), make_report(tmp_path / "b")]
+    path = runs[1] / "rounds" / "0000" / "predictions.parquet"
+    pd.read_parquet(path).drop(columns="p_nv").to_parquet(path)
+    with pytest.raises(DataError, match=r"predictions\.parquet: lacks column p_nv"):
+        compare(runs, Console(file=io.StringIO()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from engine.commands.config_command import all_keys, default_text, explain
 from engine.commands.type_text import type_text
+from engine.config.loading import section_at
 from engine.errors import ConfigError
 
 
@@ -72,6 +74,27 @@ def test_a_section_is_a_table_with_its_own_line():
     said = _said("data.split")
     assert "Shares of lesions a part" in said and "merge_duplicates" in said
     assert "hardcase config explain data.split.train" in said
+
+
+@pytest.mark.parametrize(
+    "section", [key for key in all_keys() if section_at(tuple(key.split("."))) is not None]
+)
+def test_keys_are_not_broken_at_80_columns(section):
+    console = Console(file=io.StringIO(), width=80)
+    explain(section, console)
+    said = console.file.getvalue()
+    for name in section_at(tuple(section.split("."))).model_fields:
+        assert re.search(rf"^{name} +│", said, flags=re.MULTILINE), name
+
+
+def test_a_key_in_a_meaning_is_not_broken_at_80_columns():
+    console = Console(file=io.StringIO(), width=80)
+    explain("loop", console)
+    assert console.file.getvalue().count("max_synthetic_ratio") == 2
+
+
+def test_images_are_decoded_in_threads():
+    assert "threads that decode images" in _said("data.workers")
 
 
 def test_policy_kind_lists_policies_and_parameters():

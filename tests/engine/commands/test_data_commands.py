@@ -65,6 +65,23 @@ def test_describe_counts_images_and_lesions(runner, console, tmp_path):
     assert list(figures["counts"]) == ["train", "mine", "val", "test"]
 
 
+@pytest.mark.parametrize(
+    ("malignant", "line"),
+    [
+        (["mel"], "malign   mel\n"),
+        (
+            ["melanoma", "mel", "x[y]"],
+            "malign   mel; data.malignant also names melanoma, x[y], no class of these data\n",
+        ),
+        (["melanoma"], "malign   no class; data.malignant also names melanoma, no class of these data\n"),
+    ],
+)
+def test_describe_says_which_classes_count_as_malignant(runner, console, malignant, line):
+    config = parse_config({"data": {"phantom": {"lesions": 30}, "malignant": malignant}})
+    data_commands.describe(config, runner, console)
+    assert line in _said(console)
+
+
 def test_describe_covers_age_sex_site_and_masks(runner, console):
     figures = data_commands.describe(CONFIG, runner, console)
     total = figures["n_used"]

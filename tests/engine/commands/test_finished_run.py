@@ -75,6 +75,23 @@ def test_a_run_without_report_says_so(run):
         read_report(run)
 
 
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '{"rounds": {}}', '{"rounds": [1]}', '{"rounds": [{"round": 0}]}']
+)
+def test_a_report_without_rounds_says_so(run, text):
+    (run / "report.json").write_text(text)
+    with pytest.raises(DataError, match=r"report\.json: holds no list of rounds; rerun `hardcase run`"):
+        read_report(run)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"round": 1}', '{"round": "1", "arm": "hard"}'])
+def test_a_champion_without_round_and_arm_says_so(run, text):
+    (run / "champion.json").write_text(text)
+    with pytest.raises(DataError, match=r"champion\.json: names no round and arm; .*--round and --arm"):
+        choose(run)
+    assert choose(run, 1, "hard").round == 1
+
+
 def test_entries_are_found_by_round_and_arm():
     report = {"rounds": [{"round": 0, "arm": "real", "x": 1}, {"round": 1, "arm": "hard", "x": 2}]}
     assert find_entry(report, 1, "hard") == {"round": 1, "arm": "hard", "x": 2}

@@ -9,6 +9,7 @@ import yaml
 
 from engine.build import load
 from engine.config import Config, dump_yaml, load_config, parse_config
+from engine.config.yaml_text import parse_yaml
 from engine.errors import ConfigError
 
 
@@ -78,6 +79,17 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("policy: {mining: {name: magic}}", ["policy.mining", "magic", "misclassified"]),
         ("policy: {mining: {name: margin, top: 3}}", ["policy.mining", "top", "top_k"]),
         ("policy: {mining: 3}", ["policy.mining"]),
+        ("policy: {mining: margin}", ["policy.mining", "write {name: margin}"]),
+        ("name: stages", ["name", "stages is the folder of the stage cache", "another name"]),
+        ("seed: -1", ["seed", "greater than or equal to 0", "-1"]),
+        ("loop: {seed: -1}", ["loop.seed", "-1"]),
+        ("tune: {seed: 4294967296}", ["tune.seed", "less than 4294967296"]),
+        ("data: {malignant: [mel, yes]}", ["data.malignant", "YAML reads", "yes, on or true", "quote it"]),
+        ("data: {malignant: [1.5]}", ["data.malignant", "the class 1.5 as a number", "quote it"]),
+        ("data: {map_labels: {no: null}}", ["data.map_labels", "no, off or false", "quote it"]),
+        ("data: {map_labels: {a: on}}", ["data.map_labels", "yes, on or true", "quote it"]),
+        ("data: {map_labels: {0: a, '0': b}}", ["data.map_labels", "names a label twice"]),
+        ("evaluation: {melanoma: off}", ["evaluation.melanoma", "quote it"]),
         ("- a\n- b", ["expected keys and values"]),
         ("a: [", ["not valid YAML"]),
         ("name: !!python/name:os.system x", ["YAML tags are not allowed"]),
@@ -110,12 +122,36 @@ def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
         ("=3", "expected key=value"),
         ("a..b=3", "expected key=value"),
         ("name.first=3", "is a value, not a section"),
-        ("loop.arms=[", "not YAML"),
+        ("loop.arms=[", "not valid YAML"),
+        ("loop={rounds: 1, rounds: 2}", "key rounds is given twice, in line 1"),
     ],
 )
 def test_bad_overrides_are_quoted(tmp_path: Path, override: str, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         load_config(write(tmp_path, "name: a"), [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("classifier.lr=1e-3", "classifier.lr", 0.001),
+        ("name=2024-01-02", "name", "2024-01-02"),
+        ("name=2024-13-45", "name", "2024-13-45"),
+        ("data.map_labels={0: null, 1: 2}", "data.map_labels", {"0": None, "1": "2"}),
+        ("data.malignant=[0, mel]", "data.malignant", ["0", "mel"]),
+        ("evaluation.melanoma=4", "evaluation.melanoma", "4"),
+        ("data.map_labels={'yes': null}", "data.map_labels", {"yes": None}),
+    ],
+)
+def test_what_people_type_is_read_as_they_mean_it(
+    tmp_path: Path, override: str, key: str, value: object
+) -> None:
+    config = load_config(write(tmp_path, "name: a"), [override])
+    found: object = config
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == value
+    assert parse_config(parse_yaml(dump_yaml(config), "kept")) == config
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:

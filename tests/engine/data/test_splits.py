@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.config import FoldsConfig, SplitConfig
+from engine.config.loading import apply_override, parse_config
 from engine.data.splits import group_rows, portion_counts, split_table
 from engine.data.table import make_table
 from engine.errors import DataError
@@ -125,6 +126,22 @@ def test_val_is_a_share_of_what_a_fold_leaves() -> None:
     table = table_of({"nv": 100})
     config = SplitConfig(mine=0.0, val=0.25, folds=FoldsConfig(count=5, use=4))
     assert Counter(split_table(table, config, 0).part_N.tolist()) == {"train": 60, "val": 20, "test": 20}
+
+
+@pytest.mark.parametrize(
+    ("dx", "typed"), [("df", "df"), ("0", "0"), ("yes", '"yes"'), ("1.0", '"1.0"'), ("a: b", '"a: b"')]
+)
+@pytest.mark.parametrize(
+    "config", [SplitConfig(), SplitConfig(mine=0.0, folds=FoldsConfig())], ids=["parts", "folds"]
+)
+def test_the_advice_to_drop_a_class_can_be_typed(config: SplitConfig, dx: str, typed: str) -> None:
+    with pytest.raises(DataError) as caught:
+        split_table(table_of({dx: 2, "nv": 40}), config, 0)
+    advice = f"data.map_labels={{{typed}: null}}"
+    assert advice in str(caught.value)
+    tree: dict[str, object] = {}
+    apply_override(tree, advice)
+    assert parse_config(tree).data.map_labels == {dx: None}
 
 
 def test_a_class_too_rare_for_the_folds_is_named() -> None:

@@ -32,10 +32,78 @@ def test_reopening_with_the_same_config_keeps_the_roles(tmp_path: Path) -> None:
     assert line == {"role": "foundation/vae", "stage": "vae", "key": "k", "ran": True, "seconds": 2.5}
 
 
-def test_another_config_under_the_name_is_refused_with_the_keys(tmp_path: Path) -> None:
-    RunFolder.create(config(tmp_path))
-    with pytest.raises(ConfigError, match=r"loop\.rounds \(2 there, 3 now\).*name=OTHER"):
+def finish_a_round(folder: RunFolder) -> None:
+    (folder.path / "rounds" / "0000").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({}, {"loop": {"rounds": 3}}, "loop.rounds (2 there, 3 now)"),
+        (
+            {},
+            {"data": {"map_labels": {"akiec": None}}},
+            "data.map_labels ({} there, {'akiec': None} now)",
+        ),
+        (
+            {"data": {"map_labels": {"a": None}}},
+            {"data": {"map_labels": {"a": None, "b": None}}},
+            "data.map_labels ({'a': None} there, {'a': None, 'b': None} now)",
+        ),
+        (
+            {},
+            {"policy": {"mining": {"name": "margin", "top_k": 3}}},
+            "policy.mining ({'name': 'misclassified'} there, {'name': 'margin', 'top_k': 3} now)",
+        ),
+        ({}, {"data": {"split": {"folds": {"use": 1}}}}, "data.split.folds.use (None there, 1 now)"),
+    ],
+)
+def test_another_config_under_the_name_is_refused_with_whole_values(
+    tmp_path: Path, before: dict[str, object], now: dict[str, object], said: str
+) -> None:
+    folder = RunFolder.create(config(tmp_path, **before))
+    finish_a_round(folder)
+    kept = (folder.path / "config.yaml").read_text()
+    with pytest.raises(ConfigError) as caught:
+        RunFolder.create(config(tmp_path, **now))
+    assert said in str(caught.value) and "give name=OTHER" in str(caught.value)
+    assert (folder.path / "config.yaml").read_text() == kept
+
+
+@pytest.mark.parametrize("report", [None, {"rounds": []}])
+def test_a_run_that_finished_no_round_takes_another_config(tmp_path: Path, report: object) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    folder.record("foundation/vae", StageFolder(name="vae", key="k", path=tmp_path, seconds=1, cached=True))
+    write_json(folder.path / "mlflow.json", {"run_id": "1"})
+    if report is not None:
+        write_json(folder.path / "report.json", report)
+    other = config(tmp_path, data={"map_labels": {"akiec": None}})
+    again = RunFolder.create(other)
+    assert again.roles == {}
+    assert not (folder.path / "stages.json").exists() and not (folder.path / "mlflow.json").exists()
+    again.record("foundation/vae", StageFolder(name="vae", key="l", path=tmp_path, seconds=1, cached=True))
+    assert RunFolder.open(folder.path).config == other
+
+
+@pytest.mark.parametrize(
+    "name", ["report.json", "journal.jsonl"], ids=["rounds in the report", "the journal of a sweep"]
+)
+def test_results_keep_their_config(tmp_path: Path, name: str) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    write_json(folder.path / name, {"rounds": [{"round": 0, "arm": "real"}]})
+    with pytest.raises(ConfigError, match=r"loop\.rounds"):
         RunFolder.create(config(tmp_path, loop={"rounds": 3}))
+
+
+def test_a_run_that_is_being_written_takes_no_other_config(tmp_path: Path) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    kept = (folder.path / "config.yaml").read_text()
+    lock = folder.lock()
+    with pytest.raises(ConfigError, match="another hardcase process"):
+        RunFolder.create(config(tmp_path, loop={"rounds": 3}))
+    lock.release()
+    assert (folder.path / "config.yaml").read_text() == kept
+    RunFolder.create(config(tmp_path, loop={"rounds": 3})).lock().release()
 
 
 def test_where_it_runs_may_change(tmp_path: Path) -> None:
@@ -76,9 +144,59 @@ def test_a_url_is_refused_with_the_remedy(tmp_path: Path) -> None:
 def test_opening_something_else_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no run folder"):
         RunFolder.open(tmp_path)
-    write_text(tmp_path / "config.yaml", "nonsense: 1\n")
-    with pytest.raises(DataError, match="another version"):
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("nonsense: 1\n", ["nonsense: unknown key", "another version", "name=OTHER"]),
+        ("loop: {rounds: many}\n", ["loop.rounds", "'many'", "another version"]),
+        ("a: [\n", ["not valid YAML", "another version"]),
+        ("a: 2024-99-99\nb: 0b_\n", ["cannot read"]),
+        ("- a\n", ["found list"]),
+        ("", ["is empty", "remove the folder"]),
+    ],
+)
+def test_a_broken_config_of_a_run_is_a_message_of_ours(tmp_path: Path, text: str, parts: list[str]) -> None:
+    write_text(tmp_path / "config.yaml", text)
+    with pytest.raises(DataError) as caught:
         RunFolder.open(tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'config.yaml'}: ") and all(p in message for p in parts), message
+    assert "pydantic" not in message
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a"])
+def test_a_broken_config_is_not_written_over(tmp_path: Path, text: str) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    write_text(folder.path / "config.yaml", text)
+    with pytest.raises(DataError, match=r"config\.yaml: .*name=OTHER"):
+        RunFolder.create(config(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("champion.json", "{}", "names no round and arm"),
+        ("champion.json", "[]", "names no round and arm"),
+        ("champion.json", '{"round": "1", "arm": "hard"}', "names no round and arm"),
+        ("champion.json", "{", "cannot be read as JSON"),
+        ("stages.json", "[]", "holds no stages"),
+        ("stages.json", "{", "cannot be read as JSON"),
+    ],
+)
+def test_a_broken_file_of_a_run_is_named_with_the_remedy(
+    tmp_path: Path, name: str, text: str, part: str
+) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    write_json(folder.path / "stages.json", {})
+    write_text(folder.path / name, text)
+    with pytest.raises(DataError) as caught:
+        RunFolder.open(folder.path).champion()
+    message = str(caught.value)
+    assert (
+        message.startswith(str(folder.path / name)) and part in message and "remove it and rerun" in message
+    )
 
 
 def test_an_unfinished_run_and_an_unknown_role_and_a_lost_cache_say_so(tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""YAML text to plain values and back: whatever is wrong with it is one message, and no setting is lost or misread."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import yaml
+from yaml.constructor import ConstructorError
+
+from engine.errors import ConfigError
+
+_FLOAT: Final = "tag:yaml.org,2002:float"
+_TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
+_EXPONENT: Final = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+"""Numbers such as 1e-3, which YAML 1.1 takes for text unless they are written 1.0e-3."""
+_EXPONENT_STARTS: Final = list("-+.0123456789")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a mapping has each key once, 1e-3 is a number and a date is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own way to configure a loader)
+        first: [(tag, pattern) for tag, pattern in known if tag != _TIMESTAMP]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Compose a mapping as it is written, before ``<<`` adds to it; ConfigError where a key stands twice."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.value == "<<":
+                continue
+            line, name = key.start_mark.line + 1, (key.tag, key.value)
+            if name in lines:
+                where = f"line {line}" if lines[name] == line else f"lines {lines[name]} and {line}"
+                raise ConfigError(f"key {key.value} is given twice, in {where}; keep one of them")
+            lines[name] = line
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what ``_Loader`` would not read as text."""
+
+
+for _reader_or_writer in (_Loader, _Dumper):
+    _reader_or_writer.add_implicit_resolver(_FLOAT, _EXPONENT, _EXPONENT_STARTS)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the plain values of YAML ``text``.
+
+    Raises:
+        ConfigError: it is not YAML, has tags, a key twice or a value that is none; names ``where``, line and remedy.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except ConfigError as error:
+        problem = str(error)
+    except ConstructorError as error:
+        problem = _constructor_problem(error)
+    except yaml.YAMLError as error:
+        problem = f"not valid YAML ({_one_line(error)}); correct it there"
+    except RecursionError:
+        problem = "nested too deeply to be a config; remove the brackets or the indentation that repeat"
+    except (
+        ValueError,
+        LookupError,
+        AttributeError,
+    ) as error:  # of PyYAML's constructors: 0b_, !!bool x, !!timestamp x
+        problem = f"holds a value that YAML cannot read ({_one_line(error)}); quote it if it is text"
+    raise ConfigError(f"{where}: {problem}")
+
+
+def dump_values(tree: Mapping[str, Any]) -> str:
+    """Return plain values as YAML, keys in their order; ``parse_yaml`` gives them back."""
+    return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def yaml_key(text: str) -> str:
+    """Return text as it is to be typed as a key between braces: quoted where YAML would read something else."""
+    try:
+        read = parse_yaml(f"{{{text}: null}}", "")
+    except ConfigError:
+        read = None
+    keys = list(read) if isinstance(read, dict) else []
+    plain = len(keys) == 1 and type(keys[0]) in (str, int) and str(keys[0]) == text and read[keys[0]] is None
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _constructor_problem(error: ConstructorError) -> str:
+    mark = error.problem_mark or error.context_mark
+    line = f"line {mark.line + 1}" if mark else "the text"
+    said = str(error.problem)
+    if said.startswith("could not determine a constructor"):
+        return f"YAML tags are not allowed ({line}: {said}); use plain values"
+    if said == "found unhashable key":
+        return f"{line}: a key is a list or a mapping; a key must be text, quote it if it holds brackets"
+    return f"not valid YAML ({line}: {said}); correct it there"
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
