@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import yaml
-from yaml.constructor import ConstructorError
 
 from engine.errors import ConfigError
 
@@ -60,8 +59,8 @@ def parse_yaml(text: str, where: str) -> Any:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except ConfigError as error:
         problem = str(error)
-    except ConstructorError as error:
-        problem = _constructor_problem(error)
+    except yaml.MarkedYAMLError as error:
+        problem = _marked_problem(error)
     except yaml.YAMLError as error:
         problem = f"not valid YAML ({_one_line(error)}); correct it there"
     except RecursionError:
@@ -91,10 +90,10 @@ def yaml_key(text: str) -> str:
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 
-def _constructor_problem(error: ConstructorError) -> str:
+def _marked_problem(error: yaml.MarkedYAMLError) -> str:
     mark = error.problem_mark or error.context_mark
     line = f"line {mark.line + 1}" if mark else "the text"
-    said = str(error.problem)
+    said = str(error.problem or error.context)
     if said.startswith("could not determine a constructor"):
         return f"YAML tags are not allowed ({line}: {said}); use plain values"
     if said == "found unhashable key":
