@@ -10,6 +10,7 @@ from typing import Any
 from engine.cluster.backend import Backend, LocalBackend, StageCall
 from engine.config import BackendConfig, Config, load_config
 from engine.errors import ConfigError
+from engine.local_weights import weights_problems
 from engine.loop import Loop
 from engine.progress import QuietListener
 from engine.store import Listener, RunFolder, StageCache, StageRunner
@@ -95,18 +96,35 @@ def run(
 
 
 def check_models(config: Config) -> None:
-    """Refuse a classifier or judge that no library knows before anything is computed.
+    """Refuse what could not be loaded hours later, before anything is computed.
 
     Raises:
-        ConfigError: names the key and the closest models.
+        ConfigError: a line for every key of ``model_problems``.
     """
-    from engine.classifier.model import check_model_name
+    problems = model_problems(config)
+    if problems:
+        raise ConfigError("\n".join(problems))
 
+
+def model_problems(config: Config) -> list[str]:
+    """Return a message for each model that no library knows and for each path of weights that holds none."""
+    from engine.classifier.model import check_model_name, read_header
+
+    problems = []
     for section, model in (("classifier", config.classifier.model), ("judge", config.judge.model)):
         try:
             check_model_name(model)
         except ConfigError as error:
-            raise ConfigError(f"{section}.{error}") from None
+            problems.append(f"{section}.{error}")
+    return problems + weights_problems(config, read_header)
+
+
+def check_output(output: str) -> None:
+    """Refuse a URL as output, which is no folder (ConfigError)."""
+    if "://" in output:
+        raise ConfigError(
+            f"output: {output} is a URL; give a folder that every worker can reach (a shared or mounted disk)"
+        )
 
 
 def _write_report(path: Path) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD
 from engine.classifier.stems import Stem, adapt_stem
 from engine.errors import ConfigError, DataError
+from engine.local_weights import as_path
 
 HEADER = "hardcase"
 """The header's only key: safetensors writes several in a random order, and the same weights would differ in bytes."""
@@ -126,13 +127,18 @@ def check_model_name(name: str) -> None:
 
 def read_header(path: Path) -> dict[str, Any] | None:
     """Return what hardcase wrote into a safetensors file's header; None where another program wrote the file."""
+    path = as_path(str(path)) or path
     if not path.is_file():
-        raise DataError(f"classifier weights {path} do not exist; give the path of a safetensors file")
+        state = "are a folder" if path.is_dir() else "do not exist"
+        raise DataError(f"classifier weights {path} {state}; give the path of a safetensors file")
     try:
         with safe_open(path, framework="pt") as handle:
             text = (handle.metadata() or {}).get(HEADER)
-    except SafetensorError as error:
-        raise DataError(f"classifier weights {path} are no readable safetensors file ({error})") from error
+    except (OSError, SafetensorError) as error:
+        raise DataError(
+            f"classifier weights {path} are no readable safetensors file ({error}); give one, for example "
+            "a run's classifier.safetensors"
+        ) from error
     header: dict[str, Any] | None = None if text is None else json.loads(text)
     return header
 
@@ -140,7 +146,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file's tensors (DataError: missing or broken)."""
     read_header(path)
-    return dict(load_file(path))
+    return dict(load_file(as_path(str(path)) or path))
 
 
 def load_matching(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:

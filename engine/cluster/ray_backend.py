@@ -5,11 +5,8 @@ Every worker must see the stage cache under the same path (one machine, or a sha
 
 from __future__ import annotations
 
-import os
 import pickle
-import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -23,17 +20,16 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.cluster.backend import LocalLaunch, LocalMap, StageCall
 from engine.cluster.progress_file import ProgressFile
+from engine.cluster.ray_address import check_gpus, connect, first_line
 from engine.config import BackendConfig
-from engine.errors import ConfigError, HardcaseError, StageError
+from engine.errors import HardcaseError, StageError
 from engine.stages.base import ChunkWorker, run_stage
 from engine.train_plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")
 
-PROBE_SECONDS = 5.0
 POLL_SECONDS = 0.5
-DEFAULT_PORTS = {"ray": 10001, "": 6379}
 
 
 class RayBackend:
@@ -47,11 +43,7 @@ class RayBackend:
             connect(config.address)
         total = ray.cluster_resources()
         self.gpus = config.gpus_per_worker
-        if self.gpus > 0 and total.get("GPU", 0) < self.gpus:
-            raise ConfigError(
-                f"backend.gpus_per_worker: {self.gpus:g} asked for, the cluster has {total.get('GPU', 0):g} GPUs in all; "
-                "lower it, or start GPU nodes"
-            )
+        check_gpus(self.gpus, total.get("GPU", 0))
         self.cpus = int(total.get("CPU", 1))
 
     def run(self, call: StageCall, progress: Progress) -> None:
@@ -81,7 +73,7 @@ class RayBackend:
             raise _cause(error) from error
         except RayError as error:
             raise StageError(
-                f"stage {call.stage}: Ray lost its worker ({_first_line(error)}); rerun to resume"
+                f"stage {call.stage}: Ray lost its worker ({first_line(error)}); rerun to resume"
             ) from error
         finally:
             note.unlink(missing_ok=True)
@@ -208,57 +200,6 @@ def _train_worker(config: dict[str, Any]) -> None:
     config["fit"](env)
 
 
-def connect(address: str | None, num_cpus: int | None = None) -> None:
-    """Start Ray in this machine, or join ``address`` after a TCP probe (`ray.init` would hang for minutes).
-
-    ``num_cpus`` is what a Ray started here may use, None: every core.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    if address is None:
-        ray.init(
-            address="local", include_dashboard=False, num_cpus=num_cpus, **quiet
-        )  # never a stale cluster's leftover address
-    else:
-        if address != "auto":
-            _probe(address)
-        try:
-            ray.init(address=address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"backend.address: {address} did not accept the connection ({_first_line(error)})"
-            ) from None
-    _quiet_data()
-
-
-def _probe(address: str) -> None:
-    match = re.fullmatch(
-        r"(?:(?P<scheme>ray)://)?(?P<host>\[[^\]]+\]|[^:/\s]+)(?::(?P<port>\d{1,5}))?", address
-    )
-    if match is None:
-        raise ConfigError(
-            f"backend.address: {address!r} is no address; give host:6379, ray://host:10001 or auto"
-        )
-    host, scheme = match["host"].strip("[]"), match["scheme"] or ""
-    port = int(match["port"] or DEFAULT_PORTS[scheme])
-    try:
-        with socket.create_connection((host, port), timeout=PROBE_SECONDS):
-            pass
-    except (OSError, OverflowError) as error:
-        raise ConfigError(
-            f"backend.address: {address} does not answer ({error}); start the cluster (`ray up ray_cluster.yaml`, "
-            "or `ray start --head`), or leave backend.address out to start Ray here"
-        ) from None
-
-
-def _quiet_data() -> None:
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-
-
 def _cause(error: BaseException) -> BaseException:
     """Return the hardcase error inside Ray's wrapping where there is one, else a StageError with its last line."""
     seen: BaseException | None = error
@@ -273,8 +214,3 @@ def _cause(error: BaseException) -> BaseException:
             continue
         seen = seen.__cause__
     return error
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -24,7 +24,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as RaySearcher
 from ray.tune.search.optuna import OptunaSearch
 
-from engine.cluster.ray_backend import connect
+from engine.cluster.ray_address import connect
 from engine.config import BackendConfig, TuneConfig
 from engine.errors import ConfigError, HardcaseError, StageError
 from engine.tuning.decisions import Scheduler, Searcher, Sweep

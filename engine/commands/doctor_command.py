@@ -19,6 +19,7 @@ from engine import build
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config import Config
+from engine.data.readers import read
 from engine.errors import HardcaseError
 
 PACKAGES = (
@@ -28,6 +29,7 @@ PACKAGES = (
 OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
 LITTLE_DISK_GB = 5.0
 ANSWER_SECONDS = 3.0
+WHAT_WIDTH = 14
 STYLE = {"ok": "green", "slow": "yellow", "note": "yellow", "missing": "red"}
 
 
@@ -47,7 +49,7 @@ def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> boo
         ConfigError: the config is bad.
     """
     config = build.load(path, overrides) if path is not None else None
-    findings = [*versions(), *devices(), disk(Path(config.output if config else "runs")), *tracking(config)]
+    findings = [*versions(), *devices(), disk(config.output if config else "runs"), *tracking(config)]
     if config is None:
         findings.append(
             Finding(state="ok", what="ray", text="local; a config with backend.address is probed")
@@ -56,13 +58,14 @@ def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> boo
             Finding(state="note", what="config", text="none given; `hardcase doctor CONFIG` says more")
         )
     else:
-        findings += [*cluster(config), *weights(config)]
+        findings += [*cluster(config), device(config), data(config), *models(config), *weights(config)]
         findings += [
             Finding(state="slow", what=what, text=why) for what, why in slow_parts(config, _device(config))
         ]
+    width = max(WHAT_WIDTH, *(len(finding.what) + 1 for finding in findings))
     for finding in findings:
         line = Text(f"{finding.state:<8}", style=STYLE[finding.state])
-        console.print(line.append(f"{finding.what:<14}{finding.text}", style="default"), soft_wrap=True)
+        console.print(line.append(f"{finding.what:<{width}}{finding.text}", style="default"), soft_wrap=True)
     return all(finding.state != "missing" for finding in findings)
 
 
@@ -103,11 +106,17 @@ def devices() -> list[Finding]:
     return found
 
 
-def disk(output: Path) -> Finding:
+def disk(output: str | Path) -> Finding:
     """Free space where runs and the stage cache go."""
-    place = output.resolve()
+    try:
+        build.check_output(str(output))
+    except HardcaseError as error:
+        return Finding(state="missing", what="disk", text=str(error))
+    place = Path(output).resolve()
     while not place.exists():
         place = place.parent
+    if not place.is_dir():
+        return Finding(state="missing", what="disk", text=f"{place} is a file; give output=FOLDER")
     free = shutil.disk_usage(place).free / 1e9
     if not os.access(place, os.W_OK):
         return Finding(state="missing", what="disk", text=f"{place} is not writable; give output=FOLDER")
@@ -133,22 +142,60 @@ def tracking(config: Config | None) -> list[Finding]:
 
 
 def cluster(config: Config) -> list[Finding]:
-    """Whether the Ray head of the config answers."""
-    if config.backend.kind != "ray":
-        return [Finding(state="ok", what="backend", text="local, in one process; Ray is not used")]
-    if config.backend.address is None:
-        return [Finding(state="ok", what="backend", text="Ray, started on this machine")]
-    address = config.backend.address.removeprefix("ray://")
-    if answers(address):
-        return [Finding(state="ok", what="backend", text=f"Ray head {address} accepts connections")]
-    text = (
-        f"Ray head {address} does not answer; start it (ray up ray_cluster.yaml) or correct backend.address"
-    )
-    return [Finding(state="missing", what="backend", text=text)]
+    """Whether the Ray head of the config answers; without a head, whether this machine has the GPUs it asks for."""
+    backend = config.backend
+    if backend.kind != "ray":
+        found = [Finding(state="ok", what="backend", text="local, in one process; Ray is not used")]
+        if backend.gpus_per_worker > 0:
+            text = f"backend.gpus_per_worker: {backend.gpus_per_worker:g} is for backend.kind=ray; no effect here"
+            found.append(Finding(state="note", what="backend", text=text))
+        return found
+    from engine.cluster.ray_address import check_gpus, probe
+
+    try:
+        if backend.address is None:
+            import torch
+
+            check_gpus(backend.gpus_per_worker, torch.cuda.device_count())
+            return [Finding(state="ok", what="backend", text="Ray, started on this machine")]
+        found_at = probe(backend.address)
+    except HardcaseError as error:
+        return [Finding(state="missing", what="backend", text=str(error))]
+    return [Finding(state="ok", what="backend", text=f"Ray head {found_at} accepts connections")]
+
+
+def device(config: Config) -> Finding:
+    """Where tensors would live."""
+    try:
+        text = f"{build.choose_device(config.backend)} (backend.device: {config.backend.device})"
+        return Finding(state="ok", what="device", text=text)
+    except HardcaseError as error:
+        return Finding(state="missing", what="device", text=str(error))
+
+
+def data(config: Config) -> Finding:
+    """What the reader of ``data.format`` finds, image files not opened."""
+    if config.data.format == "phantom":
+        return Finding(state="ok", what="data", text="phantom, drawn by the run")
+    try:
+        table = read(config.data, config.seed).table
+    except HardcaseError as error:
+        return Finding(state="missing", what="data", text=str(error))
+    text = f"{len(table)} images of {len(table.classes)} classes in {config.data.root}"
+    return Finding(state="ok", what="data", text=text)
+
+
+def models(config: Config) -> list[Finding]:
+    """Whether the models exist and the weights given by path can be opened."""
+    problems = build.model_problems(config)
+    if problems:
+        return [Finding(state="missing", what="models", text=text) for text in problems]
+    text = f"classifier {config.classifier.model}, judge {config.judge.model}"
+    return [Finding(state="ok", what="models", text=text)]
 
 
 def weights(config: Config) -> list[Finding]:
-    """Pre-trained weights the config names that are neither a folder here nor in a cache."""
+    """Pre-trained weights the config names by a hub id that are in no cache."""
     missing = missing_weights(config)
     if not missing:
         return [Finding(state="ok", what="weights", text="nothing to download")]

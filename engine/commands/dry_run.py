@@ -63,6 +63,8 @@ def dry_run(config: Config, console: Console) -> None:
     Raises:
         ConfigError, DataError: the config or the data is bad, as `run` would say.
     """
+    build.check_models(config)
+    build.check_output(config.output)
     counts = _data_counts(config)
     units = plan_units(config, counts)
     console.print(_sizes_line(config, counts))

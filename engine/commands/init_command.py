@@ -20,9 +20,9 @@ from engine.config.loading import apply_override
 from engine.errors import ConfigError
 from engine.store import write_text
 
-MALIGNANT: Final = ("mel", "bcc", "akiec", "scc")
-PROPOSED_NAMES: Final[Mapping[str, str | None]] = {"AK": "akiec", "SCC": "scc", "UNK": None}
-"""Names proposed for ISIC columns that are none of HAM10000's classes; the config says to check them."""
+MALIGNANT: Final = ("mel", "bcc", "akiec", "scc", "melanoma", "malignant")
+PROPOSED_NAMES: Final[Mapping[str, str | None]] = {"AK": "akiec", "SCC": "scc", "UNK": None, "unknown": None}
+"""Names proposed for ISIC labels that are none of HAM10000's classes; the config says to check them."""
 FEW_LESIONS: Final = 4
 SIZES: Final = (128, 64, 32)
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from engine.config import DataConfig
 from engine.data.readers import READERS
-from engine.data.readers_files import IMAGE_SUFFIXES, read_rows, walk
+from engine.data.readers_files import EXCEL_SUFFIXES, find_files, read_rows, text_column
+from engine.data.readers_general import PART_FOLDERS
 from engine.data.table import Source, known_groups
 from engine.errors import DataError
 
@@ -26,9 +27,19 @@ COLUMN_NAMES: Final = {
         "file_name",
         "filepath",
         "isic_id",
+        "image_name",
         "img",
     ),
-    "label": ("dx", "label", "diagnosis", "class", "target", "category", "diagnosis_1"),
+    "label": (
+        "dx",
+        "label",
+        "diagnosis",
+        "class",
+        "benign_malignant",
+        "target",
+        "category",
+        "diagnosis_1",
+    ),
     "lesion": ("lesion_id", "lesion"),
     "patient": ("patient_id", "patient"),
     "age": ("age", "age_approx"),
@@ -43,8 +54,12 @@ COLUMN_NAMES: Final = {
     ),
     "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "skin_type"),
 }
-"""Column names that are understood in a table, by key of ``data.columns``."""
+"""Column names that are understood in a table, by key of ``data.columns``; the first that is filled in every row."""
+TABLES: Final = ("*.csv", "*.tsv", "*.parquet")
+NO_CLASSES: Final = {*PART_FOLDERS, "images", "image", "imgs", "img", "input", "masks", "mask", "annotations"}
+"""Folder names, lower case, that say what files are for and not what they show."""
 
+MOST_COLUMNS: Final = 12
 KNOWN_LAYOUTS: Final = (
     "HAM10000 (HAM10000_metadata.csv and images), an ISIC challenge part (*GroundTruth*.csv and images), a MedMNIST .npz, "
     "MNIST idx files, CIFAR-10 binary batches, one CSV or parquet table with image and label columns, class folders"
@@ -99,7 +114,8 @@ def recognise(directory: Path) -> Layout:
             source = READERS[data["format"]](DataConfig.model_validate(data))
             return Layout(data=data, source=source, why=why)
     raise DataError(
-        f"{place}: no layout recognised; known are {KNOWN_LAYOUTS}. A table elsewhere: data.format=table"
+        f"{place}: no layout recognised{_tables_beside(place)}; known are {KNOWN_LAYOUTS}. "
+        "A table elsewhere: data.format=table"
     )
 
 
@@ -132,17 +148,21 @@ def _torchvision(place: Path) -> Found | None:
 
 
 def _table(place: Path) -> Found | None:
-    patterns = ("*.csv", "*.tsv", "*.parquet")
     given = place.is_file()
-    files = [place] if given else _matching(place, patterns)
+    files = [place] if given else _matching(place, TABLES)
     fitting = {path: found for path in files if (found := _table_columns(path)) is not None}
     if len(fitting) > 1:
         names = ", ".join(path.name for path in fitting)
         raise DataError(f"{place}: several tables have image and label columns ({names}); give one of them")
     if not fitting:
         if given:
+            columns_there = _columns(place)
+            if not columns_there:
+                raise DataError(
+                    f"{place}: is no table that is read (CSV, .tsv, parquet) and no .npz; give one"
+                )
             raise DataError(
-                f"{place}: no image and label columns among {', '.join(_columns(place)) or 'none'}; write a config "
+                f"{place}: no image and label columns among {', '.join(columns_there)}; write a config "
                 "with data.format: table and data.columns by hand"
             )
         return None
@@ -153,19 +173,47 @@ def _table(place: Path) -> Found | None:
 
 
 def _table_columns(path: Path) -> dict[str, str] | None:
+    """Return {key of data.columns: column}; of several label columns the first without a gap (ISIC 2020: unknown)."""
     names = {name.lower(): name for name in _columns(path)}
     hits = {key: [names[name] for name in known if name in names] for key, known in COLUMN_NAMES.items()}
     columns = {key: found[0] for key, found in hits.items() if found}
-    return columns if {"image", "label"} <= set(columns) else None
+    if not {"image", "label"} <= set(columns):
+        return None
+    if len(hits["label"]) > 1:
+        frame = read_rows(path)
+        columns["label"] = next((n for n in hits["label"] if all(text_column(frame, n))), columns["label"])
+    return columns
 
 
 def _folders(place: Path) -> Found | None:
     if not place.is_dir():
         return None
-    images = [path.relative_to(place) for path in walk(place) if path.suffix.lower() in IMAGE_SUFFIXES]
+    images = [path.relative_to(place) for path in find_files(place).images]
     if not images or any(len(path.parts) < 2 for path in images):
         return None
-    return {"format": "folder"}, "one folder a class"
+    for inner in sorted(path for path in place.iterdir() if path.is_dir()):
+        if _ham10000(inner) or _isic(inner):
+            raise DataError(f"{place}: {inner.name} in it is a data set of its own; give {inner}")
+    classes = READERS["folder"](DataConfig(format="folder", root=str(place))).labels
+    beside = _tables_beside(place)
+    if len(classes) < 2 or {name.lower() for name in classes} <= NO_CLASSES:
+        raise DataError(
+            f"{place}: needs two class folders or more, and in it lie {', '.join(classes)}{beside}; "
+            "give the folder whose subfolders are named as the classes, or the table that names them"
+        )
+    return {"format": "folder"}, f"one folder a class{beside and f' (not read{beside})'}"
+
+
+def _tables_beside(place: Path) -> str:
+    """Return what tables lie in a folder, with their columns, for a message; "" where there is none."""
+    said = []
+    for path in _matching(place, TABLES):
+        columns = _columns(path)
+        few = ", ".join(columns[:MOST_COLUMNS]) + (", ..." if len(columns) > MOST_COLUMNS else "")
+        said.append(f"{path.name} has columns {few}")
+    sheets = _matching(place, tuple(f"*{suffix}" for suffix in EXCEL_SUFFIXES))
+    said += [f"{path.name} is a spreadsheet, which is read once saved as CSV" for path in sheets]
+    return "".join(f"; {text}" for text in said)
 
 
 def _matching(place: Path, patterns: Sequence[str]) -> list[Path]:
@@ -177,6 +225,6 @@ def _matching(place: Path, patterns: Sequence[str]) -> list[Path]:
 
 
 def _columns(path: Path) -> list[str]:
-    if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet", ""):
+    if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet", "", *EXCEL_SUFFIXES):
         return []
     return [str(name) for name in read_rows(path).columns]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import Config
+from engine.local_weights import as_path
 
 FOLDERS = (
     ("embedder.pretrained", "config.json"),
@@ -15,22 +16,14 @@ FOLDERS = (
 
 
 def missing_weights(config: Config) -> list[tuple[str, str]]:
-    """Return (key, why) for each part whose weights are neither a local path nor in a download cache."""
+    """Return (key, why) for each part whose weights a run would download; paths are ``build.model_problems``' part."""
     found = []
     for key, marker in FOLDERS:
         source = getattr(config, key.partition(".")[0]).pretrained
-        if (
-            source is not None
-            and not Path(source).expanduser().exists()
-            and not _in_hub_cache(source, marker)
-        ):
+        if source is not None and as_path(source) is None and not _in_hub_cache(source, marker):
             found.append((key, f"{source} is neither a folder nor in the Hugging Face cache; {_remedy()}"))
     for key in ("classifier", "judge"):
         section = getattr(config, key)
-        if isinstance(section.pretrained, str) and not Path(section.pretrained).expanduser().is_file():
-            found.append(
-                (f"{key}.pretrained", f"{section.pretrained} does not exist; give a safetensors file")
-            )
         if section.pretrained is True and not _library_weights_here(section.model):
             found.append((f"{key}.pretrained", f"weights of {section.model} are in no cache; {_remedy()}"))
     return found

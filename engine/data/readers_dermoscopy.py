@@ -26,6 +26,11 @@ from engine.errors import DataError
 from engine.types import strings
 
 HAM_COLUMNS = ("lesion_id", "image_id", "dx", "age", "sex", "localization")
+ISIC_IMAGE = ("image", "image_name")
+"""The image column up to ISIC 2019, and that of ISIC 2020, whose table names the class instead of marking it."""
+ISIC_2020_CLASS = ("diagnosis", "benign_malignant")
+UNNAMED = "unknown"
+"""What ISIC 2020 writes where a benign image has no diagnosis."""
 ISIC_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 """The columns of the ISIC challenge that mean HAM10000's seven classes; others must be mapped by the user."""
 METADATA_COLUMNS = {
@@ -69,34 +74,46 @@ def read_ham10000(config: DataConfig) -> Source:
 
 
 def read_isic(config: DataConfig) -> Source:
-    """Read an ISIC challenge folder: one ``*GroundTruth*.csv`` with one-hot columns, images in it or below.
+    """Read an ISIC challenge folder: one ``*GroundTruth*.csv`` and images in it or below.
 
-    The seven HAM10000 columns become lower-case class names. Any other column (ISIC 2019: AK, SCC, UNK) that an
-    image carries must be named in ``data.map_labels``. CSVs beside it that have an image column give lesion and
-    patient ids, age, sex and site where they know them.
+    Up to 2019 the table has one-hot columns: the seven HAM10000 columns become lower-case class names, and any other
+    (AK, SCC, UNK) that an image carries must be named in ``data.map_labels``. In 2020 (column image_name) the class is
+    diagnosis, where "unknown" must be named in ``data.map_labels``, or without that column benign_malignant. CSVs that
+    have an image column give lesion and patient ids, age, sex and site where they know them.
     """
     root = require_folder(str(config.root))
     remedy = "give data.root the folder of one challenge part"
     path = one_file(root, ["*GroundTruth*.csv", "*groundtruth*.csv"], "ground-truth table", remedy)
     frame = read_rows(path)
-    require_columns(path, frame, ["image"], "It holds the image names in the ISIC layout")
+    image = next((name for name in ISIC_IMAGE if name in frame.columns), None)
+    if image is None:
+        require_columns(
+            path, frame, ["image"], "It holds the image names in the ISIC layout (2020: image_name)"
+        )
+    labels, given, must_map = _marked(path, frame) if image == "image" else _named(path, frame)
+    files = require_images(find_files(root))
+    names = [_bare(name) for name in frame[image]]
+    paths = files.image_paths(names)
+    metadata = _isic_metadata(root, names)
+    table = make_table(str(path), names, labels, path=paths, mask_path=files.mask_paths(paths), **metadata)
+    return Source(table=table, where=str(path), labels=given, must_map=must_map)
+
+
+def _marked(path: Path, frame: pd.DataFrame) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Return class a row, all classes, and those that need a name, from the one-hot columns of ISIC 2016 to 2019."""
     columns = [name for name in frame.columns if name != "image" and not name.endswith("_weight")]
     labels = _one_hot(path, frame, columns)
-    files = require_images(find_files(root))
-    names = [Path(name).stem if name.lower().endswith((".jpg", ".png")) and "/" not in name else name
-             for name in frame["image"]]  # fmt: skip
-    paths = files.image_paths(names)
-    metadata = _isic_metadata(root, path, names)
-    table = make_table(str(path), names, labels, path=paths, mask_path=files.mask_paths(paths), **metadata)
-    given = [_class_name(column) for column in columns]
-    return Source(
-        table=table,
-        where=str(path),
-        labels=tuple(given),
-        must_map=tuple(
-            name for name, column in zip(given, columns, strict=True) if column not in ISIC_CLASSES
-        ),
-    )
+    given = tuple(_class_name(column) for column in columns)
+    return labels, given, tuple(name for name in columns if name not in ISIC_CLASSES)
+
+
+def _named(path: Path, frame: pd.DataFrame) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Return the same from the column of ISIC 2020 that names the class."""
+    column = next((name for name in ISIC_2020_CLASS if name in frame.columns), None)
+    if column is None:
+        require_columns(path, frame, ISIC_2020_CLASS[:1], "It names the class in ISIC 2020's layout")
+    labels = [value or UNNAMED for value in text_column(frame, column)]
+    return labels, tuple(sorted(set(labels))), (UNNAMED,)
 
 
 def _ham_metadata(root: Path) -> Path:
@@ -129,6 +146,11 @@ def _origin(path: Path, frame: pd.DataFrame) -> list[str]:
     return values
 
 
+def _bare(name: str) -> str:
+    """Return an image's name without the suffix that some tables write."""
+    return Path(name).stem if name.lower().endswith((".jpg", ".png")) and "/" not in name else name
+
+
 def _class_name(column: str) -> str:
     return column.lower() if column in ISIC_CLASSES else column
 
@@ -151,11 +173,11 @@ def _one_hot(path: Path, frame: pd.DataFrame, columns: list[str]) -> list[str]:
     return [_class_name(columns[int(position)]) for position in marked.argmax(axis=1)]
 
 
-def _isic_metadata(root: Path, truth: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Collect metadata of the images from the CSVs beside the ground truth; later files fill what is unknown."""
+def _isic_metadata(root: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
+    """Collect metadata of the images from the CSVs in the folder; later files fill what is unknown."""
     found: dict[str, dict[str, str]] = {key: {} for key in METADATA_COLUMNS}
     for path in sorted(root.glob("*.csv")):
-        if path == truth or path.name.startswith("."):
+        if path.name.startswith("."):
             continue
         frame = read_rows(path)
         image = column_or_none(frame, ("image", "image_id", "image_name", "isic_id"))
@@ -167,6 +189,6 @@ def _isic_metadata(root: Path, truth: Path, names: list[str]) -> dict[str, npt.N
                 age_column(path, frame, column)
             for name, value in zip(frame[image], text_column(frame, column), strict=True):
                 if value:
-                    found[key].setdefault(str(name), value)
+                    found[key].setdefault(_bare(str(name)), value)
     columns = {key: strings([values.get(name, "") for name in names]) for key, values in found.items()}
     return {**columns, "age": np.array([float(age or "nan") for age in columns["age"]], dtype=np.float64)}

@@ -19,6 +19,7 @@ MASK_ENDING = "_segmentation"
 NOT_IMAGES = (MASK_ENDING, "_superpixels")
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
+EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
 UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 
@@ -97,8 +98,9 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
 
     Raises:
-        DataError: the file cannot be read, has no rows, or names a column twice.
+        DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
     """
+    _refuse_other_kinds(path)
     try:
         if path.suffix.lower() == ".parquet":
             frame = pd.read_parquet(path)
@@ -121,6 +123,25 @@ def read_rows(path: Path) -> pd.DataFrame:
         )
     stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
     return stripped
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Raise DataError for a spreadsheet, and for a CSV whose header is separated by something else than a comma."""
+    suffix = path.suffix.lower()
+    if suffix in EXCEL_SUFFIXES:
+        raise DataError(
+            f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
+        )
+    if suffix in (".parquet", ".tsv", ".tab") or not path.is_file():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as lines:
+        header = lines.readline()
+    other = next((sign for sign in (";", "\t", "|") if sign in header and "," not in header), None)
+    if other is not None:
+        raise DataError(
+            f"{path}: is separated by {other!r}, not by commas; save it with commas between the columns and points in "
+            "numbers (pandas: read_csv(FILE, sep=..., decimal=...).to_csv(FILE, index=False))"
+        )
 
 
 def require_columns(path: Path, frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:

@@ -55,8 +55,9 @@ def read_folder(config: DataConfig) -> Source:
 def read_table_format(config: DataConfig) -> Source:
     """Read a CSV or parquet table (``data.root``: the file, or a folder that holds one) by ``data.columns``.
 
-    Image paths are relative to the table's folder and may leave out the suffix. A column named ``split`` with
-    train, val and test only is taken as official parts.
+    Image paths are relative to the table's folder and may leave out the suffix; a bare name that does not lie there is
+    the only image of that name in a folder below. A column named ``split`` with train, val and test only is taken as
+    official parts.
 
     Raises:
         DataError: no table, a configured column is missing, or a path leads outside the table's folder.
@@ -107,13 +108,22 @@ def _inside(path: Path, row: int, text: str) -> PurePosixPath:
 
 
 def _locate(folder: Path, given: list[PurePosixPath], present: list[str]) -> list[str]:
-    """Return each image's file, trying the usual suffixes where the path has none; "" where absent."""
+    """Return each image's file, trying the usual suffixes where the path has none; "" where absent.
+
+    A bare name is looked for in the folders below too; two files of that name leave it absent.
+    """
     known = set(present)
+    below: dict[str, list[str]] = {}
+    for file in present:
+        for name in (PurePosixPath(file).name, PurePosixPath(file).stem):
+            below.setdefault(name, []).append(file)
     located = []
     for relative in given:
         base = (folder / relative).as_posix()
         tries = [base] if relative.suffix.lower() in IMAGE_SUFFIXES else [base + s for s in IMAGE_SUFFIXES]
-        located.append(next((name for name in tries if name in known), ""))
+        same = below.get(relative.name, []) if len(relative.parts) == 1 else []
+        only = same[0] if len(same) == 1 else ""
+        located.append(next((name for name in tries if name in known), only))
     return located
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.diffusion.pretrained import PLAIN_LOADING
 from engine.types import ImageArray
 
 CHUNK = 32
@@ -109,7 +110,9 @@ def load_codec(folder: Path, device: str = "cpu") -> LatentCodec:
     if info["kind"] == "kl":
         from diffusers import AutoencoderKL
 
-        vae = AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=torch.float32, local_files_only=True)
+        vae = AutoencoderKL.from_pretrained(
+            folder / "vae", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+        )
         vae = vae.to(device).eval().requires_grad_(False)
     return LatentCodec(
         vae=vae, mean=tuple(info["latents_mean"]), scale=float(info["scaling_factor"]), device=device

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from engine.checkpoints import save_tensors
 from engine.config import DenoiserConfig
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
-from engine.diffusion.pretrained import load_part, refit
+from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
 
 
@@ -113,7 +113,12 @@ def _pretrained_unet(pretrained: str, channels: int, prompt_width: int) -> Any:
     from diffusers import UNet2DConditionModel
 
     source = load_part(
-        UNet2DConditionModel, pretrained, "unet", "denoiser.pretrained", torch_dtype=torch.float32
+        UNet2DConditionModel,
+        pretrained,
+        "unet",
+        "denoiser.pretrained",
+        torch_dtype=torch.float32,
+        **PLAIN_LOADING,
     )
     unet = refit(source, in_channels=channels, out_channels=channels)
     if unet.config.cross_attention_dim != prompt_width:
@@ -144,7 +149,7 @@ def load_denoiser(folder: Path, device: str = "cpu") -> Denoiser:
 
     tensors = load_file(folder / "adapter.safetensors")
     unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", torch_dtype=torch.float32, local_files_only=True
+        folder / "unet", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
     )
     model = Denoiser(unet, len(tensors["null"]))
     prefix = "adapters."

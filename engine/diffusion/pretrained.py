@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from engine.config import BigModelConfig
 from engine.errors import ConfigError
+from engine.local_weights import as_path
 
 REMADE = "_hardcase_remade"
+PLAIN_LOADING = {"low_cpu_mem_usage": False}
+"""For diffusers models: weights are filled into an ordinary model whether or not accelerate is installed, unwarned."""
 
 
 def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any) -> Any:
@@ -24,8 +26,8 @@ def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any)
     Raises:
         ConfigError: nothing loadable there.
     """
-    folder = Path(pretrained)
-    if folder.is_dir():
+    folder = as_path(pretrained)
+    if folder is not None:
         attempts = [folder / part] if (folder / part).is_dir() else [folder]
         calls: list[tuple[str, dict[str, Any]]] = [
             (str(path), {"local_files_only": True}) for path in attempts

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from engine.config import VaeConfig
-from engine.diffusion.pretrained import load_part, refit
+from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
 
 LATENT_LAYERS = ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in")
@@ -30,7 +30,12 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
         if config.pretrained is None:
             return _thin_vae(config, image_size)
         source = load_part(
-            AutoencoderKL, config.pretrained, "vae", "vae.pretrained", torch_dtype=torch.float32
+            AutoencoderKL,
+            config.pretrained,
+            "vae",
+            "vae.pretrained",
+            torch_dtype=torch.float32,
+            **PLAIN_LOADING,
         )
         vae = refit(source, latent_channels=config.latent_channels)
     factor = 2 ** (len(vae.config.block_out_channels) - 1)

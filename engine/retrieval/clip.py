@@ -22,6 +22,7 @@ from transformers import (
 
 from engine.config import EmbedderConfig
 from engine.errors import DataError
+from engine.local_weights import as_path
 
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 """RGB mean CLIP was trained with (Radford et al. 2021); used where a checkpoint has no preprocessor_config.json."""
@@ -85,6 +86,7 @@ def copy_pretrained(source: str, folder: Path) -> dict[str, Any]:
     Raises:
         DataError: not found, not reachable, broken, or no CLIP; names ``embedder.pretrained``.
     """
+    source = str(as_path(source) or source)
     with quiet(), _readable(source):
         config = AutoConfig.from_pretrained(source)
     if config.model_type not in ("clip", "clip_vision_model"):

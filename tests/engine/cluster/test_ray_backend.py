@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,16 +67,6 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
 
     with pytest.raises(ConfigError, match=r"backend\.address"):
         RayBackend(BackendConfig(kind="ray", address=address))
-
-
-def test_the_probe_asks_the_port_itself() -> None:
-    from engine.cluster.ray_backend import _probe
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        address = f"ray://127.0.0.1:{server.getsockname()[1]}"
-        _probe(address)
-    with pytest.raises(ConfigError, match="does not answer"):
-        _probe(address)
 
 
 @pytest.mark.slow

@@ -9,7 +9,15 @@ import pytest
 from rich.console import Console
 
 from engine.commands import doctor_command
-from engine.commands.doctor_command import answers, cluster, disk, doctor, tracking, versions, weights
+from engine.commands.doctor_command import (
+    answers,
+    cluster,
+    disk,
+    doctor,
+    tracking,
+    versions,
+    weights,
+)
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config.loading import parse_config
@@ -72,6 +80,44 @@ def test_it_fails_where_something_is_missing(tmp_path, closed):
     assert "ray up ray_cluster.yaml" in text
 
 
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("data.root=/nonexistent", "data data.root: /nonexistent does not exist; give"),
+        ("backend.device=mps", "device backend.device: mps is not available here; use"),
+        ("output=s3://x/y", "disk output: s3://x/y is a URL; give a folder"),
+        ("classifier.model=resnet999", "models classifier.model: 'resnet999' is none of"),
+        ("judge.model=regnetx_0", "models judge.model: 'regnetx_0' is none of"),
+        ("embedder.pretrained=/nonexistent", "models embedder.pretrained: /nonexistent does not"),
+        ("vae.pretrained=./nonexistent", "models vae.pretrained: ./nonexistent does not"),
+        ("denoiser.pretrained=~/nonexistent", "models denoiser.pretrained: ~/nonexistent does"),
+        ("classifier.pretrained=none.pt", "models classifier.pretrained: classifier weights none"),
+        ("backend.kind=ray", "backend backend.gpus_per_worker: 99 asked for, the cluster has"),
+    ],
+)
+def test_what_a_run_would_refuse_is_missing(override, line, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    for name in ("a", "b"):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        (folder / f"{name}.png").touch()
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        f"output: {tmp_path}\nbackend: {{gpus_per_worker: 99}}\ndata: {{format: folder, root: {tmp_path / 'data'}}}\n"
+    )
+    good, text = shown(config)
+    assert good and "2 images of 2 classes" in text and "99 is for backend.kind=ray; no effect" in text
+    good, text = shown(config, [override])
+    assert not good
+    assert f"missing {line}" in " ".join(text.split())
+
+
+def test_a_long_key_keeps_a_blank_before_its_text(tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text(f"output: {tmp_path}\nsynthesis: {{steps: 150, sampler: ddim}}\n")
+    assert "slow    synthesis.steps 150 steps of ddim" in shown(config)[1]
+
+
 def test_disk_says_how_much_is_free_and_whether_it_may_be_written(tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(doctor_command.shutil, "disk_usage", lambda path: usage(9e10, 0, 7.5e10))
@@ -81,6 +127,9 @@ def test_disk_says_how_much_is_free_and_whether_it_may_be_written(tmp_path, monk
     assert disk(tmp_path).state == "note"
     monkeypatch.setattr(doctor_command.os, "access", lambda path, mode: False)
     assert disk(tmp_path).state == "missing"
+    monkeypatch.undo()
+    (tmp_path / "file").touch()
+    assert disk(tmp_path / "file" / "runs").text == f"{tmp_path / 'file'} is a file; give output=FOLDER"
 
 
 def test_tracking_probes_a_server_and_never_fails(listening, closed, monkeypatch):
@@ -102,6 +151,21 @@ def test_the_ray_head_is_probed(listening, closed):
     assert cluster(make(backend={"kind": "ray", "address": closed}))[0].state == "missing"
 
 
+@pytest.mark.parametrize(
+    ("head", "state", "said"),
+    [
+        ("listening", "ok", "Ray head {} accepts connections"),
+        ("closed", "missing", "backend.address: auto (here {}) does not answer"),
+        (None, "missing", "backend.address: auto, but no Ray head runs on this node; start one (`ray start --head`)"),
+    ],
+)  # fmt: skip
+def test_auto_is_the_head_of_this_node(head, state, said, request, monkeypatch):
+    address = None if head is None else request.getfixturevalue(head)
+    monkeypatch.setattr("engine.cluster.ray_address.head_here", lambda: address)
+    found = cluster(make(backend={"kind": "ray", "address": "auto"}))[0]
+    assert (found.state, found.text.startswith(said.format(address))) == (state, True)
+
+
 @pytest.mark.parametrize("address", ["nonsense", "127.0.0.1:port"])
 def test_an_address_that_is_none_does_not_answer(address):
     assert not answers(address)
@@ -112,11 +176,10 @@ def test_weights_that_are_nowhere_are_named(tmp_path, monkeypatch):
     config = make(
         embedder={"pretrained": "nobody/clip"},
         vae={"pretrained": str(tmp_path)},
-        classifier={"pretrained": str(tmp_path / "absent.safetensors")},
         judge={"pretrained": True},
     )
     found = dict(missing_weights(config))
-    assert list(found) == ["embedder.pretrained", "classifier.pretrained", "judge.pretrained"]
+    assert list(found) == ["embedder.pretrained", "judge.pretrained"]
     assert "nobody/clip is neither a folder" in found["embedder.pretrained"]
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     assert {f.state for f in weights(config)} == {"note"}

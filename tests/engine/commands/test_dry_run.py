@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from engine.commands import dry_run as module
 from engine.commands.dry_run import PilotListener, dry_run, plan_units
+from engine.config.loading import parse_config
+from engine.errors import ConfigError
 from engine.store import StageFolder
 from tests.integration.tiny import tiny_config
 
@@ -84,3 +87,17 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
         assert stage in said
     assert "h on this device" in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"vae": {"pretrained": "/nowhere"}}, "vae.pretrained: /nowhere does not exist"),
+        ({"classifier": {"model": "resnet999"}}, "classifier.model: 'resnet999' is none of"),
+        ({"output": "s3://x/y"}, "output: s3://x/y is a URL"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(tree: dict[str, Any], message: str, tmp_path: Path) -> None:
+    config = parse_config({"output": str(tmp_path), **tree})
+    with pytest.raises(ConfigError, match=message):
+        dry_run(config, Console(file=io.StringIO()))

@@ -106,6 +106,20 @@ def _init(root: Path, out: Path, machine: Machine = CPU) -> tuple[dict, str]:
     return yaml.safe_load(out.read_text()), console.file.getvalue()
 
 
+ISIC_2020 = ("image_name", "patient_id", "sex", "age_approx", "anatom_site_general_challenge", "diagnosis",
+             "benign_malignant", "target")  # fmt: skip
+
+
+def _isic_2020(root: Path, csv: str, folder: str, benign: str = "nevus") -> None:
+    rows = []
+    for number in range(8):
+        _image(root / folder / f"ISIC_{number}.jpg")
+        bad = number % 2 == 0
+        rows.append([f"ISIC_{number}", f"IP_{number // 2}", "male", "45", "torso", "melanoma" if bad else benign,
+                     "malignant" if bad else "benign", str(int(bad))])  # fmt: skip
+    pd.DataFrame(rows, columns=list(ISIC_2020)).to_csv(root / csv, index=False)
+
+
 @pytest.fixture
 def root(tmp_path):
     folder = tmp_path / "my data"
@@ -163,6 +177,38 @@ def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):
     assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc", "UNK": None}
     assert tree["data"]["malignant"] == ["mel", "akiec", "scc"]
     assert "map_labels" in text and "fewer than 4 lesions" in text
+
+
+def test_isic_2020_with_its_own_name_is_an_isic_folder(root, tmp_path):
+    _isic_2020(root, "ISIC_2020_Training_GroundTruth.csv", "images", benign="unknown")
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert (tree["data"]["format"], tree["data"]["map_labels"]) == ("isic", {"unknown": None})
+    assert tree["data"]["malignant"] == ["melanoma"]
+    assert "grouped by patient" in text and "melanoma 4, unknown 4" in text
+
+
+@pytest.mark.parametrize(
+    ("benign", "label", "malignant"),
+    [("nevus", "diagnosis", "melanoma"), ("unknown", "benign_malignant", "malignant")],
+)
+def test_isic_2020_as_kaggle_has_it_is_a_table_over_the_folder_train(
+    benign, label, malignant, root, tmp_path
+):
+    _isic_2020(root, "train.csv", "train", benign)
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert tree["data"]["columns"] == {
+        "image": "image_name", "label": label, "patient": "patient_id", "age": "age_approx", "sex": "sex",
+        "site": "anatom_site_general_challenge",
+    }  # fmt: skip
+    assert tree["data"]["malignant"] == [malignant]
+    assert "8 images" in text and "absent" not in text
+
+
+def test_a_table_beside_class_folders_is_said_not_to_be_read(root, tmp_path):
+    _folders(root)
+    (root / "notes.csv").write_text("a,b\n1,2\n")
+    _, text = _init(root, tmp_path / "config.yaml")
+    assert "one folder a class (not read; notes.csv has columns a, b)" in text
 
 
 def test_sizes_follow_the_machine(root, tmp_path):
@@ -236,9 +282,38 @@ def _table_and_notes(root: Path) -> None:
     (root / "other.csv").write_text("a,b\n1,2\n")
 
 
+def _parent(root: Path) -> None:
+    _ham(root / "ham10000")
+
+
+def _one_class(root: Path) -> None:
+    _image(root / "mel" / "a.png")
+
+
+def _images_and_masks(root: Path) -> None:
+    _image(root / "images" / "a.jpg")
+    _image(root / "masks" / "a_segmentation.png")
+
+
+def _parts_and_table(root: Path) -> None:
+    for part in ("train", "test"):
+        _image(root / part / f"{part}.jpg")
+    (root / "split.csv").write_text("id,fold\n1,2\n")
+    (root / "labels.xlsx").write_bytes(b"PK")
+
+
+def _semicolons(root: Path) -> None:
+    (root / "list.csv").write_text("image;label\na.jpg;mel\n")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (_parent, "ham10000 in it is a data set of its own; give .*/ham10000"),
+        (_one_class, "needs two class folders or more, and in it lie mel; give"),
+        (_images_and_masks, "needs two class folders or more, and in it lie images; give"),
+        (_parts_and_table, "lie test, train; split.csv has columns id, fold; labels.xlsx is a spreadsheet"),
+        (_semicolons, "list.csv: is separated by ';', not by commas; save it with commas"),
         (lambda root: None, "is empty"),
         (_nothing, "no layout recognised"),
         (_flat, "no layout recognised"),
@@ -260,6 +335,22 @@ def test_missing_folder_and_table_without_labels(root, tmp_path):
     (root / "t.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no image and label columns among a, b"):
         _init(root / "t.csv", tmp_path / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("semi.csv", b"image;label\na.jpg;mel\n", "is separated by ';', not by commas"),
+        ("bom.csv", b"\xef\xbb\xbfimage;age\na.jpg;45,5\n", "is separated by ';'"),
+        ("tabs.csv", b"image\tlabel\na.jpg\tmel\n", r"is separated by '\\t'"),
+        ("x.xlsx", b"PK\x03\x04", r"spreadsheets \(.xlsx\) are not read; save it as CSV"),
+        ("notes.txt", b"image,label\n", "is no table that is read"),
+    ],
+)
+def test_a_file_that_is_no_comma_separated_table_is_refused(name, content, message, root, tmp_path):
+    (root / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        _init(root / name, tmp_path / "config.yaml")
 
 
 @pytest.mark.real_data

@@ -83,6 +83,40 @@ def test_isic_2019_extra_classes_are_mapped_dropped_or_refused_by_name(tmp_path:
     assert mapped.table.dx.tolist() == ["mel", "nv", "akiec"]
 
 
+def test_isic_2020_names_its_class_and_its_patients(tmp_path: Path) -> None:
+    text = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target\n"
+    text += "ISIC_1,IP_1,male,45.0,torso,melanoma,malignant,1\nISIC_2,IP_2,female,,,unknown,benign,0\n"
+    text += "ISIC_3,IP_2,female,50,torso,nevus,benign,0\n"
+    (tmp_path / "ISIC_2020_Training_GroundTruth.csv").write_text(text)
+    for number in (1, 2, 3):
+        layouts.save(tmp_path / "train" / f"ISIC_{number}.jpg", layouts.picture(number))
+    with pytest.raises(DataError, match=r"data\.map_labels=\{unknown: NAME or null\}"):
+        read(config(tmp_path, "isic"), 0)
+    table = read(config(tmp_path, "isic", map_labels={"unknown": "nevus"}), 0).table
+    assert table.dx.tolist() == ["melanoma", "nevus", "nevus"]
+    assert table.patient_id.tolist() == ["IP_1", "IP_2", "IP_2"]
+    assert table.sex.tolist() == ["male", "female", "female"]
+    assert table.localization.tolist() == ["torso", "", "torso"]
+    assert table.age[[0, 2]].tolist() == [45.0, 50.0] and np.isnan(table.age[1])
+    (tmp_path / "ISIC_2020_Training_GroundTruth.csv").write_text(text.replace("diagnosis", "other"))
+    again = read(config(tmp_path, "isic"), 0)
+    assert again.table.dx.tolist() == ["malignant", "benign", "benign"]
+
+
+def test_a_bare_name_in_a_table_is_found_in_a_folder_below_unless_two_have_it(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("file,label\na,mel\nb.png,nv\nc,mel\n")
+    for name in ("train/a.jpg", "train/b.png", "train/c.jpg", "test/c.jpg"):
+        layouts.save(tmp_path / name, layouts.picture(0))
+    columns = {"image": "file", "label": "label"}
+    with pytest.raises(DataError, match=r"image c is listed but its file is absent \(1 such"):
+        read(config(tmp_path, "table", columns=columns), 0)
+    (tmp_path / "test" / "c.jpg").unlink()
+    paths = read(config(tmp_path, "table", columns=columns), 0).table.path
+    assert [Path(p).relative_to(tmp_path).as_posix() for p in paths] == [
+        "train/a.jpg", "train/b.png", "train/c.jpg",
+    ]  # fmt: skip
+
+
 def test_class_folders_and_official_parts(tmp_path: Path) -> None:
     layouts.write_folders(tmp_path / "flat")
     flat = read(config(tmp_path / "flat", "folder"), 0)
@@ -299,6 +333,15 @@ OTHER_FAULTS = {
     ),
     "half a one": ("isic", lambda r: _write(r / "GroundTruth.csv", "image,MEL,NV\na,1,0.5\n"), {}, "image a is not marked"),
     "one column": ("isic", lambda r: _write(r / "GroundTruth.csv", "image,MEL\na,1\n"), {}, "fewer than two class"),
+    "no class column": (
+        "isic", lambda r: _write(r / "GroundTruth.csv", "image_name,sex\na,male\n"), {}, "column diagnosis is missing",
+    ),
+    "semicolons": (
+        "table",
+        lambda r: _write(r / "a.csv", "f;l\na.png;mel,x\n"),
+        {"columns": ("f", "l")},
+        r"a\.csv: is separated by ';', not by commas; save it with commas",
+    ),
     "no table": ("table", lambda r: _write(r / "a.txt", "x"), {"columns": ("f", "l")}, "no table"),
     "wrong column": (
         "table",

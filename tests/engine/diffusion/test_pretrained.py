@@ -1,10 +1,16 @@
 """Loading one part of a checkpoint: sub-folder or top, and the message when nothing is there."""
 
+import json
+
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
 
+from engine.config import DenoiserConfig, VaeConfig
+from engine.diffusion.codec import load_codec
+from engine.diffusion.denoiser import build_denoiser, load_denoiser, save_denoiser
 from engine.diffusion.pretrained import load_part, refit
+from engine.diffusion.vae import build_vae
 from engine.errors import ConfigError
 
 
@@ -40,6 +46,11 @@ def test_local_folder_is_never_looked_for_on_the_hub(tmp_path):
     assert options == {"local_files_only": True, "extra": 1}
 
 
+def test_a_path_that_is_gone_is_not_looked_for_on_the_hub_either():
+    place, options = load_part(library(("/nowhere", None)), "/nowhere", "vae", "vae.pretrained")
+    assert (place, options) == (("/nowhere", None), {"local_files_only": True})
+
+
 def test_message_names_field_value_and_remedy_on_one_line():
     with pytest.raises(ConfigError) as caught:
         load_part(library(), "org/none", "unet", "denoiser.pretrained")
@@ -63,3 +74,32 @@ def test_refit_returns_a_fitting_model_itself():
     wider = refit(unet, in_channels=6)
     assert wider.conv_in.weight.shape[1] == 6
     assert torch.equal(wider.conv_out.weight, unet.conv_out.weight)
+
+
+def test_diffusers_loads_without_advice_to_install_accelerate(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("diffusers.models.modeling_utils.logger.warning", lambda text, *_: said.append(text))
+    config = DenoiserConfig(widths=[16, 16])
+    denoiser = build_denoiser(config, 4, 8, 12, 10, seed=0)
+    save_denoiser(denoiser, tmp_path)
+    vae = build_vae(VaeConfig(widths=[8], downsample=1, latent_channels=2), 16, seed=0)
+    vae.save_pretrained(tmp_path / "vae")
+    info = {"kind": "kl", "latents_mean": [0.0, 0.0], "scaling_factor": 1.0}
+    (tmp_path / "vae.json").write_text(json.dumps(info))
+    again = VaeConfig(pretrained=str(tmp_path), downsample=1, latent_channels=2)
+    loaded = {
+        "unet": (denoiser.unet, load_denoiser(tmp_path).unet),
+        "pretrained unet": (
+            denoiser.unet,
+            build_denoiser(
+                config.model_copy(update={"pretrained": str(tmp_path)}), 4, 8, 12, 10, seed=1
+            ).unet,
+        ),
+        "codec": (vae, load_codec(tmp_path).vae),
+        "pretrained vae": (vae, build_vae(again, 16, seed=1)),
+    }
+    for what, (saved, read) in loaded.items():
+        for name, tensor in saved.state_dict().items():
+            found = read.state_dict()[name]
+            assert found.dtype == torch.float32 and torch.equal(found, tensor), (what, name)
+    assert said == []
