@@ -201,7 +201,9 @@ def _folders(place: Path) -> Found | None:
             f"{place}: needs two class folders or more, and in it lie {', '.join(classes)}{beside}; "
             "give the folder whose subfolders are named as the classes, or the table that names them"
         )
-    return {"format": "folder"}, f"one folder a class{beside and f' (not read{beside})'}"
+    return {
+        "format": "folder"
+    }, f"one folder a class (not read: {beside[2:]})" if beside else "one folder a class"
 
 
 def _tables_beside(place: Path) -> str:
