@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,19 @@ from experiments import keeping
 SAY = "from experiments.keeping import provenance; print(provenance('a command')['commit'])"
 
 
+def git_in(folder: Path, *arguments: str) -> str:
+    """Run git in a folder as somebody, whatever the machine's settings; return what it printed."""
+    who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
+    return subprocess.run(
+        ["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_only_changes_of_the_code_are_changes(tmp_path: Path) -> None:
     """A second result in the same clone is made by the same code as the first."""
 
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        return subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout.strip()
+    git = partial(git_in, tmp_path)
 
     def said() -> str:
         return subprocess.run(
@@ -50,11 +55,7 @@ def test_only_changes_of_the_code_are_changes(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_a_study_goes_on_with_the_engine_it_began_with(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        who = ("-c", "user.name=somebody", "-c", "user.email=somebody@example.org")
-        return subprocess.run(
-            ["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout.strip()
+    git = partial(git_in, tmp_path)
 
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine/loop.py").write_text("")
