@@ -119,14 +119,6 @@ def model_problems(config: Config) -> list[str]:
     return problems + weights_problems(config, read_header)
 
 
-def check_output(output: str) -> None:
-    """Refuse a URL as output, which is no folder (ConfigError)."""
-    if "://" in output:
-        raise ConfigError(
-            f"output: {output} is a URL; give a folder that every worker can reach (a shared or mounted disk)"
-        )
-
-
 def _write_report(path: Path) -> None:
     from engine.evaluation.report import write_report
 

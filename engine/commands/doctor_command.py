@@ -21,6 +21,7 @@ from engine.commands.weights_needed import missing_weights
 from engine.config import Config
 from engine.data.readers import read
 from engine.errors import HardcaseError
+from engine.store.files import check_output
 
 PACKAGES = (
     "torch", "torchvision", "timm", "diffusers", "transformers", "ray", "scikit-learn", "faiss-cpu", "mlflow", "numpy",
@@ -109,7 +110,7 @@ def devices() -> list[Finding]:
 def disk(output: str | Path) -> Finding:
     """Free space where runs and the stage cache go."""
     try:
-        build.check_output(str(output))
+        check_output(str(output))
     except HardcaseError as error:
         return Finding(state="missing", what="disk", text=str(error))
     place = Path(output).resolve()

@@ -16,7 +16,7 @@ from engine import build
 from engine.config import SOURCES, Config
 from engine.errors import HardcaseError
 from engine.store import StageFolder
-from engine.store.files import read_json
+from engine.store.files import check_output, read_json
 
 PILOT_STEPS = 6
 PILOT_BUDGET = 32
@@ -64,7 +64,7 @@ def dry_run(config: Config, console: Console) -> None:
         ConfigError, DataError: the config or the data is bad, as `run` would say.
     """
     build.check_models(config)
-    build.check_output(config.output)
+    check_output(config.output)
     counts = _data_counts(config)
     units = plan_units(config, counts)
     console.print(_sizes_line(config, counts))

@@ -10,7 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from engine.whole_files import whole_file, write_text
 
 
@@ -56,6 +56,14 @@ def checksums(folder: Path) -> dict[str, str]:
     """Return {relative path: SHA-256} of every file below ``folder``, sorted."""
     files = sorted(p for p in folder.rglob("*") if p.is_file())
     return {p.relative_to(folder).as_posix(): checksum(p) for p in files}
+
+
+def check_output(output: str) -> None:
+    """Refuse a URL as output, which is no folder (ConfigError)."""
+    if "://" in output:
+        raise ConfigError(
+            f"output: {output} is a URL; give a folder that every worker can reach (a shared or mounted disk)"
+        )
 
 
 def ensure_writable(folder: Path) -> None:

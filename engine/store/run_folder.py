@@ -15,7 +15,7 @@ from engine.config.loading import section_at
 from engine.config.schema import STAGES
 from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
-from engine.store.files import ensure_writable, read_json, write_json
+from engine.store.files import check_output, ensure_writable, read_json, write_json
 from engine.store.kept_files import read_champion, read_config, read_roles
 from engine.whole_files import write_text
 
@@ -44,10 +44,7 @@ class RunFolder:
             DataError: the output is not writable, or the folder's config.yaml or stages.json is broken.
             ConfigError: a run of that name was made by another config (names the keys that differ), or is being written.
         """
-        if "://" in config.output:
-            raise ConfigError(
-                f"output: {config.output} is a URL; give a folder that every worker can reach (a shared or mounted disk)"
-            )
+        check_output(config.output)
         path = Path(config.output) / config.name
         ensure_writable(path.parent)
         if not (path / "config.yaml").exists():

@@ -83,9 +83,3 @@ def test_every_problem_is_named_and_hub_ids_and_good_files_are_none(tmp_path: Pa
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
         "classifier.model", "vae.pretrained", "denoiser.pretrained",
     ]  # fmt: skip
-
-
-def test_a_url_is_no_output() -> None:
-    build.check_output("runs")
-    with pytest.raises(ConfigError, match="output: s3://x is a URL"):
-        build.check_output("s3://x")
