@@ -69,7 +69,7 @@ class SynthesisConfig(Section):
         description="with strength below 1: move the parent this share of the way to pseudo-normal skin, in latent space",
     )
     guidance_scale: Annotated[float, Field(ge=1.0)] = Field(
-        2.0, description="classifier-free guidance; 1: none"
+        1.5, description="classifier-free guidance; 1: none"
     )
     lesion_guidance_scale: Annotated[float, Field(ge=1.0)] | None = Field(
         None, description="own scale for the lesion embedding; null: as guidance_scale"
