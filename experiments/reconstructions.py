@@ -40,7 +40,7 @@ def compare(bench: Bench, codecs: Mapping[str, LatentCodec]) -> dict[str, Any]:
     rows = np.flatnonzero(np.isin(dataset.table.split, ["mine", "val"]))
     label = dataset.labels[rows]
     measured = {name: measure(bench, codec, rows) for name, codec in codecs.items()}
-    weights = cluster_weights(dataset.table.lesion_id[rows], DRAWS, np.random.default_rng(0))
+    weights = cluster_weights(dataset.group_N[rows], DRAWS, np.random.default_rng(0))
 
     def mean(values: Any) -> dict[str, float]:
         return interval((weights @ values) / weights.sum(axis=1), values.mean())

@@ -19,14 +19,14 @@ def real_set(bench: Bench, part: str | None = "train") -> ImageSet:
     return ImageSet(
         features_NF=bench.real_view("judge")[rows],
         dx=dataset.table.dx[rows],
-        cluster=dataset.table.lesion_id[rows],
+        cluster=dataset.group_N[rows],
     )
 
 
 def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
-    """Return the judge's features of synthesized images; clusters are their parents' lesions."""
+    """Return the judge's features of synthesized images; clusters are their parents'."""
     dataset = bench.dataset
     frame = pd.read_parquet(condition / "conditioning.parquet")
-    lesion = dataset.table.lesion_id[dataset.positions(strings(frame["parent_image_id"].tolist()))]
+    group = dataset.group_N[dataset.positions(strings(frame["parent_image_id"].tolist()))]
     features = bench.features(made / "images.npy", len(frame))
-    return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=lesion)
+    return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=group)

@@ -17,6 +17,7 @@ from engine.evaluation.report_files import read_table
 from engine.evaluation.report_text import percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
+from engine.folds import groups_of
 from engine.train_plan import derive_seed
 from engine.types import StrArray, strings
 
@@ -183,15 +184,15 @@ def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
     calibration = chosen.calibration
     probabilities = [f"p_{dx}" for dx in calibration.classes]
     frame = read_table(chosen.folder / "predictions.parquet", ["image_id", "split", "dx", *probabilities])
-    lesions = read_table(chosen.run.path / "split.parquet", ["image_id", "lesion_id"])[
-        ["image_id", "lesion_id"]
-    ]
+    parts = read_table(chosen.run.path / "split.parquet", ["image_id", "lesion_id"])
+    lesions = parts[["image_id", "lesion_id"]].assign(group=groups_of(parts))
     frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
     index = {dx: i for i, dx in enumerate(calibration.classes)}
     split = ScoredSplit(
         prob_NC=frame[probabilities].to_numpy(dtype=np.float64),
         label_N=np.array([index[str(dx)] for dx in frame["dx"]], dtype=np.int64),
         lesion_id=strings(frame["lesion_id"].tolist()),
+        group_N=strings(frame["group"].tolist()),
         classes=calibration.classes,
         malignant=calibration.malignant,
         threshold=calibration.threshold,

@@ -22,10 +22,12 @@ from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
+from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DataError
 from engine.evaluation.report_text import percent_interval
 from engine.progress import RichListener
 from engine.recipes import Recipes
+from engine.stages.dataset import read_table
 from engine.store import Listener, RunFolder, StageFolder, write_json
 from engine.store.files import read_json
 from engine.types import strings
@@ -161,16 +163,19 @@ def _hash(image: Any) -> bytes:
 
 def _one_part(images: StageFolder, out: Path) -> None:
     """Write a split in which every image is test."""
-    table = pd.read_parquet(images.path / "table.parquet")
+    table = read_table(images.path / "table.parquet")
+    pairs = pd.read_parquet(images.path / "duplicates.parquet")
     out.mkdir()
-    lesion = [
-        str(group) or str(image) for group, image in zip(table["lesion_id"], table["image_id"], strict=True)
-    ]
+    lesion = strings(np.where(table.lesion_id == "", table.image_id, table.lesion_id).tolist())
+    group = group_rows(
+        table, zip(pairs["image_id_1"].astype(str), pairs["image_id_2"].astype(str), strict=True)
+    )
     frame = pd.DataFrame(
         {
-            "image_id": table["image_id"],
-            "lesion_id": strings(lesion),
-            "dx": table["dx"],
+            "image_id": table.image_id,
+            "lesion_id": lesion,
+            "group": group_names(lesion, group),
+            "dx": table.dx,
             "split": "test",
             "row": np.arange(len(table), dtype=np.int64),
         }

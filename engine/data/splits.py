@@ -92,6 +92,14 @@ def group_rows(table: LesionTable, duplicates: Iterable[tuple[str, str]] = ()) -
     return strings([smallest[top] for top in roots])
 
 
+def group_names(lesion_id: StrArray, group_N: StrArray) -> StrArray:
+    """Return each row's group by its smallest lesion id: a lesion that nothing joins to others is its own group."""
+    smallest: dict[str, str] = {}
+    for lesion, group in zip(lesion_id.tolist(), group_N.tolist(), strict=True):
+        smallest[group] = min(smallest.get(group, lesion), lesion)
+    return strings([smallest[group] for group in group_N.tolist()])
+
+
 def portion_counts(count: int, shares: Sequence[float]) -> list[int]:
     """Divide ``count`` groups by ``shares`` (sum at most 1): largest remainders, each share above 0 gets at least 1.
 

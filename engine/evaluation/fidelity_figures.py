@@ -1,6 +1,6 @@
 """All figures of fidelity of one set of synthetic images, with 95 % intervals, overall and by class.
 
-Intervals come from a bootstrap of clusters: real images by lesion, synthetic ones by their parents' lesion.
+Intervals come from a bootstrap of clusters: real images by lesion (patient, where known), synthetic ones by their parents'.
 
 Shape legend: R real images, S synthetic images, F feature width, C classes, D bootstrap draws.
 """
@@ -28,7 +28,7 @@ FRECHET_DRAWS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """Features of images with their classes and clusters (lesion ids)."""
+    """Features of images with their classes and clusters (groups of lesions that belong together)."""
 
     features_NF: FloatArray
     dx: StrArray

@@ -1,10 +1,11 @@
 """Classification figures of many weighted resamples at once.
 
-Shape legend: B weightings (bootstrap draws; one row of ones gives the plain figure), N images, L lesions,
+Shape legend: B weightings (bootstrap draws; one row of ones gives the plain figure), N images, G groups,
 C classes, K summed quantities. Rows of ``confusion_BCC`` are the truth, columns what it was taken for.
 
-A weighting counts lesions, so an image weighs what its lesion weighs. Figures that are sums over images come from
-one matrix product (draws x lesions); rank figures sort the scores once and accumulate weights along that order.
+A weighting counts groups (lesions; the lesions of one patient), so an image weighs what its group weighs. Figures that
+are sums over images come from one matrix product (draws x groups); rank figures sort the scores once and accumulate
+weights along that order.
 An undefined figure (nothing to divide by) is NaN here and becomes null in :mod:`engine.evaluation.statistics`.
 """
 
@@ -22,10 +23,10 @@ _SMALLEST_PROBABILITY = 1e-12
 _ROUNDING = 1e-9
 
 
-def lesion_sums(values_NK: FloatArray, lesion_N: IntArray, n_lesions: int) -> Floats:
-    """Sum each column over the images of a lesion: (N, K) -> (L, K)."""
+def group_sums(values_NK: FloatArray, group_N: IntArray, n_groups: int) -> Floats:
+    """Sum each column over the images of a group: (N, K) -> (G, K)."""
     return np.column_stack(
-        [np.bincount(lesion_N, weights=column, minlength=n_lesions) for column in np.asarray(values_NK).T]
+        [np.bincount(group_N, weights=column, minlength=n_groups) for column in np.asarray(values_NK).T]
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from engine.evaluation import report_figures as draw
 from engine.evaluation.report_files import RoundFiles, RunFiles, picture
 from engine.evaluation.report_text import NOTHING, duration, percent
+from engine.folds import groups_of
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -149,7 +150,7 @@ def _fidelity_cell(key: str, figure: Mapping[str, float] | None) -> str:
 
 
 def split_table(run: RunFiles) -> dict[str, Any] | None:
-    """Images (lesions) of each class in each part, and how many lesions lie in two parts; None without the file."""
+    """Images (lesions) of each class in each part, how many lesions lie in two parts, which stay together; None without."""
     frame = run.split
     if frame is None:
         return None
@@ -164,7 +165,10 @@ def split_table(run: RunFiles) -> dict[str, Any] | None:
     ]
     total = ("all", [cell(frame[frame["split"] == part]) for part in present], cell(frame))
     straddling = int((frame.groupby("lesion_id")["split"].nunique() > 1).sum())
-    return {"parts": present, "rows": [*by_class, total], "straddling": straddling}
+    lesions_G = frame.assign(group=groups_of(frame)).groupby("group")["lesion_id"].nunique()
+    joined = lesions_G[lesions_G > 1]
+    together = {"lesions": int(joined.sum()), "groups": len(joined)}
+    return {"parts": present, "rows": [*by_class, total], "straddling": straddling, "together": together}
 
 
 def seconds_table(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The metric object of one split (``val`` or ``test`` of report.json): every figure with its interval.
 
-Shape legend: B bootstrap draws, N images, L lesions, C classes.
+Shape legend: B bootstrap draws, N images, G groups (of lesions), C classes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from engine.evaluation import metrics
 from engine.evaluation.metrics import Floats
-from engine.evaluation.statistics import Interval, interval, lesion_weights
+from engine.evaluation.statistics import Interval, group_weights, interval
 from engine.types import FloatArray, IntArray, StrArray
 
 _BLOCK_ELEMENTS = 2_000_000
@@ -29,18 +29,25 @@ class ScoredSplit:
 
     ``malignant`` names the malignant classes and ``threshold`` is the score (sum of their probabilities) from which
     a lesion is called malignant, as fixed on val; either may be missing, then malignant figures are null. ``melanoma``
-    is the class with a threshold of its own, likewise.
+    is the class with a threshold of its own, likewise. ``group_N`` names what is drawn as one (the lesions of a patient,
+    near-duplicates): None stands for the lesions themselves.
     """
 
     prob_NC: FloatArray
     label_N: IntArray
     lesion_id: StrArray
+    group_N: StrArray | None = None
     classes: tuple[str, ...]
     malignant: tuple[str, ...] = ()
     threshold: float | None = None
     specificity: float = 0.90
     melanoma: str | None = None
     melanoma_threshold: float | None = None
+
+    @property
+    def drawn_N(self) -> StrArray:
+        """The group of each image: what a bootstrap draws."""
+        return self.lesion_id if self.group_N is None else self.group_N
 
     @property
     def malignant_columns(self) -> list[int]:
@@ -78,14 +85,14 @@ def bootstrap_figures(
     Raises:
         ValueError: arrays differ in length.
     """
-    if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id):
-        raise ValueError("prob_NC, label_N and lesion_id differ in length")
-    lesions, lesion_N = np.unique(split.lesion_id, return_inverse=True)
-    lesion_N = lesion_N.astype(np.int64)
-    point = _figures(split, lesion_N, np.ones((1, len(lesions))))
-    weights_BL = lesion_weights(len(lesions), draws, rng)
-    block = max(1, _BLOCK_ELEMENTS // max(1, len(lesion_N)))
-    parts = [_figures(split, lesion_N, weights_BL[i : i + block]) for i in range(0, draws, block)]
+    if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id) == len(split.drawn_N):
+        raise ValueError("prob_NC, label_N, lesion_id and group_N differ in length")
+    groups, group_N = np.unique(split.drawn_N, return_inverse=True)
+    group_N = group_N.astype(np.int64)
+    point = _figures(split, group_N, np.ones((1, len(groups))))
+    weights_BG = group_weights(len(groups), draws, rng)
+    block = max(1, _BLOCK_ELEMENTS // max(1, len(group_N)))
+    parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, draws, block)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}
     return {name: float(value[0]) for name, value in point.items()}, drawn
 
@@ -101,10 +108,10 @@ def null_split(classes: Sequence[str]) -> dict[str, Any]:
     return score_split(empty, draws=1, rng=np.random.default_rng(0))
 
 
-def _figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) -> dict[str, Floats]:
+def _figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[str, Floats]:
     """Every figure of every weighting under its dotted name, each (B,)."""
-    weights_BN = weights_BL[:, lesion_N]
-    figures = _summed_figures(split, lesion_N, weights_BL)
+    weights_BN = weights_BG[:, group_N]
+    figures = _summed_figures(split, group_N, weights_BG)
     auc_CB = [
         metrics.area_under_roc(weights_BN, split.prob_NC[:, c], split.label_N == c)
         for c in range(len(split.classes))
@@ -113,7 +120,7 @@ def _figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) -> dict
     for name, auc_B in zip(split.classes, auc_CB, strict=True):
         figures[f"per_class.{name}.auc"] = auc_B
     columns = split.malignant_columns
-    missing = np.full(len(weights_BL), np.nan)
+    missing = np.full(len(weights_BG), np.nan)
     figures["malignant.auc"] = figures["malignant.sensitivity_at_specificity_90"] = missing
     if columns:
         score_N = malignant_score(split.prob_NC, columns)
@@ -131,7 +138,7 @@ def malignant_score(prob_NC: FloatArray, columns: Sequence[int]) -> Floats:
     return score_N
 
 
-def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) -> dict[str, Floats]:
+def _summed_figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[str, Floats]:
     """The figures that are ratios of sums over images."""
     n_classes = len(split.classes)
     predicted_N = split.prob_NC.argmax(axis=1) if len(split.prob_NC) else split.label_N
@@ -144,9 +151,9 @@ def _summed_figures(split: ScoredSplit, lesion_N: IntArray, weights_BL: Floats) 
             split.prob_NC, split.label_N, split.melanoma_columns, split.melanoma_threshold
         ),
     ]
-    per_lesion = metrics.lesion_sums(np.hstack(pieces), lesion_N, weights_BL.shape[1])
+    per_group = metrics.group_sums(np.hstack(pieces), group_N, weights_BG.shape[1])
     sums_BK = np.einsum(
-        "bl,lk->bk", weights_BL, per_lesion, optimize=False
+        "bg,gk->bk", weights_BG, per_group, optimize=False
     )  # no BLAS: the same bits on any threads
     edges = np.cumsum([piece.shape[1] for piece in pieces])[:-1]
     confusion, calibration, proper, malignant, melanoma = np.split(sums_BK, edges, axis=1)

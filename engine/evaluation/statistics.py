@@ -30,11 +30,11 @@ class Interval(TypedDict):
     high: float | None
 
 
-def lesion_weights(n_lesions: int, draws: int, rng: np.random.Generator) -> Floats:
-    """Return how often each lesion occurs in each bootstrap draw, (B, L): multinomial rows that sum to L."""
-    if n_lesions == 0:
+def group_weights(n_groups: int, draws: int, rng: np.random.Generator) -> Floats:
+    """Return how often each group occurs in each bootstrap draw, (B, G): multinomial rows that sum to G."""
+    if n_groups == 0:
         return np.zeros((draws, 0))
-    return rng.multinomial(n_lesions, np.full(n_lesions, 1.0 / n_lesions), size=draws).astype(np.float64)
+    return rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=draws).astype(np.float64)
 
 
 def interval(value: float, draws_B: Floats) -> Interval:
@@ -57,21 +57,21 @@ def interval(value: float, draws_B: Floats) -> Interval:
 def paired_p_value(
     correct_N: BoolArray,
     reference_N: BoolArray,
-    lesion_id: StrArray,
+    group_N: StrArray,
     rng: np.random.Generator,
     draws: int = 10_000,
 ) -> float | None:
     """Two-sided p-value for a difference in accuracy between two classifiers on the same images.
 
-    Each lesion contributes the mean over its images of (correct now - correct in the reference). Under the
-    hypothesis of no difference each lesion's sign is as likely either way (sign-flip permutation test; Good 2005,
+    Each group contributes the mean over its images of (correct now - correct in the reference). Under the
+    hypothesis of no difference each group's sign is as likely either way (sign-flip permutation test; Good 2005,
     Ch. 3), so p = (b + 1) / (draws + 1), b counting sign patterns with a sum at least as far from 0 as observed.
-    Lesions without a difference cannot change the sum; if there are only such, p is 1.
+    Groups without a difference cannot change the sum; if there are only such, p is 1.
 
     Args:
         correct_N: whether the classifier was right on each image.
         reference_N: the same for the reference, in the same order.
-        lesion_id: lesion of each image.
+        group_N: what belongs together: the lesion of each image, or the patient.
         rng: draws the signs.
         draws: number of sign patterns.
 
@@ -80,10 +80,10 @@ def paired_p_value(
     """
     if len(correct_N) == 0:
         return None
-    _, lesion_N = np.unique(lesion_id, return_inverse=True)
+    _, place_N = np.unique(group_N, return_inverse=True)
     difference_N = correct_N.astype(np.float64) - reference_N.astype(np.float64)
-    mean_L = np.bincount(lesion_N, weights=difference_N) / np.bincount(lesion_N)
-    moved = mean_L[mean_L != 0.0]
+    mean_G = np.bincount(place_N, weights=difference_N) / np.bincount(place_N)
+    moved = mean_G[mean_G != 0.0]
     observed = abs(moved.sum())
     extreme = 0
     for start in range(0, draws, _SIGN_BLOCK):

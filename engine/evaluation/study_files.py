@@ -14,6 +14,7 @@ from engine.errors import DataError
 from engine.evaluation.replicate import Endpoints, Part, Replicate
 from engine.evaluation.report_files import RunFiles, read_table
 from engine.evaluation.study import ARM
+from engine.folds import groups_of
 from engine.types import SPLITS, FloatArray, StrArray, strings
 
 FINISHED = ("stop", "roll_back")
@@ -92,7 +93,7 @@ def replicate_of(
         DataError: arms predict other images or classes, the split lacks one of them, or a part was not predicted.
     """
     columns = [str(c) for c in next(iter(frames.values())).columns if str(c).startswith("p_")]
-    lesions = split[["image_id", "lesion_id"]]
+    lesions = split[["image_id", "lesion_id"]].assign(group=groups_of(split))
     val, test = (_part(name, frames, columns, lesions, part) for part in ("val", scored))
     parts = _parts(split, config)
     return Replicate(
@@ -151,6 +152,7 @@ def _part(
     return Part(
         image_id=ids,
         lesion_id=strings(rows["lesion_id"].tolist()),
+        group_N=strings(rows["group"].tolist()),
         label_N=np.array([index[str(dx)] for dx in rows["dx"]], dtype=np.int64),
         prob=prob,
     )  # fmt: skip

@@ -1,6 +1,6 @@
 """Sensitivity and specificity by sex, age band, site and skin type, each with the counts it rests on.
 
-Shape legend: N images, B bootstrap draws, L lesions.
+Shape legend: N images, B bootstrap draws, G groups (of lesions).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from engine.evaluation import metrics
 from engine.evaluation.scoring import ScoredSplit, operating_point_columns
-from engine.evaluation.statistics import interval, lesion_weights
+from engine.evaluation.statistics import group_weights, interval
 from engine.types import FloatArray, StrArray, strings
 
 FEWEST_LESIONS: Final = 20
@@ -32,7 +32,7 @@ def subgroup_figures(
     Args:
         split: the test part with its malignant operating point.
         columns: each attribute's value an image (N,); "" and "unknown" mean that it is not known.
-        draws: bootstrap draws of lesions.
+        draws: bootstrap draws of lesions (of patients, where they are known).
         rng: draws them.
 
     Returns:
@@ -74,17 +74,17 @@ def _group(
 ) -> dict[str, Any]:
     label, lesion_id = split.label_N[rows_N], split.lesion_id[rows_N]
     malignant = np.isin(label, split.malignant_columns)
-    lesions, lesion_N = np.unique(lesion_id, return_inverse=True)
+    drawn, drawn_N = np.unique(split.drawn_N[rows_N], return_inverse=True)
     counts = {
         "n": int(rows_N.sum()),
-        "n_lesions": len(lesions),
+        "n_lesions": len(np.unique(lesion_id)),
         "n_malignant_lesions": len(np.unique(lesion_id[malignant])),
         "n_benign_lesions": len(np.unique(lesion_id[~malignant])),
     }
     called = operating_point_columns(split.prob_NC[rows_N], label, split.malignant_columns, split.threshold)
-    sums_LK = metrics.lesion_sums(called, lesion_N.astype(np.int64), len(lesions))
-    drawn_BK = np.einsum("bl,lk->bk", lesion_weights(len(lesions), draws, rng), sums_LK, optimize=False)
-    plain_K = sums_LK.sum(axis=0, keepdims=True)
+    sums_GK = metrics.group_sums(called, drawn_N.astype(np.int64), len(drawn))
+    drawn_BK = np.einsum("bg,gk->bk", group_weights(len(drawn), draws, rng), sums_GK, optimize=False)
+    plain_K = sums_GK.sum(axis=0, keepdims=True)
     figures = {
         figure: interval(
             float(metrics.divide(plain_K[:, at], plain_K[:, at + 1])[0]),

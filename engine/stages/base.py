@@ -90,7 +90,7 @@ class StageSpec:
 
 STAGES: Mapping[str, StageSpec] = {
     "images": StageSpec(module="engine.stages.images", version=3),
-    "split": StageSpec(module="engine.stages.split"),
+    "split": StageSpec(module="engine.stages.split", version=2),
     "embedder": StageSpec(module="engine.stages.embedder", trains=True),
     "index": StageSpec(module="engine.stages.index", maps=True),
     "vae": StageSpec(module="engine.stages.vae", version=3, trains=True, maps=True),

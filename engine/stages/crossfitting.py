@@ -70,7 +70,7 @@ def crossfit(
         DataError: fewer train lesions than folds.
     """
     table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
-    fold_N = lesion_folds(_groups(dataset, table), table.dx, folds, context.seed)
+    fold_N = lesion_folds(dataset.group_N[train], table.dx, folds, context.seed)
     images = context.inputs["images"] / "images.npy"
     prob_NC = np.zeros((len(train), len(dataset.classes)))
     paths = []
@@ -114,9 +114,3 @@ def _with(
         row_N=np.concatenate([images.row_N, extras.row_M[kept]]),
     )
     return rows, np.concatenate([label_N, extras.label_M[kept]])
-
-
-def _groups(dataset: Dataset, table: LesionTable) -> npt.NDArray[np.str_]:
-    """Patients where the data names them for every image, else lesions."""
-    by_patient = dataset.info.get("grouped_by") == "patient" and bool(np.all(table.patient_id != ""))
-    return table.patient_id if by_patient else table.lesion_id

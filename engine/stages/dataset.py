@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.errors import DataError
-from engine.types import ImageArray, IntArray, LesionTable, strings
+from engine.folds import groups_of
+from engine.types import ImageArray, IntArray, LesionTable, StrArray, strings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,9 @@ class Dataset:
     """The split data set: N used images; ``rows`` are their positions in the memmaps of all images.
 
     ``images_NHWC`` and ``masks_NHW`` are read-only memmaps over every decoded image (index them by ``rows``).
-    ``train_set_N`` is each image's training set, -1 for none; None where the split draws no sets.
+    ``group_N`` names what belongs together beyond a lesion's photographs: the lesions of one patient, near-duplicates. What
+    holds images out, or resamples them, takes whole groups. ``train_set_N`` is each image's training set, -1 for none;
+    None where the split draws no sets.
     """
 
     table: LesionTable
@@ -30,6 +33,7 @@ class Dataset:
     masks_NHW: ImageArray
     classes: tuple[str, ...]
     info: Mapping[str, Any]
+    group_N: StrArray
     train_set_N: IntArray | None = None
 
     @property
@@ -76,6 +80,7 @@ def open_dataset(images: Path, split: Path) -> Dataset:
         masks_NHW=np.load(images / "masks.npy", mmap_mode="r"),
         classes=tuple(info["classes"]),
         info=info,
+        group_N=groups_of(parts),
         train_set_N=parts["train_set"].to_numpy(dtype=np.int64) if "train_set" in parts else None,
     )
 

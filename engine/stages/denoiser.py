@@ -59,7 +59,7 @@ def fit(
     objective = DenoiserObjective(
         model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
     )
-    aside = held_out(dataset.table.lesion_id[rows])
+    aside = held_out(dataset.group_N[rows])
     check = np.flatnonzero(aside).astype(np.int64)
     weights = balanced_weights(dataset.labels[rows], config.balance) * ~aside
     best = KeepBest(objective, check, seed, moments(config), checkpoint)

@@ -42,12 +42,12 @@ def run(context: StageContext) -> None:
         real = ImageSet(
             features_NF=np.load(context.inputs["features"] / "features.npy", allow_pickle=False),
             dx=dataset.table.dx,
-            cluster=dataset.table.lesion_id,
+            cluster=dataset.group_N,
         )
         synthetic = ImageSet(
             features_NF=extract(context, images, rows, "features of synthetic images"),
             dx=strings(frame["dx"].tolist()),
-            cluster=dataset.table.lesion_id[parents],
+            cluster=dataset.group_N[parents],
         )
         train = dataset.table.split == "train"
         with threadpool_limits(1):  # sums depend on how many threads share them

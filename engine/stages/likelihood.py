@@ -21,7 +21,7 @@ from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.likelihood import Likelihood, bits_per_dimension
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY
-from engine.evaluation.statistics import interval, lesion_weights
+from engine.evaluation.statistics import group_weights, interval
 from engine.stages.base import StageContext
 from engine.stages.dataset import open_dataset
 from engine.stages.diffusion_worker import open_synthesizer
@@ -52,9 +52,9 @@ def run(context: StageContext) -> None:
     )
     chunks = [chosen[i : i + CHUNK] for i in range(0, count, CHUNK)]
     bits_S = np.concatenate([np.zeros(0), *context.map(worker, chunks, "likelihood")])
-    lesions, lesion_S = np.unique(dataset.table.lesion_id[chosen], return_inverse=True)
+    groups, group_S = np.unique(dataset.group_N[chosen], return_inverse=True)
     rng = np.random.default_rng(derive_seed(context.seed, "likelihood", "draws"))
-    weight_DS = lesion_weights(len(lesions), DRAWS, rng)[:, lesion_S]
+    weight_DS = group_weights(len(groups), DRAWS, rng)[:, group_S]
     found = interval(float(bits_S.mean()), weight_DS @ bits_S / weight_DS.sum(axis=1))
     facts = {"n": count, "part": PART, "given": "the caption, no lesion", "bits_per_dimension": found}
     (context.out / "likelihood.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

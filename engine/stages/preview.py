@@ -35,7 +35,7 @@ def run(context: StageContext) -> None:
 def _shown(dataset: Dataset) -> dict[str, IntArray]:
     """Positions of the train images shown for each class: those the VAE has not learned from first."""
     rows = dataset.where("train")
-    aside = held_out(dataset.table.lesion_id[rows])
+    aside = held_out(dataset.group_N[rows])
     ordered = np.concatenate([rows[aside], rows[~aside]])
     dx = dataset.table.dx[ordered]
     chosen = {name: ordered[dx == name][:SHOWN] for name in dataset.classes}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import SplitConfig
-from engine.data.splits import Split, split_table
+from engine.data.splits import Split, group_names, split_table
 from engine.data.train_sets import draw_train_sets
 from engine.stages.base import StageContext
 from engine.stages.dataset import read_table
@@ -17,8 +17,9 @@ from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
 
 def run(context: StageContext) -> None:
-    """Fill ``split.parquet`` (image_id, lesion_id, dx, split, row; used images only) and ``split.json``.
+    """Fill ``split.parquet`` (image_id, lesion_id, group, dx, split, row; used images only) and ``split.json``.
 
+    ``group`` is what never stands in two parts and is resampled as one: the lesions of a patient, near-duplicates.
     Params: ``split`` (SplitConfig's dump); ``only``, optional: the training sets that stay, other train images are not
     used. With ``split.train_sets`` split.parquet has a column ``train_set`` too (-1: in none). Inputs: ``images``. Seeded
     by ``context.seed``.
@@ -40,6 +41,7 @@ def run(context: StageContext) -> None:
         {
             "image_id": table.image_id[used],
             "lesion_id": table.lesion_id[used],
+            "group": group_names(table.lesion_id, split.group_N)[used],
             "dx": table.dx[used],
             "split": part_N[used],
             "row": used.astype(np.int64),

@@ -49,7 +49,7 @@ def fit(
     dataset = open_dataset(images, split)
     source = image_source(dataset)
     train_rows = dataset.where("train")
-    aside = held_out(dataset.table.lesion_id[train_rows])
+    aside = held_out(dataset.group_N[train_rows])
     learn, check = train_rows[~aside], train_rows[aside] if aside.any() else train_rows
     side = int(dataset.images_NHWC.shape[1])
     vae, log = None, TrainLog(losses=[], resumed_from=0)

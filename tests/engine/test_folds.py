@@ -41,5 +41,7 @@ def test_order_of_rows_does_not_matter_but_the_seed_does():
 
 
 def test_fewer_lesions_than_folds():
-    with pytest.raises(DataError, match="3 folds need at least 3 lesions but train has 2; lower folds"):
+    with pytest.raises(
+        DataError, match=r"3 folds need at least 3 lesions \(patients, where they are known\) but train has 2"
+    ):
         lesion_folds(np.array(["a", "a", "b"]), np.array(["x", "x", "y"]), 3, 0)

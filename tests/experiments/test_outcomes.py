@@ -50,6 +50,17 @@ def test_a_replicate_survives_the_file(tmp_path: Path) -> None:
     )
 
 
+def test_groups_survive_the_file_where_they_say_more_than_lesions(tmp_path: Path) -> None:
+    path = write_study(tmp_path, replicates=1, lesions=200, arms=ARMS)[0]
+    split = pd.read_parquet(path / "split.parquet")
+    split.assign(group=split["lesion_id"].str[:-1]).to_parquet(path / "split.parquet")
+    run = open_replicate(read_run(path))
+    again = through_text(run)
+    assert again.test.drawn_N.tolist() == [lesion[:-1] for lesion in run.test.lesion_id.tolist()]
+    assert again.test.lesion_id.tolist() == run.test.lesion_id.tolist()
+    assert "group" not in pack_cases(opened(tmp_path / "plain", replicates=1)[0])["test"]
+
+
 @pytest.mark.parametrize("folds", [False, True])
 def test_a_study_of_kept_replicates_is_that_of_the_run_folders(tmp_path: Path, folds: bool) -> None:
     runs = opened(tmp_path, folds=folds)

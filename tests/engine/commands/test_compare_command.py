@@ -156,3 +156,18 @@ def test_a_table_without_a_column_is_named(tmp_path):
     pd.read_parquet(path).drop(columns="p_nv").to_parquet(path)
     with pytest.raises(DataError, match=r"predictions\.parquet: lacks column p_nv"):
         compare(runs, Console(file=io.StringIO()))
+
+
+def test_patients_are_drawn_whole(tmp_path):
+    """With one patient for all lesions every draw is the sample itself: an interval of no width."""
+    runs = [
+        make_run(tmp_path / name, right)
+        for name, right in zip("ab", ([1, 0, 1, 1, 0, 0], [1] * 6), strict=True)
+    ]
+    for run in runs:
+        file = run / "split.parquet"
+        pd.read_parquet(file).assign(group="P1").to_parquet(file)
+    found = paired_differences(choose(runs[0]), choose(runs[1]), draws=50, seed=0)
+    accuracy, lesions = found["accuracy"]
+    assert accuracy["low"] == accuracy["high"] == accuracy["value"] == pytest.approx(0.5)
+    assert lesions == 6

@@ -73,3 +73,26 @@ def test_both_hold_their_level_on_lesions_photographed_several_times() -> None:
     assert 0.03 <= found["clustered McNemar"]["rejected"] <= 0.07
     assert 0.03 <= found["clustered DeLong"]["rejected"] <= 0.07
     assert 0.93 <= found["clustered DeLong"]["covered"] <= 0.98
+
+
+def test_delong_knows_patients_with_lesions_of_both_kinds() -> None:
+    """Obuchowski 1997 by its definition: the covariance of a cluster's positive and negative sums belongs to it."""
+    rng = np.random.default_rng(4)
+    positive = np.array([True, False] * 30)
+    patient = np.repeat(np.arange(20), 3)  # three images each, both kinds
+    first, second = rng.normal(positive * 1.0), rng.normal(positive * 0.7)
+    found = delong_clustered(first, second, positive, strings([f"P{p}" for p in patient]))
+
+    def placements(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        psi = (score[positive][:, None] > score[~positive][None]).astype(float)
+        return psi.mean(axis=1), psi.mean(axis=0)
+
+    ten, one = (a - b for a, b in zip(placements(first), placements(second), strict=True))
+    mean, variance = ten.mean(), 0.0
+    for number in range(20):
+        own = (
+            (ten - mean)[patient[positive] == number].sum(),
+            (one - mean)[patient[~positive] == number].sum(),
+        )
+        variance += 20 / 19 * (own[0] / 30 + own[1] / 30) ** 2
+    assert found.width / (2 * stats.norm.ppf(0.975)) == pytest.approx(math.sqrt(variance), rel=1e-6)

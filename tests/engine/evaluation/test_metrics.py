@@ -50,9 +50,9 @@ def test_confusion_figures_agree_with_scikit_learn(seed: int) -> None:
         assert metrics.specificity(confusion)[0, c] == pytest.approx(expected)
 
 
-def test_lesion_sums_add_a_lesions_images() -> None:
+def test_group_sums_add_a_lesions_images() -> None:
     values = np.array([[1.0, 10.0], [2.0, 20.0], [4.0, 40.0]])
-    sums = metrics.lesion_sums(values, np.array([1, 0, 1]), 3)
+    sums = metrics.group_sums(values, np.array([1, 0, 1]), 3)
     np.testing.assert_array_equal(sums, [[2, 20], [5, 50], [0, 0]])
 
 

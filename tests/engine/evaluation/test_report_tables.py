@@ -146,3 +146,15 @@ def test_seconds_add_up(run: RunFiles) -> None:
     seconds = [sum(e["seconds"].values()) for e in run.report["rounds"]]
     total = np.sum(seconds) + 3.2 + 41.0 + 160.4 + 420.0 + 65.0
     assert table["total"] == f"{int(total // 60)} min {round(total) % 60} s"
+
+
+def test_split_table_counts_lesions_that_belong_together() -> None:
+    frame = pd.DataFrame(
+        {"image_id": list("abcd"), "lesion_id": ["K", "L", "L", "M"], "group": ["K", "K", "K", "M"], "dx": ["nv"] * 4,
+         "split": ["test"] * 4}
+    )  # fmt: skip
+    files = RunFiles(path=Path(), report={}, config={}, config_text="", split=frame, rounds=())
+    table = report_record.split_table(files)
+    assert table is not None and table["together"] == {"lesions": 2, "groups": 1}
+    older = RunFiles(**{**vars(files), "split": frame.drop(columns="group")})
+    assert report_record.split_table(older)["together"] == {"lesions": 0, "groups": 0}  # type: ignore[index]

@@ -152,11 +152,11 @@ def test_copies_of_a_lesions_images_do_not_narrow_the_interval() -> None:
 def test_draws_agree_with_an_explicit_resample() -> None:
     """The weighted figures equal scikit-learn's on the resample written out image by image."""
     from engine.evaluation.scoring import _figures
-    from engine.evaluation.statistics import lesion_weights
+    from engine.evaluation.statistics import group_weights
 
     split = make_split(60)
     _, lesion = np.unique(split.lesion_id, return_inverse=True)
-    weights = lesion_weights(30, 3, np.random.default_rng(9))
+    weights = group_weights(30, 3, np.random.default_rng(9))
     result = _figures(split, lesion, weights)
     for b in range(3):
         rows = np.repeat(np.arange(60), weights[b][lesion].astype(int))
@@ -187,3 +187,27 @@ def test_two_thousand_images_take_seconds() -> None:
 def test_lengths_must_agree() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         score(make_split(4, lesion_id=np.array(["a"])))
+
+
+def test_what_a_bootstrap_draws_are_groups_where_there_are_any() -> None:
+    """Ten lesions of a patient who are right or wrong together count once, as ten photographs of one lesion do."""
+    n = 400
+    label = np.arange(n) % len(CLASSES)
+    patient = np.arange(n) // 40
+    taken = np.where(patient % 2 == 0, label, (label + 1) % len(CLASSES))
+    fields = {"prob_NC": 0.1 + 0.6 * np.eye(len(CLASSES))[taken], "label_N": label}
+    group = np.array([f"P{p}" for p in patient], dtype=np.str_)
+    lesions = score(make_split(n, **fields))["accuracy"]
+    patients = score(make_split(n, **fields, group_N=group))["accuracy"]
+    as_lesions = score(make_split(n, **fields, lesion_id=group))["accuracy"]
+    assert patients == as_lesions
+    assert patients["value"] == lesions["value"] == 0.5
+    assert patients["high"] - patients["low"] > 3 * (lesions["high"] - lesions["low"])
+    assert score(make_split(n, **fields, group_N=group))["n_lesions"] == n // 2, (
+        "lesions are counted all the same"
+    )
+
+
+def test_a_group_for_each_image_or_none() -> None:
+    with pytest.raises(ValueError, match="group_N differ in length"):
+        score(make_split(group_N=np.array(["P"], dtype=np.str_)))

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.evaluation.statistics import interval, lesion_weights, paired_p_value
+from engine.evaluation.statistics import group_weights, interval, paired_p_value
 
 
-def test_lesion_weights_are_multinomial_rows() -> None:
-    weights = lesion_weights(7, 4000, np.random.default_rng(0))
+def test_group_weights_are_multinomial_rows() -> None:
+    weights = group_weights(7, 4000, np.random.default_rng(0))
     np.testing.assert_array_equal(weights.sum(axis=1), 7.0)
     np.testing.assert_allclose(weights.mean(axis=0), 1.0, atol=0.08)
     np.testing.assert_allclose(weights.var(axis=0), 6 / 7, atol=0.1)  # n p (1 - p)
 
 
 def test_no_lesions_give_empty_draws() -> None:
-    assert lesion_weights(0, 3, np.random.default_rng(0)).shape == (3, 0)
+    assert group_weights(0, 3, np.random.default_rng(0)).shape == (3, 0)
 
 
 def test_interval_is_the_central_95_percent() -> None:
@@ -47,7 +47,7 @@ def test_value_without_any_defined_draw_stands_alone() -> None:
 def test_bootstrap_of_a_proportion_has_the_binomial_width() -> None:
     # 400 lesions, half right: standard error sqrt(0.25 / 400) = 0.025.
     right = np.arange(400) % 2 == 0
-    weights = lesion_weights(400, 4000, np.random.default_rng(1))
+    weights = group_weights(400, 4000, np.random.default_rng(1))
     figure = interval(0.5, weights @ right / 400)
     assert figure["high"] - figure["low"] == pytest.approx(2 * 1.96 * 0.025, rel=0.06)
 

@@ -9,7 +9,6 @@ import pytest
 from engine.config import ClassifierConfig
 from engine.errors import DataError
 from engine.stages import crossfit
-from engine.stages.crossfitting import _groups
 from engine.stages.dataset import open_dataset
 from engine.train_plan import TrainEnv
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
@@ -140,14 +139,24 @@ def test_finished_folds_are_not_fitted_again(tmp_path, inputs):
 
 def test_more_folds_than_lesions(tmp_path):
     images, split = make_dataset_folders(tmp_path, n_lesions=15)
-    with pytest.raises(DataError, match="20 folds need at least 20 lesions but train has 6"):
+    with pytest.raises(DataError, match=r"20 folds need at least 20 lesions .* but train has 6"):
         context = make_context(tmp_path / "out", {"images": images, "split": split}, {**PARAMS, "folds": 20})
         crossfit.run(context)
 
 
-def test_groups_are_patients_where_known(inputs):
-    dataset = open_dataset(inputs["images"], inputs["split"])
-    assert _groups(dataset, dataset.table).tolist() == dataset.table.lesion_id.tolist()
-    known = dataset.table.replace(patient_id=np.full(len(dataset.table), "P1"))
-    object.__setattr__(dataset, "info", {**dataset.info, "grouped_by": "patient"})
-    assert set(_groups(dataset, known)) == {"P1"}
+def test_lesions_of_one_group_are_held_out_together(tmp_path, inputs):
+    """Lesions of one patient, or near-duplicates under two lesion ids: no fit sees one of them and predicts another."""
+    file = inputs["split"] / "split.parquet"
+    table = pd.read_parquet(file)
+    lesions = sorted(set(table.loc[table["split"] == "train", "lesion_id"]))
+    patient = {lesion: f"P{min(at // 2, 1)}" for at, lesion in enumerate(lesions)}
+    table.assign(group=table["lesion_id"].map(lambda lesion: patient.get(lesion, lesion))).to_parquet(file)
+    jobs = []
+
+    def launch(fit):
+        jobs.append(fit.args[0])
+        fit(TrainEnv())
+
+    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS, launch=launch))
+    by_row = table.set_index("row")["lesion_id"].map(patient)
+    assert sorted(sorted(set(by_row.loc[job.images.row_N])) for job in jobs) == [["P0"], ["P1"]]

@@ -235,3 +235,23 @@ def test_other_test_images_in_the_reference_are_refused(tmp_path: Path) -> None:
     }
     with pytest.raises(DataError, match="different test images"):
         run(tmp_path, inputs)
+
+
+def test_intervals_and_p_draw_groups_where_the_split_has_them(tmp_path: Path) -> None:
+    frame = table()
+    now, then = probabilities(frame, 0.7), probabilities(frame, 0.2, 1)
+    inputs = {
+        "predictions": write_predictions(tmp_path / "now", frame, now),
+        "reference": write_predictions(tmp_path / "then", frame, then),
+        "split": split_folder(tmp_path, frame),
+    }
+    lesions = run(tmp_path, inputs)
+    file = inputs["split"] / "split.parquet"
+    parts = pd.read_parquet(file)
+    parts.assign(group=parts["lesion_id"].map(lambda name: f"P{int(name[1:]) // 5}")).to_parquet(file)
+    patients = run(tmp_path, inputs)
+    assert patients["p_value_vs_round0"] == pytest.approx(0.5, abs=0.02), "two patients: two signs"
+    assert lesions["p_value_vs_round0"] < 0.05
+    assert patients["test"]["accuracy"]["value"] == lesions["test"]["accuracy"]["value"]
+    assert patients["test"]["accuracy"] != lesions["test"]["accuracy"]
+    assert patients["test"]["n_lesions"] == lesions["test"]["n_lesions"] == 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 from engine.config import DataConfig, SplitConfig
 from engine.errors import DataError
 from engine.stages import images, split
-from engine.stages.dataset import open_dataset, read_table
+from engine.stages.dataset import open_dataset, read_table, write_table
+from engine.types import strings
 from tests.engine.data import layouts
 from tests.fakes import make_context
 
@@ -73,7 +75,13 @@ def test_files(tmp_path: Path) -> None:
     )
     out = divide(tmp_path, folder, 0, train=0.5, mine=0.1, val=0.1, test=0.1)
     rows = pd.read_parquet(out / "split.parquet")
-    assert list(rows.columns) == ["image_id", "lesion_id", "dx", "split", "row"]
+    assert list(rows.columns) == ["image_id", "lesion_id", "group", "dx", "split", "row"]
+    lesions_G = rows.groupby("group")["lesion_id"].agg(lambda names: sorted(set(names)))
+    assert all(names[0] == group for group, names in lesions_G.items()), "named by its smallest lesion"
+    assert Counter(map(len, lesions_G)) == {1: len(lesions_G) - 1, 2: 1}, (
+        "the pair's lesions alone are joined"
+    )
+    assert open_dataset(folder, out).group_N.tolist() == rows["group"].tolist()
     info = json.loads((out / "split.json").read_text())
     assert info["merged_groups"] == 1
     assert info["grouped_by"] == "lesion"
@@ -115,3 +123,27 @@ def test_a_sealed_test_part_is_not_in_the_split_at_all(tmp_path: Path) -> None:
     plain = pd.read_parquet(divide(tmp_path, folder, 0) / "split.parquet")
     sealed = pd.read_parquet(divide(tmp_path, folder, 0, seal="test", name="sealed") / "split.parquet")
     pd.testing.assert_frame_equal(sealed, plain[plain["split"] != "test"].reset_index(drop=True))
+
+
+def test_the_lesions_of_a_patient_are_one_group(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "phantom")
+    table = read_table(folder / "table.parquet")
+    lesion = np.unique(table.lesion_id, return_inverse=True)[1]
+    patient = strings([f"{dx} {number // 4}" for dx, number in zip(table.dx, lesion, strict=True)])
+    write_table(table.replace(patient_id=patient), folder / "table.parquet")
+    out = divide(tmp_path, folder, 0, train=0.6, mine=0.0, val=0.2, test=0.2)
+    frame = pd.read_parquet(out / "split.parquet")
+    person = pd.Series(patient, index=table.image_id)[frame["image_id"]]
+    assert len(set(zip(frame["group"], person, strict=True))) == frame["group"].nunique() == person.nunique()
+    assert (frame.groupby("group")["split"].nunique() == 1).all()
+    assert frame.groupby("group")["lesion_id"].nunique().max() > 1
+
+
+def test_a_split_of_an_older_run_knows_its_lesions_alone(tmp_path: Path) -> None:
+    folder = decode(tmp_path, "phantom")
+    out = divide(tmp_path, folder, 0)
+    pd.read_parquet(out / "split.parquet").drop(columns="group").to_parquet(
+        out / "split.parquet", index=False
+    )
+    dataset = open_dataset(folder, out)
+    assert dataset.group_N.tolist() == dataset.table.lesion_id.tolist()
