@@ -26,7 +26,15 @@ from engine.progress import RichListener
 from engine.store.files import read_json, write_json
 from engine.whole_files import write_text
 from experiments import keeping
-from experiments.keeping import provenance, require_frozen, require_same, run_or_collect, this_command
+from experiments.keeping import (
+    provenance,
+    require_engine,
+    require_frozen,
+    require_same,
+    run_or_collect,
+    script,
+    this_command,
+)
 from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
 from experiments.table1_report import DRAWS, percent, study_lines
 
@@ -45,8 +53,20 @@ def main() -> None:
         print(collect(folder))
         return
     require_frozen(arguments.config, arguments.overrides)
+    require_one_engine(folder)
     settings = [*arguments.overrides, f"loop.seed={arguments.seed}"]
     print(run(arguments.config, arguments.fold, settings, folder))
+
+
+def require_one_engine(folder: Path) -> None:
+    """Refuse to score a fold with another engine than the first one's; the first with one that is not committed.
+
+    Raises:
+        ConfigError: ``engine/`` or ``policies/`` differ from the commit that scored the first fold (from HEAD without one).
+    """
+    first = next(iter(sorted(folder.glob("fold_*.json"))), None)
+    commit = str(read_json(first)["commit"]).split()[0] if first else "HEAD"
+    require_engine(commit, "engine", "policies", what="the folds")
 
 
 def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path:
@@ -117,4 +137,4 @@ def markdown(folds: list[int], study: Study | None) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from engine.data.duplicates import detail_threshold, registered_pairs, thumbnail
 from engine.stages.dataset import read_table
 from engine.types import LesionTable, strings
 from experiments.bench import progress_line
-from experiments.keeping import RESULTS, provenance, save, this_command
+from experiments.keeping import RESULTS, data_root, provenance, save, script, this_command
 from experiments.planting import plant
 
 CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
@@ -160,7 +159,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="images of HAM10000 to use; all without it")
     parser.add_argument("--name", default="audit")
     arguments = parser.parse_args()
-    root = Path(os.environ["HARDCASE_DATA"]) / "ham10000"
+    root = data_root("ham10000")
     with tempfile.TemporaryDirectory() as place:
         changes = [f"data.root={root}", f"output={place}", "backend.threads=1", "data.workers=1"]
         changes += [f"data.limit={arguments.limit}"] if arguments.limit else []
@@ -198,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

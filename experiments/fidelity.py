@@ -35,7 +35,7 @@ from engine.types import strings
 from experiments.bench import Bench, run_of
 from experiments.fidelity_plot import draw
 from experiments.fidelity_speed import sample_ahead, speed
-from experiments.keeping import RESULTS, interval, provenance, save, this_command
+from experiments.keeping import RESULTS, interval, provenance, save, script, this_command
 from experiments.sample_sets import made_set, real_set
 
 DRAWS = 1000
@@ -191,4 +191,4 @@ def beta(bench: Bench, count: int, **synthesis: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

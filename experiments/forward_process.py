@@ -28,7 +28,7 @@ from engine.diffusion.process import NoiseProcess
 from engine.store.files import read_json
 from engine.train_plan import derive_seed
 from experiments.bench import Bench, build_foundation
-from experiments.keeping import provenance, save, this_command
+from experiments.keeping import provenance, save, script, this_command
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PER_CLASS = 2
@@ -134,4 +134,4 @@ def sheet(noised: list[Any], samples: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 
 from experiments.bench import Bench
-from experiments.keeping import RESULTS, provenance, save, this_command
+from experiments.keeping import RESULTS, provenance, save, script, this_command
 
 NAMES = ("diffusion", "dcgan", "classical", "retrieved")
 FIGURES = ("kid", "kid_unseen", "fid", "precision", "recall", "density", "coverage")
@@ -101,4 +101,4 @@ def sheet(pictures: dict[str, Any], shown: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -25,7 +25,7 @@ from engine.commands.finished_run import choose
 from engine.diffusion.codec import images_to_tensor
 from engine.diffusion.steering import hardness
 from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, this_command
+from experiments.keeping import interval, provenance, save, script, this_command
 
 DRAWS = 1000
 SHOWN = 8
@@ -148,4 +148,4 @@ def sheet(pictures: list[Any], scales: list[float], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

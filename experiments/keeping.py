@@ -9,14 +9,15 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from engine.cli import say_error
 from engine.config import Config
-from engine.errors import ConfigError
+from engine.errors import ConfigError, HardcaseError
 from engine.store.run_folder import INDIFFERENT, config_changes
 
 RESULTS = Path(__file__).parent / "results"
@@ -61,6 +62,33 @@ def _shown(argument: str) -> str:
     if sign and Path(value).is_absolute():
         return f"{key}=.../{Path(value).name}"
     return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def script(main: Callable[[], None]) -> NoReturn:
+    """Run a script; what its user can mend is one line on stderr and the exit code of the command ``hardcase``."""
+    try:
+        main()
+    except HardcaseError as error:
+        say_error(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say_error("interrupted; the same command goes on where this one stopped")
+        sys.exit(130)
+    sys.exit(0)
+
+
+def data_root(name: str) -> Path:
+    """Return a data set's folder below HARDCASE_DATA.
+
+    Raises:
+        ConfigError: the variable is not set, or its folder lacks the data set.
+    """
+    place = os.environ.get("HARDCASE_DATA", "")
+    if not place:
+        raise ConfigError(f"HARDCASE_DATA is not set; let it name the folder that holds {name}/")
+    if not (Path(place) / name).is_dir():
+        raise ConfigError(f"HARDCASE_DATA: {place} holds no folder {name}/; name the one that does")
+    return Path(place) / name
 
 
 def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
@@ -110,8 +138,8 @@ def require_frozen(config: Path, overrides: Sequence[str]) -> None:
             )
 
 
-def require_engine(commit: str, *paths: str, root: Path = Path(__file__).parents[1]) -> None:
-    """Refuse to score a test part with other code than the study began with.
+def require_engine(commit: str, *paths: str, what: str, root: Path = Path(__file__).parents[1]) -> None:
+    """Refuse to score a test part (of ``what``, in the plural) with other code than the study began with.
 
     Raises:
         ConfigError: one of the paths differs from ``commit``, or the commit is not in this clone.
@@ -121,7 +149,7 @@ def require_engine(commit: str, *paths: str, root: Path = Path(__file__).parents
     if done.returncode or done.stdout.strip():
         other = ", ".join(done.stdout.split()[:3]) or "this clone does not have it"
         raise ConfigError(
-            f"the confirming sets are scored with the engine of commit {commit} ({other} differs): "
+            f"{what} are scored with the engine of commit {commit} ({other} differs): "
             f"git worktree add ../frozen {commit}, run the same command there, copy its result file here and collect"
         )
 

@@ -23,7 +23,7 @@ from engine.evaluation.fidelity_figures import cluster_weights
 from engine.store.run_folder import arm_role
 from engine.types import strings
 from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, this_command
+from experiments.keeping import interval, provenance, save, script, this_command
 
 DRAWS = 2000
 
@@ -84,4 +84,4 @@ def compare(bench: Bench, condition: Path, before: Path, after: Path) -> dict[st
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

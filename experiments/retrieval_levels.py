@@ -20,7 +20,7 @@ import numpy as np
 from engine.retrieval.embedding import fuse, unit_rows
 from engine.stages.embedder import embed_rows
 from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, this_command
+from experiments.keeping import interval, provenance, save, script, this_command
 
 K = 10
 DRAWS = 1000
@@ -128,4 +128,4 @@ def draw(figures: dict[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -23,7 +23,7 @@ import numpy as np
 
 from engine.whole_files import write_text
 from experiments.bench import Bench, run_of
-from experiments.keeping import RESULTS, provenance, save, this_command
+from experiments.keeping import RESULTS, provenance, save, script, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
     "dpmpp": [{"steps": n} for n in (8, 16, 32)],
@@ -180,4 +180,4 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

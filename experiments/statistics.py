@@ -22,7 +22,7 @@ from engine.evaluation.comparison import Difference
 from engine.evaluation.replicate import Endpoints, Part, Replicate
 from engine.evaluation.study import PRIMARY, make_study
 from engine.types import strings
-from experiments.keeping import provenance, save, this_command
+from experiments.keeping import provenance, save, script, this_command
 
 FIGURES = (PRIMARY, "malignant.specificity", "accuracy", "malignant.auc")
 HALF = 8
@@ -199,4 +199,4 @@ def _part(lesions: Lesions, models: dict[str, tuple[Any, float]]) -> Part:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -36,7 +36,7 @@ from engine.store import StageFolder
 from engine.store.files import read_json, write_json
 from engine.store.run_folder import arm_role
 from experiments import keeping
-from experiments.keeping import provenance, run_or_collect, this_command
+from experiments.keeping import provenance, run_or_collect, script, this_command
 from experiments.outcomes import beside, pack_cases, scored_arm
 from experiments.table1_plan import MODELS, ORIGIN, PLAIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
@@ -173,4 +173,4 @@ def keep(
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -110,7 +110,7 @@ def check(request: Request) -> None:
     if request.part == "development":
         return
     require_frozen(request.config, request.overrides)
-    require_engine(FROZEN, "engine", "policies", str(request.config.resolve()))
+    require_engine(FROZEN, "engine", "policies", str(request.config.resolve()), what="the confirming sets")
 
 
 def neighbour(number: int) -> int:

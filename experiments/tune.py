@@ -35,7 +35,7 @@ from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import JOURNAL
 from engine.tuning.results import SHARED, StageCosts, trial_folder
-from experiments.keeping import provenance, save, this_command
+from experiments.keeping import provenance, save, script, this_command
 
 FIGURES = ("nll", "balanced_accuracy", "malignant.sensitivity_at_specificity_90")
 RANDOM = {"name": "random"}
@@ -217,4 +217,4 @@ def draw(figures: Mapping[str, Any], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -23,7 +23,7 @@ from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import VaeObjective
 from engine.train_plan import TrainEnv, step_generator
 from experiments.bench import Bench
-from experiments.keeping import provenance, save, this_command
+from experiments.keeping import provenance, save, script, this_command
 from experiments.reconstructions import compare, sheet
 
 CHANNELS = (4, 8)
@@ -89,4 +89,4 @@ def seconds(bench: Bench) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine.diffusion.codec import load_codec
 from experiments.bench import Bench
-from experiments.keeping import provenance, save, this_command
+from experiments.keeping import provenance, save, script, this_command
 from experiments.reconstructions import compare, sheet
 
 
@@ -43,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

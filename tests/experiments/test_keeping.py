@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ConfigError
-from experiments import keeping
+from engine.errors import ConfigError, DataError
+from engine.store.files import write_json
+from experiments import arms_full, keeping
 
 SAY = "from experiments.keeping import provenance; print(provenance('a command')['commit'])"
 
@@ -64,11 +65,58 @@ def test_a_study_goes_on_with_the_engine_it_began_with(tmp_path: Path) -> None:
     git("commit", "--quiet", "--message", "the study begins")
     began = git("rev-parse", "--short", "HEAD")
     (tmp_path / "README.md").write_text("beside the engine")
-    keeping.require_engine(began, "engine", root=tmp_path)
+    keeping.require_engine(began, "engine", what="the folds", root=tmp_path)
     (tmp_path / "engine/loop.py").write_text("mended")
     with pytest.raises(
-        ConfigError, match=rf"engine of commit {began} \(engine/loop.py differs\): git worktree add"
+        ConfigError,
+        match=rf"the folds are scored with the engine of commit {began} \(engine/loop.py differs\): git worktree add",
     ):
-        keeping.require_engine(began, "engine", root=tmp_path)
+        keeping.require_engine(began, "engine", what="the folds", root=tmp_path)
     with pytest.raises(ConfigError, match="this clone does not have it"):
-        keeping.require_engine("1234567", "engine", root=tmp_path)
+        keeping.require_engine("1234567", "engine", what="the folds", root=tmp_path)
+
+
+def test_what_a_user_can_mend_is_one_line_and_a_bug_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def wrong() -> None:
+        raise DataError("data.root: nowhere does not exist; give data.root=FOLDER")
+
+    with pytest.raises(SystemExit) as end:
+        keeping.script(wrong)
+    assert end.value.code == 2
+    assert capsys.readouterr().err == "error: data.root: nowhere does not exist; give data.root=FOLDER\n"
+    with pytest.raises(ZeroDivisionError):
+        keeping.script(lambda: print(1 / 0))
+    with pytest.raises(SystemExit) as end:
+        keeping.script(lambda: None)
+    assert end.value.code == 0
+
+
+def test_every_script_ends_so() -> None:
+    scripts = [p for p in Path(keeping.__file__).parent.glob("*.py") if "__main__" in p.read_text()]
+    assert len(scripts) > 10
+    assert [p.name for p in scripts if not p.read_text().endswith("    script(main)\n")] == []
+
+
+def test_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HARDCASE_DATA", raising=False)
+    with pytest.raises(
+        ConfigError, match="HARDCASE_DATA is not set; let it name the folder that holds ham10000/"
+    ):
+        keeping.data_root("ham10000")
+    monkeypatch.setenv("HARDCASE_DATA", str(tmp_path))
+    with pytest.raises(ConfigError, match="holds no folder ham10000/"):
+        keeping.data_root("ham10000")
+    (tmp_path / "ham10000").mkdir()
+    assert keeping.data_root("ham10000") == tmp_path / "ham10000"
+
+
+def test_all_folds_are_scored_with_the_engine_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(arms_full, "require_engine", lambda commit, *paths, what: asked.append(commit))
+    arms_full.require_one_engine(tmp_path)
+    for fold, commit in ((3, "2222222"), (1, "1111111 with changes")):
+        write_json(tmp_path / f"fold_{fold}_seed_0.json", {"commit": commit})
+    arms_full.require_one_engine(tmp_path)
+    assert asked == ["HEAD", "1111111"]
