@@ -97,12 +97,10 @@ def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int
     beside = [a for a in arms if a != "hard"]
     compared = rounds if config.loop.compare == "every_round" else 1
     fits = rounds + len(beside) * compared
-    steps = (
-        config.classifier.round_steps
-        if config.classifier.round_init == "continue"
-        else config.classifier.steps
-    )
-    fit_steps = config.classifier.steps + steps * rounds * (1 + len(beside))
+    if config.classifier.round_init == "continue":  # what is trained at the end catches up, a fit a round
+        fit_steps = config.classifier.steps + config.classifier.round_steps * rounds * (1 + len(beside))
+    else:
+        fit_steps = config.classifier.steps * (1 + fits)
     sources = rounds * sum(arm in SOURCES for arm in arms)
     samples, train, used = _chunks(config.loop.budget), _chunks(counts["train"]), _chunks(counts["used"])
     calls = config.synthesis.steps * samples

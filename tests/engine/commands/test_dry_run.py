@@ -31,6 +31,8 @@ def test_the_plan_counts_steps_and_chunks(tmp_path: Path) -> None:
     assert plan["predict"] == (fits, fits * 6)
     assert plan["synthesize"] == (4, 4 * 2)  # hard and random in each round, two chunks each
     assert "crossfit" not in plan
+    scratch = tiny_config(str(tmp_path), loop=loop, classifier={"round_init": "scratch"})
+    assert plan_units(scratch, COUNTS)["classifier"] == (fits, fits * 10)  # the last round's arms once, whole
 
 
 def test_what_is_not_trained_costs_nothing_and_crossfit_is_counted(tmp_path: Path) -> None:
