@@ -33,11 +33,11 @@ from engine.progress import RichListener
 from engine.recipes import Recipes
 from engine.run_report import protocol
 from engine.store import StageFolder
-from engine.store.files import read_json, write_json
+from engine.store.files import read_json
 from engine.store.run_folder import arm_role
 from experiments import keeping
 from experiments.keeping import provenance, run_or_collect, script, this_command
-from experiments.outcomes import beside, pack_cases, scored_arm
+from experiments.outcomes import beside, pack_cases, read_set, scored_arm, write_set
 from experiments.table1_plan import MODELS, ORIGIN, PLAIN, ROWS, SYNTHETIC, Request, check
 from experiments.table1_report import collect
 
@@ -85,7 +85,7 @@ def run(request: Request, models: Sequence[str], rows: Sequence[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in rows if row != "Origin1000" or not request.per_class]
     config = request.load("run")
-    table = read_json(path)["tables"].get(request.label) if path.exists() else None
+    table = read_set(path)["tables"].get(request.label) if path.exists() else None
     if table:
         keeping.require_same(
             table["config"],
@@ -162,14 +162,14 @@ def scored(
 def keep(
     path: Path, request: Request, config: Config, facts: dict[str, Any], cells: dict[str, Any] | None = None
 ) -> None:
-    """Add facts and cells to the set's file; the cases are kept once for all its cells."""
+    """Add facts and cells to the set's file; cells, and tables, that share their cases keep them once."""
     found: dict[str, Any] = (
-        read_json(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
+        read_set(path) if path.exists() else {"set": request.number, "part": request.part, "tables": {}}
     )
     table = found["tables"].setdefault(request.label, {"cells": {}})
     table |= {**provenance(this_command(), config), **facts}
     table["cells"] |= cells or {}
-    write_json(path, found)
+    write_set(path, found)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ import numpy as np
 
 from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
 from engine.evaluation.study_record import study_record
-from engine.store.files import read_json, write_json
+from engine.store.files import write_json
 from engine.whole_files import write_text
 from experiments.keeping import require_same
-from experiments.outcomes import ENDPOINTS, unpack
+from experiments.outcomes import ENDPOINTS, read_set, unpack
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
 from experiments.table1_tried import tried
 
@@ -79,7 +79,7 @@ def collect(folder: Path) -> Path:
 def tables(folder: Path) -> Iterator[tuple[int, str, str, dict[str, Any]]]:
     """Yield (set, part, label, table) of every kept table."""
     for path in sorted([*folder.glob("set_*.json"), *folder.glob("per_class_*.json")]):
-        found = read_json(path)
+        found = read_set(path)
         for label, table in found["tables"].items():
             yield found["set"], found["part"], label, table
 

@@ -17,7 +17,7 @@ from engine.evaluation.study import PRIMARY, make_study
 from engine.evaluation.study_files import open_replicate, replicate_of
 from engine.store.files import write_json
 from experiments import arms_full, table1_report
-from experiments.outcomes import pack_arm, pack_cases, point_figures, unpack
+from experiments.outcomes import pack_arm, pack_cases, point_figures, read_set, unpack, write_set
 from tests.engine.evaluation.fake_study import write_study
 
 ARMS = ("real", "random", "hard")
@@ -48,6 +48,22 @@ def test_a_replicate_survives_the_file(tmp_path: Path) -> None:
     assert len(pack_arm(run, "real")["test"]) < 11 * run.test.prob["real"].size / 3, (
         "two bytes and base64 at most"
     )
+
+
+def test_settings_tried_on_one_set_share_its_cases(tmp_path: Path) -> None:
+    first, other = (pack_cases(run) for run in opened(tmp_path, replicates=2))
+    tables = {
+        "a": {"cases": first, "cells": {"x": 1}},
+        "b": {"cells": {}},
+        "c": {"cases": dict(first)},
+        "d": {"cases": other},
+    }
+    found = {"set": 0, "part": "development", "tables": tables}
+    write_set(tmp_path / "set_00.json", found)
+    assert read_set(tmp_path / "set_00.json") == found
+    assert len(json.loads((tmp_path / "set_00.json").read_text())["cases"]) == 2
+    write_json(tmp_path / "older.json", found)  # a confirming set, by the engine the study began with
+    assert read_set(tmp_path / "older.json") == found
 
 
 def test_groups_survive_the_file_where_they_say_more_than_lesions(tmp_path: Path) -> None:
