@@ -83,7 +83,7 @@ def run(
     folder = RunFolder.create(config)
     if (folder.path / JOURNAL).exists():
         raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
-    lock = folder.lock()
+    lock = folder.begin()
     try:
         wiring = wire(config, listener=listener, fresh=fresh, folder=folder)
         try:

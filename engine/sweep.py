@@ -49,7 +49,7 @@ def tune(
     """
     space, objective = _check(config)
     folder = _open_folder(config, fresh)
-    lock = folder.lock()
+    lock = folder.begin()
     try:
         plan = Plan(
             config=config,

@@ -99,6 +99,22 @@ class RunFolder:
                 f"{self.path}: another hardcase process is writing this run; wait for it, or give name=OTHER"
             ) from None
 
+    def begin(self) -> filelock.FileLock:
+        """Take the lock of a run that starts now; two of one name and different configs cannot both have made the folder.
+
+        Raises:
+            ConfigError: another process holds it, or has made the folder its own since this one looked.
+        """
+        lock = self.lock()
+        changed = _changes_since(self.path, self.config)
+        if changed:
+            lock.release()
+            raise ConfigError(
+                f"{self.path}: another process began a run of this name at the same time, with another config "
+                f"({', '.join(changed[:3])}); give name=OTHER"
+            )
+        return lock
+
     @property
     def cache_root(self) -> Path:
         """Where the stage cache lies: beside the run folders, shared by all runs of one output and the trials of sweeps."""

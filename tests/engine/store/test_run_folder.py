@@ -106,6 +106,17 @@ def test_a_run_that_is_being_written_takes_no_other_config(tmp_path: Path) -> No
     RunFolder.create(config(tmp_path, loop={"rounds": 3})).lock().release()
 
 
+def test_of_two_runs_that_made_the_folder_at_once_one_begins(tmp_path: Path) -> None:
+    """Both saw no folder; the second wrote its config over the first's before either held the lock."""
+    first = RunFolder.create(config(tmp_path))
+    second = RunFolder.create(config(tmp_path, loop={"rounds": 3}))
+    with pytest.raises(
+        ConfigError, match=r"at the same time, with another config \(.*loop\.rounds.*\); give name=OTHER"
+    ):
+        first.begin()
+    second.begin().release()
+
+
 def test_where_it_runs_may_change(tmp_path: Path) -> None:
     first = config(tmp_path)
     second = config(tmp_path, backend={"kind": "ray", "map_workers": 2}, tracking={"kind": "none"})
