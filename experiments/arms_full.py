@@ -5,7 +5,7 @@ usage: python -m experiments.arms_full run CONFIG --fold K [--seed S] [--with ke
 
 ``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K_seed_S.json; killed, the same command goes on.
 Every fold is scored on its own test lesions, so it takes the configuration as it is committed. ``collect`` needs no data: it
-reads the folds and writes result.json and table.md.
+reads the folds and writes result.json, table.md and contrasts.png.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from engine.progress import RichListener
 from engine.store.files import read_json, write_json
 from engine.whole_files import write_text
 from experiments import keeping
+from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import (
     provenance,
     require_engine,
@@ -97,7 +98,7 @@ def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
 
 
 def collect(folder: Path) -> Path:
-    """Write result.json and table.md of the finished folds, with the seeds that all of them have."""
+    """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have."""
     files = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
     for file in files:
         what = f"fold {file['fold']}, seed {file['cases']['seed']}"
@@ -113,6 +114,8 @@ def collect(folder: Path) -> Path:
     ]
     objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
     study = make_study(runs, draws=DRAWS, objection=objection) if runs else None
+    if study is not None:
+        draw_contrasts(study, folder / "contrasts.png")
     facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]
     folds = sorted(seeds)
     write_json(

@@ -14,6 +14,7 @@ from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
 from engine.evaluation.study_record import study_record
 from engine.store.files import write_json
 from engine.whole_files import write_text
+from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, read_set, unpack
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
@@ -37,7 +38,7 @@ Table = Mapping[str, Any]
 
 
 def collect(folder: Path) -> Path:
-    """Write result.json, table.md, table.png and tried.md of all sets in ``folder``; return the folder."""
+    """Write result.json, table.md, table.png, contrasts.png and tried.md of all sets in ``folder``; return the folder."""
     kept: dict[tuple[str, str], dict[int, Table]] = {}
     for number, part, label, table in tables(folder):
         kept.setdefault((part, label), {})[number] = table
@@ -60,6 +61,8 @@ def collect(folder: Path) -> Path:
         confirms = part == "confirm"
         done = finished(sets) if confirms else sets
         study = compare(list(done.values()), unfinished(done) if confirms else "")
+        if entry["primary"] and study is not None:
+            draw_contrasts(study, folder / "contrasts.png")
         entry["study"] = study and study_record(study, [{} for _ in study.runs])
         result["tables"].append(entry)
         lines += markdown(entry, study)

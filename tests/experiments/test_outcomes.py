@@ -157,6 +157,7 @@ def test_folds_are_collected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (found["folds"], found["seeds"]) == ([0, 1, 2, 3, 4], [0])
     assert found["study"]["design"]["kind"] == "cross-validation"
     assert found["study"]["answer"]["verdict"] == "hurt", found["study"]["answer"]
+    assert (folder / "contrasts.png").stat().st_size > 10_000
     (folder / "fold_4_seed_0.json").rename(tmp_path / "kept.json")
     arms_full.collect(folder)
     answer = json.loads((folder / "result.json").read_text())["study"]["answer"]
@@ -225,6 +226,7 @@ def test_sets_of_table_one_are_collected(
     assert "| Hybrid1000 | 8 | 500 + 500 |" in text
     assert "Made by aaaaaaa." in text
     assert (folder / "table.png").stat().st_size > 10_000
+    assert (folder / "contrasts.png").stat().st_size > 10_000
     stop_half_way(folder / "set_09.json")
     table1_report.collect(folder)
     study = json.loads((folder / "result.json").read_text())["tables"][0]["study"]
