@@ -68,7 +68,7 @@ def describe(
 
 
 def split(config: Config, runner: StageRunner, console: Console, *, out: Path | None = None) -> Path:
-    """Print the split's counts and copy ``split.parquet`` (image_id, lesion_id, group, dx, split) to ``out``.
+    """Print the split's counts and copy ``split.parquet`` (image_id, lesion_id, dx, split, group) to ``out``.
 
     Returns the file: ``out``, or the cached one. Raises as ``describe`` does.
     """

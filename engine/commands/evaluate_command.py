@@ -174,9 +174,9 @@ def _one_part(images: StageFolder, out: Path) -> None:
         {
             "image_id": table.image_id,
             "lesion_id": lesion,
-            "group": group_names(lesion, group),
             "dx": table.dx,
             "split": "test",
+            "group": group_names(lesion, group),
             "row": np.arange(len(table), dtype=np.int64),
         }
     )

@@ -17,7 +17,7 @@ from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
 
 def run(context: StageContext) -> None:
-    """Fill ``split.parquet`` (image_id, lesion_id, group, dx, split, row; used images only) and ``split.json``.
+    """Fill ``split.parquet`` (image_id, lesion_id, dx, split, group, row; used images only) and ``split.json``.
 
     ``group`` is what never stands in two parts and is resampled as one: the lesions of a patient, near-duplicates.
     Params: ``split`` (SplitConfig's dump); ``only``, optional: the training sets that stay, other train images are not
@@ -41,9 +41,9 @@ def run(context: StageContext) -> None:
         {
             "image_id": table.image_id[used],
             "lesion_id": table.lesion_id[used],
-            "group": group_names(table.lesion_id, split.group_N)[used],
             "dx": table.dx[used],
             "split": part_N[used],
+            "group": group_names(table.lesion_id, split.group_N)[used],
             "row": used.astype(np.int64),
         }
     )

@@ -22,7 +22,7 @@ class Publisher:
         self.folder = folder
 
     def split(self, split: StageFolder) -> None:
-        """RUN/split.parquet: image_id, lesion_id, group, dx, split; with training sets each image's train_set (-1: none)."""
+        """RUN/split.parquet: image_id, lesion_id, dx, split, group; with training sets each image's train_set (-1: none)."""
         frame = pd.read_parquet(split.path / "split.parquet")
         with whole_file(self.folder.path / "split.parquet") as partial:
             frame.drop(columns="row").to_parquet(partial, index=False)

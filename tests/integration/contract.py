@@ -17,7 +17,7 @@ SYNTHETIC = {
 def assert_contract(run: Path, rounds: int, arms: set[str]) -> dict[str, Any]:
     """Assert files, columns, intervals and provenance; return report.json's object."""
     split = pd.read_parquet(run / "split.parquet")
-    assert list(split.columns) == ["image_id", "lesion_id", "dx", "split"]
+    assert list(split.columns) == ["image_id", "lesion_id", "dx", "split", "group"]
     assert (split.groupby("lesion_id")["split"].nunique() == 1).all()
     report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert (run / "report.html").stat().st_size > 10_000

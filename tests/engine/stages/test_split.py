@@ -75,7 +75,7 @@ def test_files(tmp_path: Path) -> None:
     )
     out = divide(tmp_path, folder, 0, train=0.5, mine=0.1, val=0.1, test=0.1)
     rows = pd.read_parquet(out / "split.parquet")
-    assert list(rows.columns) == ["image_id", "lesion_id", "group", "dx", "split", "row"]
+    assert list(rows.columns) == ["image_id", "lesion_id", "dx", "split", "group", "row"]
     lesions_G = rows.groupby("group")["lesion_id"].agg(lambda names: sorted(set(names)))
     assert all(names[0] == group for group, names in lesions_G.items()), "named by its smallest lesion"
     assert Counter(map(len, lesions_G)) == {1: len(lesions_G) - 1, 2: 1}, (
