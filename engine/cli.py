@@ -27,19 +27,8 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except HardcaseError as error:
-            say_error(str(error))
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            say_error("interrupted; the same command goes on where this one stopped")
-            raise typer.Exit(130) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-                raise
-            say_error(
-                f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder"
-            )
-            raise typer.Exit(1) from None
+        except (HardcaseError, KeyboardInterrupt, OSError) as error:
+            raise typer.Exit(say_what_to_mend(error)) from None
 
 
 app = typer.Typer(
@@ -211,6 +200,20 @@ def doctor(
 
     if not doctor_command.doctor(config, overrides or [], Console()):
         raise typer.Exit(1)
+
+
+def say_what_to_mend(error: BaseException) -> int:
+    """Print what a user can mend as one message and return its exit code; any other error is raised again."""
+    if isinstance(error, HardcaseError):
+        say_error(str(error))
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        say_error("interrupted; the same command goes on where this one stopped")
+        return 130
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        say_error(f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder")
+        return 1
+    raise error
 
 
 def say_error(message: str) -> None:

@@ -8,12 +8,12 @@ import pandas as pd
 
 from engine.errors import DataError
 from engine.train_plan import derive_seed
-from engine.types import IntArray, StrArray, strings
+from engine.types import IntArray
 
 
-def groups_of(split: pd.DataFrame) -> StrArray:
-    """Return what belongs together, the column ``group`` of split.parquet; the lesions in an older file, which has none."""
-    return strings(split["group" if "group" in split else "lesion_id"].astype(str).tolist())
+def with_groups(split: pd.DataFrame) -> pd.DataFrame:
+    """Return split.parquet's table with column ``group``, what belongs together: the lesions in an older file without."""
+    return split if "group" in split else split.assign(group=split["lesion_id"])
 
 
 def lesion_folds(

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from engine.cli import say_error
+from engine.cli import say_what_to_mend
 from engine.config import Config
 from engine.errors import ConfigError, HardcaseError
 from engine.store.run_folder import INDIFFERENT, config_changes
@@ -68,12 +68,8 @@ def script(main: Callable[[], None]) -> NoReturn:
     """Run a script; what its user can mend is one line on stderr and the exit code of the command ``hardcase``."""
     try:
         main()
-    except HardcaseError as error:
-        say_error(str(error))
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say_error("interrupted; the same command goes on where this one stopped")
-        sys.exit(130)
+    except (HardcaseError, KeyboardInterrupt, OSError) as error:
+        sys.exit(say_what_to_mend(error))
     sys.exit(0)
 
 

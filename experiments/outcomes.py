@@ -122,7 +122,7 @@ def _pack_part(part: Part) -> dict[str, str]:
     return {
         "image_id": "\n".join(part.image_id.tolist()),
         "lesion_id": "\n".join(part.lesion_id.tolist()),
-        **({} if (part.drawn_N == part.lesion_id).all() else {"group": "\n".join(part.drawn_N.tolist())}),
+        **({} if (part.group_N == part.lesion_id).all() else {"group": "\n".join(part.group_N.tolist())}),
         "label": " ".join(map(str, part.label_N.tolist())),
     }
 
@@ -132,7 +132,7 @@ def _unpack_part(found: Mapping[str, str], prob: Mapping[str, FloatArray]) -> Pa
         image_id=strings(found["image_id"].split("\n")),
         lesion_id=strings(found["lesion_id"].split("\n")),
         label_N=np.array(found["label"].split(), dtype=np.int64),
-        group_N=strings(found["group"].split("\n")) if "group" in found else None,
+        group_N=strings(found.get("group", found["lesion_id"]).split("\n")),
         prob=prob,
     )
 

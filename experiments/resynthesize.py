@@ -58,14 +58,14 @@ def main() -> None:
 
 
 def compare(bench: Bench, condition: Path, before: Path, after: Path) -> dict[str, Any]:
-    """Return the judge's agreement with the intended class before and after, and the paired change, lesions resampled."""
+    """Return the judge's agreement with the intended class before and after, and the paired change, groups resampled."""
     agrees, facts = {}, {}
     for name, made in (("before", before), ("after", after)):
         facts[name], frame = bench.accept(condition, made)
         agrees[name] = (frame["judge_predicted"] == frame["dx"]).to_numpy(dtype=float)
     parents = pd.read_parquet(condition / "conditioning.parquet")["parent_image_id"].tolist()
-    lesion = bench.dataset.table.lesion_id[bench.dataset.positions(strings(parents))]
-    weight_DS = cluster_weights(lesion, DRAWS, np.random.default_rng(0))
+    group = bench.dataset.group_N[bench.dataset.positions(strings(parents))]
+    weight_DS = cluster_weights(group, DRAWS, np.random.default_rng(0))
     drawn = {name: weight_DS @ values / weight_DS.sum(axis=1) for name, values in agrees.items()}
     mean = {name: float(values.mean()) for name, values in agrees.items()}
     dx = frame["dx"].to_numpy()

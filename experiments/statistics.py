@@ -193,6 +193,7 @@ def _part(lesions: Lesions, models: dict[str, tuple[Any, float]]) -> Part:
     return Part(
         image_id=strings([str(n) for n in range(len(lesions.label_N))]),
         lesion_id=lesions.lesion_N,
+        group_N=lesions.lesion_N,
         label_N=1 - lesions.label_N,
         prob=prob,
     )

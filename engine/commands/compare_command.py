@@ -17,7 +17,7 @@ from engine.evaluation.report_files import read_table
 from engine.evaluation.report_text import percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.folds import groups_of
+from engine.folds import with_groups
 from engine.train_plan import derive_seed
 from engine.types import StrArray, strings
 
@@ -185,7 +185,7 @@ def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
     probabilities = [f"p_{dx}" for dx in calibration.classes]
     frame = read_table(chosen.folder / "predictions.parquet", ["image_id", "split", "dx", *probabilities])
     parts = read_table(chosen.run.path / "split.parquet", ["image_id", "lesion_id"])
-    lesions = parts[["image_id", "lesion_id"]].assign(group=groups_of(parts))
+    lesions = with_groups(parts)[["image_id", "lesion_id", "group"]]
     frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
     index = {dx: i for i, dx in enumerate(calibration.classes)}
     split = ScoredSplit(

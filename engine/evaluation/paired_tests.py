@@ -20,7 +20,7 @@ def paired_tests(run: Replicate, arm: str, baseline: str) -> dict[str, float | N
         return None
     test = run.test
     found: dict[str, float | None] = {
-        "mcnemar_p": mcnemar_clustered(run.right(arm), run.right(baseline), test.drawn_N),
+        "mcnemar_p": mcnemar_clustered(run.right(arm), run.right(baseline), test.group_N),
         "delong_auc_difference": None,
         "delong_p": None,
     }
@@ -28,7 +28,7 @@ def paired_tests(run: Replicate, arm: str, baseline: str) -> dict[str, float | N
     positive_N = np.isin(test.label_N, columns)
     if positive_N.any() and not positive_N.all():
         ours, theirs = (malignant_score(test.prob[name], columns) for name in (arm, baseline))
-        delong = delong_clustered(ours, theirs, positive_N, test.drawn_N)
+        delong = delong_clustered(ours, theirs, positive_N, test.group_N)
         value = float(delong.value)
         found |= {
             "delong_auc_difference": value if math.isfinite(value) else None,

@@ -37,19 +37,14 @@ class Endpoints:
 class Part:
     """Val or test of a replicate, rows sorted by image id; ``prob`` holds (N, C) probabilities of each arm.
 
-    ``group_N`` names what is drawn as one (the lesions of a patient, near-duplicates); None: each lesion by itself.
+    ``group_N`` names what a bootstrap draws as one: a lesion, or what it belongs to (a patient, near-duplicates).
     """
 
     image_id: StrArray
     lesion_id: StrArray
+    group_N: StrArray
     label_N: IntArray
     prob: Mapping[str, FloatArray]
-    group_N: StrArray | None = None
-
-    @property
-    def drawn_N(self) -> StrArray:
-        """The group of each image: what a bootstrap draws."""
-        return self.lesion_id if self.group_N is None else self.group_N
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +137,7 @@ class _Reading:
         weights = [
             _weights(part, kind, draws, seed) for part, kind in ((self.val, "val"), (self.test, "test"))
         ]
-        index = [np.unique(part.drawn_N, return_inverse=True)[1] for part in (self.val, self.test)]
+        index = [np.unique(part.group_N, return_inverse=True)[1] for part in (self.val, self.test)]
         fix = points.specificity_thresholds if self.by_specificity else points.sensitivity_thresholds
         block = max(1, _BLOCK_ELEMENTS // max(1, *(len(rows) for rows in index)))
         found = []
@@ -174,11 +169,11 @@ def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | No
 
 
 def _weights(part: Part, kind: str, draws: int | None, seed: int) -> Floats:
-    count = len(np.unique(part.drawn_N))
+    count = len(np.unique(part.group_N))
     return np.ones((1, count)) if draws is None else group_weights(count, draws, _generator(part, kind, seed))
 
 
 def _generator(part: Part, kind: str, seed: int) -> np.random.Generator:
     """Draws of the same lesions are the same, whichever replicate they belong to."""
-    text = "\n".join([kind, *np.unique(part.drawn_N).tolist()])
+    text = "\n".join([kind, *np.unique(part.group_N).tolist()])
     return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")])

@@ -11,7 +11,7 @@ import pandas as pd
 from engine.evaluation import report_figures as draw
 from engine.evaluation.report_files import RoundFiles, RunFiles, picture
 from engine.evaluation.report_text import NOTHING, duration, percent
-from engine.folds import groups_of
+from engine.folds import with_groups
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -165,7 +165,7 @@ def split_table(run: RunFiles) -> dict[str, Any] | None:
     ]
     total = ("all", [cell(frame[frame["split"] == part]) for part in present], cell(frame))
     straddling = int((frame.groupby("lesion_id")["split"].nunique() > 1).sum())
-    lesions_G = frame.assign(group=groups_of(frame)).groupby("group")["lesion_id"].nunique()
+    lesions_G = with_groups(frame).groupby("group")["lesion_id"].nunique()
     joined = lesions_G[lesions_G > 1]
     together = {"lesions": int(joined.sum()), "groups": len(joined)}
     return {"parts": present, "rows": [*by_class, total], "straddling": straddling, "together": together}

@@ -29,25 +29,20 @@ class ScoredSplit:
 
     ``malignant`` names the malignant classes and ``threshold`` is the score (sum of their probabilities) from which
     a lesion is called malignant, as fixed on val; either may be missing, then malignant figures are null. ``melanoma``
-    is the class with a threshold of its own, likewise. ``group_N`` names what is drawn as one (the lesions of a patient,
-    near-duplicates): None stands for the lesions themselves.
+    is the class with a threshold of its own, likewise. ``group_N`` names what a bootstrap draws as one: a lesion,
+    or what it belongs to (the lesions of a patient, near-duplicates).
     """
 
     prob_NC: FloatArray
     label_N: IntArray
     lesion_id: StrArray
-    group_N: StrArray | None = None
+    group_N: StrArray
     classes: tuple[str, ...]
     malignant: tuple[str, ...] = ()
     threshold: float | None = None
     specificity: float = 0.90
     melanoma: str | None = None
     melanoma_threshold: float | None = None
-
-    @property
-    def drawn_N(self) -> StrArray:
-        """The group of each image: what a bootstrap draws."""
-        return self.lesion_id if self.group_N is None else self.group_N
 
     @property
     def malignant_columns(self) -> list[int]:
@@ -85,9 +80,9 @@ def bootstrap_figures(
     Raises:
         ValueError: arrays differ in length.
     """
-    if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id) == len(split.drawn_N):
+    if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id) == len(split.group_N):
         raise ValueError("prob_NC, label_N, lesion_id and group_N differ in length")
-    groups, group_N = np.unique(split.drawn_N, return_inverse=True)
+    groups, group_N = np.unique(split.group_N, return_inverse=True)
     group_N = group_N.astype(np.int64)
     point = _figures(split, group_N, np.ones((1, len(groups))))
     weights_BG = group_weights(len(groups), draws, rng)
@@ -103,6 +98,7 @@ def null_split(classes: Sequence[str]) -> dict[str, Any]:
         prob_NC=np.zeros((0, len(classes))),
         label_N=np.zeros(0, dtype=np.int64),
         lesion_id=np.zeros(0, dtype=np.str_),
+        group_N=np.zeros(0, dtype=np.str_),
         classes=tuple(classes),
     )
     return score_split(empty, draws=1, rng=np.random.default_rng(0))

@@ -14,7 +14,7 @@ from engine.errors import DataError
 from engine.evaluation.replicate import Endpoints, Part, Replicate
 from engine.evaluation.report_files import RunFiles, read_table
 from engine.evaluation.study import ARM
-from engine.folds import groups_of
+from engine.folds import with_groups
 from engine.types import SPLITS, FloatArray, StrArray, strings
 
 FINISHED = ("stop", "roll_back")
@@ -93,7 +93,7 @@ def replicate_of(
         DataError: arms predict other images or classes, the split lacks one of them, or a part was not predicted.
     """
     columns = [str(c) for c in next(iter(frames.values())).columns if str(c).startswith("p_")]
-    lesions = split[["image_id", "lesion_id"]].assign(group=groups_of(split))
+    lesions = with_groups(split)[["image_id", "lesion_id", "group"]]
     val, test = (_part(name, frames, columns, lesions, part) for part in ("val", scored))
     parts = _parts(split, config)
     return Replicate(

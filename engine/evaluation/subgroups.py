@@ -74,7 +74,7 @@ def _group(
 ) -> dict[str, Any]:
     label, lesion_id = split.label_N[rows_N], split.lesion_id[rows_N]
     malignant = np.isin(label, split.malignant_columns)
-    drawn, drawn_N = np.unique(split.drawn_N[rows_N], return_inverse=True)
+    drawn, drawn_N = np.unique(split.group_N[rows_N], return_inverse=True)
     counts = {
         "n": int(rows_N.sum()),
         "n_lesions": len(np.unique(lesion_id)),

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.errors import DataError
-from engine.folds import groups_of
+from engine.folds import with_groups
 from engine.types import ImageArray, IntArray, LesionTable, StrArray, strings
 
 
@@ -80,7 +80,7 @@ def open_dataset(images: Path, split: Path) -> Dataset:
         masks_NHW=np.load(images / "masks.npy", mmap_mode="r"),
         classes=tuple(info["classes"]),
         info=info,
-        group_N=groups_of(parts),
+        group_N=strings(with_groups(parts)["group"].tolist()),
         train_set_N=parts["train_set"].to_numpy(dtype=np.int64) if "train_set" in parts else None,
     )
 

@@ -11,7 +11,6 @@ on val. The bootstrap draws of a split depend on the seed alone, so arms and rou
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, null_split, score_split
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
-from engine.folds import groups_of
+from engine.folds import with_groups
 from engine.stages.base import StageContext
 from engine.stages.dataset import read_table
 from engine.train_plan import derive_seed
-from engine.types import IntArray, Predictions, StrArray, strings
+from engine.types import Predictions, StrArray, strings
 
 
 def run(context: StageContext) -> None:
@@ -43,7 +42,7 @@ def run(context: StageContext) -> None:
     for part in ("val", "test"):
         context.progress("evaluate", len(report), 2)
         rows = np.flatnonzero(predictions.split == part)
-        report[part] = _score(predictions.take(rows), lesions.take(rows), calibration, context, part)
+        report[part] = _score(predictions.take(rows), lesions.iloc[rows], calibration, context, part)
     if "challenging" in context.inputs:
         report["test"] |= _by_difficulty(predictions, lesions, calibration, context)
     report["test"]["subgroups"] = _by_person(predictions, lesions, calibration, context)
@@ -83,33 +82,21 @@ def read_predictions(path: Path) -> Predictions:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Lesions:
-    """Lesion of each predicted image, and the group it is drawn with (its patient, near-duplicates)."""
-
-    lesion_N: StrArray
-    group_N: StrArray
-
-    def take(self, rows: IntArray) -> _Lesions:
-        return _Lesions(lesion_N=self.lesion_N[rows], group_N=self.group_N[rows])
-
-
-def _lesions(image_id: StrArray, path: Path) -> _Lesions:
-    """Read them from split.parquet."""
-    frame = pd.read_parquet(path)
-    at = {str(name): row for row, name in enumerate(frame["image_id"])}
-    absent = [str(name) for name in image_id if str(name) not in at]
+def _lesions(image_id: StrArray, path: Path) -> pd.DataFrame:
+    """Lesion (``lesion_id``) of each predicted image, and what it is drawn with (``group``), from split.parquet."""
+    frame = with_groups(pd.read_parquet(path)).set_index("image_id")[["lesion_id", "group"]]
+    names = image_id.tolist()
+    absent = [name for name in names if name not in frame.index]
     if absent:
         raise DataError(
             f"{path.name} lacks image_id {absent[0]} that was predicted ({len(absent)} in all); rerun predict"
         )
-    found = _Lesions(lesion_N=strings(frame["lesion_id"].astype(str).tolist()), group_N=groups_of(frame))
-    return found.take(np.array([at[str(name)] for name in image_id], dtype=np.int64))
+    return frame.loc[names]
 
 
 def _score(
     predictions: Predictions,
-    lesions: _Lesions,
+    lesions: pd.DataFrame,
     calibration: dict[str, Any],
     context: StageContext,
     part: str,
@@ -122,13 +109,13 @@ def _score(
 
 
 def _split(
-    predictions: Predictions, lesions: _Lesions, calibration: dict[str, Any], context: StageContext
+    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
 ) -> ScoredSplit:
     return ScoredSplit(
         prob_NC=predictions.prob_NC,
         label_N=predictions.label_N,
-        lesion_id=lesions.lesion_N,
-        group_N=lesions.group_N,
+        lesion_id=strings(lesions["lesion_id"].tolist()),
+        group_N=strings(lesions["group"].tolist()),
         classes=predictions.classes,
         malignant=tuple(context.params["malignant"]),
         threshold=calibration.get("threshold"),
@@ -139,7 +126,7 @@ def _split(
 
 
 def _by_person(
-    predictions: Predictions, lesions: _Lesions, calibration: dict[str, Any], context: StageContext
+    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
 ) -> dict[str, Any]:
     """Test figures by what the data set says of the person and the place; null where it says nothing."""
     table = read_table(context.inputs["images"] / "table.parquet")
@@ -153,7 +140,7 @@ def _by_person(
         "skin_type": own.skin_type,
     }
     return subgroup_figures(
-        _split(predictions.take(rows), lesions.take(rows), calibration, context),
+        _split(predictions.take(rows), lesions.iloc[rows], calibration, context),
         columns,
         draws=int(context.params["evaluation"]["bootstrap"]),
         rng=np.random.default_rng(derive_seed(context.seed, "evaluate", "subgroups")),
@@ -161,7 +148,7 @@ def _by_person(
 
 
 def _by_difficulty(
-    predictions: Predictions, lesions: _Lesions, calibration: dict[str, Any], context: StageContext
+    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
 ) -> dict[str, Any]:
     """Figures of the test lesions that the reference models all get wrong (``challenging``), and of the ``rest``."""
     frame = pd.read_parquet(context.inputs["challenging"] / "challenging.parquet")
@@ -170,14 +157,14 @@ def _by_difficulty(
     found = {}
     for name, wanted in (("challenging", hard), ("rest", listed - hard)):
         rows = np.flatnonzero([str(image) in wanted for image in predictions.image_id])
-        figures = _score(predictions.take(rows), lesions.take(rows), calibration, context, name)
+        figures = _score(predictions.take(rows), lesions.iloc[rows], calibration, context, name)
         found[name] = {
             key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")
         }
     return found
 
 
-def _p_value(predictions: Predictions, lesions: _Lesions, context: StageContext) -> float | None:
+def _p_value(predictions: Predictions, lesions: pd.DataFrame, context: StageContext) -> float | None:
     """Paired test against round 0 on test; None for round 0 itself (no reference, or the same folder)."""
     folder = context.inputs.get("reference")
     if folder is None or folder == context.inputs["predictions"]:
@@ -193,6 +180,6 @@ def _p_value(predictions: Predictions, lesions: _Lesions, context: StageContext)
     return paired_p_value(
         here.predicted_N == here.label_N,
         there.predicted_N == there.label_N,
-        lesions.group_N[predictions.split == "test"],
+        strings(lesions["group"][predictions.split == "test"].tolist()),
         np.random.default_rng(derive_seed(context.seed, "evaluate", "paired")),
     )

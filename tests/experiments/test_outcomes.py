@@ -72,7 +72,7 @@ def test_groups_survive_the_file_where_they_say_more_than_lesions(tmp_path: Path
     split.assign(group=split["lesion_id"].str[:-1]).to_parquet(path / "split.parquet")
     run = open_replicate(read_run(path))
     again = through_text(run)
-    assert again.test.drawn_N.tolist() == [lesion[:-1] for lesion in run.test.lesion_id.tolist()]
+    assert again.test.group_N.tolist() == [lesion[:-1] for lesion in run.test.lesion_id.tolist()]
     assert again.test.lesion_id.tolist() == run.test.lesion_id.tolist()
     assert "group" not in pack_cases(opened(tmp_path / "plain", replicates=1)[0])["test"]
 

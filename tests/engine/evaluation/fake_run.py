@@ -132,6 +132,7 @@ def _entry(number: int, arm: str, table: pd.DataFrame, prob: Any) -> dict[str, A
             prob_NC=prob[rows],
             label_N=label[rows],
             lesion_id=lesion,
+            group_N=lesion,
             classes=CLASSES,
             malignant=MALIGNANT,
             threshold=0.5,

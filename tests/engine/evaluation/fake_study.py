@@ -115,6 +115,7 @@ def entry(arm: str, split: pd.DataFrame, prob: np.ndarray) -> dict[str, Any]:
             prob_NC=prob[rows],
             label_N=label[rows],
             lesion_id=strings(split["lesion_id"][rows].tolist()),
+            group_N=strings(split["lesion_id"][rows].tolist()),
             classes=CLASSES,
             malignant=MALIGNANT,
             threshold=threshold,

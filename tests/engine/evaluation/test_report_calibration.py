@@ -21,10 +21,12 @@ def test_bins_by_hand() -> None:
 def test_the_error_is_the_metrics_own() -> None:
     rng = np.random.default_rng(0)
     prob, label = rng.dirichlet(np.ones(4), 300), rng.integers(0, 4, 300)
+    names = strings([str(i) for i in range(300)])
     split = ScoredSplit(
         prob_NC=prob,
         label_N=label,
-        lesion_id=strings([str(i) for i in range(300)]),
+        lesion_id=names,
+        group_N=names,
         classes=("a", "b", "c", "d"),
     )
     figure = score_split(split, draws=10, rng=rng)["ece"]["value"]

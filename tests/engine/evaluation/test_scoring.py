@@ -27,7 +27,8 @@ def make_split(n: int = 300, seed: int = 0, **changes: object) -> ScoredSplit:
         "malignant": ("akiec", "bcc", "mel"),
         "threshold": 0.8,
     }
-    return ScoredSplit(**(fields | changes))  # type: ignore[arg-type]
+    fields |= changes
+    return ScoredSplit(**{"group_N": fields["lesion_id"], **fields})  # type: ignore[arg-type]
 
 
 def score(split: ScoredSplit, draws: int = 200, seed: int = 0) -> dict:

@@ -198,6 +198,7 @@ def test_a_threshold_read_again_widens_the_interval(runs: list[Replicate]) -> No
         prob_NC=run.test.prob["hard"],
         label_N=run.test.label_N,
         lesion_id=run.test.lesion_id,
+        group_N=run.test.group_N,
         classes=run.classes,
         malignant=run.endpoints.malignant,
         threshold=float(np.quantile(score[benign], 0.9)),

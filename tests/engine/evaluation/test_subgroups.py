@@ -17,10 +17,12 @@ def split(lesions: int = 60) -> ScoredSplit:
     label = (lesion % 2).astype(np.int64)  # odd lesions are nv
     male = lesion >= lesions // 2
     score = np.where(label == 0, np.where(male, 0.1, 0.9), 0.2)
+    names = strings([f"L{n}" for n in lesion])
     return ScoredSplit(
         prob_NC=np.column_stack([score, 1 - score]),
         label_N=label,
-        lesion_id=strings([f"L{n}" for n in lesion]),
+        lesion_id=names,
+        group_N=names,
         classes=("mel", "nv"),
         malignant=("mel",),
         threshold=0.5,
