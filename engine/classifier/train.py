@@ -18,6 +18,7 @@ from engine.classifier.batchnorm import globalize_batch_norm
 from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
 from engine.classifier.mixing import MixedBatches
 from engine.classifier.model import build_model
+from engine.classifier.pixel_maps import shortcut_pixel_maps
 from engine.classifier.split_norm import Origin, split_batch_norm
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
 from engine.config import ClassifierConfig, JudgeConfig, MixConfig
@@ -116,6 +117,7 @@ def fit(
         model = globalize_batch_norm(model)
     elif job.mix is not None and job.mix.split_batchnorm:
         model = split_batch_norm(model, origin)
+    shortcut_pixel_maps(model)
     model.to(env.device).to(memory_format=memory_format(env.device)).train()
     objective = _Objective(
         model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env, origin=origin
