@@ -1,0 +1,208 @@
+"""What three shortcuts of a training step save on a CPU: the same trainings, each shortcut undone in turn.
+
+Trains the sizes of part (b) (arms_full_32.yaml: ResNet18 at 32 px with its published stem, the denoiser, the embedder) for a
+few steps on random images in bf16 with one thread, once with everything and once without each shortcut, in turns,
+because machines are noisy. A step counts its own processor seconds, so that other work on the machine matters less.
+
+Run: python -m experiments.train_speed        (about 4 minutes on one core)
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from engine.build import load
+from engine.classifier.inputs import ImageRows
+from engine.classifier.train import FitJob, fit, make_plan, starting_model
+from engine.config import Config
+from engine.diffusion.denoiser import build_denoiser
+from engine.diffusion.schedule import alphas_bar, scheduler_config
+from engine.diffusion.train import DenoiserData, DenoiserObjective
+from engine.retrieval import train as embedder_train
+from engine.train_plan import TrainEnv, TrainPlan
+from engine.training import train
+from experiments.keeping import provenance, save, script, this_command
+
+CONFIG = Path(__file__).parent / "configs" / "arms_full_32.yaml"
+CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
+IMAGES = 256
+WARM = 2
+"""Steps of each training that are not counted: kernels are chosen and memory is fetched in them."""
+DRAWS = 2000
+
+Undo = Callable[[], contextlib.AbstractContextManager[Any]]
+Training = Callable[[TrainEnv, int, Path], None]
+"""Called as training(env, steps, scratch)."""
+
+
+def _unfused() -> contextlib.AbstractContextManager[Any]:
+    adamw = torch.optim.AdamW
+    return mock.patch("torch.optim.AdamW", lambda *given, **named: adamw(*given, **{**named, "fused": False}))
+
+
+SHORTCUTS: dict[str, Undo] = {
+    "fused Adam": _unfused,
+    "plain attention": lambda: mock.patch("engine.training._attention", lambda _: contextlib.nullcontext()),
+    "single pixels": lambda: mock.patch("engine.classifier.train.shortcut_pixel_maps", lambda _: None),
+}
+PARTS: dict[str, tuple[str, ...]] = {
+    "classifier": ("fused Adam", "single pixels"),
+    "denoiser": ("fused Adam", "plain attention"),
+    "embedder": ("fused Adam", "plain attention"),
+}
+"""Which shortcuts a part has any use for."""
+
+
+def main() -> None:
+    """Measure every part with and without its shortcuts and keep the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--turns", type=int, default=5, help="turns over all variants of a part")
+    parser.add_argument("--steps", type=int, default=6, help="counted steps of a variant in a turn")
+    chosen = parser.parse_args()
+    config = load(CONFIG, ())
+    trainings: dict[str, Training] = {
+        "classifier": partial(classifier, config),
+        "denoiser": partial(denoiser, config),
+        "embedder": partial(embedder, config),
+    }
+    figures: dict[str, Any] = {}
+    for part, training in trainings.items():
+        seconds = measured(training, PARTS[part], chosen.turns, chosen.steps)
+        figures[part] = compared(seconds)
+        _show(part, figures[part])
+    made = provenance(this_command())
+    save("train_speed", {"provenance": made, "threads": 1, "precision": "bf16", "parts": figures})
+
+
+def measured(
+    training: Training, names: tuple[str, ...], turns: int, steps: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the median processor seconds a step of each variant, by turn: with all, without each, without any."""
+    variants = {"all": (), **{f"without {name}": (name,) for name in names}, "none": names}
+    seconds: dict[str, list[float]] = {variant: [] for variant in variants}
+    for _ in range(turns):
+        for variant, undone in variants.items():
+            clock = _Clock()
+            with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
+                for name in undone:
+                    stack.enter_context(SHORTCUTS[name]())
+                training(TrainEnv(precision="bf16", progress=clock), WARM + steps, Path(scratch))
+            seconds[variant].append(float(np.median(np.diff(clock.at)[WARM - 1 :])))
+    return {variant: np.array(found) for variant, found in seconds.items()}
+
+
+def compared(seconds: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+    """Return seconds a step and how many times longer it takes than with all, with 95 % intervals over turns."""
+    rng = np.random.default_rng(0)
+    turns = len(seconds["all"])
+    drawn = rng.integers(turns, size=(DRAWS, turns))
+    found: dict[str, Any] = {}
+    for variant, took in seconds.items():
+        ratios = np.median((took / seconds["all"])[drawn], axis=1)
+        low, high = np.percentile(ratios, [2.5, 97.5])
+        ratio = {"value": float(np.median(took / seconds["all"])), "low": float(low), "high": float(high)}
+        found[variant] = {"seconds": float(np.median(took)), "ratio": ratio}
+    return found
+
+
+@dataclass
+class _Clock:
+    """Notes the process's own seconds after every step."""
+
+    at: list[float] = field(default_factory=list)
+
+    def __call__(self, _what: str, _done: int, _total: int) -> None:
+        self.at.append(time.process_time())
+
+
+def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+    """Train the classifier of the config on random images."""
+    rng = np.random.default_rng(0)
+    side = config.data.image_size
+    np.save(scratch / "images.npy", rng.integers(256, size=(IMAGES, side, side, 3), dtype=np.uint8))
+    job = FitJob(
+        images=ImageRows.of(scratch / "images.npy", np.arange(IMAGES)),
+        labels_N=np.arange(IMAGES) % len(CLASSES),
+        classes=CLASSES,
+        image_size=side,
+        config=config.classifier,
+        plan=make_plan(config.classifier, "speed", 0, steps=steps),
+        augment=config.classifier.augment,
+        weights=scratch / "weights.safetensors",
+        checkpoint=scratch / "checkpoint",
+    )
+    model, meta = starting_model(job)
+    fit(model, meta, job.images.open(), job.labels_N, job, env)
+
+
+def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+    """Train the denoiser of the config on random latents, embeddings and prompts."""
+    rng = np.random.default_rng(0)
+    channels, side = config.vae.latent_channels, config.data.image_size // config.vae.downsample
+    width, levels = config.embedder.width, config.embedder.levels
+    model = build_denoiser(config.denoiser, channels, side, width, width, seed=0)
+    data = DenoiserData(
+        latents_N2chw=rng.normal(size=(IMAGES, 2, channels, side, side)).astype(np.float32),
+        levels_NLD=rng.normal(size=(IMAGES, levels, width)).astype(np.float32),
+        neighbours_NK=rng.integers(IMAGES, size=(IMAGES, 5)),
+        prompts_UPW=torch.randn(len(CLASSES), 12, width),
+        prompt_of_N=np.arange(IMAGES) % len(CLASSES),
+        null_prompt_PW=torch.zeros(12, width),
+    )
+    noise = alphas_bar(scheduler_config(config.denoiser.schedule, config.denoiser.prediction))
+    objective = DenoiserObjective(
+        model=model, data=data, config=config.denoiser, fuse=config.embedder.fuse, abar_T=noise, env=env
+    )
+    plan = TrainPlan.of(config.denoiser, name="speed", seed=0, steps=steps, ema=config.denoiser.ema)
+    train(model.train(), objective, np.ones(IMAGES), plan, env, scratch)
+
+
+def embedder(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+    """Train the small CLIP of the config on random images with a caption a class."""
+    rng = np.random.default_rng(0)
+    side = config.data.image_size
+    images = rng.integers(256, size=(IMAGES, side, side, 3), dtype=np.uint8)
+    labels = np.arange(IMAGES) % len(CLASSES)
+    examples = embedder_train.Examples(
+        captions=np.array([f"a dermoscopic image of {CLASSES[label]}" for label in labels]),
+        lesion_id=np.array([f"lesion {row}" for row in range(IMAGES)]),
+        label_N=labels,
+        image_size=side,
+        views=lambda rows: (images[rows], images[rows]),
+    )
+    settings = config.embedder.model_copy(update={"steps": steps})
+    embedder_train.fit(settings, examples, scratch / "clip", scratch / "checkpoint", 0, env)
+
+
+def _show(part: str, figures: dict[str, Any]) -> None:
+    table = Table(title=part)
+    for column in ("variant", "s a step", "times 'all'"):
+        table.add_column(column)
+    for variant, row in figures.items():
+        ratio = row["ratio"]
+        table.add_row(
+            variant,
+            f"{row['seconds']:.3f}",
+            f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    script(main)
