@@ -225,13 +225,17 @@ def _finish_step(
 
 
 def _average_gradients(parameters: list[nn.Parameter], env: TrainEnv) -> None:
-    """All-reduce one flat buffer; a parameter unused on this worker counts as zero."""
+    """All-reduce one flat buffer; a parameter unused on this worker counts as zero.
+
+    Gradients keep their parameter's layout in memory: a fused step walks through both side by side.
+    """
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     flat = torch.cat([g.flatten() for g in gradients])
     dist.all_reduce(flat)
     flat /= env.world
-    for parameter, piece in zip(parameters, torch.split(flat, [g.numel() for g in gradients]), strict=True):
-        parameter.grad = piece.view_as(parameter)
+    pieces = torch.split(flat, [g.numel() for g in gradients])
+    for parameter, gradient, piece in zip(parameters, gradients, pieces, strict=True):
+        parameter.grad = gradient.copy_(piece.view_as(gradient))
 
 
 def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
