@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError, DataError
-from engine.store.files import write_json
 from experiments import arms_full, keeping
 
 SAY = "from experiments.keeping import provenance; print(provenance('a command')['commit'])"
@@ -110,13 +109,13 @@ def test_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert keeping.data_root("ham10000") == tmp_path / "ham10000"
 
 
-def test_all_folds_are_scored_with_the_engine_of_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(arms_full, "require_engine", lambda commit, *paths, what: asked.append(commit))
-    arms_full.require_one_engine(tmp_path)
-    for fold, commit in ((3, "2222222"), (1, "1111111 with changes")):
-        write_json(tmp_path / f"fold_{fold}_seed_0.json", {"commit": commit})
-    arms_full.require_one_engine(tmp_path)
-    assert asked == ["HEAD", "1111111"]
+def test_a_fold_is_scored_with_the_frozen_engine_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(commit: str, *paths: str, what: str) -> None:
+        raise ConfigError(f"{what}: {commit} {' '.join(paths)}")
+
+    config = Path(arms_full.__file__).parent / "configs" / "arms_full_32.yaml"
+    monkeypatch.setattr("sys.argv", ["arms_full", "run", str(config), "--fold", "2"])
+    monkeypatch.setattr(arms_full, "require_frozen", lambda *_: None)
+    monkeypatch.setattr(arms_full, "require_engine", refuse)
+    with pytest.raises(ConfigError, match=f"the folds: {arms_full.ENGINE} engine policies"):
+        arms_full.main()
