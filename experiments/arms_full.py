@@ -41,7 +41,7 @@ from experiments.table1_report import DRAWS, percent, study_lines
 
 FOLDS = 5
 """PROTOCOL.md: no claim before all of them are scored."""
-ENGINE = "5b68cd5"
+FROZEN = "5b68cd5"
 """The commit whose engine scores the folds. 0 and 1 came from a6073a7, where a classifier's fit that was resumed, or had two
 workers, went wrong; theirs had neither (results/arms_full/README.md)."""
 
@@ -57,7 +57,7 @@ def main() -> None:
         print(collect(folder))
         return
     require_frozen(arguments.config, arguments.overrides)
-    require_engine(ENGINE, "engine", "policies", what="the folds")
+    require_engine(FROZEN, "engine", "policies", what="the folds")
     settings = [*arguments.overrides, f"loop.seed={arguments.seed}"]
     print(run(arguments.config, arguments.fold, settings, folder))
 

@@ -2,9 +2,11 @@
 
 Trains the sizes of part (b) (arms_full_32.yaml: ResNet18 at 32 px with its published stem, the denoiser, the embedder) for a
 few steps on random images in bf16 with one thread, once with everything and once without each shortcut, in turns,
-because machines are noisy. A step counts its own processor seconds, so that other work on the machine matters less.
+because machines are noisy. A step counts its own processor seconds, so that other work on the machine matters less. Then
+attention alone, fused against plain, by number of tokens; and, in float32, how far the losses with and without all
+shortcuts come apart.
 
-Run: python -m experiments.train_speed        (about 4 minutes on one core)
+Run: python -m experiments.train_speed        (about 8 minutes on one core)
 """
 
 from __future__ import annotations
@@ -24,28 +26,35 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.build import load
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, fit, make_plan, starting_model
 from engine.config import Config
+from engine.data.readers_arrays import DERMAMNIST as CLASSES
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective
 from engine.retrieval import train as embedder_train
 from engine.train_plan import TrainEnv, TrainPlan
-from engine.training import train
-from experiments.keeping import provenance, save, script, this_command
+from engine.training import TrainLog, train
+from experiments.keeping import interval, provenance, save, script, this_command
 
 CONFIG = Path(__file__).parent / "configs" / "arms_full_32.yaml"
-CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 IMAGES = 256
 WARM = 2
 """Steps of each training that are not counted: kernels are chosen and memory is fetched in them."""
+AGREE = 12
+"""Steps over which losses with and without shortcuts are compared."""
+TOKENS = (16, 64, 256, 1024)
+PER_STEP = 2048
+"""Tokens of all examples together, of attention alone (what a batch of 32 has at the 8x8 level)."""
 DRAWS = 2000
 
 Undo = Callable[[], contextlib.AbstractContextManager[Any]]
-Training = Callable[[TrainEnv, int, Path], None]
+Training = Callable[[TrainEnv, int, Path], TrainLog]
 """Called as training(env, steps, scratch)."""
 
 
@@ -81,13 +90,29 @@ def main() -> None:
         "denoiser": partial(denoiser, config),
         "embedder": partial(embedder, config),
     }
+    torch.set_num_threads(1)
     figures: dict[str, Any] = {}
+    apart: dict[str, float] = {}
     for part, training in trainings.items():
         seconds = measured(training, PARTS[part], chosen.turns, chosen.steps)
-        figures[part] = compared(seconds)
-        _show(part, figures[part])
-    made = provenance(this_command())
-    save("train_speed", {"provenance": made, "threads": 1, "precision": "bf16", "parts": figures})
+        figures[part] = compared(seconds, "all")
+        apart[part] = losses_apart(training, PARTS[part])
+        _show(part, "all", figures[part])
+    for tokens in TOKENS:
+        part = f"attention, {tokens} tokens"
+        figures[part] = compared(attention(tokens, chosen.turns), "plain")
+        _show(part, "plain", figures[part])
+    Console().print(f"largest difference of a loss in float32 over {AGREE} steps:", apart)
+    save(
+        "train_speed",
+        {
+            "provenance": provenance(this_command()),
+            "threads": 1,
+            "precision": "bf16",
+            "parts": figures,
+            "largest_loss_difference_float32": apart,
+        },
+    )
 
 
 def measured(
@@ -99,26 +124,56 @@ def measured(
     for _ in range(turns):
         for variant, undone in variants.items():
             clock = _Clock()
-            with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
-                for name in undone:
-                    stack.enter_context(SHORTCUTS[name]())
-                training(TrainEnv(precision="bf16", progress=clock), WARM + steps, Path(scratch))
+            played(training, undone, TrainEnv(precision="bf16", progress=clock), WARM + steps)
             seconds[variant].append(float(np.median(np.diff(clock.at)[WARM - 1 :])))
     return {variant: np.array(found) for variant, found in seconds.items()}
 
 
-def compared(seconds: dict[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
-    """Return seconds a step and how many times longer it takes than with all, with 95 % intervals over turns."""
-    rng = np.random.default_rng(0)
-    turns = len(seconds["all"])
-    drawn = rng.integers(turns, size=(DRAWS, turns))
-    found: dict[str, Any] = {}
-    for variant, took in seconds.items():
-        ratios = np.median((took / seconds["all"])[drawn], axis=1)
-        low, high = np.percentile(ratios, [2.5, 97.5])
-        ratio = {"value": float(np.median(took / seconds["all"])), "low": float(low), "high": float(high)}
-        found[variant] = {"seconds": float(np.median(took)), "ratio": ratio}
-    return found
+def played(training: Training, undone: tuple[str, ...], env: TrainEnv, steps: int) -> TrainLog:
+    """Train with some shortcuts undone."""
+    with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as scratch:
+        for name in undone:
+            stack.enter_context(SHORTCUTS[name]())
+        return training(env, steps, Path(scratch))
+
+
+def losses_apart(training: Training, names: tuple[str, ...]) -> float:
+    """Return the largest difference of a step's loss with all shortcuts and without any, in float32."""
+    with_all, without = (
+        np.array(played(training, undone, TrainEnv(), AGREE).losses) for undone in ((), names)
+    )
+    return float(np.abs(with_all - without).max())
+
+
+def attention(tokens: int, turns: int) -> dict[str, np.ndarray[Any, Any]]:
+    """Return processor seconds of attention forward and backward in bf16, 4 heads of 32, plain and fused, by turn."""
+    kinds = {"plain": SDPBackend.MATH, "fused": SDPBackend.FLASH_ATTENTION}
+    seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
+    query, key, value = (
+        torch.randn(max(1, PER_STEP // tokens), 4, tokens, 32, dtype=torch.bfloat16, requires_grad=True)
+        for _ in range(3)
+    )
+    for _ in range(WARM + turns):
+        for kind, backend in kinds.items():
+            before = time.process_time()
+            with sdpa_kernel(backend):
+                F.scaled_dot_product_attention(query, key, value).sum().backward()  # type: ignore[no-untyped-call]
+            seconds[kind].append(time.process_time() - before)
+    return {kind: np.array(found[WARM:]) for kind, found in seconds.items()}
+
+
+def compared(seconds: dict[str, np.ndarray[Any, Any]], base: str) -> dict[str, Any]:
+    """Return each variant's seconds and how many times ``base``'s they are, with 95 % intervals over turns."""
+    turns = len(seconds[base])
+    drawn = np.random.default_rng(0).integers(turns, size=(DRAWS, turns))
+    ratios = {variant: took / seconds[base] for variant, took in seconds.items()}
+    return {
+        variant: {
+            "seconds": float(np.median(seconds[variant])),
+            "ratio": interval(np.median(ratio[drawn], axis=1), float(np.median(ratio))),
+        }
+        for variant, ratio in ratios.items()
+    }
 
 
 @dataclass
@@ -131,7 +186,7 @@ class _Clock:
         self.at.append(time.process_time())
 
 
-def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:
     """Train the classifier of the config on random images."""
     rng = np.random.default_rng(0)
     side = config.data.image_size
@@ -148,10 +203,10 @@ def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None
         checkpoint=scratch / "checkpoint",
     )
     model, meta = starting_model(job)
-    fit(model, meta, job.images.open(), job.labels_N, job, env)
+    return fit(model, meta, job.images.open(), job.labels_N, job, env)
 
 
-def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:
     """Train the denoiser of the config on random latents, embeddings and prompts."""
     rng = np.random.default_rng(0)
     channels, side = config.vae.latent_channels, config.data.image_size // config.vae.downsample
@@ -161,7 +216,7 @@ def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
         latents_N2chw=rng.normal(size=(IMAGES, 2, channels, side, side)).astype(np.float32),
         levels_NLD=rng.normal(size=(IMAGES, levels, width)).astype(np.float32),
         neighbours_NK=rng.integers(IMAGES, size=(IMAGES, 5)),
-        prompts_UPW=torch.randn(len(CLASSES), 12, width),
+        prompts_UPW=torch.from_numpy(rng.normal(size=(len(CLASSES), 12, width)).astype(np.float32)),
         prompt_of_N=np.arange(IMAGES) % len(CLASSES),
         null_prompt_PW=torch.zeros(12, width),
     )
@@ -170,10 +225,10 @@ def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
         model=model, data=data, config=config.denoiser, fuse=config.embedder.fuse, abar_T=noise, env=env
     )
     plan = TrainPlan.of(config.denoiser, name="speed", seed=0, steps=steps, ema=config.denoiser.ema)
-    train(model.train(), objective, np.ones(IMAGES), plan, env, scratch)
+    return train(model.train(), objective, np.ones(IMAGES), plan, env, scratch)
 
 
-def embedder(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
+def embedder(config: Config, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:
     """Train the small CLIP of the config on random images with a caption a class."""
     rng = np.random.default_rng(0)
     side = config.data.image_size
@@ -187,18 +242,18 @@ def embedder(config: Config, env: TrainEnv, steps: int, scratch: Path) -> None:
         views=lambda rows: (images[rows], images[rows]),
     )
     settings = config.embedder.model_copy(update={"steps": steps})
-    embedder_train.fit(settings, examples, scratch / "clip", scratch / "checkpoint", 0, env)
+    return embedder_train.fit(settings, examples, scratch / "clip", scratch / "checkpoint", 0, env)
 
 
-def _show(part: str, figures: dict[str, Any]) -> None:
+def _show(part: str, base: str, figures: dict[str, Any]) -> None:
     table = Table(title=part)
-    for column in ("variant", "s a step", "times 'all'"):
+    for column in ("variant", "seconds", f"times '{base}'"):
         table.add_column(column)
     for variant, row in figures.items():
         ratio = row["ratio"]
         table.add_row(
             variant,
-            f"{row['seconds']:.3f}",
+            f"{row['seconds']:.4f}",
             f"{ratio['value']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]",
         )
     Console().print(table)

@@ -117,5 +117,5 @@ def test_a_fold_is_scored_with_the_frozen_engine_alone(monkeypatch: pytest.Monke
     monkeypatch.setattr("sys.argv", ["arms_full", "run", str(config), "--fold", "2"])
     monkeypatch.setattr(arms_full, "require_frozen", lambda *_: None)
     monkeypatch.setattr(arms_full, "require_engine", refuse)
-    with pytest.raises(ConfigError, match=f"the folds: {arms_full.ENGINE} engine policies"):
+    with pytest.raises(ConfigError, match=f"the folds: {arms_full.FROZEN} engine policies"):
         arms_full.main()
