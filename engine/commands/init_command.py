@@ -15,7 +15,7 @@ from rich.console import Console
 
 from engine.commands.config_command import all_keys, default_text
 from engine.commands.layout import Layout, recognise
-from engine.config import parse_config
+from engine.config import as_argument, parse_config
 from engine.config.loading import apply_override
 from engine.errors import ConfigError
 from engine.store import write_text
@@ -156,7 +156,8 @@ def _notes(layout: Layout) -> list[str]:
     few = [dx for dx, lesions in _lesions(layout).items() if lesions < FEW_LESIONS]
     if few:
         notes.append(
-            f"fewer than {FEW_LESIONS} lesions of {', '.join(few)}: data.map_labels={{{few[0]}: null}} drops a class"
+            f"fewer than {FEW_LESIONS} lesions of {', '.join(few)}: "
+            f"{as_argument('data.map_labels', {few[0]: 'null'})} drops a class"
         )
     if _label_map(layout):
         notes.append("data.map_labels names classes that HAM10000 does not have; null drops their images")

@@ -25,7 +25,7 @@ from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
 from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig
 from engine.config.tune_section import TuneConfig
-from engine.config.yaml_text import yaml_key
+from engine.config.yaml_text import as_argument
 
 __all__ = [
     "ARMS",
@@ -59,5 +59,5 @@ __all__ = [
     "parse_config",
     "read_tree",
     "set_key",
-    "yaml_key",
+    "as_argument",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -88,6 +89,12 @@ def yaml_key(text: str) -> str:
     keys = list(read) if isinstance(read, dict) else []
     plain = len(keys) == 1 and type(keys[0]) in (str, int) and str(keys[0]) == text and read[keys[0]] is None
     return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def as_argument(key: str, entries: Mapping[str, str]) -> str:
+    """Return ``key={name: value, ...}`` as a shell takes it: one quoted word, its names as ``yaml_key`` writes them."""
+    inside = ", ".join(f"{yaml_key(name)}: {value}" for name, value in entries.items())
+    return shlex.quote(f"{key}={{{inside}}}")
 
 
 def _marked_problem(error: yaml.MarkedYAMLError) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.config import FoldsConfig, SplitConfig, yaml_key
+from engine.config import FoldsConfig, SplitConfig, as_argument
 from engine.errors import DataError
 from engine.folds import lesion_folds
 from engine.train_plan import derive_seed
@@ -151,7 +151,8 @@ def _test_fold(
         if count < folds.count:
             raise DataError(
                 f"data.split.folds: class {name} has {count} group(s) of images (patients, lesions), too few for "
-                f"{folds.count} folds; lower folds.count, or drop the class with data.map_labels={{{yaml_key(name)}: null}}"
+                f"{folds.count} folds; lower folds.count, or drop the class with "
+                f"{as_argument('data.map_labels', {name: 'null'})}"
             )
     fold = lesion_folds(strings(names), strings(dx), folds.count, seed)
     return {name: "test" for name, number in zip(names, fold, strict=True) if number == folds.use}
@@ -183,7 +184,7 @@ def _carve(
             raise DataError(
                 f"data.split: class {dx} has {len(names)} group(s) of images (patients, lesions) but {len(filled)} "
                 f"parts need one each ({', '.join(filled)}); add lesions, drop the class with "
-                f"data.map_labels={{{yaml_key(dx)}: null}}, or raise data.limit"
+                f"{as_argument('data.map_labels', {dx: 'null'})}, or raise data.limit"
             )
         order = np.random.default_rng(derive_seed(seed, "split", dx)).permutation(len(names))
         counts = portion_counts(len(names), list(shares.values()))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from engine.config import DataConfig, yaml_key
+from engine.config import DataConfig, as_argument
 from engine.errors import DataError
 from engine.train_plan import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings
@@ -123,10 +123,10 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
     present = set(source.table.classes)
     unnamed = sorted(present & set(source.must_map) - set(mapping))
     if unnamed:
-        example = ", ".join(f"{yaml_key(label)}: NAME or null" for label in unnamed)
+        example = as_argument("data.map_labels", dict.fromkeys(unnamed, "NAME or null"))
         raise DataError(
             f"{source.where}: the data has images labelled {', '.join(unnamed)}, which this project gives no class; "
-            f"say what to do with them: data.map_labels={{{example}}} (null drops the images)"
+            f"say what to do with them: {example} (null drops the images)"
         )
     mapped = [mapping.get(str(label), str(label)) for label in source.table.dx]
     keep = np.array([label is not None for label in mapped], dtype=np.bool_)

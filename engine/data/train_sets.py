@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.config import TrainSetsConfig, yaml_key
+from engine.config import TrainSetsConfig, as_argument
 from engine.data.splits import group_class, members_of
 from engine.errors import DataError
 from engine.train_plan import derive_seed
@@ -88,7 +88,7 @@ def _refuse_rare_classes(by_class: Mapping[str, list[str]], config: TrainSetsCon
         raise DataError(
             f"data.split.train_sets: every set needs each class, but train has fewer than {config.count} groups of images "
             f"(patients, lesions) of some: {found}; lower train_sets.count, raise data.split.train, or drop the class with "
-            f"data.map_labels={{{yaml_key(next(iter(rare)))}: null}}"
+            f"{as_argument('data.map_labels', {next(iter(rare)): 'null'})}"
         )
 
 

@@ -176,7 +176,7 @@ def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):
     tree, text = _init(root, tmp_path / "config.yaml")
     assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc", "UNK": None}
     assert tree["data"]["malignant"] == ["mel", "akiec", "scc"]
-    assert "map_labels" in text and "fewer than 4 lesions" in text
+    assert "fewer than 4 lesions" in text and "'data.map_labels={AK: null}' drops a class" in text
 
 
 def test_isic_2020_with_its_own_name_is_an_isic_folder(root, tmp_path):

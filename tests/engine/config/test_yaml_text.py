@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import shlex
 
 import pytest
 import yaml
 
-from engine.config.yaml_text import dump_values, parse_yaml, yaml_key
+from engine.config.yaml_text import as_argument, dump_values, parse_yaml, yaml_key
 from engine.errors import ConfigError
 
 
@@ -108,3 +109,11 @@ def test_other_readers_of_a_dump_see_the_same_text() -> None:
 def test_a_key_is_quoted_where_yaml_would_read_something_else(text: str, typed: str) -> None:
     assert yaml_key(text) == typed
     assert [str(key) for key in parse_yaml(f"{{{typed}: null}}", "advice")] == [text]
+
+
+def test_an_argument_is_one_word_of_a_shell_and_reads_back_as_it_was() -> None:
+    typed = as_argument("data.map_labels", {"SCC": "NAME", "it's 1": "null", "yes": "null"})
+    (word,) = shlex.split(typed)
+    key, _, value = word.partition("=")
+    assert (key, parse_yaml(value, "")) == ("data.map_labels", {"SCC": "NAME", "it's 1": None, "yes": None})
+    assert as_argument("data.map_labels", {"df": "null"}) == "'data.map_labels={df: null}'"
