@@ -54,10 +54,10 @@ __all__ = [
     "TrainSetsConfig",
     "TuneConfig",
     "VaeConfig",
+    "as_argument",
     "dump_yaml",
     "load_config",
     "parse_config",
     "read_tree",
     "set_key",
-    "as_argument",
 ]
