@@ -19,7 +19,7 @@ demo: $(STAMP)
 	$(BIN)/hardcase run experiments/configs/demo.yaml
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --cov --cov-fail-under=85 --durations=15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-fail-under=85 --durations=15
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

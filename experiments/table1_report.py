@@ -17,6 +17,7 @@ from engine.whole_files import write_text
 from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, read_set, unpack
+from experiments.table1_models import by_model, conditions, model_lines
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
 from experiments.table1_tried import tried
 
@@ -64,6 +65,8 @@ def collect(folder: Path) -> Path:
         if entry["primary"] and study is not None:
             draw_contrasts(study, folder / "contrasts.png")
         entry["study"] = study and study_record(study, [{} for _ in study.runs])
+        entry["conditions"] = conditions(first)
+        entry["by_model"] = by_model(first, DRAWS) if confirms and len(sets) == 1 else {}
         result["tables"].append(entry)
         lines += markdown(entry, study)
     result["tried"], tried_lines = tried(
@@ -147,6 +150,7 @@ def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
     kind = "primary" if entry["primary"] else "exploratory"
     lines = [f"## {entry['label']}, {entry['part']}: {kind} (sets {sets}; scored on {scored})", ""]
     lines += [
+        *entry["conditions"],
         "Accuracy, % (the paper's in brackets), mean over a row's sets. Images: what room and gates leave of 500.",
         "",
     ]
@@ -163,8 +167,8 @@ def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
             one = next(filter(None, cells))
             counts = f"{one['n_sets']} | {one['n_real']:.0f} + {one['n_synthetic']:.0f}"
             lines.append(f"| {row} | {counts} | {' | '.join(texts)} |")
-    lines += ["", f"Made by {', '.join(entry['commits'])}."]
-    return [*lines, "", *study_lines(study), ""]
+    lines += ["", f"Made by {', '.join(entry['commits'])}.", ""]
+    return [*lines, *(model_lines(entry["by_model"], PAPER) or study_lines(study)), ""]
 
 
 def _accuracy(cell: Mapping[str, Any] | None, row: str, model: str) -> str:

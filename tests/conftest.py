@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -11,7 +15,28 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 import torch
 
+from tests.alone import Alone
+
+ALONE = pytest.StashKey[Alone]()
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each worker of `pytest -n` the lock it shares with the others."""
+    shared: dict[str, str] = getattr(config, "workerinput", {})
+    if shared:
+        config.stash[ALONE] = Alone(Path(tempfile.gettempdir()) / f"hardcase-tests-{shared['testrunuid']}")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[object]:
+    """Run a test beside the other worker's, or alone where it starts Ray; waiting is outside its timeout."""
+    lock = item.config.stash.get(ALONE, None)
+    last = nextitem is None or nextitem.path != item.path
+    ray = item.get_closest_marker("ray") is not None
+    with lock.turn(alone=ray, last_of_file=last) if lock else nullcontext():
+        return (yield)

@@ -261,3 +261,40 @@ def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
     text = (tmp_path / "table.md").read_text()
     assert "scored on val" in text
     assert "no contrast yet" in text
+
+
+def test_one_confirming_set_compares_synthetic_with_real_images_by_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table1_report, "DRAWS", 200)
+    run = opened(tmp_path / "runs", gain={"hard": -0.6}, replicates=1)[0]
+    arms = {"Origin500": "real", "Hybrid1000": "hard", "Synthetic500": "random"}
+    cells = {
+        f"{model} | {row}": {
+            "n_real": 500,
+            "n_synthetic": 300,
+            "figures": point_figures(run, arm),
+            "outcome": pack_arm(run, arm),
+        }
+        for model in ("resnet18", "vgg16")
+        for row, arm in arms.items()
+    }
+    del cells["resnet18 | Hybrid1000"]
+    config = {"data": {"image_size": 32}, "loop": {"generator_saw": "train", "arms": list(ARMS)}}
+    table = {"cases": pack_cases(run), "cells": cells, "config": config, "commit": "aaaaaaa"}
+    write_json(
+        tmp_path / "set_02.json", {"set": 2, "part": "confirm", "tables": {"train in total 32 px": table}}
+    )
+    table1_report.collect(tmp_path)
+    (entry,) = json.loads((tmp_path / "result.json").read_text())["tables"]
+    assert not entry["primary"]
+    assert list(entry["by_model"]) == ["vgg16"], "a model without both rows is left out"
+    found = entry["by_model"]["vgg16"]["malignant.sensitivity"]
+    alone, hybrid = (point_figures(run, arm)["malignant.sensitivity"] for arm in ("real", "hard"))
+    assert (found["real"], found["hybrid"]) == (alone, hybrid)
+    assert found["difference"] == pytest.approx(hybrid - alone, abs=1e-9)
+    assert found["low"] < found["difference"] < found["high"] < 0
+    text = (tmp_path / "table.md").read_text()
+    assert "On a CPU: 32 px instead of 64, one training set, one seed." in text
+    assert "The generator saw the whole pool" in text
+    assert "| +4.80 |" in text, "Kim et al.: VGG16 gains 90.03 - 85.23"

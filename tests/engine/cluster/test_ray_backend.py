@@ -36,8 +36,13 @@ def run(root: Path, **backend: Any) -> tuple[Any, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, str]]:
-    return run(tmp_path_factory.mktemp("local"), kind="local")
+def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("local")
+
+
+@pytest.fixture(scope="module")
+def local(local_root: Path) -> tuple[Any, dict[str, str]]:
+    return run(local_root, kind="local")
 
 
 @pytest.fixture(scope="module")
@@ -102,13 +107,14 @@ def first_losses(root: Path) -> dict[str, list[float]]:
 
 
 @pytest.mark.slow
-def test_two_train_workers_give_the_same_counts_schema_and_losses(tmp_path: Path, two_nodes: str) -> None:
-    alone = run(tmp_path / "alone", kind="local")
-    pair = run(tmp_path / "pair", kind="ray", address=two_nodes, train_workers=2)
-    assert counts(pair[0]) == counts(alone[0])
-    assert len(pair[1]) == len(alone[1])
-    assert [sorted(entry) for entry in pair[0]["rounds"]] == [sorted(entry) for entry in alone[0]["rounds"]]
-    expected, found = first_losses(tmp_path / "alone"), first_losses(tmp_path / "pair")
+def test_two_train_workers_give_the_same_counts_schema_and_losses(
+    tmp_path: Path, local_root: Path, local: tuple[Any, dict[str, str]], two_nodes: str
+) -> None:
+    pair = run(tmp_path, kind="ray", address=two_nodes, train_workers=2)
+    assert counts(pair[0]) == counts(local[0])
+    assert len(pair[1]) == len(local[1])
+    assert [sorted(entry) for entry in pair[0]["rounds"]] == [sorted(entry) for entry in local[0]["rounds"]]
+    expected, found = first_losses(local_root), first_losses(tmp_path)
     assert set(found) == set(expected) == {"embedder", "vae", "denoiser", "classifier"}
     for stage, values in found.items():
         assert values == pytest.approx(expected[stage], abs=1e-3), stage
