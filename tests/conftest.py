@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -27,9 +25,8 @@ def _one_thread() -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Give each worker of `pytest -n` the lock it shares with the others."""
-    shared: dict[str, str] = getattr(config, "workerinput", {})
-    if shared:
-        config.stash[ALONE] = Alone(Path(tempfile.gettempdir()) / f"hardcase-tests-{shared['testrunuid']}")
+    if hasattr(config, "workerinput"):
+        config.stash[ALONE] = Alone(config.rootpath / ".pytest_cache" / "alone")
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
