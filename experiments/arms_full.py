@@ -10,7 +10,7 @@ reads the folds and writes result.json, table.md and contrasts.png.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 from rich.console import Console
 
 from engine import build
+from engine.evaluation.replicate import Replicate
 from engine.evaluation.report_files import read_run
 from engine.evaluation.study import Study, make_study
 from engine.evaluation.study_files import open_replicate
@@ -37,6 +38,7 @@ from experiments.keeping import (
     this_command,
 )
 from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
+from experiments.study_beside import challenging, challenging_lines, class_lines
 from experiments.table1_report import DRAWS, percent, study_lines
 
 FOLDS = 5
@@ -91,6 +93,31 @@ def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
 
 def collect(folder: Path) -> Path:
     """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have."""
+    files, seeds = finished(folder)
+    runs = replicates(files)
+    objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
+    study = make_study(runs, draws=DRAWS, objection=objection) if runs else None
+    if study is not None:
+        draw_contrasts(study, folder / "contrasts.png")
+    facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]
+    folds = sorted(seeds)
+    common = sorted({file["cases"]["seed"] for file in files})
+    found: dict[str, Any] = {"folds": folds, "seeds": common, "study": study and study_record(study, facts)}
+    lines = markdown(folds, study)
+    if study is not None and len(common) == 1:
+        found["beside"] = challenging([file["arms"] for file in files], study.design)
+        lines += ["", *challenging_lines(found["beside"]), *class_lines(study)]
+    write_json(folder / "result.json", found)
+    write_text(folder / "table.md", "\n".join(lines) + "\n")
+    return folder
+
+
+def finished(folder: Path) -> tuple[list[dict[str, Any]], dict[int, set[int]]]:
+    """Return the files of the seeds that all folds have, and every fold's seeds.
+
+    Raises:
+        ConfigError: folds of different configs.
+    """
     files = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
     for file in files:
         what = f"fold {file['fold']}, seed {file['cases']['seed']}"
@@ -99,23 +126,15 @@ def collect(folder: Path) -> Path:
     for file in files:
         seeds.setdefault(file["fold"], set()).add(file["cases"]["seed"])
     common = set.intersection(*seeds.values()) if seeds else set()
-    files = [file for file in files if file["cases"]["seed"] in common]
-    runs = [
+    return [file for file in files if file["cases"]["seed"] in common], seeds
+
+
+def replicates(files: Iterable[Mapping[str, Any]]) -> list[Replicate]:
+    """Return what each file's arms said of its val and test parts."""
+    return [
         unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
         for file in files
     ]
-    objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
-    study = make_study(runs, draws=DRAWS, objection=objection) if runs else None
-    if study is not None:
-        draw_contrasts(study, folder / "contrasts.png")
-    facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]
-    folds = sorted(seeds)
-    write_json(
-        folder / "result.json",
-        {"folds": folds, "seeds": sorted(common), "study": study and study_record(study, facts)},
-    )
-    write_text(folder / "table.md", "\n".join(markdown(folds, study)) + "\n")
-    return folder
 
 
 def markdown(folds: list[int], study: Study | None) -> list[str]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from engine.evaluation.replicate import Replicate
 from engine.evaluation.study import ARM, PRIMARY, Contrast, Study, make_study
 from engine.evaluation.study_record import study_record
 from engine.store.files import write_json
@@ -17,6 +18,7 @@ from engine.whole_files import write_text
 from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, read_set, unpack
+from experiments.study_beside import challenging, challenging_lines, class_lines
 from experiments.table1_models import by_model, conditions, model_lines
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
 from experiments.table1_tried import tried
@@ -64,6 +66,7 @@ def collect(folder: Path) -> Path:
         study = compare(list(done.values()), unfinished(done) if confirms else "")
         if entry["primary"] and study is not None:
             draw_contrasts(study, folder / "contrasts.png")
+            entry["beside"] = challenging([table.get("arms", {}) for table in done.values()], study.design)
         entry["study"] = study and study_record(study, [{} for _ in study.runs])
         entry["conditions"] = conditions(first)
         entry["by_model"] = by_model(first, DRAWS) if confirms and len(sets) == 1 else {}
@@ -133,13 +136,19 @@ def unfinished(sets: Mapping[int, Table]) -> str:
 
 def compare(sets: Sequence[Table], objection: str) -> Study | None:
     """Return the study of ResNet18's arms over the sets that have hard and real; None with fewer than two."""
+    found = replicates(sets)
+    return make_study(found, draws=DRAWS, objection=objection) if len(found) > 1 else None
+
+
+def replicates(sets: Iterable[Table]) -> list[Replicate]:
+    """Return ResNet18's arms in each of the sets that have hard and real."""
     arms = {f"resnet18 | {row}": arm for row, arm in SYNTHETIC.items()}
     found = []
     for table in sets:
         outcomes = {arms[name]: cell["outcome"] for name, cell in table["cells"].items() if name in arms}
         if {"hard", "real"} <= set(outcomes):
             found.append(unpack(table["cases"], outcomes))
-    return make_study(found, draws=DRAWS, objection=objection) if len(found) > 1 else None
+    return found
 
 
 def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
@@ -168,7 +177,10 @@ def markdown(entry: Mapping[str, Any], study: Study | None) -> list[str]:
             counts = f"{one['n_sets']} | {one['n_real']:.0f} + {one['n_synthetic']:.0f}"
             lines.append(f"| {row} | {counts} | {' | '.join(texts)} |")
     lines += ["", f"Made by {', '.join(entry['commits'])}.", ""]
-    return [*lines, *(model_lines(entry["by_model"], PAPER) or study_lines(study)), ""]
+    lines += model_lines(entry["by_model"], PAPER) or study_lines(study)
+    if entry["primary"] and study is not None:
+        lines += ["", *challenging_lines(entry["beside"]), *class_lines(study)]
+    return [*lines, ""]
 
 
 def _accuracy(cell: Mapping[str, Any] | None, row: str, model: str) -> str:

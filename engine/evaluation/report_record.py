@@ -17,7 +17,10 @@ from engine.types import SPLITS
 REASONS: Mapping[str, str] = {
     "judge": "judge disagreed",
     "memorized": "too close to a train image",
+    "support": "too far from every train image",
+    "review": "not approved by a person",
     "over max_synthetic_ratio": "class already full",
+    "over max_synthetic": "enough images in all",
 }
 """Words for the stable first part of a rejection reason (policies, accept stage); others are shown as they are."""
 

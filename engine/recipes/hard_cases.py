@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from engine.recipes.book import ROUND_ONLY, RecipeBook
 from engine.store import StageFolder
+from engine.store.run_folder import arm_role
 from engine.types import DrawRequest
 from policies import registry
 
@@ -22,7 +23,7 @@ class HardCaseRecipes(RecipeBook):
         classifier: StageFolder,
         sources: Mapping[int, Mapping[str, StageFolder]],
     ) -> StageFolder:
-        """Seek hard cases in the predictions of the round before (or out of fold over train).
+        """Seek hard cases in the predictions of the round before, or out of fold over train; policies see earlier ones too.
 
         ``classifier`` made the predictions; policies that ask for draws need it, and a committee the judge too.
         ``sources`` holds the hard arm's synthesis of the rounds so far, which out-of-fold fits train on as well.
@@ -40,7 +41,7 @@ class HardCaseRecipes(RecipeBook):
                 **self._own,
             }
             predict = self._arm(number, "hard", "crossfit", fold_params, made, seed=self._round_seed(0))
-            history = ()
+            history = [self.folder.stage(arm_role(n, "hard", "crossfit")) for n in range(1, number)]
         params = {
             "policy": self.tree["policy"]["mining"],
             "mine_from": loop.mine_from,

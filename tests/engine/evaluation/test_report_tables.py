@@ -82,7 +82,10 @@ def test_confusion_table_shares_are_of_the_row() -> None:
         ("judge: nv, not mel; memorized: 0.012 < 0.034", "judge disagreed and too close to a train image"),
         (["memorized: 0.012 < 0.034"], "too close to a train image"),
         ("over max_synthetic_ratio", "class already full"),
-        ("reviewed: blurred", "reviewed"),
+        ("over max_synthetic", "enough images in all"),
+        ("support: 0.512 > 0.410", "too far from every train image"),
+        ("review: no verdict yet", "not approved by a person"),
+        ("mine: too blue", "mine"),
         ("", "no reason recorded"),
     ],
 )
