@@ -103,3 +103,15 @@ def test_page_of_a_study_in_a_browser(tmp_path: Path, width: int) -> None:
     study = make_study([open_replicate(run) for run in files], draws=50)
     page, _ = write_page(study, files, tmp_path, "a study")
     assert not look(page.read_text(encoding="utf-8"), tmp_path, width)["filters"]
+
+
+def test_page_prints_with_everything_open(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "demo", lesions=220))
+    paper = tmp_path / "page.pdf"
+    flags = [flag for flag in FLAGS if flag != "--dump-dom"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [str(BROWSER), *flags, profile, f"--print-to-pdf={paper}", page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert paper.is_file(), done.stderr[-500:]
+    printed = paper.read_bytes()
+    assert printed.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 60
