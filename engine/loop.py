@@ -16,7 +16,7 @@ from engine.config import SOURCES, Config
 from engine.history import ArmState, History
 from engine.recipes import Recipes, accepted_counts
 from engine.round_report import round_report, val_sensitivity
-from engine.run_report import champion_of, protocol, run_report, tracked_dataset
+from engine.run_report import champion_of, protocol, run_report, settled, tracked_dataset
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
 from engine.store.publish import Publisher
@@ -155,7 +155,7 @@ class Loop:
             for arm in self.config.loop.arms:
                 if arm != "hard":
                     self._compare(number, arm)
-        self._crown()
+        self._crown(decision.keep_round)
         return self._review() if self.awaiting else decision
 
     def _review(self) -> StopDecision:
@@ -253,14 +253,16 @@ class Loop:
         saw, sets = self.config.loop.generator_saw, self.config.data.split.train_sets
         aside = arm == "retrieved" and saw == "train" and sets is not None
         total = (start.steps if start else 0) + steps * len(classifiers)
-        report = round_report(number, arm, saw, total, made or {}, stages, classifiers[:-1], reference=aside)
+        report = round_report(
+            number, arm, saw, self._protocol(), total, made or {}, stages, classifiers[:-1], reference=aside
+        )
         self.publisher.arm(number, arm, report, classifiers[-1], predict)
         self.history.reports.append(report)
         self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)
         return ArmState(classifier=classifiers[-1], predict=predict, report=report, steps=total)
 
     def _decide(self, number: int) -> StopDecision:
-        """Ask the stopping policy, which sees val figures of the hard arm only."""
+        """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""
         mains = [r for r in self.history.reports if r["arm"] == main_arm(r["round"])]
         watched = [r["val"][self.config.evaluation.champion]["value"] for r in mains]
         state = StoppingState(
@@ -270,12 +272,15 @@ class Loop:
             val=tuple(r["val"] for r in mains),
             accepted=tuple(int(r["n_accepted"]) for r in mains),
         )
-        return self.stopping.decide(state)
+        return settled(self.stopping.decide(state), number)
 
-    def _crown(self) -> None:
-        """Name the best (round, arm) by val. A leaky run crowns none."""
-        if protocol(self.config.loop.mine_from, self.recipes.stages["images"]) == "leaky":
+    def _protocol(self) -> str:
+        return protocol(self.config.loop.mine_from, self.recipes.stages["images"])
+
+    def _crown(self, keep_round: int | None = None) -> None:
+        """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""
+        if self._protocol() == "leaky":
             return
-        champion = champion_of(self.history.reports, self.config.evaluation.champion)
+        champion = champion_of(self.history.reports, self.config.evaluation.champion, keep_round)
         if self.publisher.champion(champion, after_round=max(r["round"] for r in self.history.reports)):
             self.tracker.register_champion(champion, self.folder.path)

@@ -14,6 +14,7 @@ def round_report(
     number: int,
     arm: str,
     generator_saw: str,
+    protocol: str,
     steps: int,
     made: Mapping[str, StageFolder],
     stages: Mapping[str, StageFolder],
@@ -27,6 +28,7 @@ def round_report(
         number: the round.
         arm: the arm.
         generator_saw: what the generator parts learned from.
+        protocol: safe, leaky or groups_unknown; the figures stand here without the run's report.
         steps: optimizer steps the arm has had in all.
         made: the synthesis stages of the arm in this round (empty: it synthesizes nothing).
         stages: its ``pool``, ``classifier``, ``predict`` and ``evaluate``.
@@ -45,6 +47,7 @@ def round_report(
         round=number,
         arm=arm,
         generator_saw=generator_saw,
+        protocol=protocol,
         val=figures["val"],
         test=figures["test"],
         n_real=contents["n_real"],

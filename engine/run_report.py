@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from engine.config import Config
@@ -49,7 +50,7 @@ def run_report(
         "protocol": protocol(config.loop.mine_from, foundation["images"]),
         "config_digest": config_digest,
         **_data_report(config.data.format, foundation["images"], foundation["split"]),
-        "stopping": {"action": decision.action, "reason": decision.reason},
+        "stopping": _stopping(decision),
         "champion": champion,
         "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items() if n in FOUNDATION},
         "device": device,
@@ -77,19 +78,52 @@ def tracked_dataset(config: Config, images: StageFolder, split: StageFolder) -> 
     }
 
 
-def champion_of(rounds: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
+def settled(decision: StopDecision, number: int) -> StopDecision:
+    """Return what a policy decided on round ``number``; a roll-back always names the round it keeps.
+
+    Where the policy names none, that is the round before: the one just finished is what it turned down.
+
+    Raises:
+        StageError: it goes back to a round that is no earlier one.
+    """
+    if decision.action != "roll_back":
+        return replace(decision, keep_round=None)
+    kept = number - 1 if decision.keep_round is None else decision.keep_round
+    if not 0 <= kept < number:
+        raise StageError(
+            f"policy.stopping: rolls back from round {number} to round {kept}; keep_round must be an earlier round, "
+            f"0 to {number - 1}"
+        )
+    return replace(decision, keep_round=kept)
+
+
+def champion_of(
+    rounds: Sequence[Mapping[str, Any]], metric: str, keep_round: int | None = None
+) -> dict[str, Any]:
     """Return the best (round, arm) by a val figure; ties go to the earlier round.
+
+    Args:
+        rounds: one object a (round, arm).
+        metric: the figure of ``val``.
+        keep_round: no later round may be champion, however well it scored (a roll-back); None: any may.
 
     Raises:
         StageError: the figure is undefined in every round.
     """
-    scored = [r for r in rounds if r["val"][metric]["value"] is not None]
+    allowed = [r for r in rounds if keep_round is None or r["round"] <= keep_round]
+    scored = [r for r in allowed if r["val"][metric]["value"] is not None]
     if not scored:
         raise StageError(
             f"evaluation.champion: {metric} is undefined on val in every round; enlarge data.split.val"
         )
     best = max(scored, key=lambda r: (r["val"][metric]["value"], -r["round"]))
     return {"round": best["round"], "arm": best["arm"], "metric": f"val/{metric}", **best["val"][metric]}
+
+
+def _stopping(decision: StopDecision) -> dict[str, Any]:
+    """Return ``stopping``: action, reason, and of a roll-back ``keep_round``, the last round that may be champion."""
+    kept = {} if decision.keep_round is None else {"keep_round": decision.keep_round}
+    return {"action": decision.action, "reason": decision.reason, **kept}
 
 
 def _data_report(data_format: str, images: StageFolder, split: StageFolder) -> dict[str, Any]:

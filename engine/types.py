@@ -284,13 +284,15 @@ class StoppingState:
 
 @dataclass(frozen=True, kw_only=True)
 class StopDecision:
-    """``action`` is "continue", "stop" or "roll_back" (stop and keep the best earlier round), with the reason.
+    """``action`` is "continue", "stop" or "roll_back" (stop and keep an earlier round), with the reason.
 
+    ``keep_round``, of a roll-back: no later round may be champion. Without it, only the round just finished may not.
     The loop itself ends with "review" where a person has to look at images, and with "failed".
     """
 
     action: str
     reason: str
+    keep_round: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,6 +302,7 @@ class RoundReport:
     round: int
     arm: str
     generator_saw: str
+    protocol: str
     val: Mapping[str, Any]
     test: Mapping[str, Any]
     n_real: int

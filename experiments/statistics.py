@@ -5,7 +5,7 @@ usage: python -m experiments.statistics [--studies 600] [--draws 300] [--designs
 Lesions with one to three photographs; two arms look at different but equally telling halves of the features, so that neither
 is better. Each arm learns a linear discriminant from its training lesions: differences between training sets, the overlap of
 folds and what a lesion does to both arms come about as they do in a study, not by numbers put in. Val fixes the thresholds.
-`pair` keeps both classifiers fixed at the true direction: McNemar and DeLong speak of one pair of classifiers.
+`pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong speak of one pair of classifiers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 from engine.evaluation.clustered_tests import delong_clustered, mcnemar_clustered
 from engine.evaluation.comparison import Difference
 from engine.evaluation.replicate import Endpoints, Part, Replicate
+from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.study import PRIMARY, make_study
 from engine.types import strings
 from experiments.keeping import provenance, save, script, this_command
@@ -31,6 +32,8 @@ SPREAD = 1.0
 PHOTOGRAPH = 0.6
 TRAIN, VAL, TEST, SETS = 60, 80, 240, 8
 POOL, FOLDS = 400, 5
+SIGNS = 1000
+"""Sign patterns of a sign-flip test: its p values are multiples of 1 / 1001."""
 
 
 def main() -> None:
@@ -114,17 +117,24 @@ def folds_study(rng: np.random.Generator) -> Iterator[Replicate]:
 
 
 def pair_tests(rng: np.random.Generator) -> Iterator[tuple[str, Difference]]:
-    """Clustered McNemar and DeLong of two fixed classifiers that are equally good."""
+    """Clustered McNemar, sign-flip and DeLong of two fixed classifiers that are equally good."""
     test = Lesions(rng, TEST, "t")
     scores = {arm: half.sum(axis=1) for arm, half in test.halves().items()}
     middle = TELLING * HALF / 2
     right = {arm: (score > middle) == (test.label_N == 1) for arm, score in scores.items()}
     p = mcnemar_clustered(right["hard"], right["real"], test.lesion_N)
-    yield "clustered McNemar", Difference(value=0, low=-np.inf, high=np.inf, p_value=p, method="McNemar")
+    yield "clustered McNemar", _p_alone(p, "McNemar")
+    p = paired_p_value(right["hard"], right["real"], test.lesion_N, rng, draws=SIGNS)
+    yield "clustered sign-flip", _p_alone(p, "sign-flip")
     yield (
         "clustered DeLong",
         delong_clustered(scores["hard"], scores["real"], test.label_N == 1, test.lesion_N),
     )
+
+
+def _p_alone(p_value: float | None, method: str) -> Difference:
+    """A test without an interval."""
+    return Difference(value=0, low=-np.inf, high=np.inf, p_value=p_value, method=method)
 
 
 class Lesions:

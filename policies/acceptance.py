@@ -36,6 +36,8 @@ class AcceptAll:
 class LabelConsistent:
     """The images an independent judge takes for the intended class.
 
+    As He et al. 2023 drop images in which CLIP finds the class with little confidence; here the judge is a classifier of
+    its own, trained on real lesions alone.
     ``probability``: the judge gives the class at least ``threshold`` (null: the class's own, from judge.json; a class
     without one is decided as by ``argmax``). ``argmax``: the class is the judge's first choice.
     """
@@ -72,7 +74,9 @@ class NotMemorized:
     """The images no closer to a train image than two different train lesions usually are.
 
     The distance is the cosine distance (0-2) of fused embeddings; the bound is a percentile of the distances from
-    each train lesion to the nearest other one, so 1 rejects what is closer than all but 1 % of real pairs.
+    each train lesion to the nearest other one, so 1 rejects what is closer than all but 1 % of real pairs. Copies are
+    found by distance in features as in Somepalli et al. 2023; that real images say what is too close follows the test for
+    data-copying of Meehan et al. 2020.
     """
 
     percentile: int = param(
@@ -103,6 +107,8 @@ class InDistribution:
     """The images with a train lesion as near as train lesions have one: what lies off the data is rejected.
 
     The bound is a percentile of the distances from each train lesion to the nearest other one (cosine distance, 0-2).
+    It asks what improved precision asks (Kynkäänniemi et al. 2019), with one radius for all train images instead of each
+    image's own.
     """
 
     percentile: int = param(
@@ -132,7 +138,8 @@ class InDistribution:
 class Reviewed:
     """The images a person has approved; without a verdict an image does not train.
 
-    The run stops after synthesis and leaves a contact sheet and a CSV to fill in; the same command then goes on.
+    The run stops after synthesis and leaves a contact sheet and a CSV to fill in; the same command then goes on. Ours:
+    any gate of this kind with a person in its place.
     """
 
     @property
@@ -150,7 +157,7 @@ class Reviewed:
 @register("acceptance", "conjunction")
 @dataclass(frozen=True, kw_only=True)
 class Conjunction:
-    """The images that every policy of a list accepts."""
+    """The images that every policy of a list accepts. Ours: the logical "and" of gates, whose sources are their own."""
 
     of: tuple[AcceptancePolicy, ...] = param(REQUIRED, "the policies that must all accept", of="acceptance")
 
@@ -171,7 +178,10 @@ class Conjunction:
 @register("acceptance", "default")
 @dataclass(frozen=True, kw_only=True)
 class Default:
-    """What the judge takes for its class and what copies no train image: both gates with their own parameters."""
+    """What the judge takes for its class and what copies no train image: both gates with their own parameters.
+
+    Ours: the ``conjunction`` of ``label_consistent`` and ``not_memorized``; their sources are there.
+    """
 
     mode: Literal["probability", "argmax"] = param("probability", "as label_consistent.mode")
     threshold: float | None = param(None, "as label_consistent.threshold", ge=0.0, le=1.0)

@@ -36,7 +36,9 @@ class ClassBalanced:
     """Every class among the hard cases gets its share, divided evenly between its cases, hardest first.
 
     ``equal`` gives the classes the same number (what does not divide goes one each to the classes with the fewest
-    training images). ``even_out`` fills up the class with the fewest training + synthetic images, one by one.
+    training images), as class-balanced sampling does (Kang et al. 2020). ``even_out`` fills up the class with the fewest
+    training + synthetic images, one by one: oversampling until classes are level (Japkowicz and Stephen 2002), with
+    synthetic images in the place of copies.
     """
 
     mode: Literal["equal", "even_out"] = param(
@@ -62,8 +64,9 @@ class ClassBalanced:
 class InverseSensitivity:
     """Classes the classifier misses most get most: shares in proportion to (1 - val sensitivity) ^ power.
 
-    A class whose sensitivity is unknown counts as the mean of the known ones (0.5 where none is). A class's images are
-    divided evenly between its cases.
+    The class weights of the class-wise difficulty-balanced loss (Sinha et al. 2020), here as shares of a budget. A class
+    whose sensitivity is unknown counts as the mean of the known ones (0.5 where none is). A class's images are divided
+    evenly between its cases.
     """
 
     power: float = param(1.0, "above 1: more to the weakest classes; 0: equal shares", ge=0.0)
@@ -76,8 +79,9 @@ class InverseSensitivity:
         classes = sorted({str(name) for name in state.cases.true})
         known = [state.sensitivity[name] for name in classes if name in state.sensitivity]
         usual = float(np.mean(known)) if known else 0.5
-        missed = {name: 1.0 - state.sensitivity.get(name, usual) for name in classes}
-        return by_class(state, {name: max(value, self.floor) ** self.power for name, value in missed.items()})
+        missed = {name: max(1.0 - state.sensitivity.get(name, usual), self.floor) for name in classes}
+        most = max(missed.values(), default=1.0)  # the largest weight is 1: no power makes all of them 0
+        return by_class(state, {name: (value / most) ** self.power for name, value in missed.items()})
 
 
 @register("budget", "bandit")

@@ -55,7 +55,11 @@ class Cut:
 @register("mining", "misclassified")
 @dataclass(frozen=True, kw_only=True)
 class Misclassified(Cut):
-    """The images whose most probable class is wrong; score 1 - p_true. May find none."""
+    """The images whose most probable class is wrong; score 1 - p_true. May find none.
+
+    What G. R. Silva's protocol mines (see README, Sources); retraining on a detector's mistakes goes back to the
+    bootstrapping of Sung and Poggio 1998.
+    """
 
     top_k: int | None = param(None, "most hard cases kept, hardest first; null: all", ge=1)
 
@@ -69,7 +73,11 @@ class Misclassified(Cut):
 @register("mining", "margin")
 @dataclass(frozen=True, kw_only=True)
 class Margin(Cut):
-    """Largest wrong class's probability minus the true class's, in [-1, 1]; above 0 where misclassified."""
+    """Largest wrong class's probability minus the true class's, in [-1, 1]; above 0 where misclassified.
+
+    The margin of Schapire et al. 1998 with its sign reversed. It looks at the label; the margin sampling of Scheffer et
+    al. 2001, for images without one, takes the gap between the two most probable classes instead.
+    """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling margin: confident mistakes, then near ties, then sure hits."""
@@ -82,7 +90,10 @@ class Margin(Cut):
 @register("mining", "entropy")
 @dataclass(frozen=True, kw_only=True)
 class Entropy(Cut):
-    """Entropy of the prediction over log C, in [0, 1]; does not look at the label."""
+    """Entropy (Shannon 1948) of the prediction over log C, in [0, 1]; does not look at the label.
+
+    Uncertainty sampling by entropy, as in Settles 2009, Sec. 3.1.
+    """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling entropy -sum_c p_c log p_c / log C."""
@@ -95,7 +106,10 @@ class Entropy(Cut):
 @register("mining", "least_confidence")
 @dataclass(frozen=True, kw_only=True)
 class LeastConfidence(Cut):
-    """1 - the largest probability, in [0, 1 - 1/C]; does not look at the label."""
+    """1 - the largest probability, in [0, 1 - 1/C]; does not look at the label.
+
+    Uncertainty sampling (Lewis and Gale 1994), for several classes as in Settles 2009, Sec. 3.1.
+    """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by rising confidence."""
@@ -106,7 +120,10 @@ class LeastConfidence(Cut):
 @register("mining", "loss")
 @dataclass(frozen=True, kw_only=True)
 class Loss(Cut):
-    """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out."""
+    """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out.
+
+    The score of online hard example mining (Shrivastava et al. 2016), here over whole images once a round.
+    """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling loss."""

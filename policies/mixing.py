@@ -42,7 +42,8 @@ class Self:
 class Neighbours:
     """A convex mix of the case's train neighbours, shares drawn from a Dirichlet distribution a sample.
 
-    A case without neighbours is conditioned on itself.
+    Mixup (Zhang et al. 2018), whose Beta is the Dirichlet of two shares, among same-class neighbours as in SMOTE (Chawla
+    et al. 2002), of embeddings in the place of images. A case without neighbours is conditioned on itself.
     """
 
     alpha: float = param(1.0, "concentration of the Dirichlet shares; small: mostly one neighbour", gt=0.0)
@@ -72,7 +73,8 @@ class Neighbours:
 class Interpolate:
     """A point on the arc from the case to one drawn neighbour of its class, level by level (slerp).
 
-    A case without neighbours is conditioned on itself.
+    SMOTE (Chawla et al. 2002) on an arc in the place of the straight line: slerp is Shoemake's (1985). A case without
+    neighbours is conditioned on itself.
     """
 
     low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)

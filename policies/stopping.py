@@ -33,7 +33,8 @@ class SpecificityGuard:
     """Roll back when specificity falls: more found must not mean that everybody is sent for a biopsy.
 
     Malignant specificity on val, at the operating point, must stay above round 0's minus ``margin`` (non-inferiority on
-    the estimate; ``by_interval``: on the upper end of its interval, so that only a clear fall counts).
+    the estimate; ``by_interval``: on the upper end of its interval, so that only a clear fall counts). Ours, with the
+    margin of non-inferiority trials (ICH E9 1998, Sec. 3.3.2): those claim by an interval, this one raises an alarm.
     """
 
     margin: float = param(0.02, "largest fall of specificity that is tolerated", ge=0.0, lt=1.0)
@@ -45,21 +46,27 @@ class SpecificityGuard:
         if not figures or figures[0] is None or figures[-1] is None:
             return _as_planned(state, "specificity unknown")
         bound = figures[0]["value"] - self.margin
-        reached = figures[-1]["high" if self.by_interval else "value"]
+        end = "high" if self.by_interval else "value"
+        reached = figures[-1][end]
         if reached >= bound:
             return _as_planned(state, f"specificity {reached:.3f}, at least {bound:.3f}")
-        safe = [n for n, f in enumerate(figures) if f is not None and f["value"] >= bound]
-        best = max(safe, key=lambda n: (state.values[n], -n))
+        safe = [n for n, f in enumerate(figures) if f is not None and f[end] >= bound]
+        best = max(safe, key=lambda n: (-math.inf if math.isnan(state.values[n]) else state.values[n], -n))
         return StopDecision(
             action="roll_back",
             reason=f"specificity fell to {reached:.3f} (bound {bound:.3f}); back to round {best}",
+            keep_round=best,
         )
 
 
 @register("stopping", "marginal_value")
 @dataclass(frozen=True, kw_only=True)
 class MarginalValue:
-    """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images."""
+    """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images.
+
+    Ours, after the stopping rule of active learning that the next data must bring more than they cost (Settles 2009),
+    with synthetic images in the place of labels.
+    """
 
     least: float = param(0.002, "least rise for each 100 accepted images", ge=0.0)
     after: int = param(1, "rounds that are played in any case", ge=1)
@@ -97,22 +104,23 @@ class Patience:
     """Stop when the watched val figure has not risen for some rounds, at the latest after the planned ones.
 
     A round improves when it beats the best round before it by more than ``min_delta``; an undefined figure (NaN)
-    never does.
+    never does. Early stopping (Prechelt 1998) over rounds instead of training steps.
     """
 
     rounds: int = param(2, "rounds without improvement before stopping", ge=1)
     min_delta: float = param(0.0, "least rise of the val figure that counts as improvement", ge=0.0)
-    roll_back: bool = param(True, "return to the best round when patience runs out; false: keep the last")
+    roll_back: bool = param(True, "no round after the best one may be champion; false: any may, as val says")
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, stop, or roll back after ``state.round``; ``state.values`` holds round 0 first."""
         best = self.best_round(state.values)
         stale = len(state.values) - 1 - best
         if stale >= self.rounds:
-            action = "roll_back" if self.roll_back else "stop"
             since = f"no rise above {self.min_delta:g} for {stale} rounds" if stale > 1 else "no rise"
             return StopDecision(
-                action=action, reason=f"{since}; round {best} is best ({state.values[best]:.4f})"
+                action="roll_back" if self.roll_back else "stop",
+                reason=f"{since}; round {best} is best ({state.values[best]:.4f})",
+                keep_round=best if self.roll_back else None,
             )
         if state.round >= state.planned:
             return StopDecision(action="stop", reason=f"round {state.round} of {state.planned} is done")

@@ -14,7 +14,7 @@ from rich.table import Table
 from engine.commands.finished_run import Chosen, choose, find_entry, read_report
 from engine.errors import DataError
 from engine.evaluation.report_files import read_table
-from engine.evaluation.report_text import percent_interval
+from engine.evaluation.report_text import PROTOCOLS, percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
 from engine.folds import with_groups
@@ -59,9 +59,8 @@ def compare(
     console.print(side_by_side)
     for one in compared:
         if one.protocol != "safe":
-            console.print(
-                f"[red]{one.label}: protocol {one.protocol}; its figures are not those of new lesions[/red]"
-            )
+            title, _ = PROTOCOLS.get(one.protocol, (f"protocol {one.protocol}", ""))
+            console.print(f"[red]{one.label}: {title}; its figures are not those of new lesions[/red]")
     for found in beside:
         console.print(found)
 
@@ -113,8 +112,9 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
         raise DataError(
             f"{path / 'report.json'}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
+    mark = ", LEAKY" if report["protocol"] == "leaky" else ""
     return Compared(
-        label=f"{path.resolve().name} ({chosen.name})",
+        label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,
         entry=entry,
         split_digest=str(report["split_digest"]),

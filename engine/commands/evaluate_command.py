@@ -24,7 +24,7 @@ from engine.config import Config, parse_config
 from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DataError
-from engine.evaluation.report_text import percent_interval
+from engine.evaluation.report_text import MARKS, PROTOCOLS, percent_interval
 from engine.progress import RichListener
 from engine.recipes import Recipes
 from engine.stages.dataset import read_table
@@ -50,7 +50,8 @@ def evaluate(
     """Score the champion (or ``round_number``, ``arm``) on the data set that ``data.*`` overrides name.
 
     Returns:
-        {data, n, round, arm, metrics}, also written to ``json_path``; ``metrics`` is a split object of report.json.
+        {data, n, round, arm, protocol, metrics}, also written to ``json_path``; ``protocol`` is the run's, ``metrics`` a
+        split object of report.json.
 
     Raises:
         ConfigError: an override of something else than data, or no data set given.
@@ -63,6 +64,8 @@ def evaluate(
     result = score(chosen, config, RichListener(console))
     if json_path is not None:
         write_json(json_path, result)
+    if result["protocol"] == "leaky":
+        console.print(f"[red]{'. '.join(PROTOCOLS['leaky'])}[/red]")
     console.print(_table(result))
     for part, count in result["data"]["seen"].items():
         console.print(
@@ -140,7 +143,14 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "digest": info["digest"],
         "seen": seen_images(chosen.run, images),
     }
-    return {"data": data, "n": metrics["n"], "round": chosen.round, "arm": chosen.arm, "metrics": metrics}
+    return {
+        "data": data,
+        "n": metrics["n"],
+        "round": chosen.round,
+        "arm": chosen.arm,
+        "protocol": chosen.protocol,
+        "metrics": metrics,
+    }
 
 
 def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
@@ -212,6 +222,8 @@ def _table(result: dict[str, Any]) -> Table:
     metrics = result["metrics"]
     malignant = metrics["malignant"]
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
+    if result["protocol"] == "leaky":
+        title += f" ({MARKS['leaky']})"
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")
     table.add_column("figure")
     table.add_column("value", justify="right")

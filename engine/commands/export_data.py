@@ -12,6 +12,7 @@ from rich.console import Console
 from engine import build
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError
+from engine.evaluation.report_text import MARKS, PROTOCOLS
 from engine.stages.dataset import Dataset, open_dataset
 from engine.store import RunFolder
 from engine.types import LesionTable
@@ -35,6 +36,9 @@ synthetic ones that passed the run's gates. Read it with `data.format=ham10000 d
   (HAM10000: CC BY-NC 4.0; Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018).
 - Research data, not for decisions about a patient.
 """
+LEAKY = """- {title}: synthetic images have test images as parents. What trains on them has seen the
+  test part.
+"""
 
 
 def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
@@ -54,6 +58,7 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
     frame = pd.concat([_real_rows(dataset), _synthetic_rows(dataset, synthetic)], ignore_index=True)[
         list(COLUMNS)
     ]
+    leaky = folder.config.loop.mine_from == "test"
     with new_folder(out) as target:
         (target / "images").mkdir()
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
@@ -67,8 +72,11 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
             synthetic=len(synthetic),
             size=folder.config.data.image_size,
         )
+        if leaky:
+            text += LEAKY.format(title=PROTOCOLS["leaky"][0])
         (target / "README.md").write_text(text, encoding="utf-8")
-    console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images in {out}")
+    mark = f" ({MARKS['leaky']})" if leaky else ""
+    console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images{mark} in {out}")
     return frame
 
 

@@ -56,7 +56,7 @@ def export_model(
             preprocessing["onnx"] = None
         write_json(target / "preprocessing.json", preprocessing)
         write_text(target / "README.md", model_card(chosen, read_report(run), entry, onnx=onnx))
-    console.print(f"{chosen.name} in {out}")
+    console.print(f"{chosen.marked} in {out}")
     return preprocessing
 
 

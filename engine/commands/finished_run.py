@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from engine import build
 from engine.config import Config
 from engine.errors import DataError
+from engine.evaluation.report_text import MARKS
 from engine.store import RunFolder
+from engine.store.files import read_json
 
 if TYPE_CHECKING:
     from engine.classifier.calibration import Calibration
@@ -45,6 +47,20 @@ class Chosen:
     def name(self) -> str:
         """For tables and messages."""
         return f"round {self.round} {self.arm}"
+
+    @property
+    def protocol(self) -> str:
+        """How the run was made: safe, leaky (its config says so) or groups_unknown, as report.json has it."""
+        if self.run.config.loop.mine_from == "test":
+            return "leaky"
+        path = self.run.path / "report.json"
+        report = read_json(path) if path.is_file() else {}
+        return str(report.get("protocol", "groups_unknown")) if isinstance(report, dict) else "groups_unknown"
+
+    @property
+    def marked(self) -> str:
+        """``name`` with LEAKY behind it where the run was mined from test."""
+        return f"{self.name} ({MARKS['leaky']})" if self.protocol == "leaky" else self.name
 
 
 def choose(path: Path, round_number: int | None = None, arm: str | None = None) -> Chosen:

@@ -57,7 +57,7 @@ def predict(
     frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
     write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
     console.print(
-        f"{len(frame)} predictions of {chosen.name} in {csv_path}\n"
+        f"{len(frame)} predictions of {chosen.marked} in {csv_path}\n"
         "[dim]research software, not a medical device; never for decisions about a patient[/dim]"
     )
     return frame

@@ -36,10 +36,11 @@ def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -
     return _study(runs, out, console)
 
 
-def say(answer: Answer, console: Console) -> None:
-    """Print the sentence and its reason."""
+def say(answer: Answer, protocol: str, console: Console) -> None:
+    """Print the sentence, LEAKY before it where the protocol is, and its reason."""
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
-    console.print(f"[{colour}]answer[/{colour}]   {answer.sentence}", highlight=False)
+    mark = "[red]LEAKY:[/red] " if protocol == "leaky" else ""
+    console.print(f"[{colour}]answer[/{colour}]   {mark}{answer.sentence}", highlight=False)
     console.print(f"why      {answer.reason}", highlight=False)
 
 
@@ -47,9 +48,9 @@ def _one(run: Path, console: Console) -> Path:
     from engine.evaluation.report import write_report
     from engine.evaluation.report_evidence import run_answer
 
-    read_report(run)
+    protocol = str(read_report(run).get("protocol"))
     path = write_report(run)
-    say(run_answer(run), console)
+    say(run_answer(run), protocol, console)
     console.print(f"report   {path}")
     return path
 
@@ -73,7 +74,7 @@ def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
         draws=draws_of(files[0]),
     )
     write_study(study, files, out, out.resolve().name)
-    say(study.answer, console)
+    say(study.answer, study.runs[0].protocol, console)
     console.print(f"study    {out / 'study.html'}")
     console.print(f"json     {out / 'study.json'}")
     return out / "study.html"

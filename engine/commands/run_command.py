@@ -45,13 +45,26 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
     console.print(summary_table(report))
     for line in synthesis_lines(folder, report):
         console.print(line)
-    if report["stopping"]["action"] == "review":
-        console.print(f"[yellow]review  {report['stopping']['reason']}[/yellow]")
-    say(run_answer(folder.path), console)
+    for line in ending_lines(report):
+        console.print(f"[yellow]{line}[/yellow]")
+    say(run_answer(folder.path), report["protocol"], console)
     console.print(f"report   {folder.path / 'report.html'}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
     console.print("[dim]research software, not a medical device; one run with one seed proves no gain[/dim]")
+
+
+def ending_lines(report: Mapping[str, Any]) -> list[str]:
+    """Say what a person has to do, or why a later round is not champion: its policy rolled back."""
+    stopping, champion = report["stopping"], report["champion"]
+    if stopping["action"] == "review":
+        return [f"review  {stopping['reason']}"]
+    if stopping["action"] != "roll_back":
+        return []
+    crowned = f"round {champion['round']} {champion['arm']}" if champion else "none"
+    return [
+        f"rolled back: {stopping['reason']}; champion of the rounds up to {stopping['keep_round']}: {crowned}"
+    ]
 
 
 def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:

@@ -27,6 +27,9 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 }
 """Title and explanation of each protocol of report.json."""
 
+MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
+"""What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """Return 0.7821 as ``78.2 %``, None as a dash."""

@@ -7,9 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from engine.evaluation.report_text import percent_interval
-
-_WARNINGS = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
+from engine.evaluation.report_text import MARKS, percent_interval
 
 
 def summary_table(report: Mapping[str, Any]) -> Table:
@@ -18,7 +16,7 @@ def summary_table(report: Mapping[str, Any]) -> Table:
     Args:
         report: report.json's object.
     """
-    warning = _WARNINGS.get(str(report.get("protocol")))
+    warning = MARKS.get(str(report.get("protocol")))
     title = "Test figures with 95 % intervals" + (f" ({warning})" if warning else "")
     table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
     table.add_column("round", justify="right")

@@ -71,16 +71,18 @@ class Publisher:
     def champion(self, champion: Mapping[str, Any], after_round: int) -> bool:
         """RUN/champion.json as val sees it after a round; returns whether it changed.
 
-        A resumed run passes its first rounds again: what it crowned after a later one stays.
+        A resumed run passes its first rounds again: what it crowned after a later one stays, also where that was
+        going back to an early round (``after_round`` in the file).
         """
         path = self.folder.path / "champion.json"
         weights = self.folder.arm_folder(champion["round"], champion["arm"]) / "classifier.safetensors"
         entry = {**champion, "classifier": weights.relative_to(self.folder.path).as_posix()}
         if path.exists():
             kept = self.folder.champion()
-            if kept == entry or kept["round"] > after_round:
+            crowned_after = kept.pop("after_round", kept["round"])
+            if kept == entry or crowned_after > after_round:
                 return False
-        write_json(path, entry)
+        write_json(path, {**entry, "after_round": after_round})
         return True
 
     def contact_sheet(self, preview: StageFolder) -> None:

@@ -98,7 +98,7 @@ class RunLog:
     def log_round(self, report: Mapping[str, Any], folder: str) -> None:
         """Log one (round, arm) as a child run and its headline figures on the parent."""
         round_number, arm = int(report["round"]), str(report["arm"])
-        tags = {"round": str(round_number), "arm": arm}
+        tags = {k: str(report[k]) for k in ("round", "arm", "protocol") if k in report}
         tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
         shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
         with self._child(
@@ -146,6 +146,8 @@ class RunLog:
         run_id = str(run.info.run_id)
         known = run.data.params
         self._batches(run_id, params=[self.entities.Param(k, v) for k, v in params.items() if k not in known])
+        stale = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
+        self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
         yield run_id
         self.client.set_terminated(run_id, status="FINISHED")
         self.remember(rounds={**children, key: {"run_id": run_id, "digest": digest}})

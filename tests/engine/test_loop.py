@@ -13,8 +13,10 @@ import pytest
 
 from engine.cluster.backend import StageCall
 from engine.config import Config, parse_config
+from engine.errors import StageError
 from engine.loop import Loop
 from engine.progress import QuietListener
+from engine.run_report import champion_of, settled
 from engine.store import RunFolder, StageCache, StageRunner
 from engine.tracking.base import NullTracker
 from engine.train_plan import Progress
@@ -372,6 +374,66 @@ def test_val_alone_picks_the_champion(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_no_round_after_the_kept_one_is_champion() -> None:
+    scores = [(0, "real", 0.5), (1, "hard", 0.6), (1, "real", 0.4), (2, "hard", 0.7), (2, "real", 0.8)]
+    rounds = [{"round": n, "arm": arm, "val": {"auc": figure(value)}} for n, arm, value in scores]
+    crowned = [champion_of(rounds, "auc", kept) for kept in (None, 2, 1, 0)]
+    assert [(c["round"], c["arm"]) for c in crowned] == [(2, "real"), (2, "real"), (1, "hard"), (0, "real")]
+
+
+def test_a_roll_back_without_a_round_gives_up_the_one_just_finished() -> None:
+    def keeps(action: str, kept: int | None) -> int | None:
+        return settled(StopDecision(action=action, reason="r", keep_round=kept), 3).keep_round
+
+    assert [keeps("roll_back", kept) for kept in (None, 0, 2)] == [2, 0, 2]
+    assert keeps("stop", None) is None and keeps("continue", 1) is None
+    for kept in (3, -1):
+        with pytest.raises(StageError, match=f"to round {kept}; keep_round must be an earlier round, 0 to 2"):
+            keeps("roll_back", kept)
+
+
+class Falling(PaperBackend):
+    """Malignant specificity on val of each classifier, besides the watched figure."""
+
+    specificity = (0.90, 0.91, 0.85)
+
+    def _evaluate(self, call: StageCall) -> None:
+        super()._evaluate(call)
+        number = int((call.inputs["predictions"] / "number.txt").read_text())
+        report = json.loads((call.out / "report.json").read_text())
+        report["val"]["malignant"] = {"specificity": figure(self.specificity[number])}
+        (call.out / "report.json").write_text(json.dumps(report))
+
+
+def test_a_round_that_is_rolled_back_is_never_champion(tmp_path: Path) -> None:
+    tracker = RecordingTracker()
+    parts = {
+        "loop": {"rounds": 4, "arms": ["hard"]},
+        "policy": {"stopping": {"name": "specificity_guard"}},
+    }
+    report = play(tmp_path, Falling([0.5, 0.6, 0.7]), tracker=tracker, **parts)
+    reason = "specificity fell to 0.850 (bound 0.880); back to round 1"
+    assert report["stopping"] == {"action": "roll_back", "reason": reason, "keep_round": 1}
+    assert [r["round"] for r in report["rounds"]] == [0, 1, 2]
+    assert (report["champion"]["round"], report["champion"]["value"]) == (1, 0.6)
+    assert [e for e in tracker.events if e[0] == "champion"] == [
+        ("champion", 0, "real"),
+        ("champion", 1, "hard"),
+    ]
+    assert play(tmp_path, Falling([]), **parts) == report
+
+
+def test_a_rerun_leaves_an_early_champion_that_a_roll_back_went_back_to(tmp_path: Path) -> None:
+    stopping = {"name": "patience", "rounds": 2, "min_delta": 0.02}
+    parts: dict[str, Any] = {"loop": {"rounds": 4, "arms": ["hard"]}, "policy": {"stopping": stopping}}
+    first, again = RecordingTracker(), RecordingTracker()
+    report = play(tmp_path, PaperBackend([0.50, 0.51, 0.52]), tracker=first, **parts)
+    assert [e[1] for e in first.events if e[0] == "champion"] == [0, 1, 0]
+    assert (report["champion"]["round"], report["champion"]["after_round"]) == (0, 2)
+    assert play(tmp_path, PaperBackend([]), tracker=again, **parts) == report
+    assert not [e for e in again.events if e[0] == "champion"]
+
+
 def test_a_tie_goes_to_the_earlier_round(tmp_path: Path) -> None:
     report = play(tmp_path, PaperBackend([0.5] * 3), loop={"rounds": 2, "arms": ["hard"]})
     assert report["champion"]["round"] == 0
@@ -382,6 +444,9 @@ def test_mining_from_test_is_leaky_and_crowns_nobody(tmp_path: Path) -> None:
         tmp_path, PaperBackend([0.5] * 3), loop={"rounds": 1, "arms": ["hard"], "mine_from": "test"}
     )
     assert report["protocol"] == "leaky"
+    assert [r["protocol"] for r in report["rounds"]] == ["leaky", "leaky"]
+    own = json.loads((tmp_path / "a" / "rounds" / "0001" / "report.json").read_text())
+    assert own["protocol"] == "leaky"
     assert report["champion"] is None
     assert not (tmp_path / "a" / "champion.json").exists()
 
@@ -398,6 +463,10 @@ def test_crossfit_of_a_later_round_trains_on_what_was_accepted(tmp_path: Path) -
     loop = {"rounds": 2, "mine_from": "crossfit", "arms": ["hard"]}
     play(tmp_path, backend, loop=loop, data={"split": {"train": 0.7, "mine": 0.0, "val": 0.1, "test": 0.2}})
     first, second = backend.of("crossfit")
+    mined, again = backend.of("mine")
+    assert not any(role.startswith("history") for role in mined.inputs)
+    assert again.inputs["history_0"] == mined.inputs["predictions"], "medium_hard averages over rounds"
+    assert again.inputs["predictions"].name != again.inputs["history_0"].name
     assert set(first.inputs) == {"images", "split"}
     assert set(second.inputs) == {"images", "split", "accept_1", "synthesize_1"}
 

@@ -119,7 +119,8 @@ def test_evaluate_on_the_test_lesions_gives_the_reports_own_figures(finished_run
     result = json.loads((tmp_path / "e.json").read_text())
     champion = champion_of(finished_run)
     expected = entry_of(finished_run, champion["round"], champion["arm"])["test"]
-    assert set(result) == {"data", "n", "round", "arm", "metrics"}
+    assert set(result) == {"data", "n", "round", "arm", "protocol", "metrics"}
+    assert result["protocol"] == "safe" and "LEAKY" not in out
     assert (result["round"], result["arm"]) == (champion["round"], champion["arm"])
     assert result["n"] == expected["n"]
     for name in ("accuracy", "balanced_accuracy", "auc", "malignant", "confusion"):
@@ -136,6 +137,46 @@ def test_evaluate_scores_another_round_and_arm_when_asked(finished_run, external
     assert code == 0, error
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["metrics"]["accuracy"] == entry_of(finished_run, 0, "real")["test"]["accuracy"]
+
+
+@pytest.fixture
+def leaky_run(finished_run, tmp_path):
+    """The run as `loop.mine_from: test` would have left it: its config says so, and it has no champion."""
+    copy = tmp_path / "leaky"
+    shutil.copytree(finished_run, copy)
+    text = (copy / "config.yaml").read_text()
+    assert "mine_from: mine" in text
+    (copy / "config.yaml").write_text(text.replace("mine_from: mine", "mine_from: test"))
+    report = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps({**report, "protocol": "leaky", "champion": None}))
+    (copy / "champion.json").unlink()
+    (tmp_path / "stages").symlink_to(finished_run.parent / "stages")
+    return copy
+
+
+def test_whatever_uses_a_leaky_run_says_so(leaky_run, external, tmp_path):
+    code, out, error = hardcase(
+        "evaluate", leaky_run, "data.format=ham10000", f"data.root={external}", "--arm", "hard",
+        "--json", tmp_path / "e.json",
+    )  # fmt: skip
+    assert code == 0, error
+    assert "LEAKY: hard cases were mined from the test part. Images of the test part steered" in out
+    assert "(ham10000) (LEAKY: mined from test)" in " ".join(out.split()), "the table's title"
+    assert json.loads((tmp_path / "e.json").read_text())["protocol"] == "leaky"
+    image = next((external / "images").glob("*.png"))
+    code, out, error = hardcase("predict", leaky_run, image, "--csv", tmp_path / "p.csv", "--arm", "hard")
+    assert code == 0, error
+    assert "predictions of round 1 hard (LEAKY: mined from test) in" in out
+    code, out, error = hardcase(
+        "export", "model", leaky_run, "--out", tmp_path / "m", "--no-onnx", "--arm", "hard"
+    )
+    assert code == 0, error
+    assert "round 1 hard (LEAKY: mined from test) in" in out
+    assert "LEAKY: hard cases were mined from the test part" in (tmp_path / "m" / "README.md").read_text()
+    code, out, error = hardcase("export", "data", leaky_run, "--out", tmp_path / "d")
+    assert code == 0, error
+    assert "accepted synthetic images (LEAKY: mined from test) in" in out
+    assert "synthetic images have test images as parents" in (tmp_path / "d" / "README.md").read_text()
 
 
 def test_evaluate_leaves_the_run_as_it_was(finished_run, external):
@@ -294,7 +335,7 @@ def test_compare_pairs_runs_on_one_split_and_warns_where_splits_differ(finished_
     code, out, _ = hardcase("compare", finished_run, other)
     assert code == 0
     assert "cannot be compared" in out
-    assert "protocol leaky" in out
+    assert "LEAKY: hard cases were mined from the test part" in out
     assert "paired bootstrap" not in out
 
 

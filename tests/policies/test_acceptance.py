@@ -140,8 +140,22 @@ def test_default_is_both_gates() -> None:
 SPECS: list[dict[str, Any]] = [
     {"name": name} for name in registry.names("acceptance") if name != "conjunction"
 ] + [
-    {"name": "conjunction", "of": [{"name": "label_consistent", "mode": "argmax"}, {"name": "not_memorized"}]}
+    {
+        "name": "conjunction",
+        "of": [{"name": "label_consistent", "mode": "argmax"}, {"name": "not_memorized"}],
+    },
+    {"name": "conjunction", "of": [{"name": "reviewed"}, {"name": "in_distribution", "percentile": 5}]},
 ]
+
+
+def chosen(whole: AcceptanceState, rows: list[int]) -> AcceptanceState:
+    """The images at ``rows`` with all that is known of each: every array of the state has one entry an image."""
+    arrays = {
+        field.name: value[np.array(rows, dtype=np.int64)]
+        for field in dataclasses.fields(whole)
+        if isinstance(value := getattr(whole, field.name), np.ndarray)
+    }
+    return dataclasses.replace(whole, **arrays)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -149,18 +163,23 @@ def test_no_image_gives_no_verdict(spec: dict[str, Any]) -> None:
     assert reasons(registry.make("acceptance", spec), state(rows=slice(0, 0))) == []
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("spec", SPECS, ids=str)
 @settings(max_examples=30, deadline=None)
-@given(order=st.permutations(range(4)))
-def test_every_acceptance_policy_judges_each_image_by_itself(spec: dict[str, Any], order: list[int]) -> None:
+@given(
+    verdicts=st.none() | st.lists(st.sampled_from(["accept", "reject", ""]), min_size=4, max_size=4),
+    rows=st.permutations(range(4)) | st.lists(st.integers(0, 3), max_size=6),
+)
+def test_every_acceptance_policy_judges_each_image_by_itself(
+    spec: dict[str, Any], verdicts: list[str] | None, rows: list[int]
+) -> None:
+    """Whatever images come with it and in whatever order, an image gets the verdict it gets among all four."""
     policy = registry.make("acceptance", spec)
-    whole = state()
-    shuffled = AcceptanceState(
-        label_S=whole.label_S[order],
-        classes=CLASSES,
-        judge_prob_SC=whole.judge_prob_SC[order],
-        nearest_train_distance_S=whole.nearest_train_distance_S[order],
-        train_distance_quantiles=whole.train_distance_quantiles,
-        judge_threshold=whole.judge_threshold,
-    )
-    assert reasons(policy, shuffled) == [reasons(policy, whole)[s] for s in order]
+    whole = state() if verdicts is None else dataclasses.replace(state(), verdict_S=strings(verdicts))
+    assert reasons(policy, chosen(whole, rows)) == [reasons(policy, whole)[s] for s in rows]
+
+
+@settings(max_examples=30, deadline=None)
+@given(verdicts=st.lists(st.sampled_from(["accept", "reject", ""]), min_size=4, max_size=4))
+def test_reviewed_accepts_what_a_person_accepted_and_nothing_else(verdicts: list[str]) -> None:
+    looked = dataclasses.replace(state(), verdict_S=strings(verdicts))
+    assert [reason == "" for reason in reasons(Reviewed(), looked)] == [v == "accept" for v in verdicts]

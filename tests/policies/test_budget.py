@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +15,8 @@ from hypothesis import strategies as st
 from engine.types import BudgetState, HardCases, strings
 from policies import registry
 from policies.budget import Bandit, ClassBalanced, InverseSensitivity, Uniform, by_class, fill_up
+
+T = TypeVar("T")
 
 
 def hard_cases(rows: list[tuple[str, str, float]]) -> HardCases:
@@ -92,6 +99,8 @@ def test_inverse_sensitivity_gives_the_missed_class_its_share() -> None:
     assert weighted(InverseSensitivity(power=0), {"mel": 0.4, "nv": 0.8}) == [10, 10]
     assert weighted(InverseSensitivity(), {"mel": 0.4, "nv": 1.0}) == [18, 2]  # 0.6 : floor 0.05, rounded
     assert weighted(InverseSensitivity(), {"mel": 0.4}) == [10, 10]  # nv counts as what is known
+    assert weighted(InverseSensitivity(power=400), {"mel": 1.0, "nv": 1.0}) == [10, 10]  # 0.05^400 is 0
+    assert weighted(InverseSensitivity(power=400), {"mel": 0.9, "nv": 0.95}) == [20, 0]
 
 
 def test_by_class_gives_remainders_to_the_larger_fraction_then_to_the_rarer_class() -> None:
@@ -122,27 +131,87 @@ def test_no_case_gets_nothing(name: str) -> None:
     assert allocated(registry.make("budget", {"name": name}), [], 7, COUNTS) == []
 
 
-rows_of_cases = st.lists(
-    st.tuples(st.sampled_from(["df", "mel", "nv"]), st.integers(0, 4)), min_size=1, max_size=12
-).map(lambda drawn: [(f"i{n:02d}", dx, score / 4) for n, (dx, score) in enumerate(drawn)])
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [{"name": name} for name in registry.names("budget")] + [{"name": "class_balanced", "mode": "even_out"}],
+CLASSES = ["df", "mel", "nv"]
+rows_of_cases = st.lists(st.tuples(st.sampled_from(CLASSES), st.integers(0, 4)), min_size=1, max_size=12).map(
+    lambda drawn: [(f"i{n:02d}", dx, score / 4) for n, (dx, score) in enumerate(drawn)]
 )
+
+
+def of_classes(low: float, high: float) -> st.SearchStrategy[Shares]:
+    """A figure of some classes, in any order, the ends of its range often; the others' is unknown."""
+    figure = st.floats(low, high) | st.sampled_from([low, high])
+    return st.dictionaries(st.sampled_from(CLASSES), figure, max_size=3)
+
+
+@st.composite
+def budget_states(draw: st.DrawFn) -> BudgetState:
+    """All that a policy may look at: cases, counts, sensitivities, and the gains of up to four rounds."""
+    return BudgetState(
+        cases=hard_cases(draw(rows_of_cases)),
+        total=draw(st.integers(0, 60)),
+        round=1,
+        class_counts=draw(st.dictionaries(st.sampled_from(CLASSES), st.integers(0, 200), max_size=3)),
+        sensitivity=draw(of_classes(0.0, 1.0)),
+        gain_history=tuple(draw(st.lists(of_classes(-1.0, 1.0), max_size=4))),
+    )
+
+
+def reversed_mapping(mapping: Mapping[str, T]) -> dict[str, T]:
+    return dict(reversed(list(mapping.items())))
+
+
+def reordered(state: BudgetState, order: list[int]) -> BudgetState:
+    """The same state, its cases in another order and its mappings written the other way round."""
+    cases = HardCases(
+        **{f.name: getattr(state.cases, f.name)[order] for f in dataclasses.fields(state.cases)}
+    )
+    return dataclasses.replace(
+        state,
+        cases=cases,
+        class_counts=reversed_mapping(state.class_counts),
+        sensitivity=reversed_mapping(state.sensitivity),
+        gain_history=tuple(reversed_mapping(gain) for gain in state.gain_history),
+    )
+
+
+SPECS: list[dict[str, Any]] = [
+    *({"name": name} for name in registry.names("budget")),
+    {"name": "class_balanced", "mode": "even_out"},
+    {"name": "inverse_sensitivity", "power": 400.0},
+    {"name": "bandit", "temperature": 0.001},
+]
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=str)
 @settings(max_examples=40, deadline=None)
-@given(rows=rows_of_cases, total=st.integers(0, 60), data=st.data())
+@given(state=budget_states(), data=st.data(), seed=st.integers(0, 9))
 def test_every_budget_policy(
-    spec: dict[str, str], rows: list[tuple[str, str, float]], total: int, data: st.DataObject
+    spec: dict[str, Any], state: BudgetState, data: st.DataObject, seed: int
 ) -> None:
     policy = registry.make("budget", spec)
-    counts = allocated(policy, rows, total, COUNTS)
-    assert sum(counts) == total
-    assert min(counts) >= 0
-    shuffled = data.draw(st.permutations(rows))
-    given_to = {row[0]: count for row, count in zip(rows, counts, strict=True)}
-    assert allocated(policy, shuffled, total, COUNTS) == [given_to[row[0]] for row in shuffled]
-    for dx in {row[1] for row in rows}:
-        own = [count for row, count in zip(rows, counts, strict=True) if row[1] == dx]
-        assert max(own) - min(own) <= 1
+    counts = policy.allocate(state, np.random.default_rng(seed))
+    assert counts.dtype == np.int64
+    assert counts.sum() == state.total
+    assert counts.min() >= 0
+    order = data.draw(st.permutations(range(len(counts))))
+    again = policy.allocate(reordered(state, order), np.random.default_rng(seed))
+    assert again.tolist() == counts[order].tolist()
+    for dx in set(state.cases.true.tolist()):
+        own = counts[state.cases.true == dx]
+        assert own.max() - own.min() <= 1
+
+
+def class_share(counts: np.ndarray, state: BudgetState, dx: str) -> int:
+    return int(counts[state.cases.true == dx].sum())
+
+
+@settings(deadline=None)
+@given(state=budget_states())
+def test_inverse_sensitivity_gives_the_class_that_is_missed_more_no_less(state: BudgetState) -> None:
+    counts = registry.make("budget", {"name": "inverse_sensitivity"}).allocate(
+        state, np.random.default_rng(0)
+    )
+    present = [dx for dx in state.sensitivity if dx in state.cases.true]
+    for weak, strong in itertools.permutations(present, 2):
+        if state.sensitivity[weak] < state.sensitivity[strong] - 1e-6:
+            assert class_share(counts, state, weak) >= class_share(counts, state, strong)

@@ -211,35 +211,68 @@ def test_sorting_the_state_takes_the_draws_along() -> None:
     assert ordered.draws_TNC[0].tolist() == [row[3] for row in ROWS]
 
 
+Rows = list[tuple[str, str, int, list[float]]]
+probabilities = st.lists(st.integers(0, 4), min_size=3, max_size=3).map(
+    lambda weights: [w / sum(weights) for w in weights] if sum(weights) else [1 / 3] * 3
+)
+
+
 @st.composite
-def populations(draw: st.DrawFn) -> list[tuple[str, str, int, list[float]]]:
-    count = draw(st.integers(0, 12))
-    rows = []
-    for index in range(count):
-        weights = draw(st.lists(st.integers(0, 4), min_size=3, max_size=3))
-        total = sum(weights) or 1
-        prob = [w / total for w in weights] if sum(weights) else [1 / 3] * 3
-        rows.append((f"i{index:02d}", f"L{draw(st.integers(0, 5))}", draw(st.integers(0, 2)), prob))
-    return rows
+def populations(draw: st.DrawFn) -> Rows:
+    """Up to 12 images of six lesions or of unknown lesion."""
+    lesions = st.sampled_from(["", "L0", "L1", "L2", "L3", "L4", "L5"])
+    return [
+        (f"i{index:02d}", draw(lesions), draw(st.integers(0, 2)), draw(probabilities))
+        for index in range(draw(st.integers(0, 12)))
+    ]
+
+
+@st.composite
+def earlier_rounds(draw: st.DrawFn, rows: Rows) -> tuple[Predictions, ...]:
+    """Predictions of up to three earlier rounds on the same images, each round in an order of its own."""
+    history = []
+    for _ in range(draw(st.integers(0, 3))):
+        order = np.array(draw(st.permutations(range(len(rows)))), dtype=np.int64)
+        before = state([(image, lesion, label, draw(probabilities)) for image, lesion, label, _ in rows])
+        history.append(before.predictions.take(order))
+    return tuple(history)
 
 
 @pytest.mark.parametrize("name", registry.names("mining"))
 @settings(max_examples=40, deadline=None)
 @given(rows=populations(), data=st.data(), per_lesion=st.booleans(), seed=st.integers(0, 9))
-def test_every_mining_policy(
-    name: str, rows: list[tuple[str, str, int, list[float]]], data: st.DataObject, per_lesion: bool, seed: int
-) -> None:
+def test_every_mining_policy(name: str, rows: Rows, data: st.DataObject, per_lesion: bool, seed: int) -> None:
     policy = registry.make("mining", {"name": name, "per_lesion": per_lesion, "top_k": 5})
-    shuffled = data.draw(st.permutations(rows))
-    cases, again = mined(policy, rows, seed), mined(policy, list(shuffled), seed)
+    history = data.draw(earlier_rounds(rows))
+    turned = tuple(seen.take(np.arange(len(seen))[::-1]) for seen in history)
+    cases, again = (
+        policy.mine(dataclasses.replace(state(order), history=earlier), np.random.default_rng(seed))
+        for order, earlier in ((rows, history), (data.draw(st.permutations(rows)), turned))
+    )
     assert cases.image_id.tolist() == again.image_id.tolist()
     assert cases.score.tolist() == again.score.tolist()
     assert len(set(cases.image_id.tolist())) == len(cases) <= 5
     assert all(np.diff(cases.score) <= 0)
-    lesion = {row[0]: row[1] for row in rows}
+    lesion = {row[0]: row[1] or f"only {row[0]}" for row in rows}
     label = {row[0]: CLASSES[row[2]] for row in rows}
     assert [label[str(i)] for i in cases.image_id] == cases.true.tolist()
     if per_lesion:
         assert len({lesion[str(i)] for i in cases.image_id}) == len(cases)
         if name not in ("misclassified", "medium_hard"):
-            assert len(cases) == min(5, len({row[1] for row in rows}))
+            assert len(cases) == min(5, len(set(lesion.values())))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=populations(), data=st.data())
+def test_medium_hard_scores_by_the_mean_loss_of_all_rounds(rows: Rows, data: st.DataObject) -> None:
+    history = data.draw(earlier_rounds(rows))
+    given_state = dataclasses.replace(state(rows), history=history)
+    policy = MediumHard(per_lesion=False, top_k=None, low=0.0, high=1.0)  # the band holds every image
+    cases = policy.mine(given_state, np.random.default_rng(0))
+    expected: dict[str, list[float]] = {row[0]: [] for row in rows}
+    for seen in (*history, given_state.predictions):
+        for image, label, prob in zip(seen.image_id, seen.label_N, seen.prob_NC, strict=True):
+            expected[str(image)].append(-math.log(max(prob[label], 1e-12)))
+    assert sorted(cases.image_id.tolist()) == sorted(expected)
+    for image, score in zip(cases.image_id, cases.score, strict=True):
+        assert score == pytest.approx(sum(expected[str(image)]) / (len(history) + 1))

@@ -76,6 +76,26 @@ def test_every_policy_is_described_made_with_defaults_and_satisfies_its_protocol
             assert isinstance(registry.make(kind, {"name": name}), registry.KINDS[kind])
 
 
+WITHOUT_A_SOURCE = {
+    ("mining", "random"): "the control: chance",
+    ("budget", "uniform"): "the control: equal shares",
+    ("mixing", "self"): "the control: nothing is mixed",
+    ("acceptance", "all"): "the control: no gate",
+    ("stopping", "max_rounds"): "the plan itself: loop.rounds",
+}
+
+
+def test_every_policy_states_its_source() -> None:
+    """A paper's year or "ours" in the docstring, which ``hardcase config explain`` shows; controls have no source."""
+    registered = {(kind, name) for kind in registry.KINDS for name in registry.names(kind)}
+    silent = {
+        key
+        for key in registered
+        if not re.search(r"\b(1[89]|20)\d\d\b|\bours\b", registry.describe(*key)["doc"], re.IGNORECASE)
+    }
+    assert silent == set(WITHOUT_A_SOURCE), "name the paper and its year, or say that the policy is ours"
+
+
 def test_make_fills_defaults_and_converts_whole_numbers() -> None:
     assert registry.make("mining", {"name": "margin", "top_k": 3, "min_score": 0}) == Margin(
         top_k=3, min_score=0.0

@@ -88,7 +88,7 @@ def test_a_round_missing_from_the_report_is_named(tmp_path):
         compare([run, run], Console(file=io.StringIO()))
 
 
-def make_report(path):
+def make_report(path, protocol="safe"):
     """A run folder with everything `compare` reads."""
     run = make_run(path, [1, 0, 1, 1, 0, 0])
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
@@ -101,7 +101,9 @@ def make_report(path):
         "per_class": {},
     }
     entry = {"round": 0, "arm": "real", "test": test, "n_real": 6, "n_accepted": 0, "optimizer_steps": 1}
-    (run / "report.json").write_text(json.dumps({"rounds": [entry], "split_digest": "s", "protocol": "safe"}))
+    (run / "report.json").write_text(
+        json.dumps({"rounds": [entry], "split_digest": "s", "protocol": protocol})
+    )
     return run
 
 
@@ -110,6 +112,15 @@ def test_two_runs_side_by_side_and_their_difference(tmp_path):
     compare([make_report(tmp_path / "a"), make_report(tmp_path / "b")], console)
     said = console.file.getvalue()
     assert "b (round 0 real) minus a (round 0 real)" in said and "+0.0 (+0.0 to +0.0)" in said
+    assert "LEAKY" not in said
+
+
+def test_a_run_mined_from_test_is_marked(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    compare([make_report(tmp_path / "a"), make_report(tmp_path / "b", "leaky")], console)
+    said = console.file.getvalue()
+    assert "b (round 0 real, LEAKY) minus a (round 0 real)" in said
+    assert "LEAKY: hard cases were mined from the test part; its figures are not those of new lesions" in said
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,14 @@ def test_what_is_not_there_is_refused_with_what_there_is(run, number, arm):
         choose(run, number, arm)
 
 
+def test_a_run_mined_from_test_is_marked_wherever_it_is_named(run):
+    assert choose(run).protocol == "groups_unknown", "no report.json says better"
+    (run / "report.json").write_text(json.dumps({"protocol": "safe"}))
+    assert (choose(run).protocol, choose(run).marked) == ("safe", "round 1 hard")
+    (run / "config.yaml").write_text(dump_yaml(parse_config({"loop": {"mine_from": "test"}})))
+    assert (choose(run).protocol, choose(run).marked) == ("leaky", "round 1 hard (LEAKY: mined from test)")
+
+
 def test_a_run_without_champion_says_so(run):
     (run / "champion.json").unlink()
     with pytest.raises(DataError, match="has no champion yet; give --round and --arm"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_one_run_gets_its_page_and_the_answer(runs: list[Path]) -> None:
     assert "answer   Hard cases changed malignant sensitivity at 90 % specificity by" in text
     assert "why      1 training set; 5 are the fewest for a claim" in text
     assert (runs[0] / "report.html").is_file()
+
+
+def test_the_answer_of_a_run_mined_from_test_is_marked(runs: list[Path], tmp_path: Path) -> None:
+    copy = shutil.copytree(runs[0], tmp_path / "leaky")
+    record = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps({**record, "protocol": "leaky"}))
+    assert "answer   LEAKY: Hard cases changed" in said([copy])
+    assert "LEAKY" not in said(runs[:1])
 
 
 def test_several_runs_make_one_study_that_may_be_written_again(runs: list[Path], tmp_path: Path) -> None:

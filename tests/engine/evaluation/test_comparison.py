@@ -65,28 +65,55 @@ def test_the_headline_is_the_wider_interval_with_the_larger_p() -> None:
     assert headline(narrow, wide) == headline(wide, narrow) == replace(wide, p_value=0.06)
 
 
-def folds_under_nadeau_and_bengio(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Null differences of 5 folds of 40 lesions whose correlation is n_test / (n_test + n_train) = 0.2, with their draws."""
-    own = rng.normal(0, 0.3, (5, 40))
-    common = (
-        rng.normal(0, 1.0) * 0.3 / math.sqrt(40) / 2
-    )  # a quarter of a fold's lesion variance: correlation 0.2
-    value = own.mean(axis=1) + common
-    weights = rng.multinomial(40, np.full(40, 1 / 40), size=(5, 300)) / 40
-    return value, np.einsum("fl,fbl->fb", own, weights) + common
+STUDIES = 3000
+"""Simulated studies a design: a share of 0.95 is then known to +-0.004, a share of 0.05 likewise."""
+
+
+def lesion_draws(rng: np.random.Generator, shape: tuple[int, ...], lesions: int) -> np.ndarray:
+    """25 sets of bootstrap weights (``shape`` and lesions) that studies take in turns: drawing them costs most."""
+    return rng.multinomial(lesions, np.full(lesions, 1 / lesions), size=(25, *shape)) / lesions
+
+
+def fold_studies(seed: int, common: float) -> dict[str, list[Difference]]:
+    """Intervals of null studies of 5 folds of 40 lesions; ``common`` is what training adds to all folds.
+
+    Its variance is given as a multiple of the variance that lesions cause in a fold: 1 / 4 makes the correlation of folds
+    n_test / (n_test + n_train) = 0.2, which the corrected resampled t assumes (Nadeau and Bengio 2003).
+    """
+    rng = np.random.default_rng(seed)
+    pool = lesion_draws(rng, (5, 300), 40)
+    found: dict[str, list[Difference]] = {"corrected t": [], "lesions": [], "headline": []}
+    for number in range(STUDIES):
+        own = rng.normal(0, 0.3, (5, 40))
+        shift = rng.normal(0, 0.3 / math.sqrt(40)) * math.sqrt(common)
+        value, drawn = own.mean(axis=1) + shift, np.einsum("fl,fbl->fb", own, pool[number % 25]) + shift
+        corrected, lesions = corrected_resampled_t(value, 4.0, 1.0), fold_bootstrap(value, drawn)
+        found["corrected t"].append(corrected)
+        found["lesions"].append(lesions)
+        found["headline"].append(headline(corrected, lesions))
+    return found
 
 
 @pytest.mark.slow
 def test_cross_validation_covers_and_holds_its_level() -> None:
     """The corrected t is right under its own assumption; the bootstrap alone forgets training and is too narrow there."""
-    rng = np.random.default_rng(4)
-    pairs = [folds_under_nadeau_and_bengio(rng) for _ in range(1200)]
-    corrected = [corrected_resampled_t(value, 4.0, 1.0) for value, _ in pairs]
-    lesions = [fold_bootstrap(value, drawn) for value, drawn in pairs]
-    wider = [headline(a, b) for a, b in zip(corrected, lesions, strict=True)]
-    for found in (corrected, wider):
-        assert 0.93 <= covered(found) <= 0.98 and 0.03 <= rejected(found) <= 0.07
-    assert covered(lesions) < 0.93
+    found = fold_studies(4, common=1 / 4)
+    assert_holds(found["corrected t"])
+    assert_holds(found["headline"])
+    assert covered(found["lesions"]) < 0.93
+
+
+@pytest.mark.slow
+def test_where_lesions_cause_all_chance_the_headline_of_cross_validation_is_over_cautious() -> None:
+    """The bootstrap of lesions is right there, and the headline is the wider of two: it covers more than 98 % by design.
+
+    experiments/results/statistics/README.md documents it (99 % in its cross-validation). What must hold of the headline
+    is the other side: it covers at least 93 % and rejects at most 7 %, so that the rule costs power, never a false claim.
+    """
+    found = fold_studies(5, common=0.0)
+    assert_holds(found["lesions"])
+    assert covered(found["headline"]) > 0.98
+    assert rejected(found["headline"]) < 0.03
 
 
 def covered(differences: list[Difference]) -> float:
@@ -97,16 +124,21 @@ def rejected(differences: list[Difference]) -> float:
     return float(np.mean([d.p_value is not None and d.p_value < 0.05 for d in differences]))
 
 
+def assert_holds(differences: list[Difference]) -> None:
+    """95 % intervals cover 93-98 %, 5 % tests reject 3-7 %."""
+    assert 0.93 <= covered(differences) <= 0.98
+    assert 0.03 <= rejected(differences) <= 0.07
+
+
 def simulated(
-    rng: np.random.Generator, shares: tuple[float, float, float], sizes: tuple[int, int]
+    rng: np.random.Generator, shares: tuple[float, float, float], replicates: int, weights_BL: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Null differences of R training sets on L shared lesions: set + lesion + both; their draws of lesions."""
-    replicates, lesions = sizes
     of_set, of_lesion, of_both = shares
+    lesions = weights_BL.shape[1]
     d = rng.normal(0, of_set, (replicates, 1)) + rng.normal(0, of_lesion, (1, lesions))
     d = d + rng.normal(0, of_both, (replicates, lesions))
-    weights = rng.multinomial(lesions, np.full(lesions, 1 / lesions), size=400) / lesions
-    return d.mean(axis=1), d @ weights.T
+    return d.mean(axis=1), d @ weights_BL.T
 
 
 @pytest.mark.slow
@@ -114,20 +146,25 @@ def simulated(
     "shares", [(0.02, 0.3, 0.4), (0.05, 0.3, 0.4), (0.0, 0.4, 0.5), (0.03, 0.0, 0.4)], ids=str
 )
 def test_headline_intervals_cover_and_tests_hold_their_level(shares: tuple[float, float, float]) -> None:
+    """Both bounds hold: where lesions matter the crossed bootstrap is the wider one, without them mostly the paired t.
+
+    In cross-validation the wider one may be over-cautious by design: see the test above of lesions that cause all chance.
+    """
     rng = np.random.default_rng(0)
+    pool = lesion_draws(rng, (400,), 150)
     found = []
-    for _ in range(800):
-        value, drawn = simulated(rng, shares, (8, 150))
+    for number in range(STUDIES):
+        value, drawn = simulated(rng, shares, 8, pool[number % 25])
         found.append(headline(crossed_bootstrap(value, drawn, rng), paired_t(value)))
-    assert 0.92 <= covered(found) <= 0.985  # 93-98 % and two standard errors of 800 simulations
-    assert rejected(found) <= 0.08
+    assert_holds(found)
 
 
 def test_a_paired_t_alone_forgets_the_lesions_and_a_lesion_bootstrap_the_training_sets() -> None:
     rng = np.random.default_rng(3)
+    pool = lesion_draws(rng, (400,), 150)
     forgot = {"t": 0, "lesions": 0, "crossed": 0}
-    for _ in range(200):
-        value, drawn = simulated(rng, (0.04, 0.4, 0.2), (8, 150))
+    for number in range(200):
+        value, drawn = simulated(rng, (0.04, 0.4, 0.2), 8, pool[number % 25])
         found = {
             "t": paired_t(value),
             "lesions": fold_bootstrap(value, drawn),

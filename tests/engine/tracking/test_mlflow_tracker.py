@@ -43,6 +43,7 @@ def make_report(number, arm, value):
         "round": number,
         "arm": arm,
         "generator_saw": "train",
+        "protocol": "safe",
         "val": split_figures(value),
         "test": split_figures(value - 0.05),
         "n_accepted": 3 * number,
@@ -127,6 +128,9 @@ def test_one_parent_and_one_child_for_each_round_and_arm_even_after_a_resume(tra
     children = [r for r in runs if r.info.run_name != "demo"]
     assert {r.data.tags["mlflow.parentRunId"] for r in children} == {named["demo"].info.run_id}
     assert {r.info.status for r in runs} == {"FINISHED"}
+    assert {r.data.tags["protocol"] for r in runs} == {"safe"}, (
+        "whichever run holds figures says how they came"
+    )
 
 
 def test_metrics_have_the_contracts_names_and_the_round_as_step(tracked):
@@ -212,7 +216,12 @@ def test_children_created_before_a_kill_are_found_again(tracked):
     (run / "mlflow.json").write_text(json.dumps({**state, "rounds": {}}))
     tracker = make_tracker(run.parents[1])
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
-    tracker.log_round(make_report(0, "real", 0.6), run / "rounds/0000", run)
+    client = tracked[1]
+    for protocol in ("leaky", "safe"):
+        report = {**make_report(0, "real", 0.6), "protocol": protocol}
+        tracker.log_round(report, run / "rounds/0000", run)
+        tags = runs_of(client)[0]["round 0 real"].data.tags
+        assert tags["protocol"] == protocol, "a run that was there before is tagged too"
     again = json.loads((run / "mlflow.json").read_text())
     assert again["rounds"]["0000/real"] == first["rounds"]["0000/real"]
     (run / "mlflow.json").write_text(json.dumps(state))
