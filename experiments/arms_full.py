@@ -38,7 +38,8 @@ from experiments.keeping import (
     this_command,
 )
 from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
-from experiments.study_beside import challenging, challenging_lines, class_lines
+from experiments.study_beside import challenging
+from experiments.study_tables import challenging_lines, class_lines
 from experiments.table1_report import DRAWS, percent, study_lines
 
 FOLDS = 5

@@ -1,7 +1,8 @@
 """What a study reports beside its endpoints (PROTOCOL.md): challenging lesions, classes, calibration, subgroups.
 
-None of it is a planned contrast. Differences have the t interval of the study's design over its replicates (paired, or
-corrected for the overlap of folds), unadjusted for how many there are.
+None of it is a planned contrast, and no interval is adjusted for how many there are. Subgroups are resampled as the study is
+(wider of two intervals). Which lesions are challenging differs between training sets and is not kept lesion by lesion: where
+they share a test part, whose lesions a t over sets would forget (results/statistics), a difference has its range alone.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.evaluation.comparison import Difference, corrected_resampled_t, paired_t
-from engine.evaluation.metrics import Floats
-from engine.evaluation.replicate import Replicate, arm_figures
-from engine.evaluation.study import ARM, PRIMARY, Study
+from engine.evaluation import comparison as compare
+from engine.evaluation.replicate import Figures, Replicate, arm_figures
+from engine.evaluation.study import ARM, PRIMARY
 from engine.evaluation.study_design import Design
 from engine.evaluation.subgroups import FEWEST_LESIONS, UNKNOWN, age_bands, in_order
 from engine.types import BoolArray, StrArray, strings
@@ -26,11 +26,14 @@ SHARES = ("sensitivity", "specificity", "balanced_accuracy")
 ATTRIBUTES = {"sex": "sex", "age": "age", "localization": "site"}
 """HAM10000's columns, and what they are called here; it has none for the skin type."""
 
+DRAWS = 500
+"""Bootstrap draws of lesions for a subgroup."""
+
 Entry = Mapping[str, Any]
 
 
 def challenging(arms: Sequence[Mapping[str, Entry]], design: Design) -> dict[str, Any]:
-    """Return {group: {n, arms: {arm: {share: [by replicate]}}, hard_minus: {baseline: {share: difference}}}}.
+    """Return {group: {n, arms: {arm: {share: [by replicate]}}, hard_minus: {baseline: {share: its record}}}}.
 
     Without reference models, which list the challenging lesions, it is empty.
 
@@ -51,7 +54,7 @@ def challenging(arms: Sequence[Mapping[str, Entry]], design: Design) -> dict[str
             "n": [entries[ARM][group]["n"] for entries in arms],
             "arms": values,
             "hard_minus": {
-                arm: {share: _record(values[ARM][share], values[arm][share], design) for share in SHARES}
+                arm: {share: _over_folds(values[ARM][share], values[arm][share], design) for share in SHARES}
                 for arm in names
                 if arm != ARM
             },
@@ -93,12 +96,43 @@ def _subgroup(runs: Sequence[Replicate], design: Design, rows: Sequence[BoolArra
         positive_N = np.isin(run.test.label_N, run.malignant_columns)
         malignant |= set(run.test.lesion_id[positive_N].tolist())
         benign |= set(run.test.lesion_id[~positive_N].tolist())
+    found = {
+        arm: [arm_figures(run, arm, DRAWS, seed=0) for run in within if len(run.test.label_N)]
+        for arm in ("real", ARM)
+    }
     figures: dict[str, Any] = {"n_malignant_lesions": len(malignant), "n_benign_lesions": len(benign)}
     for figure, lesions in ((PRIMARY, malignant), ("malignant.specificity", benign)):
-        values = {arm: [_figure(run, arm, figure) for run in within] for arm in ("real", ARM)}
-        figures[figure] = {**values, "difference": _record(values[ARM], values["real"], design)}
-        figures[figure]["too_few"] = len(lesions) < FEWEST_LESIONS
+        values = {arm: _points(found[arm], figure, len(runs)) for arm in found}
+        difference = (
+            None if None in values.values() else _resampled(found[ARM], found["real"], figure, design)
+        )
+        figures[figure] = {**values, "difference": difference, "too_few": len(lesions) < FEWEST_LESIONS}
     return figures
+
+
+def _points(found: Sequence[Figures], figure: str, runs: int) -> list[float] | None:
+    """The figure by replicate, None where one of them lacks the images."""
+    values = [one.point.get(figure, float("nan")) for one in found]
+    return values if len(values) == runs and np.isfinite(values).all() else None
+
+
+def _resampled(
+    ours: Sequence[Figures], theirs: Sequence[Figures], figure: str, design: Design
+) -> dict[str, float] | None:
+    """The mean difference with the wider of the design's two intervals, None where no draw has every replicate's figure."""
+    value_R = np.array([a.point[figure] - b.point[figure] for a, b in zip(ours, theirs, strict=True)])
+    drawn_RB = np.stack([a.drawn[figure] - b.drawn[figure] for a, b in zip(ours, theirs, strict=True)])
+    drawn_RB = drawn_RB[:, np.isfinite(drawn_RB).all(axis=0)]
+    if drawn_RB.shape[1] < DRAWS / 2:
+        return None
+    if design.kind == "cross-validation":
+        first = compare.fold_bootstrap(value_R, drawn_RB)
+        second = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
+    else:
+        first = compare.crossed_bootstrap(value_R, drawn_RB, np.random.default_rng([0, len(value_R)]))
+        second = compare.paired_t(value_R)
+    wider = compare.headline(first, second)
+    return {"value": wider.value, "low": wider.low, "high": wider.high}
 
 
 def _restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
@@ -114,121 +148,27 @@ def _restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
     return replace(run, test=test)
 
 
-def _figure(run: Replicate, arm: str, figure: str) -> float | None:
-    value = (
-        arm_figures(run, arm, draws=1, seed=0).point.get(figure, float("nan"))
-        if len(run.test.label_N)
-        else float("nan")
-    )
-    return float(value) if np.isfinite(value) else None
-
-
 def _share(group: Entry, share: str) -> float | None:
     found = group if share == "balanced_accuracy" else group["malignant"]
     value: float | None = found[share]["value"]
     return value
 
 
-def _record(
+def _over_folds(
     ours: Sequence[float | None], theirs: Sequence[float | None], design: Design
 ) -> dict[str, float] | None:
+    """The mean difference and its range; over folds, each with lesions of its own, an interval too."""
     if None in ours or None in theirs or len(ours) < 2:
         return None
-    found = difference(np.array(ours, dtype=np.float64) - np.array(theirs, dtype=np.float64), design)
-    return {"value": found.value, "low": found.low, "high": found.high}
-
-
-def difference(value_R: Floats, design: Design) -> Difference:
-    """Return the mean difference with the t interval of the study's design."""
+    value_R = np.array(ours, dtype=np.float64) - np.array(theirs, dtype=np.float64)
+    found = {
+        "value": float(value_R.mean()),
+        "least": float(value_R.min()),
+        "most": float(value_R.max()),
+        "above_0": int((value_R > 0).sum()),
+        "replicates": len(value_R),
+    }
     if design.kind == "cross-validation":
-        return corrected_resampled_t(value_R, design.n_train, design.n_test)
-    return paired_t(value_R)
-
-
-def challenging_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return ``challenging`` as Markdown: %, means over replicates, and what ``hard`` has more, in points."""
-    if not found:
-        return []
-    titles = [f"{group}: {share.replace('_', ' ')}" for group in GROUPS for share in SHARES]
-    low, high = min(found["challenging"]["n"]), max(found["challenging"]["n"])
-    lines = [
-        "### Challenging lesions and the rest",
-        "",
-        f"Challenging: the {low} to {high} test images of lesions that three reference models of another architecture get "
-        "wrong, listed before any arm is trained. Malignant operating point fixed on val; %, mean over replicates.",
-        "",
-        "| arm | " + " | ".join(titles) + " |",
-        "|---" * (len(titles) + 1) + "|",
-    ]
-    for arm in found["challenging"]["arms"]:
-        lines.append(f"| {arm} | " + " | ".join(_means(found, arm)) + " |")
-    for arm in found["challenging"]["hard_minus"]:
-        if arm in ("real", "random", "classical"):
-            cells = [points(found[group]["hard_minus"][arm][share]) for group in GROUPS for share in SHARES]
-            lines.append(f"| hard minus {arm} | " + " | ".join(cells) + " |")
-    return [*lines, ""]
-
-
-def _means(found: Mapping[str, Any], arm: str) -> list[str]:
-    values = [found[group]["arms"][arm][share] for group in GROUPS for share in SHARES]
-    return ["" if None in many else f"{100 * np.mean(many):.1f}" for many in values]
-
-
-def class_lines(study: Study) -> list[str]:
-    """Return every class's sensitivity and specificity by arm, and the calibration error, as Markdown: %, means."""
-    classes = study.runs[0].classes
-    lines = [
-        "### By class, and calibration",
-        "",
-        "Sensitivity / specificity of each class (highest probability), and the calibration error (lower is better); %, "
-        "mean over replicates.",
-        "",
-        "| arm | " + " | ".join(classes) + " | calibration error |",
-        "|---" * (len(classes) + 2) + "|",
-    ]
-    for arm, figures in study.arms.items():
-        cells = [
-            " / ".join(
-                _mean(figures.get(f"per_class.{dx}.{share}")) for share in ("sensitivity", "specificity")
-            )
-            for dx in classes
-        ]
-        lines.append(f"| {arm} | {' | '.join(cells)} | {_mean(figures.get('ece'))} |")
-    return [*lines, ""]
-
-
-def _mean(values: Floats | None) -> str:
-    return "" if values is None or not np.isfinite(values).all() else f"{100 * float(np.mean(values)):.1f}"
-
-
-def subgroup_lines(found: Mapping[str, Any]) -> list[str]:
-    """Return ``subgroups`` as Markdown; a share that rests on too few lesions is marked."""
-    lines = [
-        "| | group | malignant lesions | sensitivity: real | hard | hard minus real "
-        "| benign lesions | specificity: real | hard | hard minus real |",
-        "|---" * 10 + "|",
-    ]
-    for name, groups in found.items():
-        for group, figures in groups.items():
-            cells = []
-            for figure, count in (
-                (PRIMARY, "n_malignant_lesions"),
-                ("malignant.specificity", "n_benign_lesions"),
-            ):
-                values = figures[figure]
-                mark = " (too few)" if values["too_few"] else ""
-                shares = [
-                    "" if None in values[arm] else f"{100 * np.mean(values[arm]):.1f}"
-                    for arm in ("real", ARM)
-                ]
-                cells += [f"{figures[count]}{mark}", *shares, points(values["difference"])]
-            lines.append(f"| {name} | {group} | {' | '.join(cells)} |")
-    return [*lines, "", "Skin type: not assessable, HAM10000 does not give it.", ""]
-
-
-def points(found: Mapping[str, float] | None) -> str:
-    """Return a difference in points with its interval, "" for none."""
-    if found is None:
-        return ""
-    value, low, high = (100 * found[name] for name in ("value", "low", "high"))
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+        interval = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
+        found |= {"low": interval.low, "high": interval.high}
+    return found

@@ -18,14 +18,15 @@ from engine.store.files import write_json
 from engine.whole_files import write_text
 from experiments import arms_full, keeping, table1_report
 from experiments.keeping import data_root, provenance, script, this_command
-from experiments.study_beside import subgroup_lines, subgroups
+from experiments.study_beside import subgroups
+from experiments.study_tables import subgroup_lines
 
 INTRODUCTION = """# By sex, age and site
 
 Written by `python -m experiments.subgroups`. Test lesions, %, mean over replicates; operating point (90 % specificity) fixed
-on all of val. Differences in points with the t interval over replicates, unadjusted: {count} of them, of which one in
-twenty would exclude 0 by chance. Where replicates share their test lesions, the interval knows how training sets differ,
-not how few lesions a group has. Exploratory; nothing here says that a classifier is fair.
+on all of val. Differences in points with the wider of the study's two 95 % intervals (lesions and training sets resampled;
+t), unadjusted: {count} of them, of which one in twenty would exclude 0 by chance. Exploratory; nothing here says that a
+classifier is fair.
 """
 
 

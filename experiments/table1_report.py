@@ -18,7 +18,8 @@ from engine.whole_files import write_text
 from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, read_set, unpack
-from experiments.study_beside import challenging, challenging_lines, class_lines
+from experiments.study_beside import challenging
+from experiments.study_tables import challenging_lines, class_lines
 from experiments.table1_models import by_model, conditions, model_lines
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
 from experiments.table1_tried import tried

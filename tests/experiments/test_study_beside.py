@@ -13,14 +13,9 @@ from scipy import stats
 
 from engine.evaluation.study import PRIMARY, make_study
 from engine.evaluation.study_design import find_design
-from experiments.study_beside import (
-    challenging,
-    challenging_lines,
-    class_lines,
-    points,
-    subgroup_lines,
-    subgroups,
-)
+from experiments import study_beside
+from experiments.study_beside import challenging, subgroups
+from experiments.study_tables import challenging_lines, class_lines, points, subgroup_lines
 from tests.experiments.test_outcomes import opened
 
 
@@ -41,9 +36,10 @@ def test_challenging_lesions_by_hand(tmp_path: Path) -> None:
     found = challenging(arms, find_design(runs))
     assert found["challenging"]["n"] == [8, 10]
     assert set(found["challenging"]["arms"]) == {"real", "hard", "random"}, "dcgan is not in both"
-    half = stats.t.ppf(0.975, 1) * np.std([0.1, 0.4], ddof=1) / np.sqrt(2)
     difference = found["challenging"]["hard_minus"]["real"]["sensitivity"]
-    assert difference == pytest.approx({"value": 0.25, "low": 0.25 - half, "high": 0.25 + half})
+    spread = {"value": 0.25, "least": 0.1, "most": 0.4, "above_0": 2, "replicates": 2}
+    assert difference == pytest.approx(spread), "a t over sets would forget their common lesions"
+    assert points(difference) == "+25.0 (+10.0 to +40.0; 2 of 2 above 0)"
     assert found["challenging"]["hard_minus"]["random"]["sensitivity"] is None, "undefined in one replicate"
     text = "\n".join(challenging_lines(found))
     assert "the 8 to 10 test images" in text
@@ -63,7 +59,10 @@ def test_folds_have_the_corrected_interval(tmp_path: Path) -> None:
     assert found["high"] - found["value"] == pytest.approx(half)
 
 
-def test_subgroups_keep_the_operating_point_of_all_of_val(tmp_path: Path) -> None:
+def test_subgroups_keep_the_operating_point_of_all_of_val(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(study_beside, "DRAWS", 60)
     runs = opened(tmp_path / "runs", replicates=2, gain={"hard": 0.4})
     images = runs[0].test.image_id
     columns = pd.DataFrame(
@@ -90,6 +89,8 @@ def test_subgroups_keep_the_operating_point_of_all_of_val(tmp_path: Path) -> Non
     for k in range(2):  # all of test is the two sexes together, at one operating point
         together = sum(found["sex"][sex][PRIMARY]["hard"][k] * counts[sex] for sex in sexes) / malignant.sum()
         assert together == pytest.approx(whole[k])
+    back = found["site"]["back"][PRIMARY]
+    assert back["difference"]["low"] < back["difference"]["value"] < back["difference"]["high"]
     foot = found["site"]["foot"]
     assert foot[PRIMARY]["too_few"] and foot["malignant.specificity"]["too_few"]
     assert foot[PRIMARY]["difference"] is None or foot["malignant.specificity"]["difference"] is None
@@ -97,6 +98,24 @@ def test_subgroups_keep_the_operating_point_of_all_of_val(tmp_path: Path) -> Non
     assert "| site | foot |" in text
     assert "(too few)" in text
     assert "Skin type: not assessable" in text
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_a_group_of_all_lesions_has_the_interval_of_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: bool
+) -> None:
+    monkeypatch.setattr(study_beside, "DRAWS", 60)
+    runs = opened(tmp_path / "runs", replicates=3, folds=folds, gain={"hard": 0.4})
+    images = sorted({name for run in runs for name in run.test.image_id.tolist()})
+    columns = pd.DataFrame({"sex": "female", "age": 50.0, "localization": "back"}, index=images)
+    found = subgroups(runs, find_design(runs), columns)
+    study = make_study(runs, draws=60)
+    for figure in (PRIMARY, "malignant.specificity"):
+        contrast = study.contrast(figure, "real")
+        assert contrast is not None
+        headline = contrast.difference
+        expected = {"value": headline.value, "low": headline.low, "high": headline.high}
+        assert found["age"]["45–59"][figure]["difference"] == pytest.approx(expected)
 
 
 def test_classes_and_calibration_are_listed(tmp_path: Path) -> None:
