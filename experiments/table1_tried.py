@@ -51,6 +51,7 @@ def tried(tables: Mapping[str, Mapping[int, Table]]) -> tuple[dict[str, Any], li
         "Written by `python -m experiments.table1 collect`. ResNet18 on val, mean over the sets; %, but the log loss. A",
         "setting is what changed against the config of that commit; an arm stands again only where its figures changed.",
         "Val is small, and each figure is one training a set: differences of a few points are noise.",
+        "64 px where nothing else is said.",
         "",
         "| setting | arm | sets | synthetic | " + " | ".join(FIGURES.values()) + " |",
         "|---" * (4 + len(FIGURES)) + "|",
@@ -107,9 +108,12 @@ def figures_of(cases: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, f
 
 
 def setting(label: str, sets: Mapping[int, Table]) -> str:
-    """The changes of a label, without which arms were asked for, or the commit whose config it is."""
-    changes = re.sub(r"(^|, )loop\.arms=\[[^]]*\]", "", label.partition(" px")[2]).removeprefix(", ")
-    return changes or f"the config of {sets[min(sets)]['commit'][:7]}"
+    """The changes of a label, without which arms were asked for, or the commit whose config it is; another size is said."""
+    size, _, rest = label.partition(" px")
+    changes = re.sub(r"(^|, )loop\.arms=\[[^]]*\]", "", rest).removeprefix(", ")
+    pixels = size.rpartition(" ")[2]
+    what = changes or f"the config of {sets[min(sets)]['commit'][:7]}"
+    return what if pixels == "64" else f"{pixels} px: {what}"
 
 
 def _text(name: str, values: Sequence[float]) -> str:

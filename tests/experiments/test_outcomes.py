@@ -18,6 +18,7 @@ from engine.evaluation.study_files import open_replicate, replicate_of
 from engine.store.files import write_json
 from experiments import arms_full, table1_report
 from experiments.outcomes import pack_arm, pack_cases, point_figures, read_set, unpack, write_set
+from experiments.table1_tried import setting
 from tests.engine.evaluation.fake_study import write_study
 
 ARMS = ("real", "random", "hard")
@@ -298,3 +299,11 @@ def test_one_confirming_set_compares_synthetic_with_real_images_by_model(
     assert "On a CPU: 32 px instead of 64, one training set, one seed." in text
     assert "The generator saw the whole pool" in text
     assert "| +4.80 |" in text, "Kim et al.: VGG16 gains 90.03 - 85.23"
+
+
+def test_a_setting_is_named_by_what_changed() -> None:
+    tables = {0: {"commit": "abcdef0123"}}
+    tried = "own in total 64 px, loop.arms=[real, hard], synthesis.strength=0.5"
+    assert setting(tried, tables) == "synthesis.strength=0.5"
+    assert setting("own in total 64 px, loop.arms=[hard]", tables) == "the config of abcdef0"
+    assert setting("own in total 32 px, loop.arms=[hard]", tables) == "32 px: the config of abcdef0"
