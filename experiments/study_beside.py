@@ -54,7 +54,10 @@ def challenging(arms: Sequence[Mapping[str, Entry]], design: Design) -> dict[str
             "n": [entries[ARM][group]["n"] for entries in arms],
             "arms": values,
             "hard_minus": {
-                arm: {share: _over_folds(values[ARM][share], values[arm][share], design) for share in SHARES}
+                arm: {
+                    share: _over_replicates(values[ARM][share], values[arm][share], design)
+                    for share in SHARES
+                }
                 for arm in names
                 if arm != ARM
             },
@@ -154,7 +157,7 @@ def _share(group: Entry, share: str) -> float | None:
     return value
 
 
-def _over_folds(
+def _over_replicates(
     ours: Sequence[float | None], theirs: Sequence[float | None], design: Design
 ) -> dict[str, float] | None:
     """The mean difference and its range; over folds, each with lesions of its own, an interval too."""

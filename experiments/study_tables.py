@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,7 @@ def challenging_lines(found: Mapping[str, Any]) -> list[str]:
 
 
 def _means(found: Mapping[str, Any], arm: str) -> list[str]:
-    values = [found[group]["arms"][arm][share] for group in GROUPS for share in SHARES]
-    return ["" if None in many else f"{100 * np.mean(many):.1f}" for many in values]
+    return [_mean(found[group]["arms"][arm][share]) for group in GROUPS for share in SHARES]
 
 
 def class_lines(study: Study) -> list[str]:
@@ -64,8 +63,10 @@ def class_lines(study: Study) -> list[str]:
     return [*lines, ""]
 
 
-def _mean(values: Floats | None) -> str:
-    return "" if values is None or not np.isfinite(values).all() else f"{100 * float(np.mean(values)):.1f}"
+def _mean(values: Floats | Sequence[float | None] | None) -> str:
+    """The mean over replicates, %; "" where one of them lacks the figure."""
+    known = np.array([np.nan] if values is None else values, dtype=np.float64)
+    return f"{100 * known.mean():.1f}" if np.isfinite(known).all() else ""
 
 
 def subgroup_lines(found: Mapping[str, Any]) -> list[str]:
@@ -84,10 +85,7 @@ def subgroup_lines(found: Mapping[str, Any]) -> list[str]:
             ):
                 values = figures[figure]
                 mark = " (too few)" if values["too_few"] else ""
-                shares = [
-                    "" if values[arm] is None else f"{100 * np.mean(values[arm]):.1f}"
-                    for arm in ("real", ARM)
-                ]
+                shares = [_mean(values[arm]) for arm in ("real", ARM)]
                 cells += [f"{figures[count]}{mark}", *shares, points(values["difference"])]
             lines.append(f"| {name} | {group} | {' | '.join(cells)} |")
     return [*lines, "", "Skin type: not assessable, HAM10000 does not give it.", ""]

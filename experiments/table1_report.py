@@ -19,7 +19,7 @@ from experiments.contrasts_plot import draw_contrasts
 from experiments.keeping import require_same
 from experiments.outcomes import ENDPOINTS, read_set, unpack
 from experiments.study_beside import challenging
-from experiments.study_tables import challenging_lines, class_lines
+from experiments.study_tables import challenging_lines, class_lines, points
 from experiments.table1_models import by_model, conditions, model_lines
 from experiments.table1_plan import CONFIRMING, MODELS, ROWS, SYNTHETIC
 from experiments.table1_tried import tried
@@ -217,12 +217,7 @@ def study_lines(study: Study | None) -> list[str]:
 
 
 def _points(contrast: Contrast | None) -> str:
-    if contrast is None:
-        return ""
-    value, low, high = (
-        100 * v for v in (contrast.difference.value, contrast.difference.low, contrast.difference.high)
-    )
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+    return points(None if contrast is None else vars(contrast.difference))
 
 
 def draw(entry: Mapping[str, Any], path: Path) -> None:

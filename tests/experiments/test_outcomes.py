@@ -180,6 +180,16 @@ def test_no_fold_yet_is_said(tmp_path: Path) -> None:
     assert "Folds finished: none" in (arms_full.collect(tmp_path) / "table.md").read_text()
 
 
+def cell(run: Replicate, arm: str, synthetic: int) -> dict[str, Any]:
+    """A cell of a set's file: an arm of 500 real images and so many synthetic ones."""
+    return {
+        "n_real": 500,
+        "n_synthetic": synthetic,
+        "figures": point_figures(run, arm),
+        "outcome": pack_arm(run, arm),
+    }
+
+
 def stop_half_way(path: Path) -> None:
     """Leave a set as a call leaves it that was killed before its last row, begun by another commit."""
     found = json.loads(path.read_text())
@@ -201,15 +211,7 @@ def test_sets_of_table_one_are_collected(
     runs = opened(tmp_path / "runs", gain={"hard": gain}, lesions=lesions, replicates=8)
     for number, run in enumerate(runs, start=2):
         rows = {"real": "Origin500 plain", "random": "Hybrid1000 random", "hard": "Hybrid1000"}
-        cells = {
-            f"resnet18 | {rows[arm]}": {
-                "n_real": 500,
-                "n_synthetic": 500,
-                "figures": point_figures(run, arm),
-                "outcome": pack_arm(run, arm),
-            }
-            for arm in run.arms
-        }
+        cells = {f"resnet18 | {rows[arm]}": cell(run, arm, synthetic=500) for arm in run.arms}
         config = {"data": {"split": {"train_sets": {"use": [2 * number]}}}, "classifier": {"steps": 500}}
         config |= {"loop": {"arms": list(ARMS)}}
         table = {"cases": pack_cases(run), "cells": cells, "config": config, "commit": "aaaaaaa"}
@@ -271,12 +273,7 @@ def test_one_confirming_set_compares_synthetic_with_real_images_by_model(
     run = opened(tmp_path / "runs", gain={"hard": -0.6}, replicates=1)[0]
     arms = {"Origin500": "real", "Hybrid1000": "hard", "Synthetic500": "random"}
     cells = {
-        f"{model} | {row}": {
-            "n_real": 500,
-            "n_synthetic": 300,
-            "figures": point_figures(run, arm),
-            "outcome": pack_arm(run, arm),
-        }
+        f"{model} | {row}": cell(run, arm, synthetic=300)
         for model in ("resnet18", "vgg16")
         for row, arm in arms.items()
     }
