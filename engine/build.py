@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.cluster.backend import Backend, LocalBackend, StageCall
 from engine.config import BackendConfig, Config, load_config
+from engine.config.local_weights import weights_problems
 from engine.errors import ConfigError
-from engine.local_weights import weights_problems
+from engine.execution.backend import Backend, LocalBackend, StageCall
+from engine.execution.progress import QuietListener
 from engine.loop import Loop
-from engine.progress import QuietListener
 from engine.store import Listener, RunFolder, StageCache, StageRunner
 from engine.store.run_folder import JOURNAL
 from engine.tracking.base import NullTracker, Tracker
@@ -31,7 +31,7 @@ class Wiring:
 
     def loop(self, *, data_fingerprint: str | None = None, page: bool = True) -> Loop:
         """Return the loop over these parts; ``page``: whether it draws report.html when it ends."""
-        from engine.stages.fingerprint import fingerprint
+        from engine.data.fingerprint import fingerprint
 
         return Loop(
             self.config,
@@ -120,7 +120,7 @@ def model_problems(config: Config) -> list[str]:
 
 
 def _write_report(path: Path) -> None:
-    from engine.evaluation.report import write_report
+    from engine.report.run_page import write_report
 
     write_report(path)
 
@@ -150,7 +150,7 @@ def make_backend(config: BackendConfig) -> Backend:
     """Return the local backend, or Ray's."""
     if config.kind == "local":
         return LocalBackend()
-    from engine.cluster.ray_backend import RayBackend
+    from engine.execution.ray_backend import RayBackend
 
     return RayBackend(config)
 

@@ -16,7 +16,17 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from engine.cli_groups import Arm, ConfigFile, Out, Overrides, Round, Run, config_app, data_app, export_app
+from engine.commands.groups import (
+    Arm,
+    ConfigFile,
+    Out,
+    Overrides,
+    Round,
+    Run,
+    config_app,
+    data_app,
+    export_app,
+)
 from engine.errors import HardcaseError
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from engine.config import SOURCES, Config
 from engine.history import ArmState, History
-from engine.recipes import Recipes, accepted_counts
-from engine.round_report import round_report, val_sensitivity
-from engine.run_report import champion_of, protocol, run_report, settled, tracked_dataset
+from engine.pipeline import Recipes, accepted_counts
+from engine.pipeline.publish import Publisher
+from engine.pipeline.review import read_verdicts
+from engine.pipeline.round_report import round_report, val_sensitivity
+from engine.pipeline.run_report import champion_of, protocol, run_report, settled, tracked_dataset
 from engine.store import RunFolder, StageFolder, StageRunner, write_json
 from engine.store.files import read_json
-from engine.store.publish import Publisher
-from engine.store.review import read_verdicts
 from engine.store.run_folder import main_arm
 from engine.tracking.base import Tracker
 from engine.types import StopDecision, StoppingState

@@ -18,17 +18,17 @@ import numpy as np
 from rich.console import Console
 
 from engine import build
-from engine.evaluation.replicate import Replicate
-from engine.evaluation.report_files import read_run
-from engine.evaluation.study import Study, make_study
-from engine.evaluation.study_files import open_replicate
-from engine.evaluation.study_record import study_record
-from engine.progress import RichListener
+from engine.artifacts.run_files import read_run
+from engine.artifacts.whole_files import write_text
+from engine.execution.progress import RichListener
 from engine.store.files import read_json, write_json
-from engine.whole_files import write_text
-from experiments import keeping
-from experiments.contrasts_plot import draw_contrasts
-from experiments.keeping import (
+from engine.study.contrasts import Study, make_study
+from engine.study.record import study_record
+from engine.study.replicates import Replicate
+from engine.study.run_replicates import open_replicate
+from experiments.lib import keeping
+from experiments.lib.contrasts_plot import draw_contrasts
+from experiments.lib.keeping import (
     provenance,
     require_engine,
     require_frozen,
@@ -37,10 +37,10 @@ from experiments.keeping import (
     script,
     this_command,
 )
-from experiments.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
-from experiments.study_beside import challenging
-from experiments.study_tables import challenging_lines, class_lines
-from experiments.table1_report import DRAWS, percent, study_lines
+from experiments.lib.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
+from experiments.lib.study_beside import challenging
+from experiments.lib.study_tables import challenging_lines, class_lines
+from experiments.table1.report import DRAWS, percent, study_lines
 
 FOLDS = 5
 """PROTOCOL.md: no claim before all of them are scored."""

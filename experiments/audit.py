@@ -25,12 +25,12 @@ from engine.commands.audit_command import audit
 from engine.commands.audit_sheet import pairs_sheet
 from engine.commands.cached_stages import open_cache
 from engine.commands.data_commands import data_stages
-from engine.data.duplicates import detail_threshold, registered_pairs, thumbnails
-from engine.stages.dataset import read_table
+from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
+from engine.parts.dataset import read_table
 from engine.types import LesionTable, strings
-from experiments.bench import progress_line
-from experiments.keeping import RESULTS, data_root, provenance, save, script, this_command
-from experiments.planting import plant
+from experiments.lib.bench import progress_line
+from experiments.lib.keeping import RESULTS, data_root, provenance, save, script, this_command
+from experiments.lib.planting import plant
 
 CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
 ALLOWED = 1 / 1000

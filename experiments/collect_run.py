@@ -19,7 +19,7 @@ from engine.config import SOURCES
 from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role
-from experiments.keeping import provenance, save, script
+from experiments.lib.keeping import provenance, save, script
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
 

@@ -30,13 +30,13 @@ import pandas as pd
 from sklearn.metrics import pairwise_distances
 
 from engine.config.loading import apply_override
-from engine.evaluation.fidelity_figures import class_weights, kid_difference
+from engine.evaluation.fidelity.figures import class_weights, kid_difference
 from engine.types import strings
-from experiments.bench import Bench, run_of
-from experiments.fidelity_plot import draw
-from experiments.fidelity_speed import sample_ahead, speed
-from experiments.keeping import RESULTS, interval, provenance, save, script, this_command
-from experiments.sample_sets import made_set, real_set
+from experiments.lib.bench import Bench, run_of
+from experiments.lib.fidelity_plot import draw
+from experiments.lib.fidelity_speed import sample_ahead, speed
+from experiments.lib.keeping import RESULTS, interval, provenance, save, script, this_command
+from experiments.lib.sample_sets import made_set, real_set
 
 DRAWS = 1000
 PARTS = ("conditioning", "beta", "beta_unguided", "speed")

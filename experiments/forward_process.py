@@ -26,9 +26,9 @@ from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import build_denoiser, load_denoiser, save_denoiser
 from engine.diffusion.process import NoiseProcess
 from engine.store.files import read_json
-from engine.train_plan import derive_seed
-from experiments.bench import Bench, build_foundation
-from experiments.keeping import provenance, save, script, this_command
+from engine.training.plan import derive_seed
+from experiments.lib.bench import Bench, build_foundation
+from experiments.lib.keeping import provenance, save, script, this_command
 
 LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0)
 PER_CLASS = 2

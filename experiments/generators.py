@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from experiments.bench import Bench
-from experiments.keeping import RESULTS, provenance, save, script, this_command
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import RESULTS, provenance, save, script, this_command
 
 NAMES = ("diffusion", "dcgan", "classical", "retrieved")
 FIGURES = ("kid", "kid_unseen", "fid", "precision", "recall", "density", "coverage")

@@ -24,8 +24,8 @@ from engine.classifier.weights import open_logits
 from engine.commands.finished_run import choose
 from engine.diffusion.codec import images_to_tensor
 from engine.diffusion.steering import hardness
-from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, script, this_command
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import interval, provenance, save, script, this_command
 
 DRAWS = 1000
 SHOWN = 8

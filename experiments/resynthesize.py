@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 
 from engine.config import SOURCES
-from engine.evaluation.fidelity_figures import cluster_weights
+from engine.evaluation.fidelity.figures import cluster_weights
 from engine.store.run_folder import arm_role
 from engine.types import strings
-from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, script, this_command
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import interval, provenance, save, script, this_command
 
 DRAWS = 2000
 

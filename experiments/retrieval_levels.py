@@ -19,8 +19,8 @@ import numpy as np
 
 from engine.retrieval.embedding import fuse, unit_rows
 from engine.stages.embedder import embed_rows
-from experiments.bench import Bench
-from experiments.keeping import interval, provenance, save, script, this_command
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import interval, provenance, save, script, this_command
 
 K = 10
 DRAWS = 1000

@@ -21,9 +21,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
-from engine.whole_files import write_text
-from experiments.bench import Bench, run_of
-from experiments.keeping import RESULTS, provenance, save, script, this_command
+from engine.artifacts.whole_files import write_text
+from experiments.lib.bench import Bench, run_of
+from experiments.lib.keeping import RESULTS, provenance, save, script, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
     "dpmpp": [{"steps": n} for n in (8, 16, 32)],

@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from engine.evaluation.clustered_tests import delong_clustered, mcnemar_clustered
-from engine.evaluation.comparison import Difference
-from engine.evaluation.replicate import Endpoints, Part, Replicate
 from engine.evaluation.statistics import paired_p_value
-from engine.evaluation.study import PRIMARY, make_study
+from engine.study.clustered_tests import delong_clustered, mcnemar_clustered
+from engine.study.comparison import Difference
+from engine.study.contrasts import PRIMARY, make_study
+from engine.study.replicates import Endpoints, Part, Replicate
 from engine.types import strings
-from experiments.keeping import provenance, save, script, this_command
+from experiments.lib.keeping import provenance, save, script, this_command
 
 FIGURES = (PRIMARY, "malignant.specificity", "accuracy", "malignant.auc")
 HALF = 8

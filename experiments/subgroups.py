@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from engine.evaluation.replicate import Replicate
-from engine.evaluation.study_design import find_design
+from engine.artifacts.whole_files import write_text
 from engine.store.files import write_json
-from engine.whole_files import write_text
-from experiments import arms_full, keeping, table1_report
-from experiments.keeping import data_root, provenance, script, this_command
-from experiments.study_beside import subgroups
-from experiments.study_tables import subgroup_lines
+from engine.study.design import find_design
+from engine.study.replicates import Replicate
+from experiments import arms_full
+from experiments.lib import keeping
+from experiments.lib.keeping import data_root, provenance, script, this_command
+from experiments.lib.study_beside import subgroups
+from experiments.lib.study_tables import subgroup_lines
+from experiments.table1 import report as table1_report
 
 INTRODUCTION = """# By sex, age and site
 

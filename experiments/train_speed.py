@@ -33,14 +33,14 @@ from engine.build import load
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, fit, make_plan, starting_model
 from engine.config import Config
-from engine.data.readers_arrays import DERMAMNIST as CLASSES
+from engine.data.readers.arrays import DERMAMNIST as CLASSES
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective
 from engine.retrieval import train as embedder_train
-from engine.train_plan import TrainEnv, TrainPlan
-from engine.training import TrainLog, train
-from experiments.keeping import interval, provenance, save, script, this_command
+from engine.training.loop import TrainLog, train
+from engine.training.plan import TrainEnv, TrainPlan
+from experiments.lib.keeping import interval, provenance, save, script, this_command
 
 CONFIG = Path(__file__).parent / "configs" / "arms_full_32.yaml"
 IMAGES = 256
@@ -65,7 +65,9 @@ def _unfused() -> contextlib.AbstractContextManager[Any]:
 
 SHORTCUTS: dict[str, Undo] = {
     "fused Adam": _unfused,
-    "plain attention": lambda: mock.patch("engine.training._attention", lambda _: contextlib.nullcontext()),
+    "plain attention": lambda: mock.patch(
+        "engine.training.loop._attention", lambda _: contextlib.nullcontext()
+    ),
     "single pixels": lambda: mock.patch("engine.classifier.train.shortcut_pixel_maps", lambda _: None),
 }
 PARTS: dict[str, tuple[str, ...]] = {

@@ -30,12 +30,12 @@ import numpy as np
 
 from engine import build
 from engine.config import Config
-from engine.evaluation.comparison import paired_t
 from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import JOURNAL
+from engine.study.comparison import paired_t
 from engine.tuning.results import SHARED, StageCosts, trial_folder
-from experiments.keeping import provenance, save, script, this_command
+from experiments.lib.keeping import provenance, save, script, this_command
 
 FIGURES = ("nll", "balanced_accuracy", "malignant.sensitivity_at_specificity_90")
 RANDOM = {"name": "random"}

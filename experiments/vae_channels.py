@@ -21,10 +21,10 @@ from engine.config import VaeConfig
 from engine.diffusion.codec import load_codec
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import VaeObjective
-from engine.train_plan import TrainEnv, step_generator
-from experiments.bench import Bench
-from experiments.keeping import provenance, save, script, this_command
-from experiments.reconstructions import compare, sheet
+from engine.training.plan import TrainEnv, step_generator
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import provenance, save, script, this_command
+from experiments.lib.reconstructions import compare, sheet
 
 CHANNELS = (4, 8)
 TIMED = 12

@@ -12,9 +12,9 @@ import tempfile
 from pathlib import Path
 
 from engine.diffusion.codec import load_codec
-from experiments.bench import Bench
-from experiments.keeping import provenance, save, script, this_command
-from experiments.reconstructions import compare, sheet
+from experiments.lib.bench import Bench
+from experiments.lib.keeping import provenance, save, script, this_command
+from experiments.lib.reconstructions import compare, sheet
 
 
 def main() -> None:

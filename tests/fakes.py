@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.parts.dataset import write_table
 from engine.stages.base import ChunkWorker, StageContext
-from engine.stages.dataset import write_table
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from engine.types import LesionTable, strings
 
 PATTERN = ("train", "val", "train", "mine", "test", "train", "train", "train", "mine", "test")

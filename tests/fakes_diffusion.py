@@ -13,7 +13,7 @@ import torch
 
 from engine.config import DenoiserConfig, SynthesisConfig, VaeConfig
 from engine.data.captions import captions
-from engine.stages.dataset import open_dataset
+from engine.parts.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 WIDTH, LENGTH, LEVELS = 16, 12, 2

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from engine.config import DataConfig, parse_config
-from engine.data import readers
-from engine.data.readers_files import require_folder
+from engine.data.readers import table as readers
+from engine.data.readers.files import require_folder
 from engine.data.table import Source, make_table
-from engine.diffusion import samplers
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.sampling import SamplerSettings
+from engine.diffusion.samplers import table as samplers
+from engine.diffusion.samplers.sampling import SamplerSettings
 from engine.diffusion.schedule import scheduler_config
 from engine.errors import DataError
 from engine.types import BudgetState, HardCases, IntArray, strings

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from engine.config import MixConfig
-from engine.train_plan import FloatWeights, TrainPlan, draw_rows
+from engine.training.plan import FloatWeights, TrainPlan, draw_rows
 from engine.types import BoolArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixedBatches:
-    """Draws the global batch of a step from own images and added ones apart (a ``Draw`` of ``engine.training.train``).
+    """Draws the global batch of a step from own images and added ones apart (a ``Draw`` of ``engine.training.loop.train``).
 
     ``weights_N`` are the sampling weights of all N images, ``added_N`` says which an arm adds to the classifier's own.
     """

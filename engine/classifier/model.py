@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD
 from engine.classifier.stems import Stem, adapt_stem
+from engine.config.local_weights import as_path
 from engine.errors import ConfigError, DataError
-from engine.local_weights import as_path
 
 HEADER = "hardcase"
 """The header's only key: safetensors writes several in a random order, and the same weights would differ in bytes."""

@@ -23,8 +23,8 @@ from engine.classifier.split_norm import Origin, split_batch_norm
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
 from engine.config import ClassifierConfig, JudgeConfig, MixConfig
 from engine.errors import DataError
-from engine.train_plan import FloatWeights, TrainEnv, TrainPlan, balanced_weights, derive_seed
-from engine.training import Draw, TrainLog, train
+from engine.training.loop import Draw, TrainLog, train
+from engine.training.plan import FloatWeights, TrainEnv, TrainPlan, balanced_weights, derive_seed
 from engine.types import BoolArray
 
 FitConfig = ClassifierConfig | JudgeConfig

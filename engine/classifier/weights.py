@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from engine.artifacts.whole_files import whole_file
 from engine.classifier.model import (
     HEADER,
     bare_model,
@@ -25,7 +26,6 @@ from engine.classifier.model import (
 )
 from engine.classifier.stems import Stem
 from engine.errors import DataError
-from engine.whole_files import whole_file
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,9 @@ from engine.commands.audit_sheet import masks_sheet, pairs_sheet
 from engine.commands.data_commands import data_stages
 from engine.commands.output_folder import new_folder, writable_file
 from engine.config import Config
-from engine.data.audit import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
-from engine.data.audit_columns import ColumnFinding, column_findings, metadata_columns
-from engine.stages.dataset import read_table
+from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
+from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
+from engine.parts.dataset import read_table
 from engine.store import StageRunner, write_json
 from engine.store.files import read_json
 from engine.types import ImageArray, LesionTable, strings

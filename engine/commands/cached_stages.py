@@ -8,10 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from engine import build
-from engine.cluster.backend import LocalBackend
 from engine.commands.finished_run import local
 from engine.config import Config
-from engine.progress import RichListener
+from engine.execution.backend import LocalBackend
+from engine.execution.progress import RichListener
 from engine.store import StageRunner
 from engine.store.files import ensure_writable
 

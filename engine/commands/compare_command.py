@@ -11,14 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from engine.artifacts.run_files import read_table
 from engine.commands.finished_run import Chosen, choose, find_entry, read_report
 from engine.errors import DataError
-from engine.evaluation.report_files import read_table
-from engine.evaluation.report_text import PROTOCOLS, percent_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.folds import with_groups
-from engine.train_plan import derive_seed
+from engine.report.wording import PROTOCOLS, percent_interval
+from engine.training.folds import with_groups
+from engine.training.plan import derive_seed
 from engine.types import StrArray, strings
 
 SHOWN = (

@@ -11,16 +11,16 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from engine.commands.contact_sheet import class_sheet
+from engine.artifacts.whole_files import whole_file
+from engine.commands.data_sheet import class_sheet
 from engine.config import Config
+from engine.data.fingerprint import fingerprint
 from engine.errors import ConfigError
-from engine.recipes import Recipes
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.fingerprint import fingerprint
+from engine.parts.dataset import Dataset, open_dataset
+from engine.pipeline import Recipes
 from engine.store import RunFolder, StageFolder, StageRunner, copy_file, write_json
 from engine.store.files import read_json
 from engine.types import SPLITS, FloatArray, StrArray
-from engine.whole_files import whole_file
 
 SHOWN_SKIPPED = 10
 PREVIEW_COLUMNS = 12

@@ -19,7 +19,7 @@ from engine import build
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config import Config
-from engine.data.readers import read
+from engine.data.readers.table import read
 from engine.errors import HardcaseError
 from engine.store.files import check_output
 
@@ -151,7 +151,7 @@ def cluster(config: Config) -> list[Finding]:
             text = f"backend.gpus_per_worker: {backend.gpus_per_worker:g} is for backend.kind=ray; no effect here"
             found.append(Finding(state="note", what="backend", text=text))
         return found
-    from engine.cluster.ray_address import check_gpus, probe
+    from engine.execution.ray_address import check_gpus, probe
 
     try:
         if backend.address is None:

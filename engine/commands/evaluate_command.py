@@ -17,17 +17,17 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import build
-from engine.cluster.backend import StageCall, run_here
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DataError
-from engine.evaluation.report_text import MARKS, PROTOCOLS, percent_interval
-from engine.progress import RichListener
-from engine.recipes import Recipes
-from engine.stages.dataset import read_table
+from engine.execution.backend import StageCall, run_here
+from engine.execution.progress import RichListener
+from engine.parts.dataset import read_table
+from engine.pipeline import Recipes
+from engine.report.wording import MARKS, PROTOCOLS, percent_interval
 from engine.store import Listener, RunFolder, StageFolder, write_json
 from engine.store.files import read_json
 from engine.types import strings
@@ -105,7 +105,7 @@ def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
 def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
     """Decode the data set, predict with fixed calibration, and score; returns the result object."""
     wiring = build.wire(config, listener=listener, folder=chosen.run, track=False)
-    from engine.stages.fingerprint import fingerprint
+    from engine.data.fingerprint import fingerprint
 
     with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as place:
         scratch = Path(place)

@@ -12,8 +12,8 @@ from rich.console import Console
 from engine import build
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError
-from engine.evaluation.report_text import MARKS, PROTOCOLS
-from engine.stages.dataset import Dataset, open_dataset
+from engine.parts.dataset import Dataset, open_dataset
+from engine.report.wording import MARKS, PROTOCOLS
 from engine.store import RunFolder
 from engine.types import LesionTable
 

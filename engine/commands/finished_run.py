@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from engine import build
 from engine.config import Config
 from engine.errors import DataError
-from engine.evaluation.report_text import MARKS
+from engine.report.wording import MARKS
 from engine.store import RunFolder
 from engine.store.files import read_json
 
@@ -103,7 +103,7 @@ def read_report(path: Path) -> dict[str, Any]:
     build.open_run(path)
     if not (path / "report.json").is_file():
         raise DataError(f"{path}: has no report.json yet; rerun `hardcase run` to resume it")
-    from engine.evaluation import report_files
+    from engine.artifacts import run_files as report_files
 
     return report_files.read_report(path)
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from engine.config import DataConfig
-from engine.data.readers import READERS
-from engine.data.readers_files import EXCEL_SUFFIXES, find_files, read_rows, text_column
-from engine.data.readers_general import PART_FOLDERS
+from engine.data.readers.files import EXCEL_SUFFIXES, find_files, read_rows, text_column
+from engine.data.readers.general import PART_FOLDERS
+from engine.data.readers.table import READERS
 from engine.data.table import Source, known_groups
 from engine.errors import DataError
 

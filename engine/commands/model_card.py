@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.commands.finished_run import Chosen
-from engine.evaluation.report_text import PROTOCOLS, number_interval, percent_interval
+from engine.report.wording import PROTOCOLS, number_interval, percent_interval
 
 LIMITS = """## Limits
 

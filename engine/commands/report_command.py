@@ -11,8 +11,8 @@ from engine import build
 from engine.commands.finished_run import read_report
 from engine.commands.output_folder import writable_file
 from engine.errors import ConfigError, DataError
-from engine.evaluation.answer import Answer
 from engine.store.run_folder import flat_config
+from engine.study.answer import Answer
 
 MAY_DIFFER = ("seed", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
 """Keys in which the runs of one study may differ: seed, training set, fold."""
@@ -45,8 +45,8 @@ def say(answer: Answer, protocol: str, console: Console) -> None:
 
 
 def _one(run: Path, console: Console) -> Path:
-    from engine.evaluation.report import write_report
-    from engine.evaluation.report_evidence import run_answer
+    from engine.report.blocks.evidence import run_answer
+    from engine.report.run_page import write_report
 
     protocol = str(read_report(run).get("protocol"))
     path = write_report(run)
@@ -56,11 +56,11 @@ def _one(run: Path, console: Console) -> Path:
 
 
 def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
-    from engine.evaluation.report_evidence import draws_of
-    from engine.evaluation.report_files import read_run
-    from engine.evaluation.study import make_study
-    from engine.evaluation.study_files import open_replicate, require_finished
-    from engine.evaluation.study_page import write_study
+    from engine.artifacts.run_files import read_run
+    from engine.report.blocks.evidence import draws_of
+    from engine.report.study_page import write_study
+    from engine.study.contrasts import make_study
+    from engine.study.run_replicates import open_replicate, require_finished
 
     writable_file(out / "study.html", "--out")
     _check_configs(runs)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from engine import build
 from engine.config import Config
-from engine.progress import RichListener
+from engine.execution.progress import RichListener
 from engine.store import RunFolder
 
 
@@ -39,8 +39,8 @@ def run(
 def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
     """Print rounds x figures, the judge's agreement, and where to look."""
     from engine.commands.report_command import say
-    from engine.evaluation.report_evidence import run_answer
-    from engine.evaluation.summary import summary_table
+    from engine.report.blocks.evidence import run_answer
+    from engine.report.summary import summary_table
 
     console.print(summary_table(report))
     for line in synthesis_lines(folder, report):

@@ -14,12 +14,12 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
-from engine.cluster.backend import run_here
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
 from engine.errors import DataError
-from engine.progress import RichListener
+from engine.execution.backend import run_here
+from engine.execution.progress import RichListener
 from engine.store import RunFolder, StageFolder
 from engine.store.files import read_json
 

@@ -10,9 +10,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine import build, sweep
+from engine import build
 from engine.commands.run_command import mlflow_database
-from engine.progress import RichListener
+from engine.execution.progress import RichListener
+from engine.tuning import sweep
 from engine.tuning.decisions import FAILED, TrialRecord
 from engine.tuning.space import setting_text
 

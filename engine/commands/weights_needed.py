@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.config import Config
-from engine.local_weights import as_path
+from engine.config.local_weights import as_path
 
 FOLDERS = (
     ("embedder.pretrained", "config.json"),

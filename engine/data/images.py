@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
 from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError
 from engine.types import BoolArray, ImageArray, LesionTable
-from engine.whole_files import whole_file
 
 CHUNK = 32
 DRAFT_FACTOR = 2

@@ -14,8 +14,8 @@ import numpy as np
 
 from engine.config import FoldsConfig, SplitConfig, as_argument
 from engine.errors import DataError
-from engine.folds import lesion_folds
-from engine.train_plan import derive_seed
+from engine.training.folds import lesion_folds
+from engine.training.plan import derive_seed
 from engine.types import SPLITS, LesionTable, StrArray, strings
 
 GUARDED = ("test", "val", "mine", "train")

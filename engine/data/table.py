@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from engine.config import DataConfig, as_argument
 from engine.errors import DataError
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings
 
 MIN_LESIONS = 4

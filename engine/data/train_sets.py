@@ -12,7 +12,7 @@ import numpy as np
 from engine.config import TrainSetsConfig, as_argument
 from engine.data.splits import group_class, members_of
 from engine.errors import DataError
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import FloatArray, IntArray, LesionTable, StrArray
 
 TOLERANCE = 0.05

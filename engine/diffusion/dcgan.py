@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
-from engine.checkpoints import save_tensors
 from engine.config import GanConfig
 from engine.diffusion.codec import flipped, images_to_tensor
 from engine.errors import ConfigError
-from engine.train_plan import TrainEnv
+from engine.training.checkpoints import save_tensors
+from engine.training.plan import TrainEnv
 from engine.types import ImageArray, IntArray
 
 FIRST_SIDE = 4

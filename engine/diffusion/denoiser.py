@@ -14,11 +14,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from engine.checkpoints import save_tensors
 from engine.config import DenoiserConfig
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
 from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
+from engine.training.checkpoints import save_tensors
 
 
 class Denoiser(nn.Module):

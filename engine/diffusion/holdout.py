@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import BoolArray, StrArray
 
 HELD_OUT_SHARE = 0.03

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engine.diffusion.process import ChangedEstimate, NoiseProcess
-from engine.diffusion.sampling import Predict
+from engine.diffusion.samplers.sampling import Predict
 from engine.diffusion.tokens import slerp
 
 SKIN_STRENGTH = 0.5

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from engine.checkpoints import save_tensors
+from engine.artifacts.whole_files import write_text
 from engine.diffusion.train import DenoiserObjective, validation_loss
+from engine.training.checkpoints import save_tensors
 from engine.types import IntArray
-from engine.whole_files import write_text
 
 
 @dataclass

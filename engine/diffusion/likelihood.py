@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.codec import LatentCodec, images_to_tensor
-from engine.diffusion.ode_samplers import Flow, integrate
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.sampling import Predict
+from engine.diffusion.samplers.ode import Flow, integrate
+from engine.diffusion.samplers.sampling import Predict
 from engine.types import ImageArray
 
 

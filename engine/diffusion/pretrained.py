@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from engine.config import BigModelConfig
+from engine.config.local_weights import as_path
 from engine.errors import ConfigError
-from engine.local_weights import as_path
 
 REMADE = "_hardcase_remade"
 PLAIN_LOADING = {"low_cpu_mem_usage": False}

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.process import ChangedEstimate, NoiseProcess
-from engine.diffusion.sampling import Predict
+from engine.diffusion.samplers.sampling import Predict
 from engine.diffusion.schedule import TRAIN_STEPS
 from engine.errors import StageError
 

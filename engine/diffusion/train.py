@@ -18,7 +18,7 @@ from engine.diffusion.codec import CHUNK
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.schedule import add_noise, min_snr_weight, prediction_target
 from engine.diffusion.tokens import fuse_levels, slerp
-from engine.train_plan import TrainEnv, derive_seed
+from engine.training.plan import TrainEnv, derive_seed
 from engine.types import FloatArray, IntArray
 
 

@@ -25,7 +25,7 @@ from engine.diffusion.codec import (
     posterior_mean,
 )
 from engine.diffusion.vae_loss import split_moments, ssim, vae_loss
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from engine.types import FloatArray, ImageArray, IntArray
 
 ImageSource = Callable[[IntArray], ImageArray]

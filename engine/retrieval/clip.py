@@ -21,8 +21,8 @@ from transformers import (
 )
 
 from engine.config import EmbedderConfig
+from engine.config.local_weights import as_path
 from engine.errors import DataError
-from engine.local_weights import as_path
 
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 """RGB mean CLIP was trained with (Radford et al. 2021); used where a checkpoint has no preprocessor_config.json."""

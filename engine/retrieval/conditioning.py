@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from engine.errors import StageError
 from engine.retrieval.embedding import Float32Array
 from engine.retrieval.index import MISSING, Found, LesionIndex
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import Conditioning, IntArray, Mixture, Neighbourhood, StrArray, strings
 
 _LIST_COLUMNS = pa.schema(

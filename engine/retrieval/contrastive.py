@@ -11,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 
 
 def caption_loss(image_RD: Tensor, text_BD: Tensor, key_B: Tensor, scale: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ def view_loss(image_RD: Tensor, group_R: Tensor, temperature: float) -> Tensor:
 def gather(shard_BD: Tensor, batch_size: int, env: TrainEnv) -> Tensor:
     """Return the global batch's features in order, differentiable in this worker's own shard.
 
-    Every worker computes the loss of the whole batch from them. ``engine.training`` averages gradients over
+    Every worker computes the loss of the whole batch from them. ``engine.training.loop`` averages gradients over
     workers, so the own shard's gradient is multiplied by their number: the average is then exactly the gradient
     one worker would compute.
     """

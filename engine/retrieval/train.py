@@ -21,8 +21,8 @@ from engine.retrieval.clip import CLIP_MEAN, CLIP_STD, save_clip, small_clip
 from engine.retrieval.contrastive import caption_loss, gather, view_loss
 from engine.retrieval.embedding import normalise, to_pixels
 from engine.retrieval.tokenizer import build_tokenizer, encode
-from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, derive_seed, draw_rows
-from engine.training import TrainLog, train
+from engine.training.loop import TrainLog, train
+from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed, draw_rows
 from engine.types import ImageArray, IntArray, StrArray
 
 NAME = "embedder"

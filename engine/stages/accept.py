@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 from engine.classifier.weights import read_meta
 from engine.config import EmbedderConfig
 from engine.errors import DataError
-from engine.evaluation.memorization import nearest
+from engine.evaluation.fidelity.memorization import nearest
+from engine.parts import judge_panel as jury
+from engine.parts.judge_folds import judge_workers
+from engine.parts.parent_turns import by_turns
 from engine.retrieval.embedding import fuse
-from engine.stages import jury
 from engine.stages.base import StageContext
 from engine.stages.embedder import embed_rows
-from engine.stages.judge_folds import judge_workers
 from engine.stages.thumbnails import contact_sheet
-from engine.stages.turns import by_turns
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from engine.train_plan import Progress, TrainEnv
+    from engine.training.plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")

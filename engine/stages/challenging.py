@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.classifier.predict import lesion_means, predict_logits, softmax
+from engine.parts.dataset import open_dataset
+from engine.parts.judge_folds import judge_workers
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
-from engine.stages.judge_folds import judge_workers
 from engine.types import BoolArray, IntArray, StrArray
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
 from engine.config import ClassifierConfig
+from engine.parts.dataset import open_dataset
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
 from engine.stages.pool import read_pool
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import EmbedderConfig
+from engine.parts.dataset import Dataset, open_dataset
 from engine.retrieval.conditioning import (
     condition,
     draw_parents,
@@ -22,10 +23,9 @@ from engine.retrieval.conditioning import (
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.embedder import embed_rows, read_facts
 from engine.stages.mine import mined_rows
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
 

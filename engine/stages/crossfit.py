@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from engine.config import ClassifierConfig
+from engine.parts.crossfit_fits import Extras, crossfit
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.predictions import prediction_frame
 from engine.stages.base import StageContext
-from engine.stages.crossfitting import Extras, crossfit
-from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.pool import numbered
-from engine.stages.predictions import prediction_frame
 
 
 def run(context: StageContext) -> None:

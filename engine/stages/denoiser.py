@@ -19,11 +19,11 @@ from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.prompts import open_prompts
 from engine.stages.base import StageContext, launch_fit
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.prompts import open_prompts
-from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
-from engine.training import TrainLog, train
+from engine.training.loop import TrainLog, train
+from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 from engine.types import IntArray
 
 

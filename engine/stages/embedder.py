@@ -15,12 +15,12 @@ from engine.config import EmbedderConfig
 from engine.data.captions import captions
 from engine.data.masks import MaskKind, choose_mask, extract_lesion
 from engine.errors import DataError
+from engine.parts.dataset import Dataset, open_dataset
 from engine.retrieval.clip import copy_pretrained
 from engine.retrieval.embedding import CHUNK, Float32Array, LevelEmbedder, level_layers
 from engine.retrieval.train import Examples, fit
 from engine.stages.base import StageContext, launch_fit
-from engine.stages.dataset import Dataset, open_dataset
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from engine.types import ImageArray, IntArray, strings
 
 EmbedChunk = Callable[[IntArray], Float32Array]

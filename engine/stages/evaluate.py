@@ -21,10 +21,10 @@ from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, null_split, score_split
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
-from engine.folds import with_groups
+from engine.parts.dataset import read_table
 from engine.stages.base import StageContext
-from engine.stages.dataset import read_table
-from engine.train_plan import derive_seed
+from engine.training.folds import with_groups
+from engine.training.plan import derive_seed
 from engine.types import Predictions, StrArray, strings
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from engine.classifier.features import FeatureWorker, predict_features
+from engine.parts.dataset import open_dataset
+from engine.parts.judge_folds import judge_folds
 from engine.retrieval.embedding import Float32Array, fuse
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
 from engine.stages.embedder import embed_rows
-from engine.stages.judge_folds import judge_folds
 from engine.types import IntArray
 
 NAMES = {

@@ -12,11 +12,11 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from engine.classifier.predict import mean_probabilities
-from engine.evaluation.fidelity_figures import ImageSet, fidelity_figures
+from engine.evaluation.fidelity.figures import ImageSet, fidelity_figures
+from engine.parts.dataset import open_dataset
+from engine.parts.judge_folds import judge_workers
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
 from engine.stages.features import extract
-from engine.stages.judge_folds import judge_workers
 from engine.types import strings
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from engine.config import GanConfig
 from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
+from engine.parts.dataset import open_dataset
 from engine.stages.base import StageContext, launch_fit
-from engine.stages.dataset import open_dataset
 from engine.stages.vae import image_source
-from engine.train_plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
-from engine.training import train
+from engine.training.loop import train
+from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 
 BETAS = (0.0, 0.99)
 """Adam without momentum, usual for GANs (Miyato et al. 2018)."""

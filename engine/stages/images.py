@@ -10,13 +10,13 @@ import pandas as pd
 from PIL import Image
 
 from engine.config import DataConfig
-from engine.data.candidates import TURNS
-from engine.data.duplicates import Duplicates, find_duplicates
+from engine.data.duplicates.candidates import TURNS
+from engine.data.duplicates.search import Duplicates, find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
-from engine.data.readers import read
+from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
+from engine.parts.dataset import write_table
 from engine.stages.base import StageContext
-from engine.stages.dataset import write_table
 from engine.types import StrArray
 
 SAMPLED = 64

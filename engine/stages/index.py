@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 from engine.config import EmbedderConfig
-from engine.evaluation.memorization import nearest_other_lesion_quantiles
+from engine.evaluation.fidelity.memorization import nearest_other_lesion_quantiles
+from engine.parts.dataset import open_dataset
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
 from engine.stages.embedder import embed_rows
 
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from engine.classifier.predict import lesion_means, mean_probabilities
 from engine.config import JudgeConfig
+from engine.parts.crossfit_fits import Crossfit, crossfit
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.judge_folds import logit_worker
+from engine.parts.predictions import prediction_frame
 from engine.stages.base import StageContext
-from engine.stages.crossfitting import Crossfit, crossfit
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.judge_folds import logit_worker
-from engine.stages.predictions import prediction_frame
 from engine.types import IntArray
 
 PERCENTILE = 10.0

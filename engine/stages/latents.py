@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from engine.diffusion.codec import CHUNK, load_codec
+from engine.parts.dataset import open_dataset
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
 from engine.types import IntArray
 
 

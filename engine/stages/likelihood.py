@@ -22,10 +22,10 @@ from engine.diffusion.likelihood import Likelihood, bits_per_dimension
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY
 from engine.evaluation.statistics import group_weights, interval
+from engine.parts.dataset import open_dataset
+from engine.parts.generators.diffusion import open_synthesizer
 from engine.stages.base import StageContext
-from engine.stages.dataset import open_dataset
-from engine.stages.diffusion_worker import open_synthesizer
-from engine.train_plan import TrainEnv, derive_seed
+from engine.training.plan import TrainEnv, derive_seed
 from engine.types import FloatArray, IntArray
 
 PART = "val"

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import DataError, StageError
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.draws import make_draws
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.draws import make_draws
 from engine.stages.evaluate import read_predictions
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import DrawRequest, HardCases, IntArray, MiningState, Predictions, StrArray
 from policies import registry
 

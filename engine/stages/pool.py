@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from engine.errors import DataError, StageError
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.parent_turns import by_turns
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.turns import by_turns
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, StrArray, strings
 
 COLUMNS = ("source", "row", "image_id", "dx", "origin")

@@ -12,10 +12,10 @@ from engine.classifier.calibration import Calibration, calibrate
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import read_meta
 from engine.errors import DataError
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.judge_folds import logit_worker
+from engine.parts.predictions import prediction_frame
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.judge_folds import logit_worker
-from engine.stages.predictions import prediction_frame
 from engine.types import IntArray
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
 from engine.diffusion.preview import contact_sheet
+from engine.parts.dataset import Dataset, open_dataset
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4

@@ -11,8 +11,8 @@ import pandas as pd
 from engine.config import SplitConfig
 from engine.data.splits import Split, group_names, split_table
 from engine.data.train_sets import draw_train_sets
+from engine.parts.dataset import read_table
 from engine.stages.base import StageContext
-from engine.stages.dataset import read_table
 from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 from engine.config import GENERATOR_PARTS, SynthesisConfig
 from engine.diffusion.preview import draw_states
 from engine.diffusion.synthesis import save_png, weights_digest
+from engine.parts.generators.table import GENERATORS
 from engine.stages.base import StageContext
-from engine.stages.generators import GENERATORS
 
 DRAWN = 6
 """Samples whose states are drawn."""

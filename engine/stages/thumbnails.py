@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from engine.evaluation.report_cases import pick
+from engine.parts.dataset import Dataset, open_dataset
+from engine.report.blocks.cases import pick
 from engine.stages.base import StageContext
-from engine.stages.dataset import Dataset, open_dataset
 from engine.types import ImageArray, strings
 
 CELL = 96

@@ -21,10 +21,10 @@ from engine.diffusion.vae_train import (
     measure_latents,
     reconstruction_figures,
 )
+from engine.parts.dataset import Dataset, open_dataset
 from engine.stages.base import StageContext, launch_fit
-from engine.stages.dataset import Dataset, open_dataset
-from engine.train_plan import TrainEnv, TrainPlan, derive_seed
-from engine.training import TrainLog, train
+from engine.training.loop import TrainLog, train
+from engine.training.plan import TrainEnv, TrainPlan, derive_seed
 from engine.types import ImageArray, IntArray
 
 

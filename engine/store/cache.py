@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import filelock
 
-from engine.cluster.backend import Backend, StageCall
+from engine.execution.backend import Backend, StageCall
 from engine.stages.base import STAGES
 from engine.store.files import checksums, write_json
 

@@ -10,8 +10,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.whole_files import whole_file, write_text
 from engine.errors import ConfigError, DataError
-from engine.whole_files import whole_file, write_text
 
 
 def write_json(path: Path, value: Any) -> None:

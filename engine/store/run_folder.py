@@ -10,6 +10,7 @@ from typing import Any
 
 import filelock
 
+from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.loading import section_at
 from engine.config.schema import STAGES
@@ -17,7 +18,6 @@ from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
 from engine.store.files import check_output, ensure_writable, read_json, write_json
 from engine.store.kept_files import read_champion, read_config, read_roles
-from engine.whole_files import write_text
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip

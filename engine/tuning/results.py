@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from engine.artifacts.whole_files import whole_file
 from engine.config import Config, dump_yaml
 from engine.store import write_json, write_text
 from engine.store.files import read_json
@@ -18,7 +19,6 @@ from engine.tracking.flatten import metrics
 from engine.tuning.decisions import Sweep, TrialRecord
 from engine.tuning.objective import Objective
 from engine.tuning.space import setting_text
-from engine.whole_files import whole_file
 
 SCHEMA_VERSION = 1
 SHARED = 0

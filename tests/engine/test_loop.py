@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.cluster.backend import StageCall
 from engine.config import Config, parse_config
 from engine.errors import StageError
+from engine.execution.backend import StageCall
+from engine.execution.progress import QuietListener
 from engine.loop import Loop
-from engine.progress import QuietListener
-from engine.run_report import champion_of, settled
+from engine.pipeline.run_report import champion_of, settled
 from engine.store import RunFolder, StageCache, StageRunner
 from engine.tracking.base import NullTracker
-from engine.train_plan import Progress
+from engine.training.plan import Progress
 from engine.types import StopDecision, StoppingState
 from policies import registry
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from experiments.bench import small_pixels
 from experiments.fidelity import distance, near_train
+from experiments.lib.bench import small_pixels
 
 
 def test_distances_by_hand() -> None:

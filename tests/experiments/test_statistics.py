@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import keeping, statistics
+from experiments import statistics
+from experiments.lib import keeping
 
 
 def test_every_design_leaves_its_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from engine.cli import app
 from engine.config import DataConfig
-from engine.data.readers import read
+from engine.data.readers.table import read
 
 pytestmark = pytest.mark.slow
 

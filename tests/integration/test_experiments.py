@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from engine.errors import ConfigError
-from experiments import keeping
+from experiments.lib import keeping
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow
@@ -80,7 +80,7 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = importlib.import_module("experiments.fidelity_speed")
+    script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
     whole = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)
     parts = whole["parts"]
@@ -128,7 +128,7 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_speed_finds_what_another_process_sampled_ahead(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    script = importlib.import_module("experiments.fidelity_speed")
+    script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 2})
     monkeypatch.setattr(script, "PIECE", 14)
     options = ("--count", 28, "--more", 14, "--only", "speed", "--with", "steps=4")
@@ -146,7 +146,7 @@ def test_speed_finds_what_another_process_sampled_ahead(
 
 
 def test_a_run_folder_keeps_its_settings(run: Path) -> None:
-    bench = importlib.import_module("experiments.bench")
+    bench = importlib.import_module("experiments.lib.bench")
     assert bench.run_of(run, []) == run
     with pytest.raises(ConfigError, match=r"is a run folder and keeps its settings: denoiser.steps=3"):
         bench.run_of(run, ["denoiser.steps=3"])

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.parts.dataset import open_dataset
 from engine.stages.base import run_stage
-from engine.stages.dataset import open_dataset
 from engine.store.files import checksums
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 from tests.integration.tiny import tiny_config

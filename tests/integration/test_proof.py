@@ -13,8 +13,11 @@ import yaml
 
 from engine import build
 from engine.errors import ConfigError
-from experiments import arms_full, keeping, table1, table1_plan
-from experiments.outcomes import read_set
+from experiments import arms_full
+from experiments.lib import keeping
+from experiments.lib.outcomes import read_set
+from experiments.table1 import __main__ as table1
+from experiments.table1 import plan as table1_plan
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 
 from engine.classifier.mixing import MixedBatches
 from engine.config import MixConfig
-from engine.train_plan import TrainPlan, draw_rows
+from engine.training.plan import TrainPlan, draw_rows
 
 PLAN = TrainPlan(name="fit", seed=0, steps=10, batch_size=8, lr=1e-3)
 ADDED_N = np.arange(30) >= 20

@@ -18,7 +18,7 @@ from engine.classifier.train import FitJob, make_plan, run_job
 from engine.classifier.weights import read_meta
 from engine.config import ClassifierConfig, JudgeConfig
 from engine.errors import DataError
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from tests.fakes import blob
 
 CLASSES = ("bkl", "mel", "nv")

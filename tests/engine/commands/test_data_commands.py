@@ -13,10 +13,10 @@ from PIL import Image
 from rich.console import Console
 
 from engine.commands import data_commands
-from engine.commands.contact_sheet import GREEN, class_sheet, outline, spread
+from engine.commands.data_sheet import GREEN, class_sheet, outline, spread
 from engine.config import parse_config
 from engine.errors import ConfigError
-from engine.stages.dataset import open_dataset
+from engine.parts.dataset import open_dataset
 from engine.store import StageFolder
 from engine.store.cache import StageCache
 from tests.fakes import make_dataset_folders

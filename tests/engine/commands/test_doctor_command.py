@@ -161,7 +161,7 @@ def test_the_ray_head_is_probed(listening, closed):
 )  # fmt: skip
 def test_auto_is_the_head_of_this_node(head, state, said, request, monkeypatch):
     address = None if head is None else request.getfixturevalue(head)
-    monkeypatch.setattr("engine.cluster.ray_address.head_here", lambda: address)
+    monkeypatch.setattr("engine.execution.ray_address.head_here", lambda: address)
     found = cluster(make(backend={"kind": "ray", "address": "auto"}))[0]
     assert (found.state, found.text.startswith(said.format(address))) == (state, True)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from engine.commands.evaluate_command import _one_part
-from engine.stages.dataset import write_table
+from engine.parts.dataset import write_table
 from engine.store import StageFolder
 from engine.types import LesionTable, strings
 

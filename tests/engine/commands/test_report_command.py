@@ -13,7 +13,7 @@ from rich.console import Console
 
 from engine.commands.report_command import names_of, report
 from engine.errors import ConfigError, DataError
-from tests.engine.evaluation.fake_study import write_study
+from tests.engine.study.fake_study import write_study
 
 
 @pytest.fixture(scope="module")

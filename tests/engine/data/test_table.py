@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from engine.config import DataConfig
-from engine.data.readers import read
+from engine.data.readers.table import read
 from engine.data.table import MIN_LESIONS, Source, check_classes, known_groups, limit_rows, make_table
 from engine.errors import DataError
 from tests.engine.data import layouts

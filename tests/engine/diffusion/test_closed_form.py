@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.diffusion import sampling
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.samplers import SAMPLERS, make_sampler
-from engine.diffusion.sampling import SamplerSettings
+from engine.diffusion.samplers import sampling
+from engine.diffusion.samplers.sampling import SamplerSettings
+from engine.diffusion.samplers.table import SAMPLERS, make_sampler
 from engine.diffusion.schedule import add_noise, alphas_bar, prediction_target, scheduler_config
 
 MEAN = torch.tensor([1.0, -0.5], dtype=torch.float64)

@@ -7,8 +7,8 @@ import torch
 from engine.config import GanConfig
 from engine.diffusion.dcgan import GanObjective, GanSampler, build_gan, save_gan
 from engine.errors import ConfigError
-from engine.train_plan import TrainEnv, TrainPlan
-from engine.training import train
+from engine.training.loop import train
+from engine.training.plan import TrainEnv, TrainPlan
 
 CONFIG = GanConfig(width=8, latent=6, batch_size=8, steps=5)
 RNG = np.random.default_rng(0)

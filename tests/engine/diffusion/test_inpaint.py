@@ -5,8 +5,8 @@ import torch
 
 from engine.diffusion.inpaint import known_outside, latent_mask, smooth_fill, toward
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.samplers import SAMPLERS, make_sampler
-from engine.diffusion.sampling import SamplerSettings
+from engine.diffusion.samplers.sampling import SamplerSettings
+from engine.diffusion.samplers.table import SAMPLERS, make_sampler
 from engine.diffusion.schedule import scheduler_config
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.samplers import make_sampler
-from engine.diffusion.sampling import SamplerSettings
+from engine.diffusion.samplers.sampling import SamplerSettings
+from engine.diffusion.samplers.table import make_sampler
 from engine.diffusion.schedule import scheduler_config
 from engine.diffusion.steering import Steering, hardness, steered
 from engine.errors import StageError

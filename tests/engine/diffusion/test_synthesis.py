@@ -8,7 +8,7 @@ from engine.config import DenoiserConfig, SynthesisConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.prompt import load_prompt_encoder
-from engine.diffusion.samplers import SAMPLERS
+from engine.diffusion.samplers.table import SAMPLERS
 from engine.diffusion.schedule import scheduler_config
 from engine.diffusion.synthesis import Synthesizer, save_png, weights_digest
 from tests.fakes_diffusion import WIDTH, make_clip

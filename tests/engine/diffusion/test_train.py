@@ -9,8 +9,8 @@ from engine.config import DenoiserConfig
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, draw, validation_loss
-from engine.train_plan import TrainEnv, TrainPlan, step_generator
-from engine.training import train
+from engine.training.loop import train
+from engine.training.plan import TrainEnv, TrainPlan, step_generator
 
 SHAPE = (2, 4, 4)
 N, LEVELS, D, W = 12, 2, 6, 10

@@ -8,8 +8,8 @@ from engine.config import VaeConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import VaeObjective, evenly_spaced, measure_latents, reconstruction_figures
-from engine.train_plan import TrainEnv, TrainPlan, step_generator
-from engine.training import train
+from engine.training.loop import train
+from engine.training.plan import TrainEnv, TrainPlan, step_generator
 
 CONFIG = VaeConfig(widths=[8, 16], downsample=2, latent_channels=4, batch_size=8, steps=30)
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 3)).astype(np.uint8).repeat(16, 1).repeat(16, 2)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine.evaluation.report_subgroups import mean_subgroups, subgroup_tables
 from engine.evaluation.scoring import ScoredSplit
 from engine.evaluation.subgroups import age_bands, subgroup_figures
+from engine.report.blocks.subgroups import mean_subgroups, subgroup_tables
 from engine.types import strings
 
 

@@ -17,7 +17,7 @@ from engine.retrieval.conditioning import (
     write_neighbours,
 )
 from engine.retrieval.index import MISSING, Found, LesionIndex
-from engine.train_plan import derive_seed
+from engine.training.plan import derive_seed
 from engine.types import Conditioning, Mixture, Neighbourhood, strings
 
 

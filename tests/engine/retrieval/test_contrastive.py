@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from engine.retrieval import contrastive
 from engine.retrieval.contrastive import caption_loss, gather, view_loss
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 
 
 def test_caption_loss_of_distinct_captions_is_clips_symmetric_cross_entropy():

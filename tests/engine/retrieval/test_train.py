@@ -13,7 +13,7 @@ from engine.config import EmbedderConfig
 from engine.errors import StageError
 from engine.retrieval.embedding import LevelEmbedder, fuse
 from engine.retrieval.train import ContrastiveObjective, Examples, Recipe, drop_phrases, fit
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from engine.types import strings
 from tests.fakes import blob
 

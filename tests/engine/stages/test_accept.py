@@ -15,9 +15,9 @@ from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
 from engine.config import EmbedderConfig
 from engine.errors import DataError
+from engine.parts.dataset import open_dataset
 from engine.retrieval.conditioning import write_conditioning
 from engine.stages import accept, embedder, index
-from engine.stages.dataset import open_dataset
 from engine.types import Conditioning, Verdicts, strings
 from tests.fakes import make_context, make_dataset_folders
 

@@ -11,7 +11,7 @@ import pytest
 from engine.classifier.weights import load_classifier, read_meta
 from engine.config import ClassifierConfig
 from engine.stages import classifier, pool
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from tests.fakes import make_context, make_dataset_folders
 
 SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5).model_dump(mode="json")

@@ -12,9 +12,9 @@ import pytest
 
 from engine.config import EmbedderConfig
 from engine.errors import StageError
+from engine.parts.dataset import open_dataset
 from engine.retrieval.conditioning import read_conditioning
 from engine.stages import condition, embedder, index
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 CONFIG = EmbedderConfig(width=32, layers=2, levels=2, patch=8, text_layers=1, batch_size=8, steps=1)

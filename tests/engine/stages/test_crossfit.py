@@ -8,9 +8,9 @@ import pytest
 
 from engine.config import ClassifierConfig
 from engine.errors import DataError
+from engine.parts.dataset import open_dataset
 from engine.stages import crossfit
-from engine.stages.dataset import open_dataset
-from engine.train_plan import TrainEnv
+from engine.training.plan import TrainEnv
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 
 SECTION = ClassifierConfig(model="test_resnet", steps=2, batch_size=8).model_dump(mode="json")

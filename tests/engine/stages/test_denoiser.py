@@ -7,8 +7,8 @@ import pytest
 from diffusers import UNet2DConditionModel
 from safetensors.numpy import load_file
 
+from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, vae
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context
 from tests.fakes_diffusion import make_foundation, tiny_params
 
@@ -70,7 +70,7 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     run(tmp_path / "whole", inputs, params)
 
     def kill_at_5(fit):
-        from engine.train_plan import TrainEnv
+        from engine.training.plan import TrainEnv
 
         def progress(what, done, total):
             if done == 5:

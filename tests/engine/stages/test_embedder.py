@@ -14,9 +14,9 @@ from transformers import AutoTokenizer, CLIPModel, CLIPVisionConfig, CLIPVisionM
 from engine.config import EmbedderConfig
 from engine.data.masks import otsu_mask
 from engine.errors import ConfigError, DataError
+from engine.parts.dataset import open_dataset
 from engine.retrieval.embedding import LevelEmbedder
 from engine.stages import embedder
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 SMALL: dict[str, Any] = {"width": 32, "layers": 3, "levels": 2, "patch": 8, "text_layers": 1, "batch_size": 8}

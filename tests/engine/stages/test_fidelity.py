@@ -11,8 +11,8 @@ import pytest
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
 from engine.config import EmbedderConfig
+from engine.parts.dataset import open_dataset
 from engine.stages import embedder, features, fidelity
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 N = 24

@@ -11,10 +11,10 @@ import pytest
 from scipy import ndimage
 
 from engine.config import DataConfig
-from engine.data.readers import read
+from engine.data.readers.table import read
 from engine.errors import DataError
+from engine.parts.dataset import read_table
 from engine.stages import images
-from engine.stages.dataset import read_table
 from tests.engine.data import layouts
 from tests.fakes import make_context
 

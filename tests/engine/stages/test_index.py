@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from engine.config import EmbedderConfig
+from engine.parts.dataset import open_dataset
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages import embedder, index
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
+from engine.parts.dataset import open_dataset
 from engine.stages import latents
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 
 

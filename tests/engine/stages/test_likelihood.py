@@ -11,8 +11,8 @@ import pytest
 
 from engine import build
 from engine.errors import ConfigError
+from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, likelihood, vae
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context
 from tests.fakes_diffusion import make_foundation, tiny_params
 from tests.integration.tiny import tiny_tree

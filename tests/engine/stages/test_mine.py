@@ -13,9 +13,9 @@ from engine.classifier.model import build_model
 from engine.classifier.predict import LogitWorker, predict_logits, softmax
 from engine.classifier.weights import describe, save_classifier
 from engine.errors import ConfigError, DataError, StageError
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.draws import make_draws
 from engine.stages import mine
-from engine.stages.dataset import Dataset, open_dataset
-from engine.stages.draws import make_draws
 from engine.types import DrawRequest, strings
 from tests.fakes import make_context, make_dataset_folders, map_in_process
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from engine.errors import DataError, StageError
+from engine.parts.dataset import open_dataset
 from engine.stages import pool
-from engine.stages.dataset import open_dataset
 from engine.stages.pool import numbered, repeat_evenly
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 

@@ -11,8 +11,8 @@ from engine.classifier.model import build_model
 from engine.classifier.predict import LogitWorker, predict_logits, softmax
 from engine.classifier.weights import describe, save_classifier
 from engine.errors import DataError
+from engine.parts.dataset import open_dataset
 from engine.stages import predict
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders, map_in_process
 
 PARAMS = {"evaluation": {"specificity": 0.9}, "malignant": ["mel", "bcc"]}

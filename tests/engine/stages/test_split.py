@@ -14,8 +14,8 @@ import pytest
 
 from engine.config import DataConfig, SplitConfig
 from engine.errors import DataError
+from engine.parts.dataset import open_dataset, read_table, write_table
 from engine.stages import images, split
-from engine.stages.dataset import open_dataset, read_table, write_table
 from engine.types import strings
 from tests.engine.data import layouts
 from tests.fakes import make_context

@@ -13,8 +13,8 @@ from engine.classifier.weights import describe, open_logits, save_classifier
 from engine.diffusion.codec import images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
+from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
-from engine.stages.dataset import open_dataset
 from engine.types import strings
 from tests.fakes import make_context
 from tests.fakes_diffusion import run_foundation, tiny_params

@@ -9,8 +9,8 @@ from diffusers import AutoencoderKL
 from engine.config import VaeConfig
 from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
+from engine.parts.dataset import open_dataset
 from engine.stages import vae
-from engine.stages.dataset import open_dataset
 from tests.fakes import make_context, make_dataset_folders
 from tests.fakes_diffusion import tiny_params
 
@@ -64,7 +64,7 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     run(tmp_path / "whole", inputs, params=params)
 
     def kill_at_5(fit):
-        from engine.train_plan import TrainEnv
+        from engine.training.plan import TrainEnv
 
         def progress(what, done, total):
             if done == 5:
@@ -102,7 +102,7 @@ def test_other_parts_than_train_change_nothing(tmp_path, inputs):
 
 def test_only_the_main_worker_writes(tmp_path, inputs):
     def second_worker(fit):
-        from engine.train_plan import TrainEnv
+        from engine.training.plan import TrainEnv
 
         fit(TrainEnv(rank=1, world=1))
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from engine.cluster.backend import StageCall
-from engine.progress import QuietListener
+from engine.execution.backend import StageCall
+from engine.execution.progress import QuietListener
 from engine.store import StageCache, StageRunner, stage_key
-from engine.train_plan import Progress
+from engine.training.plan import Progress
 
 BASE: dict[str, Any] = {
     "version": 1, "params": {"vae": {"steps": 3}}, "seed": 0, "threads": 2, "device": "cpu", "precision": "float32",

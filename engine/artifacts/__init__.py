@@ -1,0 +1,1 @@
+"""Every file we write: its record, its reader, its writer. No torch."""

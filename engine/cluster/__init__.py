@@ -1,1 +1,0 @@
-"""Where stages run: in this process, or on Ray."""

@@ -1,0 +1,1 @@
+"""Near-duplicate images under different lesion ids."""

@@ -1,0 +1,1 @@
+"""Phantoms: procedural dermoscopy with exact masks."""

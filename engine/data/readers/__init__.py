@@ -1,0 +1,1 @@
+"""Readers of data layouts, one Source for all of them."""

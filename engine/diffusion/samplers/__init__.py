@@ -1,0 +1,1 @@
+"""Samplers on one trained denoiser."""

@@ -1,0 +1,116 @@
+"""The backend Protocol and the local backend, which runs every stage in this process and imports no ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from engine.stages.base import ChunkWorker, Launch, Map, StageContext, run_stage
+
+if TYPE_CHECKING:
+    from engine.training.plan import Progress, TrainEnv
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCall:
+    """One stage to run: picklable, with absolute paths that every worker can reach."""
+
+    stage: str
+    out: Path
+    inputs: Mapping[str, Path]
+    params: Mapping[str, Any]
+    seed: int
+    threads: int
+    device: str
+    precision: str
+    checkpoint: Path
+
+    def context(self, *, progress: Progress, mapper: Map, launch: Launch) -> StageContext:
+        """Return the context the stage sees, with the backend's ways to map and train."""
+        return StageContext(
+            out=self.out,
+            inputs=self.inputs,
+            params=self.params,
+            seed=self.seed,
+            threads=self.threads,
+            device=self.device,
+            precision=self.precision,
+            checkpoint=self.checkpoint,
+            progress=progress,
+            map=mapper,
+            launch=launch,
+        )
+
+
+class Backend(Protocol):
+    """Runs stages somewhere; the results do not depend on where."""
+
+    def run(self, call: StageCall, progress: Progress) -> None:
+        """Run one stage to its end; raises what the stage raised."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the backend holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalMap:
+    """Maps in this process, one chunk after the other."""
+
+    progress: Progress
+
+    def __call__(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
+        """Yield the results in order."""
+        function = worker.load()
+        for done, chunk in enumerate(chunks, start=1):
+            yield function(chunk)
+            self.progress(what, done, len(chunks))
+
+
+@dataclass(frozen=True)
+class LocalLaunch:
+    """Trains in this process."""
+
+    threads: int
+    device: str
+    precision: str
+    progress: Progress
+
+    def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
+        """Call ``fit`` with an environment of one worker."""
+        from engine.training.plan import TrainEnv
+
+        env = TrainEnv(
+            device=self.device, threads=self.threads, precision=self.precision, progress=self.progress
+        )
+        env.begin()
+        fit(env)
+
+
+def run_here(call: StageCall, progress: Progress) -> None:
+    """Run a stage in this process, mapping and training here too."""
+    run_stage(
+        call.stage,
+        call.context(
+            progress=progress,
+            mapper=LocalMap(progress),
+            launch=LocalLaunch(call.threads, call.device, call.precision, progress),
+        ),
+    )
+
+
+class LocalBackend:
+    """Runs every stage in this process."""
+
+    def run(self, call: StageCall, progress: Progress) -> None:
+        """Run the stage here."""
+        run_here(call, progress)
+
+    def close(self) -> None:
+        """Hold nothing, give back nothing."""

@@ -1,0 +1,93 @@
+"""The diffusion generator: opens denoiser, codec, prompts and guides, and synthesizes chunks of the conditioning."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.classifier.weights import open_logits
+from engine.config import SynthesisConfig
+from engine.data.captions import captions
+from engine.diffusion.codec import load_codec
+from engine.diffusion.denoiser import load_denoiser
+from engine.diffusion.synthesis import Guides, Synthesized, Synthesizer
+from engine.errors import DataError
+from engine.parts.generators.recipe import GeneratorRecipe
+from engine.parts.judge_folds import GUIDING_FOLD
+from engine.parts.prompts import open_prompts
+from engine.training.loop import autocast
+from engine.training.plan import TrainEnv
+from engine.types import IntArray, strings
+
+
+class DiffusionWorker(GeneratorRecipe):
+    """Synthesizes chunks of conditioning rows: (B,) row numbers -> images, their NFE, and states of the first rows."""
+
+    def load(self) -> Callable[[IntArray], Synthesized]:
+        """Open the weights, the conditioning and the parents' images once."""
+        env = TrainEnv(device=self.device, threads=self.threads, precision=self.precision)
+        env.begin()
+        config = SynthesisConfig.model_validate(dict(self.params["synthesis"]))
+        synthesizer = open_synthesizer(self.inputs, self.params, config, self.device)
+        frame, dataset = self.open()
+        levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
+        parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
+        dx_S = frame["dx"].tolist()
+        prompts = captions(dataset.table.take(parent_S).replace(dx=strings(dx_S)))
+        seed_S = frame["seed"].to_numpy(dtype=np.int64)
+
+        def synthesize(rows: IntArray) -> Synthesized:
+            parents = masks = None
+            if config.strength < 1.0:
+                stored = dataset.rows[parent_S[rows]]
+                parents, masks = (np.array(x[stored]) for x in (dataset.images_NHWC, dataset.masks_NHW))
+            with autocast(env):
+                return synthesizer.synthesize(
+                    levels_SLD[rows],
+                    [prompts[i] for i in rows],
+                    seed_S[rows],
+                    parents,
+                    labels=[dx_S[i] for i in rows],
+                    masks_BHW=masks,
+                    states=config.states if 0 in rows else 0,
+                )
+
+        return synthesize
+
+
+def open_synthesizer(
+    inputs: Mapping[str, Path], params: Mapping[str, Any], config: SynthesisConfig, device: str
+) -> Synthesizer:
+    """Return the synthesizer of finished ``denoiser``, ``vae`` and ``embedder`` folders."""
+    info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
+    model = load_denoiser(inputs["denoiser"], device)
+    side = int(model.unet.config.sample_size)
+    return Synthesizer(
+        model=model,
+        codec=load_codec(inputs["vae"], device),
+        prompts=open_prompts(inputs["embedder"], params["denoiser"]["pretrained"], device),
+        config=config,
+        scheduler_config=info["scheduler"],
+        fuse=info["fuse"],
+        beta=info["beta"] if config.beta is None else config.beta,
+        shape=(int(model.unet.config.in_channels), side, side),
+        device=device,
+        guides=_guides(inputs, config, device) if config.steers else None,
+    )
+
+
+def _guides(inputs: Mapping[str, Path], config: SynthesisConfig, device: str) -> Guides:
+    """The judge's guiding fold (which the gates then leave out), and the classifier that is to be made to err."""
+    judge, classes = open_logits(inputs["judge"] / GUIDING_FOLD, device)
+    opponent = None
+    if config.adversarial_scale > 0:
+        opponent, seen = open_logits(inputs["classifier"] / "classifier.safetensors", device)
+        if seen != classes:
+            raise DataError(
+                f"the classifier knows {', '.join(seen)}, the judge {', '.join(classes)}; train both on one data set"
+            )
+    return Guides(classes=classes, judge=judge, opponent=opponent)

@@ -1,0 +1,30 @@
+"""What every generator's worker is made of: where the conditioning and the images lie, and how to run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from engine.parts.dataset import Dataset, open_dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorRecipe:
+    """A picklable recipe over the ``synthesize`` stage's inputs and params."""
+
+    inputs: Mapping[str, Path]
+    params: Mapping[str, Any]
+    device: str
+    threads: int
+    precision: str
+
+    def open(self) -> tuple[pd.DataFrame, Dataset]:
+        """Set the thread count; return the conditioning and the data set."""
+        torch.set_num_threads(self.threads)
+        frame = pd.read_parquet(self.inputs["condition"] / "conditioning.parquet")
+        return frame, open_dataset(self.inputs["images"], self.inputs["split"])

@@ -1,0 +1,78 @@
+"""Which folds of the judge may judge a synthetic image, and what they say of it: none that learned from its parent.
+
+A sample of a train lesion resembles what most folds were fitted on, so their agreement says little. The fold that held the
+lesion out judges it alone, as it judged the real train images that the thresholds come from. Samples of other lesions (of
+the mine split) are judged by the mean of all folds, as val is. Neighbours that are mixed in are not looked at: with few
+folds none would be left.
+
+Shape legend: S synthetic images, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.parts.judge_folds import fold_number
+from engine.stages.base import StageContext
+from engine.types import StrArray
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The folds that judge some samples (rows of S), and whether they are the one fold that held out their parents."""
+
+    workers: tuple[LogitWorker, ...]
+    rows: npt.NDArray[np.int64]
+    held_out: bool
+
+
+def panels(context: StageContext, workers: list[LogitWorker], parent_S: StrArray) -> list[Panel]:
+    """Return who judges which samples; ``workers`` are the folds that have a say at all (a guiding one has none).
+
+    A sample whose only clean fold guided synthesis falls to all the others: they know its parent, it would know the sample.
+    """
+    frame = pd.read_parquet(context.inputs["judge"] / "oof.parquet", columns=["image_id", "fold"])
+    fold_of = dict(zip(frame["image_id"].tolist(), frame["fold"].tolist(), strict=True))
+    by_fold = {fold_number(worker.weights): worker for worker in workers}
+    fold_S = np.array([fold_of.get(str(parent), -1) for parent in parent_S], dtype=np.int64)
+    alone_S = np.isin(fold_S, list(by_fold))
+    found = [Panel(workers=tuple(workers), rows=np.flatnonzero(~alone_S), held_out=False)]
+    found += [
+        Panel(workers=(worker,), rows=np.flatnonzero(fold_S == fold), held_out=True)
+        for fold, worker in by_fold.items()
+    ]
+    return [panel for panel in found if len(panel.rows)]
+
+
+def probabilities(context: StageContext, found: list[Panel], count: int, classes: int) -> Floats:
+    """Return what the panels say of the samples, (S, C)."""
+    prob_SC = np.zeros((count, classes))
+    for panel in found:
+        prob_SC[panel.rows] = mean_probabilities(
+            context.map, panel.workers, panel.rows, "judge synthetic images"
+        )
+    return prob_SC
+
+
+def real_recall(
+    found: list[Panel], label_S: npt.NDArray[np.int64], classes: tuple[str, ...], judge: Mapping[str, Any]
+) -> Floats:
+    """Return how often each sample's panel is right on unseen real lesions of its class, (S,); NaN where unknown.
+
+    One fold: its recall out of fold (``oof_recall``). All folds: their recall on val (``val_recall``).
+    """
+    recall_S = np.full(len(label_S), np.nan)
+    for panel in found:
+        known = judge["oof_recall" if panel.held_out else "val_recall"]
+        recall_C = np.array([np.nan if known.get(dx) is None else known[dx] for dx in classes], dtype=float)
+        recall_S[panel.rows] = recall_C[label_S[panel.rows]]
+    return recall_S

@@ -1,0 +1,1 @@
+"""Pages for people: report.html, study.html, their blocks, charts, tables and templates."""

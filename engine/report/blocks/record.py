@@ -1,0 +1,196 @@
+"""Tables of record in the report: what the gates accepted, how the data was split, where the time went."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from engine.artifacts.run_files import RoundFiles, RunFiles, picture
+from engine.report import charts as draw
+from engine.report.wording import NOTHING, duration, percent
+from engine.training.folds import with_groups
+from engine.types import SPLITS
+
+REASONS: Mapping[str, str] = {
+    "judge": "judge disagreed",
+    "memorized": "too close to a train image",
+    "support": "too far from every train image",
+    "review": "not approved by a person",
+    "over max_synthetic_ratio": "class already full",
+    "over max_synthetic": "enough images in all",
+}
+"""Words for the stable first part of a rejection reason (policies, accept stage); others are shown as they are."""
+
+_REASON_COLOURS = ("#0b5cad", "#b4500f", "#a3446c", "#9c6a00", "#5a6068")
+
+
+def acceptance_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """Accepted and rejected images a class, rejected ones by reason; None without synthetic.parquet."""
+    if entry.synthetic is None:
+        return None
+    return {"round": entry.number, **yields_table(entry.synthetic)}
+
+
+def yields_table(frame: pd.DataFrame) -> dict[str, Any]:
+    """Rows of accepted and rejected images a class of any synthetic.parquet table."""
+    outcome = [
+        "accepted" if accepted else reason_group(reason)
+        for accepted, reason in zip(frame["accepted"], frame["reasons"], strict=True)
+    ]
+    names = sorted(set(outcome) - {"accepted"})
+    colours = {name: _REASON_COLOURS[1 + i % 4] for i, name in enumerate(names)} | {
+        "accepted": _REASON_COLOURS[0]
+    }
+    rows = []
+    for dx in sorted(frame["dx"].astype(str).unique()):
+        counts = Counter(o for o, name in zip(outcome, frame["dx"].astype(str), strict=True) if name == dx)
+        parts = [(name, counts[name], colours[name]) for name in ("accepted", *names)]
+        rows.append(
+            {
+                "dx": dx,
+                "generated": sum(counts.values()),
+                "accepted": counts["accepted"],
+                "share": percent(counts["accepted"] / sum(counts.values()), 0),
+                "rejected": [counts[name] for name in names],
+                "bar": draw.stacked_bar(parts),
+            }
+        )
+    return {"reasons": [(name, colours[name]) for name in names], "rows": rows}
+
+
+def copies_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """Images that are nearer to a train image than nearly all train lesions are to another; None without figures."""
+    accept = entry.accept or {}
+    found = accept.get("memorized")
+    if not found:
+        return None
+    nearest = entry.folder / "nearest.png"
+    return {
+        "round": entry.number,
+        "count": found["count"],
+        "generated": sum(figures.get("generated", 0) for figures in (accept.get("per_class") or {}).values()),
+        "rate": percent(found["rate"]),
+        "threshold": f"{found['threshold']:.3f}",
+        "share": 100 - found["percentile"],
+        "nearest": picture(nearest, 1400) if nearest.is_file() else None,
+    }
+
+
+def reason_group(reason: Any) -> str:
+    """Group a rejection by its gates: ``judge: mel 0.12 < 0.50; memorized: ...`` -> one phrase for both."""
+    parts = reason if isinstance(reason, list | tuple) else str(reason).split(";")
+    heads = [str(part).partition(":")[0].strip() for part in parts]
+    return (
+        " and ".join(dict.fromkeys(REASONS.get(head, head) for head in heads if head)) or "no reason recorded"
+    )
+
+
+def judge_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """How often the judge took ungated samples for their class, beside its recall on real val images."""
+    accept = entry.accept
+    if not accept:
+        return None
+    return {
+        "round": entry.number,
+        "agreement": percent(accept.get("agreement")),
+        "expected": percent(accept.get("expected_agreement")),
+        "ratio": percent(accept.get("agreement_ratio"), 0),
+        "rows": [
+            {
+                "dx": dx,
+                "generated": figures.get("generated"),
+                "agreement": percent(figures.get("agreement")),
+                "recall": percent(figures.get("val_recall")),
+            }
+            for dx, figures in sorted((accept.get("per_class") or {}).items())
+        ],
+    }
+
+
+FIDELITY: Mapping[str, str] = {
+    "kid": "KID x 1000",
+    "kid_unseen": "unseen real, KID x 1000",
+    "fid": "FID",
+    "precision": "Precision",
+    "recall": "Recall",
+    "density": "Density",
+    "coverage": "Coverage",
+    "inception_score": "Inception score",
+}
+"""Columns of the fidelity table, by the names of fidelity.json."""
+
+
+def fidelity_table(entry: RoundFiles) -> dict[str, Any] | None:
+    """How far the ungated samples of a round are from train images, overall and by class; None without the file."""
+    found = entry.fidelity
+    if not found or not found.get("overall"):
+        return None
+    rows = [("all classes", found["overall"]), *sorted(found["per_class"].items())]
+    return {
+        "round": entry.number,
+        "features": found["features"],
+        "columns": list(FIDELITY.values()),
+        "rows": [
+            {
+                "name": name,
+                "n": f"{figures['n_synthetic']} / {figures['n_real']}",
+                "cells": [_fidelity_cell(key, figures.get(key)) for key in FIDELITY],
+            }
+            for name, figures in rows
+        ],
+    }
+
+
+def _fidelity_cell(key: str, figure: Mapping[str, float] | None) -> str:
+    if figure is None:
+        return NOTHING
+    scale, digits = (1000.0, 1) if key.startswith("kid") else (1.0, 1 if key == "fid" else 2)
+    value, low, high = (scale * figure[k] for k in ("value", "low", "high"))
+    return f"{value:.{digits}f} ({low:.{digits}f}\u2013{high:.{digits}f})"
+
+
+def split_table(run: RunFiles) -> dict[str, Any] | None:
+    """Images (lesions) of each class in each part, how many lesions lie in two parts, which stay together; None without."""
+    frame = run.split
+    if frame is None:
+        return None
+    present = [part for part in SPLITS if (frame["split"] == part).any()]
+
+    def cell(rows: pd.DataFrame) -> str:
+        return f"{len(rows)} ({rows['lesion_id'].nunique()})"
+
+    by_class = [
+        (str(dx), [cell(group[group["split"] == part]) for part in present], cell(group))
+        for dx, group in frame.groupby("dx", sort=True)
+    ]
+    total = ("all", [cell(frame[frame["split"] == part]) for part in present], cell(frame))
+    straddling = int((frame.groupby("lesion_id")["split"].nunique() > 1).sum())
+    lesions_G = with_groups(frame).groupby("group")["lesion_id"].nunique()
+    joined = lesions_G[lesions_G > 1]
+    together = {"lesions": int(joined.sum()), "groups": len(joined)}
+    return {"parts": present, "rows": [*by_class, total], "straddling": straddling, "together": together}
+
+
+def seconds_table(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Time by stage: the foundation once, then a row a (round, arm)."""
+    rounds = report["rounds"]
+    stages = list(dict.fromkeys(name for entry in rounds for name in entry["seconds"]))
+    rows = [
+        {
+            "name": f"Round {entry['round']}, {entry['arm']}",
+            "cells": [duration(entry["seconds"][s]) if s in entry["seconds"] else "" for s in stages],
+            "total": duration(sum(entry["seconds"].values())),
+        }
+        for entry in rounds
+    ]
+    foundation = report.get("foundation_seconds") or {}
+    total = sum(foundation.values()) + sum(sum(entry["seconds"].values()) for entry in rounds)
+    return {
+        "stages": stages,
+        "rows": rows,
+        "foundation": [(name, duration(seconds)) for name, seconds in foundation.items()],
+        "total": duration(total),
+    }

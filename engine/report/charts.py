@@ -1,0 +1,201 @@
+"""Charts of the report as inline SVG: no script, no font, no file beside the page.
+
+Every chart is decoration beside a table with the same figures; it carries a text alternative all the same.
+Arms differ by colour (Okabe and Ito 2008, told apart with colour-blind eyes) and by the shape of the marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from engine.report.wording import percent_interval
+
+ARM_COLOURS: Mapping[str, str] = {
+    "real": "#5a6068",
+    "classical": "#9c6a00",
+    "mined": "#007a5a",
+    "retrieved": "#a3446c",
+    "random": "#b4500f",
+    "hard": "#0b5cad",
+    "all_real": "#1f1f1f",
+}
+_OTHER_COLOUR = "#444444"
+
+_WIDTH, _HEIGHT = 340, 168
+_PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 130, 30, 26, 26, 30
+_DODGE = 7.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One arm's figure over rounds: (round, {value, low, high}) pairs."""
+
+    arm: str
+    points: Sequence[tuple[int, Mapping[str, Any]]]
+
+
+def colour(arm: str) -> str:
+    """Return the arm's colour."""
+    return ARM_COLOURS.get(arm, _OTHER_COLOUR)
+
+
+def marker(arm: str, x: float, y: float, size: float = 4.0) -> Markup:
+    """Return the arm's marker: hard a disc, real a hollow square, the others a diamond."""
+    fill = escape(colour(arm))
+    if arm == "hard":
+        return Markup(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{fill}"/>')
+    if arm == "real":
+        side = 1.8 * size
+        return Markup(
+            f'<rect x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}" '
+            f'fill="#fff" stroke="{fill}" stroke-width="2"/>'
+        )
+    s = 1.2 * size
+    return Markup(
+        f'<path d="M{x:.1f} {y - s:.1f}L{x + s:.1f} {y:.1f}L{x:.1f} {y + s:.1f}L{x - s:.1f} {y:.1f}Z" fill="{fill}"/>'
+    )
+
+
+def legend_marker(arm: str) -> Markup:
+    """Return a small stand-alone marker for legends, hidden from screen readers (the arm's name follows it)."""
+    drawn = marker(arm, 8, 8, 4.5)
+    return Markup(
+        f'<svg class="key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">{drawn}</svg>'
+    )
+
+
+def class_chart(name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int]) -> Markup:
+    """Draw one class: a panel a figure (for example sensitivity and specificity), rounds across, 0-100 % upwards."""
+    parts = [
+        _panel(title, series, rounds, _LEFT + position * (_PANEL + _GAP))
+        for position, (title, series) in enumerate(panels.items())
+    ]
+    return _svg(_describe(name, panels), _WIDTH, _HEIGHT, Markup("").join(parts))
+
+
+def strip(figure: Mapping[str, Any], arm: str, ticks: Sequence[float] = (0.25, 0.5, 0.75)) -> Markup:
+    """Draw one figure with its interval on a 0-100 % line that takes whatever width the cell has."""
+    if figure["value"] is None:
+        return Markup('<span class="nothing">not available</span>')
+    low, value, high = (100.0 * float(figure[key]) for key in ("low", "value", "high"))
+    shade, label = escape(colour(arm)), escape(percent_interval(figure))
+    grid = "".join(
+        f'<line class="grid" x1="{100 * t:.0f}%" x2="{100 * t:.0f}%" y1="0" y2="22"/>' for t in ticks
+    )
+    return Markup(
+        f'<svg class="strip" height="22" role="img" aria-label="{label}">'
+        f'<line class="axis" x1="0%" x2="100%" y1="21" y2="21"/>{grid}'
+        f'<line x1="{low:.2f}%" x2="{high:.2f}%" y1="11" y2="11" stroke="{shade}" stroke-width="3"/>'
+        f'<svg x="{value:.2f}%" y="11" overflow="visible">{marker(arm, 0, 0, 5)}</svg></svg>'
+    )
+
+
+def difference_strip(low: float, value: float, high: float, arm: str, reach: float = 0.3) -> Markup:
+    """Draw a difference with its interval on a line from -``reach`` to ``reach``, 0 in the middle; the rest is cut."""
+
+    def across(share: float) -> float:
+        return 50.0 + 50.0 * max(-reach, min(reach, share)) / reach
+
+    label = escape(f"{100 * value:+.1f} points, from {100 * low:+.1f} to {100 * high:+.1f}")
+    shade = escape(colour(arm))
+    return Markup(
+        f'<svg class="strip" height="22" role="img" aria-label="{label}">'
+        f'<line class="axis" x1="50%" x2="50%" y1="0" y2="22"/>'
+        f'<line x1="{across(low):.2f}%" x2="{across(high):.2f}%" y1="11" y2="11" stroke="{shade}" stroke-width="3"/>'
+        f'<svg x="{across(value):.2f}%" y="11" overflow="visible">{marker(arm, 0, 0, 5)}</svg></svg>'
+    )
+
+
+def stacked_bar(parts: Sequence[tuple[str, int, str]]) -> Markup:
+    """Draw counts as one bar; parts are (label, count, colour). The table beside it holds the numbers."""
+    total = sum(count for _, count, _ in parts)
+    if total == 0:
+        return Markup("")
+    label = ", ".join(f"{name} {count}" for name, count, _ in parts)
+    drawn, start = [], 0.0
+    for _, count, fill in parts:
+        width = 100.0 * count / total
+        drawn.append(f'<rect x="{start:.2f}%" width="{width:.2f}%" y="0" height="12" fill="{escape(fill)}"/>')
+        start += width
+    return Markup(
+        f'<svg class="bar" height="12" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'
+    )
+
+
+def _panel(title: str, series: Sequence[Series], rounds: Sequence[int], left: float) -> Markup:
+    bottom = _HEIGHT - _BOTTOM
+
+    def across(number: int) -> float:
+        if len(rounds) == 1:
+            return left + _PANEL / 2
+        return left + 14 + (_PANEL - 28) * rounds.index(number) / (len(rounds) - 1)
+
+    def up(share: float) -> float:
+        return bottom - (bottom - _TOP) * share
+
+    shown = [Markup(f'<text class="panel-title" x="{left}" y="13">{escape(title)}</text>')]
+    for share in (0.0, 0.5, 1.0):
+        shown.append(
+            Markup(
+                f'<line class="grid" x1="{left}" x2="{left + _PANEL}" y1="{up(share):.1f}" y2="{up(share):.1f}"/>'
+                f'<text class="tick" x="{left - 4}" y="{up(share) + 3.5:.1f}" text-anchor="end">{100 * share:.0f}</text>'
+            )
+        )
+    every = max(1, -(-len(rounds) // 8))
+    for number in rounds[::every]:
+        shown.append(
+            Markup(
+                f'<text class="tick" x="{across(number):.1f}" y="{bottom + 14}" text-anchor="middle">{number}</text>'
+            )
+        )
+    shown.append(
+        Markup(
+            f'<text class="tick" x="{left + _PANEL / 2}" y="{bottom + 27}" text-anchor="middle">round</text>'
+        )
+    )
+    for position, line in enumerate(series):
+        shift = _DODGE * (position - (len(series) - 1) / 2)
+        shown.append(_line(line, lambda number, shift=shift: across(number) + shift, up))  # type: ignore[misc]
+    return Markup("").join(shown)
+
+
+def _line(series: Series, across: Callable[[int], float], up: Callable[[float], float]) -> Markup:
+    known = [(number, figure) for number, figure in series.points if figure["value"] is not None]
+    shade = escape(colour(series.arm))
+    path = " ".join(f"{across(number):.1f},{up(figure['value']):.1f}" for number, figure in known)
+    drawn = [
+        Markup(f'<polyline points="{path}" fill="none" stroke="{shade}" stroke-width="1" opacity="0.55"/>')
+    ]
+    for number, figure in known:
+        x = across(number)
+        low, high = up(figure["low"]), up(figure["high"])
+        drawn.append(
+            Markup(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{shade}" stroke-width="2"/>'
+            )
+        )
+        drawn.append(marker(series.arm, x, up(figure["value"]), 3.4))
+    return Markup("").join(drawn)
+
+
+def _describe(name: str, panels: Mapping[str, Sequence[Series]]) -> str:
+    """The text alternative: the last known figure of each arm in each panel."""
+    said = []
+    for title, series in panels.items():
+        for line in series:
+            known = [(number, figure) for number, figure in line.points if figure["value"] is not None]
+            if known:
+                said.append(
+                    f"{title} of arm {line.arm} in round {known[-1][0]}: {percent_interval(known[-1][1])}"
+                )
+    return f"{name}. " + ("; ".join(said) if said else "no figures") + ". All rounds are in the table below."
+
+
+def _svg(label: str, width: int, height: int, body: Markup) -> Markup:
+    return Markup(
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">{body}</svg>'
+    )

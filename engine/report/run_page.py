@@ -1,0 +1,153 @@
+"""report.html: one self-contained page from the files of a run folder, and nothing else.
+
+No script, font, picture or style comes from elsewhere; the page holds no time stamp, so the same run gives the same
+bytes. The order of the page: what it is, what was found and how far to trust it, then the evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.artifacts.run_files import RunFiles, inside, picture, read_run, without_secrets
+from engine.artifacts.whole_files import write_text
+from engine.report import tables
+from engine.report.blocks import record
+from engine.report.blocks.cases import MAX_SAMPLES, cases_of
+from engine.report.blocks.evidence import run_evidence
+from engine.report.templating import render_page
+from engine.report.wording import NOTHING, PROTOCOLS, headline, percent, percent_interval
+
+_SHEET_SIDE = 1400
+_MAX_SHEETS = 6
+_SHEET_WORDS = {"contact_sheet": "real images, their reconstruction by the autoencoder, and synthetic images"}
+
+
+def render_report(run: Path) -> str:
+    """Return the page of a run folder; every file but report.json may be missing, its block then says so.
+
+    Raises:
+        DataError: report.json is missing or broken, or a parquet file cannot be read.
+    """
+    return render_page("report.html.j2", _content(read_run(run)))
+
+
+def write_report(run: Path) -> Path:
+    """Write ``run/report.html`` and return its path; a reader never sees half a page."""
+    return write_text(run / "report.html", render_report(run))
+
+
+def _content(run: RunFiles) -> dict[str, Any]:
+    """Everything the template prints."""
+    report = run.report
+    rounds: Sequence[Mapping[str, Any]] = report["rounds"]
+    protocol = str(report.get("protocol", "groups_unknown"))
+    title, explanation = PROTOCOLS.get(
+        protocol, (f"Protocol: {protocol}", "This protocol is unknown to the report.")
+    )
+    cases, n_mined = cases_of(run)
+    return {
+        "name": report.get("name") or run.config.get("name") or run.path.name,
+        "protocol": {"kind": protocol, "title": title, "explanation": explanation},
+        "headline": headline(rounds),
+        **run_evidence(run),
+        "summary": _summary(run),
+        "champion": _champion(report),
+        "stopping": report.get("stopping") or {},
+        "arms": list(dict.fromkeys(str(entry["arm"]) for entry in rounds)),
+        "chart_arms": [arm for arm in tables.CHART_ARMS if any(e["arm"] == arm for e in rounds)],
+        "rounds": tables.rounds_table(rounds),
+        "class_charts": tables.class_charts(rounds),
+        "class_table": tables.class_table(rounds),
+        "class_counts": tables.class_counts(rounds),
+        "arms_side_by_side": tables.arms_side_by_side(rounds),
+        "challenging": tables.challenging_table(rounds),
+        "confusions": _confusions(rounds),
+        "cases": cases,
+        "n_mined": n_mined,
+        "max_samples": MAX_SAMPLES,
+        "acceptance": [t for entry in run.rounds if (t := record.acceptance_table(entry))],
+        "judge": [t for entry in run.rounds if (t := record.judge_table(entry))],
+        "copies": [t for entry in run.rounds if (t := record.copies_table(entry))],
+        "fidelity": [t for entry in run.rounds if (t := record.fidelity_table(entry))],
+        "sheets": _sheets(run),
+        "split": record.split_table(run),
+        "seconds": record.seconds_table(report),
+        "digests": _digests(report),
+        "config_text": without_secrets(run.config_text),
+        "nothing": NOTHING,
+    }
+
+
+def _summary(run: RunFiles) -> dict[str, Any]:
+    """The facts of the opening paragraph."""
+    report, config = run.report, run.config
+    data, rounds = report.get("data") or {}, report["rounds"]
+    test = rounds[0]["test"] if rounds else {}
+    loop = config.get("loop") or {}
+    return {
+        "format": data.get("format") or (config.get("data") or {}).get("format") or "unknown",
+        "image_size": (config.get("data") or {}).get("image_size"),
+        "n_images": data.get("n_images"),
+        "n_lesions": data.get("n_lesions"),
+        "grouped_by": data.get("grouped_by"),
+        "n_skipped": data.get("n_skipped") or 0,
+        "masks": data.get("masks") or {},
+        "n_rounds": len({entry["round"] for entry in rounds if entry["round"] > 0}),
+        "generator_saw": rounds[0]["generator_saw"] if rounds else loop.get("generator_saw"),
+        "mine_from": loop.get("mine_from"),
+        "malignant": (config.get("data") or {}).get("malignant") or [],
+        "n_test": test.get("n"),
+        "n_test_lesions": test.get("n_lesions"),
+        "n_malignant": (test.get("malignant") or {}).get("n"),
+        "specificity": (config.get("evaluation") or {}).get("specificity"),
+        "max_ratio": loop.get("max_synthetic_ratio"),
+        "melanoma_sensitivity": (config.get("evaluation") or {}).get("melanoma_sensitivity"),
+        "draws": (config.get("evaluation") or {}).get("bootstrap"),
+    }
+
+
+def _champion(report: Mapping[str, Any]) -> dict[str, str] | None:
+    champion = report.get("champion")
+    if not champion:
+        return None
+    figure = champion if "low" in champion else None
+    metric = str(champion.get("metric", "")).rpartition("/")[2].replace("_", " ")
+    value = percent_interval(figure) if figure else percent(champion.get("value"))
+    return {"round": str(champion["round"]), "arm": str(champion["arm"]), "metric": metric, "value": value}
+
+
+def _confusions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tables.ConfusionTable]]:
+    """Matrices shown at once (the start, and the last of real and hard), and those folded away."""
+    shown = [rounds[0]] if rounds else []
+    shown += [e for e in tables.last_of_each_arm(rounds) if e["arm"] in tables.CHART_ARMS and e not in shown]
+    folded = [entry for entry in rounds if entry not in shown]
+    return {
+        name: [t for entry in entries if (t := tables.confusion_table(entry))]
+        for name, entries in (("shown", shown), ("folded", folded))
+    }
+
+
+def _sheets(run: RunFiles) -> list[dict[str, str]]:
+    """Contact sheets of RUN/figures, in the order of their names."""
+    folder = run.path / "figures"
+    found = []
+    for path in sorted(folder.glob("*.png"))[:_MAX_SHEETS]:
+        uri = picture(path, _SHEET_SIDE) if inside(folder, path.name) else None
+        if uri:
+            says = _SHEET_WORDS.get(path.stem, "a picture of this run")
+            found.append({"name": path.stem.replace("_", " "), "says": says, "uri": uri})
+    return found
+
+
+def _digests(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Digests of the whole run, then of each (round, arm)."""
+    return {
+        "run": [(key, str(report[key])) for key in ("split_digest", "config_digest") if report.get(key)],
+        "rounds": [
+            (f"Round {entry['round']}, {entry['arm']}", sorted((entry.get("digests") or {}).items()))
+            for entry in report["rounds"]
+        ],
+        "schema_version": report.get("schema_version"),
+    }

@@ -1,0 +1,77 @@
+"""study.html and study.json: one page and one file for a study over several runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from engine.artifacts.run_files import RunFiles, without_secrets
+from engine.artifacts.whole_files import write_text
+from engine.report.blocks import record
+from engine.report.blocks.evidence import study_evidence
+from engine.report.blocks.study import challenging_means
+from engine.report.blocks.subgroups import mean_subgroups
+from engine.report.tables import CHART_ARMS
+from engine.report.templating import render_page
+from engine.report.wording import NOTHING, PROTOCOLS, percent
+from engine.study.contrasts import Study
+from engine.study.record import study_record
+from engine.study.run_replicates import last_round
+
+
+def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -> tuple[Path, Path]:
+    """Write ``out/study.html`` and ``out/study.json`` and return their paths.
+
+    Args:
+        study: what was found.
+        files: the run folders in the order of ``study.runs``.
+        out: an existing folder.
+        name: title of the page.
+    """
+    found = study_record(study, [_facts(run) for run in files])
+    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
+    page = render_page("study.html.j2", _content(study, files, found, name))
+    return write_text(out / "study.html", page), write_text(out / "study.json", text)
+
+
+def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Everything the template prints."""
+    kind = study.runs[0].protocol
+    title, explanation = PROTOCOLS.get(kind, (f"Protocol: {kind}", "This protocol is unknown to the report."))
+    synthetic = [entry.synthetic for run in files for entry in run.rounds if entry.synthetic is not None]
+    return {
+        "name": name,
+        "protocol": {"kind": kind, "title": title, "explanation": explanation},
+        **study_evidence(study, files),
+        "runs": found["runs"],
+        "challenging": challenging_means(files),
+        "subgroups": mean_subgroups(
+            [_last_entries(run) for run in files], same_test=study.design.kind != "cross-validation"
+        ),
+        "brackets": "mean over runs; brackets hold the lowest and the highest, no interval",
+        "yields": record.yields_table(pd.concat(synthetic, ignore_index=True)) if synthetic else None,
+        "copies": _copies(files),
+        "config_text": without_secrets(files[0].config_text),
+        "nothing": NOTHING,
+    }
+
+
+def _facts(run: RunFiles) -> dict[str, Any]:
+    digests = {key: run.report.get(key) for key in ("config_digest", "split_digest")}
+    return {"round": last_round(run.report), **digests}
+
+
+def _last_entries(run: RunFiles) -> dict[str, Mapping[str, Any]]:
+    number = last_round(run.report)
+    return {str(e["arm"]): e for e in run.report["rounds"] if e["round"] == number and e["arm"] in CHART_ARMS}
+
+
+def _copies(files: Sequence[RunFiles]) -> dict[str, Any]:
+    """Copies of training images over all runs and rounds."""
+    found = [t for run in files for entry in run.rounds if (t := record.copies_table(entry))]
+    count, generated = (sum(t[key] for t in found) for key in ("count", "generated"))
+    return {"count": count, "generated": generated, "rate": percent(count / generated if generated else None)}

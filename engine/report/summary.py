@@ -1,0 +1,37 @@
+"""The table `hardcase run` prints at the end: rounds and arms with the headline figures of the test part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+from engine.report.wording import MARKS, percent_interval
+
+
+def summary_table(report: Mapping[str, Any]) -> Table:
+    """Return rounds x (arm, balanced accuracy, malignant sensitivity and specificity, accepted/generated).
+
+    Args:
+        report: report.json's object.
+    """
+    warning = MARKS.get(str(report.get("protocol")))
+    title = "Test figures with 95 % intervals" + (f" ({warning})" if warning else "")
+    table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
+    table.add_column("round", justify="right")
+    table.add_column("arm")
+    for name in ("balanced accuracy", "malignant sensitivity", "malignant specificity"):
+        table.add_column(name, justify="right")
+    table.add_column("accepted/generated", justify="right")
+    for entry in report["rounds"]:
+        test, malignant = entry["test"], entry["test"]["malignant"]
+        table.add_row(
+            str(entry["round"]),
+            str(entry["arm"]),
+            percent_interval(test["balanced_accuracy"]),
+            percent_interval(malignant["sensitivity"]),
+            percent_interval(malignant["specificity"]),
+            f"{entry['n_accepted']}/{entry['n_generated']}",
+        )
+    return table

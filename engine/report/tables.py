@@ -1,0 +1,184 @@
+"""Tables of figures in the report: rows of ready text for the template, computed from report.json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from engine.report import charts as draw
+from engine.report.wording import latest, number_interval, p_text, percent_interval
+
+Entry = Mapping[str, Any]
+
+CHART_ARMS = ("real", "hard")
+"""The arms drawn across rounds; more would hide one another, the table holds all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusionTable:
+    """One confusion matrix ready to print: cells are (count, share of its row, dark background or not)."""
+
+    title: str
+    classes: tuple[str, ...]
+    rows: list[tuple[str, int, list[tuple[int, float]]]]
+
+
+def classes_of(rounds: Sequence[Entry]) -> list[str]:
+    """Class names in the order of the reports."""
+    return list(rounds[0]["test"]["per_class"]) if rounds else []
+
+
+def rounds_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
+    """One row a (round, arm): the figures of the test part, then the counts."""
+    rows = []
+    for entry in rounds:
+        test, malignant = entry["test"], entry["test"]["malignant"]
+        rows.append(
+            {
+                "round": entry["round"],
+                "arm": entry["arm"],
+                "key": draw.legend_marker(entry["arm"]),
+                "balanced_accuracy": percent_interval(test["balanced_accuracy"]),
+                "val_balanced_accuracy": percent_interval(entry["val"]["balanced_accuracy"]),
+                "accuracy": percent_interval(test["accuracy"]),
+                "sensitivity": percent_interval(malignant["sensitivity"]),
+                "specificity": percent_interval(malignant["specificity"]),
+                "melanoma_sensitivity": percent_interval((test.get("melanoma") or {}).get("sensitivity")),
+                "melanoma_specificity": percent_interval((test.get("melanoma") or {}).get("specificity")),
+                "descriptive": percent_interval(malignant["sensitivity_at_specificity_90"]),
+                "auc": number_interval(test["auc"]),
+                "ece": number_interval(test["ece"]),
+                "made": f"{entry['n_accepted']} / {entry['n_generated']}" if entry["n_generated"] else "none",
+                "n_real": entry["n_real"],
+                "steps": f"{entry['optimizer_steps']:,}".replace(",", "\u202f"),
+                "p": p_text(entry["p_value_vs_round0"]),
+            }
+        )
+    return rows
+
+
+def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
+    """One chart a class: sensitivity and specificity across rounds, arms real and hard, test part."""
+    numbers = sorted({int(entry["round"]) for entry in rounds})
+    charts = []
+    for name in classes_of(rounds):
+        panels = {
+            title: [
+                draw.Series(
+                    arm=arm,
+                    points=[
+                        (int(e["round"]), e["test"]["per_class"][name][key])
+                        for e in rounds
+                        if e["arm"] == arm
+                    ],
+                )
+                for arm in CHART_ARMS
+            ]
+            for title, key in (("Sensitivity, %", "sensitivity"), ("Specificity, %", "specificity"))
+        }
+        charts.append((name, draw.class_chart(name, panels, numbers)))
+    return charts
+
+
+def class_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
+    """One row a (class, round, arm) with the figures of the test part."""
+    return [
+        {
+            "dx": name,
+            "round": entry["round"],
+            "arm": entry["arm"],
+            "sensitivity": percent_interval(entry["test"]["per_class"][name]["sensitivity"]),
+            "specificity": percent_interval(entry["test"]["per_class"][name]["specificity"]),
+            "auc": number_interval(entry["test"]["per_class"][name]["auc"]),
+        }
+        for name in classes_of(rounds)
+        for entry in rounds
+    ]
+
+
+def class_counts(rounds: Sequence[Entry]) -> dict[str, str]:
+    """Images and lesions of each class in the test part, as text."""
+    if not rounds:
+        return {}
+    return {
+        name: f"{figures['n']} images, {figures.get('n_lesions', '?')} lesions"
+        for name, figures in rounds[0]["test"]["per_class"].items()
+    }
+
+
+def last_of_each_arm(rounds: Sequence[Entry]) -> list[Entry]:
+    """The last report of every arm, in the order in which arms first appear."""
+    arms = list(dict.fromkeys(str(entry["arm"]) for entry in rounds))
+    found = (latest(rounds, arm) for arm in arms)
+    return [entry for entry in found if entry is not None]
+
+
+def challenging_table(rounds: Sequence[Entry]) -> dict[str, Any] | None:
+    """The last report of every arm on the test lesions that reference models get wrong and on the rest; None without."""
+    entries = [e for e in (list(rounds[:1]) + last_of_each_arm(rounds)) if "challenging" in e["test"]]
+    if not entries:
+        return None
+    groups = [entries[0]["test"][name] for name in ("challenging", "rest")]
+    return {
+        "counts": [f"{g['n_lesions']} lesions, {g['n']} images" for g in groups],
+        "rows": [
+            {
+                "round": entry["round"],
+                "arm": entry["arm"],
+                "key": draw.legend_marker(entry["arm"]),
+                "cells": [
+                    percent_interval(figure)
+                    for name in ("challenging", "rest")
+                    for figure in (
+                        entry["test"][name]["balanced_accuracy"],
+                        entry["test"][name]["malignant"]["sensitivity"],
+                        entry["test"][name]["malignant"]["specificity"],
+                    )
+                ],
+            }
+            for entry in entries
+        ],
+    }
+
+
+def arms_side_by_side(rounds: Sequence[Entry]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(figure, rows of the arms' last reports) for the three figures arms are compared by; test part."""
+    titles: Mapping[str, Callable[[Entry], Mapping[str, Any]]] = {
+        "Malignant or premalignant: sensitivity": lambda e: e["test"]["malignant"]["sensitivity"],
+        "Malignant or premalignant: specificity": lambda e: e["test"]["malignant"]["specificity"],
+        "Balanced accuracy": lambda e: e["test"]["balanced_accuracy"],
+    }
+    entries = last_of_each_arm(rounds)
+    return [
+        (
+            title,
+            [
+                {
+                    "arm": entry["arm"],
+                    "round": entry["round"],
+                    "key": draw.legend_marker(entry["arm"]),
+                    "strip": draw.strip(read(entry), entry["arm"]),
+                    "text": percent_interval(read(entry)),
+                }
+                for entry in entries
+            ],
+        )
+        for title, read in titles.items()
+    ]
+
+
+def confusion_table(entry: Entry) -> ConfusionTable | None:
+    """The confusion matrix of one report, rows the truth; None where the report holds none."""
+    confusion = entry["test"].get("confusion")
+    if not confusion:
+        return None
+    rows = []
+    for name, counts in zip(confusion["classes"], confusion["counts"], strict=True):
+        total = sum(counts)
+        rows.append((name, total, [(count, count / total if total else 0.0) for count in counts]))
+    return ConfusionTable(
+        title=f"Round {entry['round']}, arm {entry['arm']}", classes=tuple(confusion["classes"]), rows=rows
+    )

@@ -1,0 +1,50 @@
+"""Turns templates into one self-contained page: style and script inside, nothing fetched from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from engine.report import charts as draw
+from engine.report.wording import percent
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render_page(template: str, content: Mapping[str, Any]) -> str:
+    """Return the page of a template; text from files is escaped, a name the template misses is an error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "stacked": stacked, "points": points}
+    environment.globals["key"] = draw.legend_marker
+    assets = {
+        name: Markup((TEMPLATES / f"report.{name}").read_text(encoding="utf-8").strip())
+        for name in ("css", "js")
+    }
+    return environment.get_template(template).render(**content, **assets) + "\n"
+
+
+def stacked(text: str) -> Markup:
+    """Put the interval of ``78.2 % (70.1–85.3)`` on a line of its own, so that tables stay narrow."""
+    return _second_line(text, "(")
+
+
+def points(text: str) -> Markup:
+    """Put the interval of ``+4.2 points [+1.0, +7.4]`` on a line of its own."""
+    return _second_line(text, "[")
+
+
+def _second_line(text: str, opening: str) -> Markup:
+    value, bracket, rest = text.partition(f" {opening}")
+    return (
+        Markup(f'{escape(value)}<span class="ci">{opening}{escape(rest)}</span>') if bracket else escape(text)
+    )

@@ -1,0 +1,1 @@
+"""From runs to an answer: replicates, study design, comparisons, contrasts."""

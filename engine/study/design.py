@@ -1,0 +1,143 @@
+"""Which study do several runs make: training sets (or seeds) that share one test set, or folds of a cross-validation?
+
+The runs themselves tell: their test lesions are the same, or disjoint. Anything in between is refused.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from engine.errors import DataError
+from engine.study.replicates import Replicate
+
+Kind = Literal["one run", "shared test", "cross-validation"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """How runs make replicates.
+
+    ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
+    averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions a run;
+    ``objection`` is a flaw that forbids a claim, "" for none.
+    """
+
+    kind: Kind
+    unit: str
+    groups: tuple[tuple[int, ...], ...]
+    n_train: float
+    n_test: float
+    objection: str = ""
+
+    @property
+    def replicates(self) -> int:
+        """How many replicates there are."""
+        return len(self.groups)
+
+
+def find_design(runs: Sequence[Replicate]) -> Design:
+    """Tell which study the runs make.
+
+    Raises:
+        DataError: no runs; other classes, endpoints or protocols; the same run twice; test parts that overlap in part;
+            folds of different data; unequal numbers of runs a training set or fold. Names the runs.
+    """
+    if not runs:
+        raise DataError("report: no run folder given")
+    _check_alike(runs)
+    _check_different(runs)
+    test_parts = {frozenset(run.lesions("test")) for run in runs}
+    kind: Kind = (
+        "one run" if len(runs) == 1 else "shared test" if len(test_parts) == 1 else "cross-validation"
+    )
+    if kind == "cross-validation":
+        _check_folds(runs)
+    groups, unit = _groups(runs, kind)
+    return Design(
+        kind=kind,
+        unit=unit,
+        groups=groups,
+        n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
+        n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
+        objection=_objection(runs, kind),
+    )
+
+
+def _check_alike(runs: Sequence[Replicate]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for what, ours, theirs in (
+            ("protocol", first.protocol, run.protocol),
+            ("classes", first.classes, run.classes),
+            ("endpoints", first.endpoints, run.endpoints),
+        ):
+            if ours != theirs:
+                raise DataError(
+                    f"{run.name}: {what} {theirs} differs from {first.name}'s {ours}; one study needs runs of one protocol"
+                )
+
+
+def _check_different(runs: Sequence[Replicate]) -> None:
+    for one, other in combinations(runs, 2):
+        same = all(one.lesions(part) == other.lesions(part) for part in ("train", "test"))
+        if same and one.seed == other.seed:
+            raise DataError(
+                f"{other.name}: is the same as {one.name} (seed, training and test lesions); give each run once"
+            )
+
+
+def _check_folds(runs: Sequence[Replicate]) -> None:
+    for one, other in combinations(runs, 2):
+        ours, theirs = one.lesions("test"), other.lesions("test")
+        shared = len(ours & theirs)
+        if shared and ours != theirs:
+            raise DataError(
+                f"{one.name} and {other.name} share {shared} of {len(ours)} and {len(theirs)} test lesions: neither one "
+                "test set nor folds of a cross-validation; give runs of one study"
+            )
+        strangers = theirs - one.all_lesions
+        if strangers:
+            raise DataError(
+                f"{one.name} and {other.name} are no folds of one cross-validation: {len(strangers)} test lesions of the "
+                "second are unknown to the first; give runs of one data set"
+            )
+
+
+def _groups(runs: Sequence[Replicate], kind: Kind) -> tuple[tuple[tuple[int, ...], ...], str]:
+    """Runs of one training set (shared test) or one test part (folds) together; seeds where nothing else differs."""
+    part = "test" if kind == "cross-validation" else "train"
+    found: dict[frozenset[str], list[int]] = defaultdict(list)
+    for position, run in enumerate(runs):
+        found[run.lesions(part)].append(position)
+    if kind == "shared test" and len(found) == 1:
+        return tuple((position,) for position in range(len(runs))), "training seed"
+    sizes = {len(rows) for rows in found.values()}
+    unit = "fold" if kind == "cross-validation" else "training set"
+    if len(sizes) > 1:
+        names = "; ".join(", ".join(runs[row].name for row in rows) for rows in found.values())
+        raise DataError(
+            f"unequal numbers of runs a {unit} ({names}): seeds are averaged within a {unit}; give as many of each"
+        )
+    return tuple(tuple(rows) for rows in found.values()), unit
+
+
+def _objection(runs: Sequence[Replicate], kind: Kind) -> str:
+    for run in runs:
+        straddling = len(run.lesions("train") & run.lesions("test"))
+        if straddling:
+            return f"{straddling} lesions of {run.name} lie in its training and its test part"
+    if kind == "shared test":
+        for one, other in combinations(runs, 2):
+            ours, theirs = one.lesions("train"), other.lesions("train")
+            if ours != theirs and ours & theirs:
+                return (
+                    f"the training sets of {one.name} and {other.name} share {len(ours & theirs)} lesions, so intervals "
+                    "would be too narrow"
+                )
+    return ""

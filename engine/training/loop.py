@@ -1,0 +1,249 @@
+"""One training loop for every part: seeded a step, checkpointed, resumable, identical in any process.
+
+The batch and the noise of step t depend on (seed, name, t) alone, so a killed training that resumes from its
+checkpoint ends in the same bits as one that was not killed. With several workers each takes its slice of the same
+global batch and gradients are averaged, so the loss agrees with one worker's up to float32 rounding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from engine.errors import StageError
+from engine.training.checkpoints import resume, save_checkpoint
+from engine.training.plan import (
+    FloatWeights,
+    TrainEnv,
+    TrainPlan,
+    derive_seed,
+    draw_rows,
+    learning_rate,
+    step_generator,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainLog:
+    """The loss of every step, and the steps that ran in this process (fewer than all after a resume)."""
+
+    losses: list[float]
+    resumed_from: int
+
+
+Draw = Callable[[int], npt.NDArray[np.int64]]
+"""Called with a 0-based step; returns the rows of its global batch, the same ones every time."""
+
+
+class Watcher(Protocol):
+    """Looks at a training on its way; ``averaged`` puts the EMA weights into the model while it is open."""
+
+    def __call__(
+        self, steps_done: int, averaged: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> None:
+        """Called on the main worker after every step; steps since the last checkpoint come again after a kill."""
+        ...
+
+
+class Objective(Protocol):
+    """What a trainer supplies: the loss on one shard of a batch, as a scalar that averages over its examples.
+
+    To be trained with ``accumulate`` above 1 it is a dataclass that slices its draws by its field ``env``.
+    """
+
+    def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        """Return the loss of the examples ``rows``; draw all randomness from ``generator``."""
+        ...
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    weights_N: FloatWeights | Draw,
+    plan: TrainPlan,
+    env: TrainEnv,
+    checkpoint: Path,
+    watcher: Watcher | None = None,
+) -> TrainLog:
+    """Train ``model`` in place for ``plan.steps`` steps; on return it holds the EMA weights where ``ema`` > 0.
+
+    Batches are drawn by weights (``draw_rows``), or by a function of the step.
+
+    A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps
+    and resumed from when present. ``objective`` computes the loss with ``model`` in the mode it was given.
+
+    Raises:
+        StageError: the loss is not finite; names the step, the last good checkpoint stays.
+    """
+    env.begin()
+    draw = weights_N if callable(weights_N) else partial(draw_rows, weights_N, plan)
+    model.to(env.device)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = _optimizer(parameters, plan)
+    average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
+    scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
+    losses, scale = resume(model, optimizer, average, checkpoint, steps=plan.steps, device=env.device)
+    scaler.load_state_dict(scale) if scale else None
+    start = len(losses)
+    for step in range(start, plan.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(plan, step) * group["lr_scale"]
+        torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
+        optimizer.zero_grad(set_to_none=True)
+        loss = _gradients(objective, draw(step), plan, env, scaler, step)
+        losses.append(_finish_step(loss, parameters, optimizer, plan, env, scaler, step))
+        if plan.ema > 0:
+            _update_average(average, model, plan.ema, step)
+        if env.progress is not None and env.is_main:
+            env.progress(plan.name, step + 1, plan.steps)
+        if watcher is not None and env.is_main:
+            watcher(step + 1, partial(_averaged, model, average))
+        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
+            save_checkpoint(model, optimizer, average, losses, checkpoint, scaler.state_dict())
+    if plan.ema > 0:
+        model.load_state_dict(average)
+    return TrainLog(losses=losses, resumed_from=start)
+
+
+@contextlib.contextmanager
+def autocast(env: TrainEnv) -> Iterator[None]:
+    """bf16 or fp16 autocast where the config asks for it, nothing otherwise."""
+    kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(env.precision)
+    if kind is None:
+        yield
+    else:
+        with torch.autocast(env.device.split(":")[0], dtype=kind):
+            yield
+
+
+def _attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
+    """Attention as plain products in bf16 on a CPU: the fused kernel takes 7 times as long for 16 tokens, twice for 64.
+
+    From 256 on it is no slower, from 1,024 twice as fast (``experiments/results/train_speed``), which is no work for a CPU.
+    """
+    plain = env.precision == "bf16" and env.device.startswith("cpu")
+    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give the model its averaged weights for a while."""
+    if not average:
+        yield
+        return
+    kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(average)
+    try:
+        yield
+    finally:
+        model.load_state_dict(kept)
+
+
+def _gradients(
+    objective: Objective,
+    batch: npt.NDArray[np.int64],
+    plan: TrainPlan,
+    env: TrainEnv,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> Tensor:
+    """Add the gradients of this worker's shard of the global batch, in ``accumulate`` pieces; return its mean loss."""
+    total = torch.zeros((), device=env.device)
+    size = len(env.shard(batch))
+    for piece in range(plan.accumulate):
+        here = env if plan.accumulate == 1 else env.part(piece, plan.accumulate)
+        loss_of = objective if plan.accumulate == 1 else replace(objective, env=here)  # type: ignore[type-var]
+        rows = here.shard(batch)
+        if len(rows) == 0:
+            continue
+        with autocast(env), _attention(env):
+            loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
+        share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
+        scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        total = total + share.detach()
+    return total
+
+
+def _optimizer(parameters: list[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:
+    """AdamW (or Adam, the paper's VAE) in one fused pass; no decay on biases, norms and gains (1-d tensors).
+
+    A parameter with an attribute ``lr_scale`` learns that much faster: a gate that opens from 0 needs it.
+    """
+    groups = [
+        {
+            "params": [
+                p for p in parameters if (p.ndim > 1) == decays and getattr(p, "lr_scale", 1.0) == scale
+            ],
+            "weight_decay": plan.weight_decay if decays else 0.0,
+            "lr_scale": scale,
+        }
+        for scale in sorted({getattr(p, "lr_scale", 1.0) for p in parameters})
+        for decays in (True, False)
+    ]
+    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
+    return kind([g for g in groups if g["params"]], lr=plan.lr, betas=plan.betas, fused=True)
+
+
+def _finish_step(
+    loss: Tensor,
+    parameters: list[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    plan: TrainPlan,
+    env: TrainEnv,
+    scaler: torch.amp.GradScaler,
+    step: int,
+) -> float:
+    value = loss.detach().float().clone()
+    if env.world > 1:
+        _average_gradients(parameters, env)
+        dist.all_reduce(value)
+        value /= env.world
+    number = float(value)
+    if not math.isfinite(number):
+        raise StageError(
+            f"{plan.name}: the loss became {number} at step {step}; lower its lr or grad_clip. "
+            "The last good checkpoint is kept and a rerun resumes from it"
+        )
+    if plan.grad_clip is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(parameters, plan.grad_clip)
+    scaler.step(optimizer)  # without fp16 scaling this is optimizer.step()
+    scaler.update()
+    return number
+
+
+def _average_gradients(parameters: list[nn.Parameter], env: TrainEnv) -> None:
+    """All-reduce one flat buffer; a parameter unused on this worker counts as zero.
+
+    Gradients keep their parameter's layout in memory: a fused step walks through both side by side.
+    """
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= env.world
+    pieces = torch.split(flat, [g.numel() for g in gradients])
+    for parameter, gradient, piece in zip(parameters, gradients, pieces, strict=True):
+        parameter.grad = gradient.copy_(piece.view_as(gradient))
+
+
+def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: float, step: int) -> None:
+    """EMA with warm-up min(decay, (1 + t) / (10 + t)); integer buffers are copied."""
+    keep = min(decay, (1 + step) / (10 + step))
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - keep)
+            else:
+                average[name].copy_(value)

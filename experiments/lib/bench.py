@@ -1,0 +1,317 @@
+"""The bench: the finished stages of a run, tried again with other settings in a scratch place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.console import Console
+
+from engine import build
+from engine.build import open_run
+from engine.commands.finished_run import local
+from engine.config import GENERATOR_PARTS, Config
+from engine.diffusion.synthesis import weights_digest
+from engine.errors import ConfigError
+from engine.execution.backend import run_here
+from engine.execution.progress import RichListener
+from engine.parts.dataset import Dataset, open_dataset
+from engine.stages.base import StageContext
+from engine.stages.features import extract
+from engine.store import RunFolder
+from engine.store.files import read_json, write_json
+from engine.types import strings
+
+
+def build_foundation(config: Config) -> Path:
+    """Train (or find in the cache) every foundation stage of a config without playing a round; return the run folder."""
+    wiring = build.wire(config, listener=RichListener(Console()), track=False)
+    recipes = wiring.loop().recipes
+    recipes.data()
+    recipes.foundation()
+    wiring.backend.close()
+    return wiring.folder.path
+
+
+def run_of(source: Path, overrides: Sequence[str]) -> Path:
+    """Return the run folder ``source``, or that of a config's foundation, trained now (or found in the cache).
+
+    Raises:
+        ConfigError: settings were given for a run folder, which has its own.
+    """
+    if source.is_file():
+        return build_foundation(build.load(source, overrides))
+    if overrides:
+        raise ConfigError(
+            f"{source} is a run folder and keeps its settings: {', '.join(overrides)} needs a config"
+        )
+    return source
+
+
+@dataclass
+class Bench:
+    """The finished stages of a run, and a scratch folder in which stages are run again with other settings."""
+
+    run: RunFolder
+    scratch: Path
+    made: int = 0
+    parts: dict[str, Path] = field(default_factory=dict)
+    call: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Noted beside what is kept: seconds of different calls are not compared, machines are noisy."""
+
+    @classmethod
+    def open(cls, run: Path, scratch: Path) -> Bench:
+        """Open a run whose foundation is finished; whatever lies in ``scratch`` goes."""
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        folder = open_run(run)
+        names = ("images", "split", "embedder", "index", "judge", "features", "likelihood")
+        names += GENERATOR_PARTS[folder.config.synthesis.generator]
+        parts = {
+            name: folder.stage(f"foundation/{name}").path
+            for name in names
+            if f"foundation/{name}" in folder.roles
+        }
+        return cls(folder, scratch, 0, parts)
+
+    @property
+    def config(self) -> Config:
+        """The run's config."""
+        return self.run.config
+
+    @property
+    def likelihood(self) -> dict[str, Any] | None:
+        """The run's bits per dimension (stage ``likelihood``), None where they were not asked for."""
+        place = self.parts.get("likelihood")
+        return read_json(place / "likelihood.json") if place else None
+
+    @property
+    def dataset(self) -> Dataset:
+        """Its images and split."""
+        return open_dataset(self.parts["images"], self.parts["split"])
+
+    def stage(self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, Path], seed: int = 0) -> Path:
+        """Run one stage in this process into a new folder of the scratch place; return the folder."""
+        self.made += 1
+        out = self.scratch / f"{self.made:03d}-{stage}"
+        out.mkdir()
+        checkpoint = self.scratch / f"{self.made:03d}.checkpoint"
+        call = build.stage_call(
+            local(self.config), stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
+        )
+        run_here(call, progress_line)
+        return out
+
+    def condition(
+        self, counts: Mapping[str, int], mine_from: str = "crossfit", seed: int = 0, **changes: Any
+    ) -> Path:
+        """Draw random parents to ``counts`` a class (of train with crossfit) and mix as the run does."""
+        tree = self.config.model_dump(mode="json")
+        params = {
+            "embedder": tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "budget": tree["policy"]["budget"],
+            "mixing": tree["policy"]["mixing"],
+            "total": sum(counts.values()),
+            "neighbours": self.config.loop.neighbours,
+            "mine_from": mine_from,
+            "round": 0,
+            "source": "random",
+            "counts": dict(counts),
+            "sensitivity": {},
+            **changes,
+        }
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "index")}
+        return self.stage("condition", params, inputs, seed)
+
+    def synthesize(
+        self, condition: Path, extra: Mapping[str, Path] | None = None, **synthesis: Any
+    ) -> tuple[Path, float, dict[str, Any]]:
+        """Synthesize from a conditioning with the run's settings changed; return folder, seconds, synthesis.json."""
+        tree = self.config.model_dump(mode="json")
+        params = {k: tree[k] for k in ("denoiser", "embedder", "vae")}
+        params["synthesis"] = {**tree["synthesis"], **synthesis}
+        inputs = {**self.parts, **(extra or {}), "condition": condition}
+        start = time.perf_counter()
+        out = self.stage("synthesize", params, inputs)
+        return out, time.perf_counter() - start, read_json(out / "synthesis.json")
+
+    def synthesize_kept(
+        self, condition: Path, place: Path, **synthesis: Any
+    ) -> tuple[Path, float, dict[str, Any]]:
+        """Synthesize into ``place``, or return what lies there of the same conditioning, weights and settings."""
+        text = hashlib.sha256(json.dumps(synthesis, sort_keys=True).encode())
+        for file in (condition / "conditioning.parquet", condition / "levels.npy"):
+            text.update(file.read_bytes())
+        text.update(weights_digest(self.parts["denoiser"]).encode())
+        note = place / "made.json"
+        if note.exists() and read_json(note)["digest"] == text.hexdigest():
+            return place, float(read_json(note)["seconds"]), read_json(place / "synthesis.json")
+        made, seconds, info = self.synthesize(condition, **synthesis)
+        write_json(made / "made.json", {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
+        coming = place.with_name(
+            f"{place.name}.{self.call}"
+        )  # whole or not at all: another process may sample too
+        shutil.copytree(made, coming)
+        shutil.rmtree(place, ignore_errors=True)
+        coming.rename(place)
+        return place, seconds, info
+
+    def sheet(self, condition: Path, made: Path) -> Path:
+        """Return the contact sheet real | VAE reconstruction | synthetic of synthesized images."""
+        inputs = {k: self.parts[k] for k in ("images", "split", "vae") if k in self.parts}
+        inputs |= {"condition": condition, "synthesize": made}
+        return (
+            self.stage("preview", {"vae": self.config.model_dump(mode="json")["vae"]}, inputs)
+            / "contact_sheet.png"
+        )
+
+    def cut(self, condition: Path, size: int) -> list[Path]:
+        """Return conditionings of ``size`` samples each, the last one with what is left."""
+        frame = pd.read_parquet(condition / "conditioning.parquet")
+        levels = np.load(condition / "levels.npy")
+        pieces = []
+        for start in range(0, len(frame), size):
+            pieces.append(self.scratch / f"{condition.name}-{start:05d}")
+            pieces[-1].mkdir()
+            frame[start : start + size].to_parquet(pieces[-1] / "conditioning.parquet", index=False)
+            np.save(pieces[-1] / "levels.npy", levels[start : start + size])
+        return pieces
+
+    def join(self, made: Sequence[Path]) -> Path:
+        """Return one synthesized folder of the images of several, in their order."""
+        self.made += 1
+        out = self.scratch / f"{self.made:03d}-joined"
+        out.mkdir()
+        np.save(out / "images.npy", np.concatenate([np.load(folder / "images.npy") for folder in made]))
+        shutil.copyfile(made[0] / "synthesis.json", out / "synthesis.json")
+        return out
+
+    def fidelity(
+        self, condition: Path, made: Path, features: str = "judge", draws: int = 500
+    ) -> dict[str, Any]:
+        """Return fidelity.json of synthesized images on the given features."""
+        params = self._feature_params(features, bootstrap=draws)
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
+        whole = {
+            **inputs,
+            "features": self.real_features(features),
+            "condition": condition,
+            "synthesize": made,
+        }
+        found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
+        return found
+
+    def context(self, params: Mapping[str, Any]) -> StageContext:
+        """Return a context over the finished parts for a piece of a stage: maps in this process, trains nothing."""
+        return StageContext(
+            out=self.scratch,
+            inputs=self.parts,
+            params=params,
+            seed=0,
+            threads=self.config.backend.threads,
+            device="cpu",
+            precision="float32",
+            checkpoint=self.scratch,
+            progress=lambda *_: None,
+            map=lambda worker, chunks, _what: map(worker.load(), chunks),
+            launch=lambda _fit: None,
+        )
+
+    def view(self, name: str, images: Path, count: int) -> np.ndarray[Any, Any]:
+        """Return features (count, F) of a file of images: ``judge``, ``clip``, or ``pixels`` (16 x 16, mean taken away)."""
+        if name == "pixels":
+            return small_pixels(np.load(images, mmap_mode="r")[:count])
+        return extract(self.context(self._feature_params(name)), images, np.arange(count), "features")
+
+    def real_view(self, name: str) -> np.ndarray[Any, Any]:
+        """Return such features of the real images, in the dataset's order."""
+        if name == "pixels":
+            dataset = self.dataset
+            return small_pixels(dataset.images_NHWC[dataset.rows])
+        found: np.ndarray[Any, Any] = np.load(self.real_features(name) / "features.npy")
+        return found
+
+    def real_features(self, name: str) -> Path:
+        """Return the folder of stage ``features``, run once."""
+        out = self.scratch / f"features-{name}"
+        if not out.exists():
+            inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
+            self.stage("features", self._feature_params(name), inputs).rename(out)
+        return out
+
+    def _feature_params(self, name: str, **more: Any) -> dict[str, Any]:
+        return {
+            "evaluation": {"features": name, "inception": None, **more},
+            "embedder": self.config.model_dump(mode="json")["embedder"],
+        }
+
+    def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
+        """Return the judge's features (count, F) of a file of images."""
+        return self.view("judge", images, count)
+
+    def features_of(self, image_ids: list[str]) -> np.ndarray[Any, Any]:
+        """Return the judge's features of real images."""
+        return self.real_view("judge")[self.dataset.positions(strings(image_ids))]
+
+    def swap(self, condition: Path) -> Path:
+        """Return a conditioning in which every sample has the embedding of another lesion of its class, all else kept."""
+        out = self.scratch / f"{condition.name}-swapped"
+        shutil.copytree(condition, out)
+        frame = pd.read_parquet(out / "conditioning.parquet")
+        levels = np.load(out / "levels.npy")
+        lesion = self.dataset.table.lesion_id[
+            self.dataset.positions(strings(frame["parent_image_id"].tolist()))
+        ]
+        source = np.arange(len(frame))
+        for dx in frame["dx"].unique():
+            own = np.flatnonzero((frame["dx"] == dx).to_numpy())
+            for step in range(1, len(own)):
+                source[own] = np.roll(own, step)
+                if (lesion[source[own]] != lesion[own]).all():
+                    break
+        np.save(out / "levels.npy", levels[source])
+        return out
+
+    def accept(
+        self, condition: Path, made: Path, guided: bool = False
+    ) -> tuple[dict[str, Any], pd.DataFrame]:
+        """Return accept.json and synthetic.parquet of synthesized images, every gate open but the judge looking."""
+        tree = self.config.model_dump(mode="json")
+        params = {
+            "policy": {"name": "label_consistent"},
+            "embedder": tree["embedder"],
+            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
+            "judge": tree["judge"],
+            "room": dict.fromkeys(self.dataset.classes, 10**9),
+            "guided": guided,
+        }
+        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge", "index")}
+        out = self.stage("accept", params, {**inputs, "condition": condition, "synthesize": made})
+        return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
+
+
+def small_pixels(images_NHWC: Any) -> np.ndarray[Any, Any]:
+    """Return images as 16 x 16 averages without their mean colour, (N, 768): hue and shape, no texture."""
+    side = images_NHWC.shape[1] // 16
+    small = (
+        np.asarray(images_NHWC, dtype=np.float32)
+        .reshape(len(images_NHWC), 16, side, 16, side, 3)
+        .mean(axis=(2, 4))
+    )
+    rows: np.ndarray[Any, Any] = (small - small.mean(axis=(1, 2), keepdims=True)).reshape(len(small), -1)
+    return rows
+
+
+def progress_line(what: str, done: int, total: int) -> None:
+    if done == total or done % max(1, total // 10) == 0:
+        print(f"  {what} {done}/{total}", flush=True)

@@ -1,0 +1,180 @@
+"""Keeps results: where they lie, what is said of their making, and that a frozen config is the committed one."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from engine.cli import say_what_to_mend
+from engine.config import Config
+from engine.errors import ConfigError, HardcaseError
+from engine.store.run_folder import INDIFFERENT, config_changes
+
+RESULTS = Path(__file__).parents[1] / "results"
+REPLICATE = ("name", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
+"""Keys in which the replicates of one study differ; in all others they must not."""
+
+
+def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
+    """Return what every result says of its making; places of this machine are left out."""
+    found: dict[str, Any] = {
+        "command": command,
+        "date": datetime.date.today().isoformat(),
+        "commit": _git("rev-parse", "--short", "HEAD")
+        + (" with changes" if _git("status", "--porcelain", "--", ":/", f":(exclude){RESULTS}") else ""),
+        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
+    }
+    if config is not None:
+        found |= {
+            "seeds": {"foundation": config.seed, "loop": config.loop.seed},
+            "config": public_config(config),
+        }
+    return found
+
+
+def public_config(config: Config) -> dict[str, Any]:
+    """Return the config tree without places (data root, output, tracking server)."""
+    tree: dict[str, Any] = config.model_dump(mode="json")
+    tree["data"]["root"] = tree["data"]["root"] and "$HARDCASE_DATA/..."
+    tree["output"] = "runs"
+    tree["tracking"]["uri"] = None
+    return tree
+
+
+def this_command() -> str:
+    """Return the command line as someone else would type it."""
+    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
+
+
+def _shown(argument: str) -> str:
+    """An argument without this machine's places: ``data.root=/here/ham10000`` becomes ``data.root=.../ham10000``."""
+    key, sign, value = argument.partition("=")
+    if sign and Path(value).is_absolute():
+        return f"{key}=.../{Path(value).name}"
+    return Path(argument).name if Path(argument).is_absolute() else argument
+
+
+def script(main: Callable[[], None]) -> NoReturn:
+    """Run a script; what its user can mend is one line on stderr and the exit code of the command ``hardcase``."""
+    try:
+        main()
+    except (HardcaseError, KeyboardInterrupt, OSError) as error:
+        sys.exit(say_what_to_mend(error))
+    sys.exit(0)
+
+
+def data_root(name: str) -> Path:
+    """Return a data set's folder below HARDCASE_DATA.
+
+    Raises:
+        ConfigError: the variable is not set, or its folder lacks the data set.
+    """
+    place = os.environ.get("HARDCASE_DATA", "")
+    if not place:
+        raise ConfigError(f"HARDCASE_DATA is not set; let it name the folder that holds {name}/")
+    if not (Path(place) / name).is_dir():
+        raise ConfigError(f"HARDCASE_DATA: {place} holds no folder {name}/; name the one that does")
+    return Path(place) / name
+
+
+def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the command line of a script that runs one replicate at a time and collects them, and its action ``run``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("collect")
+    one = actions.add_parser("run")
+    one.add_argument("config", type=Path)
+    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    return parser, one
+
+
+def save(name: str, figures: Mapping[str, Any]) -> Path:
+    """Write experiments/results/<name>/result.json; return its folder."""
+    folder = RESULTS / name
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(figures, indent=1, allow_nan=False)
+    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    return folder
+
+
+def changes(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that say what is computed, not where or how fast, by name."""
+    return sorted(
+        text
+        for text in overrides
+        if not any(text.partition("=")[0] == name or text.startswith(name + ".") for name in INDIFFERENT)
+    )
+
+
+def require_frozen(config: Path, overrides: Sequence[str]) -> None:
+    """Refuse to score a test part with anything but the committed configuration under the committed protocol.
+
+    Raises:
+        ConfigError: an override changes what is computed, or the config or PROTOCOL.md differ from their commit.
+    """
+    changed = changes(overrides)
+    if changed:
+        raise ConfigError(
+            f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
+        )
+    for file in (config.resolve(), Path(__file__).parents[1] / "PROTOCOL.md"):
+        if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
+            raise ConfigError(
+                f"{file.name} is not in git as it lies here; commit it before a test figure exists"
+            )
+
+
+def require_engine(commit: str, *paths: str, what: str, root: Path = Path(__file__).parents[2]) -> None:
+    """Refuse to score a test part (of ``what``, in the plural) with other code than the study began with.
+
+    Raises:
+        ConfigError: one of the paths differs from ``commit``, or the commit is not in this clone.
+    """
+    call = ["git", "diff", "--name-only", commit, "--", *paths]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, cwd=root)
+    if done.returncode or done.stdout.strip():
+        other = ", ".join(done.stdout.split()[:3]) or "this clone does not have it"
+        raise ConfigError(
+            f"{what} are scored with the engine of commit {commit} ({other} differs): "
+            f"git worktree add ../frozen {commit}, run the same command there, copy its result file here and collect"
+        )
+
+
+def require_same(kept: Mapping[str, Any], now: Mapping[str, Any], what: str, remedy: str) -> None:
+    """Refuse to put figures of two configurations into one table.
+
+    Raises:
+        ConfigError: the config trees differ in more than which replicate they are.
+    """
+    changed = config_changes(kept, now, besides=REPLICATE)
+    if changed:
+        raise ConfigError(f"{what}: was made with another config: {', '.join(changed[:3])}; {remedy}")
+
+
+def interval(draws: np.ndarray[Any, Any], value: float) -> dict[str, float]:
+    """Return {value, low, high} with the 95 % percentile interval of bootstrap draws."""
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {"value": float(value), "low": float(low), "high": float(high)}
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
+    )
+    return done.stdout.strip()
+
+
+def _torch() -> str:
+    import torch
+
+    return str(torch.__version__)

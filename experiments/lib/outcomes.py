@@ -1,0 +1,148 @@
+"""What one replicate of the proof leaves behind, image by image: all a study needs, in a file small enough to be committed.
+
+The scored images are kept once (id, lesion, class); of every arm its calibrated probabilities on val and test are kept, at
+16 bits each, so that lesions can be drawn and operating points read again without the data.
+
+Shape legend: N images, C classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.store.files import read_json, write_json
+from engine.study.contrasts import PRIMARY
+from engine.study.replicates import Endpoints, Part, Replicate, arm_figures
+from engine.types import FloatArray, strings
+
+ENDPOINTS = (PRIMARY, "malignant.specificity", "melanoma.sensitivity", "accuracy", "balanced_accuracy")
+PARTS = ("val", "test")
+_LEVELS = np.iinfo(np.uint16).max
+
+
+def pack_cases(run: Replicate) -> dict[str, Any]:
+    """Return all of a replicate but its arms, as JSON."""
+    return {
+        "name": run.name,
+        "seed": run.seed,
+        "protocol": run.protocol,
+        "classes": list(run.classes),
+        "endpoints": {**asdict(run.endpoints), "malignant": list(run.endpoints.malignant)},
+        "references": sorted(run.references),
+        "parts": {name: "\n".join(sorted(lesions)) for name, lesions in run.parts.items()},
+        **{name: _pack_part(getattr(run, name)) for name in PARTS},
+    }
+
+
+def scored_arm(run: Replicate, arm: str) -> dict[str, Any]:
+    """Return what an arm leaves in a file: ``figures``, its endpoints, and ``outcome``, its probabilities."""
+    return {"figures": point_figures(run, arm), "outcome": pack_arm(run, arm)}
+
+
+def pack_arm(run: Replicate, arm: str) -> dict[str, str]:
+    """Return one arm's probabilities on val and test, as JSON; no test where it is val (while settings are chosen)."""
+    packed = {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}
+    return {"val": packed["val"]} if packed["test"] == packed["val"] else packed
+
+
+def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> Replicate:
+    """Return the replicate of ``pack_cases`` with the given arms of ``pack_arm``."""
+    endpoints = dict(cases["endpoints"])
+    count = len(cases["classes"])
+    val, test = (
+        _unpack_part(
+            cases[name],
+            {arm: _unpack(packed.get(name, packed["val"]), count) for arm, packed in arms.items()},
+        )
+        for name in PARTS
+    )
+    return Replicate(
+        name=cases["name"],
+        seed=cases["seed"],
+        protocol=cases["protocol"],
+        classes=tuple(cases["classes"]),
+        endpoints=Endpoints(**{**endpoints, "malignant": tuple(endpoints["malignant"])}),
+        parts={name: frozenset(text.split("\n")) for name, text in cases["parts"].items()},
+        references=frozenset(cases["references"]),
+        val=val,
+        test=test,
+    )
+
+
+def read_set(path: Path) -> dict[str, Any]:
+    """Read a file of ``write_set``: tables with the cases each of them was scored on."""
+    found: dict[str, Any] = read_json(path)
+    kept = found.pop("cases", {})
+    for table in found["tables"].values():
+        if isinstance(table.get("cases"), str):
+            table["cases"] = kept[table["cases"]]
+    return found
+
+
+def write_set(path: Path, found: Mapping[str, Any]) -> None:
+    """Write a set's tables; cases that several of them share (settings tried on one set) are kept once."""
+    kept: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
+    for label, table in found["tables"].items():
+        tables[label] = dict(table)
+        if "cases" in table:
+            name = next((name for name, cases in kept.items() if cases == table["cases"]), f"{len(kept)}")
+            kept[name] = table["cases"]
+            tables[label]["cases"] = name
+    write_json(path, {**found, "cases": kept, "tables": tables})
+
+
+def point_figures(run: Replicate, arm: str) -> dict[str, float | None]:
+    """Return an arm's endpoints on the whole test part; undefined is None."""
+    point = arm_figures(run, arm, draws=1, seed=0).point
+    found = {name: point.get(name, float("nan")) for name in ENDPOINTS}
+    return {name: value if np.isfinite(value) else None for name, value in found.items()}
+
+
+def beside(entry: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return what is reported beside the endpoints, of one object of report.json: with intervals, nothing to resample."""
+    found = entry[part]
+    kept = {name: found[name] for name in ("ece", "auc", "macro_f1", "challenging", "rest") if name in found}
+    per_class = {
+        dx: {name: figures[name] for name in ("sensitivity", "specificity", "n")}
+        for dx, figures in found["per_class"].items()
+    }
+    counts = ("n_real", "n_generated", "n_accepted", "optimizer_steps", "seconds")
+    return {"round": entry["round"], **{k: entry[k] for k in counts}, **kept, "per_class": per_class}
+
+
+def _pack_part(part: Part) -> dict[str, str]:
+    return {
+        "image_id": "\n".join(part.image_id.tolist()),
+        "lesion_id": "\n".join(part.lesion_id.tolist()),
+        **({} if (part.group_N == part.lesion_id).all() else {"group": "\n".join(part.group_N.tolist())}),
+        "label": " ".join(map(str, part.label_N.tolist())),
+    }
+
+
+def _unpack_part(found: Mapping[str, str], prob: Mapping[str, FloatArray]) -> Part:
+    return Part(
+        image_id=strings(found["image_id"].split("\n")),
+        lesion_id=strings(found["lesion_id"].split("\n")),
+        label_N=np.array(found["label"].split(), dtype=np.int64),
+        group_N=strings(found.get("group", found["lesion_id"]).split("\n")),
+        prob=prob,
+    )
+
+
+def _pack(prob_NC: FloatArray) -> str:
+    """Text of probabilities: 16 bits each, column by column (zlib likes them so), zlib, base64."""
+    level_CN = np.ascontiguousarray(np.rint(np.asarray(prob_NC).T * _LEVELS).astype("<u2"))
+    return base64.b64encode(zlib.compress(level_CN.tobytes(), 9)).decode("ascii")
+
+
+def _unpack(text: str, classes: int) -> FloatArray:
+    level = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2")
+    return level.reshape(classes, -1).T.astype(np.float64) / _LEVELS

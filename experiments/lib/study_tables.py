@@ -1,0 +1,101 @@
+"""What a study reports beside its endpoints, as Markdown: %, means over replicates; differences in points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.evaluation.metrics import Floats
+from engine.study.contrasts import ARM, PRIMARY, Study
+from experiments.lib.study_beside import GROUPS, SHARES
+
+
+def challenging_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return ``challenging`` as Markdown: %, means over replicates, and what ``hard`` has more, in points."""
+    if not found:
+        return []
+    titles = [f"{group}: {share.replace('_', ' ')}" for group in GROUPS for share in SHARES]
+    low, high = min(found["challenging"]["n"]), max(found["challenging"]["n"])
+    lines = [
+        "### Challenging lesions and the rest",
+        "",
+        f"Challenging: the {low} to {high} test images of lesions that three reference models of another architecture get "
+        "wrong, listed before any arm is trained. Malignant operating point fixed on val; %, mean over replicates.",
+        "",
+        "| arm | " + " | ".join(titles) + " |",
+        "|---" * (len(titles) + 1) + "|",
+    ]
+    for arm in found["challenging"]["arms"]:
+        lines.append(f"| {arm} | " + " | ".join(_means(found, arm)) + " |")
+    for arm in found["challenging"]["hard_minus"]:
+        if arm in ("real", "random", "classical"):
+            cells = [points(found[group]["hard_minus"][arm][share]) for group in GROUPS for share in SHARES]
+            lines.append(f"| hard minus {arm} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
+
+
+def _means(found: Mapping[str, Any], arm: str) -> list[str]:
+    return [_mean(found[group]["arms"][arm][share]) for group in GROUPS for share in SHARES]
+
+
+def class_lines(study: Study) -> list[str]:
+    """Return every class's sensitivity and specificity by arm, and the calibration error, as Markdown: %, means."""
+    classes = study.runs[0].classes
+    lines = [
+        "### By class, and calibration",
+        "",
+        "Sensitivity / specificity of each class (highest probability), and the calibration error (lower is better); %, "
+        "mean over replicates.",
+        "",
+        "| arm | " + " | ".join(classes) + " | calibration error |",
+        "|---" * (len(classes) + 2) + "|",
+    ]
+    for arm, figures in study.arms.items():
+        cells = [
+            " / ".join(
+                _mean(figures.get(f"per_class.{dx}.{share}")) for share in ("sensitivity", "specificity")
+            )
+            for dx in classes
+        ]
+        lines.append(f"| {arm} | {' | '.join(cells)} | {_mean(figures.get('ece'))} |")
+    return [*lines, ""]
+
+
+def _mean(values: Floats | Sequence[float | None] | None) -> str:
+    """The mean over replicates, %; "" where one of them lacks the figure."""
+    known = np.array([np.nan] if values is None else values, dtype=np.float64)
+    return f"{100 * known.mean():.1f}" if np.isfinite(known).all() else ""
+
+
+def subgroup_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return ``subgroups`` as Markdown; a share that rests on too few lesions is marked."""
+    lines = [
+        "| | group | malignant lesions | sensitivity: real | hard | hard minus real "
+        "| benign lesions | specificity: real | hard | hard minus real |",
+        "|---" * 10 + "|",
+    ]
+    for name, groups in found.items():
+        for group, figures in groups.items():
+            cells = []
+            for figure, count in (
+                (PRIMARY, "n_malignant_lesions"),
+                ("malignant.specificity", "n_benign_lesions"),
+            ):
+                values = figures[figure]
+                mark = " (too few)" if values["too_few"] else ""
+                shares = [_mean(values[arm]) for arm in ("real", ARM)]
+                cells += [f"{figures[count]}{mark}", *shares, points(values["difference"])]
+            lines.append(f"| {name} | {group} | {' | '.join(cells)} |")
+    return [*lines, "", "Skin type: not assessable, HAM10000 does not give it.", ""]
+
+
+def points(found: Mapping[str, float] | None) -> str:
+    """Return a difference in points with its interval, or with its range and how often it is above 0; "" for none."""
+    if found is None:
+        return ""
+    spread = ("low", "high") if "low" in found else ("least", "most")
+    value, low, high = (100 * found[name] for name in ("value", *spread))
+    count = "" if "low" in found else f"; {found['above_0']} of {found['replicates']} above 0"
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f}{count})"

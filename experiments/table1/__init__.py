@@ -1,0 +1,1 @@
+"""Kim et al., Table I: plan, cells, report."""

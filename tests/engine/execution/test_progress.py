@@ -1,0 +1,42 @@
+"""Progress lines: time left from what this process did, not from what an earlier one had done."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from engine.execution import progress
+from engine.execution.progress import RichListener
+from engine.store import StageFolder
+
+
+def test_time_left_of_a_resumed_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    console = Console(file=io.StringIO(), width=100)
+    listener = RichListener(console)
+    listener.stage_started("denoiser")
+    for moment, done in ((5.0, 4201), (30.0, 4226), (31.0, 4227)):
+        now = moment
+        listener.progress("denoiser", done, 5000)
+    listener.stage_finished(StageFolder(name="denoiser", key="k", path=tmp_path, seconds=31.0, cached=False))
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "denoiser 4226/5000, about 774 s left" in said  # one step a second since the first one seen
+    assert said.count("left") == 1, "a line now and then"
+    assert "31.0 s" in said
+
+
+def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100)
+    listener = RichListener(console)
+    listener.stage_started("vae")
+    for done in (1, 2):
+        listener.progress("vae", done, 4)
+    listener.progress("map", 1, 2)
+    assert listener.bars.tasks[0].description == "map"
+    listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=1.0, cached=True))
+    assert listener.task is None
+    assert "ready" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -1,0 +1,309 @@
+"""The page: what it must say, what it must never say, and what it does without optional files."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from engine.report.run_page import render_report, write_report
+from engine.report.templating import TEMPLATES, points, stacked
+from tests.engine.report.fake_run import make_run
+
+FORBIDDEN = (
+    "clinically", "validated", "diagnostic", "skin types", "anonym", "privacy", "generalis", "generaliz", "ppv", "npv",
+    "predictive value",
+)  # fmt: skip
+"""What a page never says, in any form."""
+VOID = {"meta", "link", "img", "br", "input", "circle", "line", "rect", "path", "polyline"}
+
+
+class Outline(HTMLParser):
+    """Collects tags, ids, headings and images; checks that tags are closed."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[int] = []
+        self.images: list[dict[str, str | None]] = []
+        self.links: list[str] = []
+        self.tables = self.captions = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.ids += [str(found["id"])] if "id" in found else []
+        self.headings += [int(tag[1])] if re.fullmatch(r"h\d", tag) else []
+        self.tables += tag == "table"
+        self.captions += tag == "caption"
+        if tag == "img":
+            self.images.append(found)
+        self.links += [str(found[k]) for k in ("href", "src") if k in found]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("report") / "demo", lesions=220, cases=8)
+
+
+@pytest.fixture(scope="module")
+def page(run: Path) -> str:
+    return render_report(run)
+
+
+def words(page: str) -> str:
+    """The page's text without tags, style and script."""
+    bare = re.sub(r"<(style|script)>.*?</\1>", " ", page, flags=re.S)
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", bare)).replace("\u00a0", " ")
+
+
+def altered(run: Path, tmp_path: Path, **changes: object) -> Path:
+    copy = tmp_path / "demo"
+    shutil.copytree(run, copy)
+    report = json.loads((copy / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps(report | changes))
+    return copy
+
+
+def test_page_is_well_formed_and_structured(page: str) -> None:
+    outline = Outline(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert outline.headings[0] == 1 and outline.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
+    assert outline.tables == outline.captions > 5
+    assert all(image.get("alt") for image in outline.images)
+    anchors = [link[1:] for link in outline.links if link.startswith("#")]
+    assert anchors and set(anchors) <= set(outline.ids)
+
+
+def test_page_is_self_contained(page: str) -> None:
+    outline = Outline(page)
+    assert all(link.startswith(("#", "data:")) for link in outline.links)
+    assert not re.search(r"https?://(?!\*\*\*@mlflow\.example)", page)
+    assert "@import" not in page and "url(" not in page
+
+
+def test_page_says_what_it_must(page: str) -> None:
+    text = words(page)
+    for phrase in (
+        "Protocol: safe",
+        "Research software, not a medical device",
+        "handle them as patient data",
+        "malignant or premalignant",
+        "One run with one seed proves no gain",
+        "operating point fixed on val",
+        "in round 2, arm hard recognised",
+        "Champion, chosen on val alone",
+        "Does an independent judge recognise them?",
+        "judge disagreed",
+        "at 64 × 64 pixels",
+    ):
+        assert phrase.lower() in text.lower(), phrase
+    for dx in ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"):
+        assert f"{dx} " in text
+
+
+@pytest.mark.parametrize("kind", ["safe", "leaky", "groups_unknown"])
+def test_page_never_claims_too_much(run: Path, tmp_path: Path, kind: str) -> None:
+    text = words(render_report(altered(run, tmp_path, protocol=kind))).lower()
+    for word in (
+        "validated",
+        "diagnostic",
+        "anonym",
+        "privacy",
+        "generalis",
+        "generaliz",
+        "fair",
+        "proves a gain",
+        "significant",
+        *FORBIDDEN,
+    ):
+        assert word not in text
+
+
+def test_no_template_claims_too_much() -> None:
+    for path in sorted(TEMPLATES.glob("*.j2")):
+        text = path.read_text(encoding="utf-8").lower()
+        assert [word for word in FORBIDDEN if word in text] == [], path.name
+
+
+@pytest.mark.parametrize(
+    ("protocol", "title"),
+    [
+        ("leaky", "LEAKY: hard cases were mined from the test part"),
+        ("groups_unknown", "GROUPS UNKNOWN: lesions could straddle the split"),
+        ("other", "Protocol: other"),
+    ],
+)
+def test_banner_names_the_protocol_before_any_figure(
+    run: Path, tmp_path: Path, protocol: str, title: str
+) -> None:
+    page = render_report(altered(run, tmp_path, protocol=protocol))
+    assert f'class="banner {protocol}"' in page
+    assert page.index(title) < page.index("recognised")
+
+
+def test_the_answer_comes_first_and_one_run_shows_nothing(page: str) -> None:
+    text = words(page)
+    start = text.index("Hard cases changed malignant sensitivity at 90 % specificity by")
+    assert start < text.index("What was found") and start < text.index("Protocol: safe")
+    assert (
+        "an unknown amount against random synthesis (random was not run): not shown. Why: 1 training set;"
+        in text
+    )
+
+
+def test_a_leaky_answer_says_so(run: Path, tmp_path: Path) -> None:
+    text = words(render_report(altered(run, tmp_path, protocol="leaky")))
+    assert text.index("LEAKY: hard cases were mined from the test part") < text.index(
+        "LEAKY: Hard cases changed"
+    )
+    assert "Why: the protocol is leaky." in text
+
+
+def test_without_test_images_nothing_can_be_told(run: Path, tmp_path: Path) -> None:
+    """A run whose test part is still sealed."""
+    copy = altered(run, tmp_path)
+    for path in (copy / "split.parquet", *copy.glob("rounds/**/predictions.parquet")):
+        frame = pd.read_parquet(path)
+        frame[frame["split"] != "test"].to_parquet(path)
+    text = words(render_report(copy))
+    assert (
+        "How hard cases changed malignant sensitivity at 90 % specificity cannot be told: not shown." in text
+    )
+    assert "Why: the data names no malignant class, or val or test holds none." in text
+
+
+def test_sections_come_in_the_order_of_the_evidence(page: str) -> None:
+    order = ("rounds", "differences", "classes", "confusion", "challenging", "calibration", "subgroups", "cases", "gates",
+             "copies", "cost", "data", "record")  # fmt: skip
+    places = [page.index(f'id="{name}"') for name in order]
+    assert places == sorted(places)
+
+
+def test_subgroups_show_counts_warnings_and_what_cannot_be_assessed(page: str) -> None:
+    text = words(page)
+    assert "Sex Malignant lesions" in text and "too few lesions" in text
+    assert "Skin type Not assessable: the data set does not record it." in text
+
+
+def test_cost_and_copies_are_told(page: str) -> None:
+    text = words(page)
+    assert "test images recognised that arm real does not recognise" in text
+    assert (
+        "generator, its gates and the index, once a run 11 min 26 s" in text
+    )  # 41.0 + 160.4 + 420.0 + 65.0 s
+    assert re.search(r"Round 1: 3 of \d+ images", text)
+
+
+def test_leaky_run_without_champion_says_so(run: Path, tmp_path: Path) -> None:
+    text = words(render_report(altered(run, tmp_path, protocol="leaky", champion=None)))
+    assert "No champion was named: a leaky run names none" in text and "Under a leaky protocol:" in text
+
+
+def test_straddling_lesions_are_shouted(run: Path, tmp_path: Path) -> None:
+    copy = altered(run, tmp_path)
+    frame = pd.read_parquet(copy / "split.parquet")
+    frame["lesion_id"] = "same"
+    frame.to_parquet(copy / "split.parquet")
+    assert "1 lesions lie in two parts of the split" in words(render_report(copy))
+
+
+def test_report_json_alone_renders_with_gaps_named(run: Path, tmp_path: Path) -> None:
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(run / "report.json", bare)
+    text = words(render_report(bare))
+    for gap in (
+        "No hard cases are in this run folder",
+        "No synthetic images are in this run folder",
+        "No judge figures are in this run folder",
+        "No contact sheet is in this run folder",
+        "split.parquet is not in this run folder",
+        "config.yaml is not in this run folder",
+    ):
+        assert gap in text
+
+
+def test_no_round_yet_renders(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"schema_version": 1, "protocol": "safe", "rounds": []}')
+    text = words(render_report(tmp_path))
+    assert "No round has finished yet" in text and "nothing to compare yet" in text
+
+
+def test_undefined_malignant_figures_render_as_dashes(run: Path, tmp_path: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    for entry in report["rounds"]:
+        for part in ("val", "test"):
+            for name in ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc"):
+                entry[part]["malignant"][name] = {"value": None, "low": None, "high": None}
+    text = words(render_report(altered(run, tmp_path, rounds=report["rounds"])))
+    assert "Sensitivity to malignant or premalignant lesions is not available" in text
+    assert "None" not in text and "nan" not in text.lower().split()
+
+
+def test_text_from_files_is_escaped(run: Path, tmp_path: Path) -> None:
+    copy = altered(run, tmp_path, name="<script>alert(1)</script>")
+    path = copy / "rounds/0001/hard_cases.parquet"
+    frame = pd.read_parquet(path)
+    frame["predicted"] = '"><img src=x onerror=alert(1)>'
+    frame.to_parquet(path)
+    page = render_report(copy)
+    assert "<script>alert(1)" not in page and "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert Outline(page).open == []
+
+
+def test_secrets_do_not_reach_the_page(page: str) -> None:
+    assert "secret" not in page and "https://***@mlflow.example/" in page
+
+
+def test_page_is_reproducible_and_bounded(run: Path, page: str) -> None:
+    assert render_report(run) == page
+    assert len(page) < 8_000_000
+
+
+def test_write_report_replaces_the_page(run: Path, page: str) -> None:
+    (run / "report.html").write_text("old")
+    path = write_report(run)
+    assert path == run / "report.html" and path.read_text(encoding="utf-8") == page
+    assert not list(run.glob(".report*"))
+
+
+def test_cap_is_said(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.report.blocks.cases.MAX_CASES", 4)
+    assert re.search(r"Of \d+ mined, 4 are shown", words(render_report(run)))
+
+
+def test_stacked_splits_value_and_interval() -> None:
+    assert stacked("78.2 % (70.1–85.3)") == '78.2 %<span class="ci">(70.1–85.3)</span>'
+    assert points("+4.2 points [+1.0, +7.4]") == '+4.2 points<span class="ci">[+1.0, +7.4]</span>'
+    assert stacked("–") == "–" and stacked("<") == "&lt;"
+
+
+@pytest.mark.parametrize("generator_saw", ["own", "train", None])
+def test_what_the_generator_saw_is_said(run: Path, tmp_path: Path, generator_saw: str | None) -> None:
+    report = json.loads((run / "report.json").read_text())
+    for entry in report["rounds"]:
+        entry["generator_saw"] = generator_saw
+    text = words(render_report(altered(run, tmp_path, rounds=report["rounds"])))
+    expected = {"own": "the classifier's own training images only", "train": "the whole train part"}
+    assert expected.get(str(generator_saw), "what is not recorded") in text.replace("&#39;", "'")

@@ -1,0 +1,30 @@
+"""The table printed at the end of a run."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from engine.report.summary import summary_table
+from tests.engine.report.fake_run import make_run
+
+
+def printed(report: dict) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(summary_table(report))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_every_round_and_arm_is_printed(tmp_path: Path) -> None:
+    report = json.loads((make_run(tmp_path / "demo", lesions=220, rounds=1) / "report.json").read_text())
+    text = printed(report)
+    lines = [line for line in text.splitlines() if " real " in line or " hard " in line]
+    assert len(lines) == 3 and "74/120" in lines[-1] and "0/0" in lines[0]
+    malignant = report["rounds"][-1]["test"]["malignant"]["sensitivity"]
+    assert f"{100 * malignant['value']:.1f}\u00a0% ({100 * malignant['low']:.1f}–" in lines[-1]
+    assert "LEAKY" not in text and "GROUPS UNKNOWN" not in text
+    assert "LEAKY" in printed(report | {"protocol": "leaky"})
+    assert "GROUPS UNKNOWN" in printed(report | {"protocol": "groups_unknown"})

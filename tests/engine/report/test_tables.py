@@ -1,0 +1,164 @@
+"""Rows of the report's tables against the files they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.artifacts.run_files import RoundFiles, RunFiles, read_run
+from engine.report import tables as report_tables
+from engine.report.blocks import record as report_record
+from tests.engine.report.fake_run import make_run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
+    return read_run(
+        make_run(tmp_path_factory.mktemp("tables") / "demo", arms=("real", "random", "hard"), lesions=220)
+    )
+
+
+def round_files(**tables: object) -> RoundFiles:
+    empty = dict.fromkeys(("hard_cases", "neighbours", "synthetic", "accept", "predictions"))
+    return RoundFiles(number=1, folder=Path(), **(empty | tables))  # type: ignore[arg-type]
+
+
+def test_rounds_table_has_a_row_a_round_and_arm(run: RunFiles) -> None:
+    rows = report_tables.rounds_table(run.report["rounds"])
+    assert [(r["round"], r["arm"]) for r in rows] == [
+        (0, "real"), (1, "real"), (1, "random"), (1, "hard"), (2, "real"), (2, "random"), (2, "hard")
+    ]  # fmt: skip
+    value = run.report["rounds"][3]["test"]["balanced_accuracy"]["value"]
+    assert rows[3]["balanced_accuracy"].startswith(f"{100 * value:.1f}\u00a0% (")
+    assert rows[3]["made"] == "74 / 120" and rows[0]["made"] == "none"
+    assert rows[0]["p"] == "–" and rows[1]["p"] == "0.310" and rows[1]["steps"] == "2\u202f100"
+
+
+def test_class_tables(run: RunFiles) -> None:
+    rounds = run.report["rounds"]
+    assert len(report_tables.class_table(rounds)) == 7 * len(rounds)
+    assert [name for name, _ in report_tables.class_charts(rounds)] == [
+        "akiec",
+        "bcc",
+        "bkl",
+        "df",
+        "mel",
+        "nv",
+        "vasc",
+    ]
+    test = run.split[run.split["split"] == "test"]
+    mel = test[test["dx"] == "mel"]
+    assert (
+        report_tables.class_counts(rounds)["mel"]
+        == f"{len(mel)} images, {mel['lesion_id'].nunique()} lesions"
+    )
+    assert report_tables.class_charts([]) == [] and report_tables.class_counts([]) == {}
+
+
+def test_arms_side_by_side_shows_the_last_report_of_each(run: RunFiles) -> None:
+    figures = report_tables.arms_side_by_side(run.report["rounds"])
+    assert len(figures) == 3
+    assert [(row["arm"], row["round"]) for row in figures[0][1]] == [("real", 2), ("random", 2), ("hard", 2)]
+
+
+def test_confusion_table_shares_are_of_the_row() -> None:
+    entry = {
+        "round": 1,
+        "arm": "hard",
+        "test": {"confusion": {"classes": ["a", "b"], "counts": [[3, 1], [0, 0]]}},
+    }
+    table = report_tables.confusion_table(entry)
+    assert table is not None and table.title == "Round 1, arm hard"
+    assert table.rows == [("a", 4, [(3, 0.75), (1, 0.25)]), ("b", 0, [(0, 0.0), (0, 0.0)])]
+    assert report_tables.confusion_table({"round": 1, "arm": "hard", "test": {}}) is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "group"),
+    [
+        ("judge: mel 0.12 < 0.50", "judge disagreed"),
+        ("judge: nv, not mel; memorized: 0.012 < 0.034", "judge disagreed and too close to a train image"),
+        (["memorized: 0.012 < 0.034"], "too close to a train image"),
+        ("over max_synthetic_ratio", "class already full"),
+        ("over max_synthetic", "enough images in all"),
+        ("support: 0.512 > 0.410", "too far from every train image"),
+        ("review: no verdict yet", "not approved by a person"),
+        ("mine: too blue", "mine"),
+        ("", "no reason recorded"),
+    ],
+)
+def test_reasons_are_grouped(reason: object, group: str) -> None:
+    assert report_record.reason_group(reason) == group
+
+
+def test_acceptance_table_counts() -> None:
+    frame = pd.DataFrame(
+        {
+            "dx": ["mel", "mel", "mel", "nv"],
+            "accepted": [True, False, False, True],
+            "reasons": ["", "judge: x", "judge: y; memorized: z", ""],
+        }
+    )
+    table = report_record.acceptance_table(round_files(synthetic=frame))
+    assert table is not None
+    names = [name for name, _ in table["reasons"]]
+    assert names == ["judge disagreed", "judge disagreed and too close to a train image"]
+    mel, nv = table["rows"]
+    assert (mel["generated"], mel["accepted"], mel["share"], mel["rejected"]) == (3, 1, "33\u00a0%", [1, 1])
+    assert (nv["generated"], nv["accepted"], nv["rejected"]) == (1, 1, [0, 0])
+    assert report_record.acceptance_table(round_files()) is None
+
+
+def test_judge_table_shows_undefined_figures_as_dashes() -> None:
+    accept = {"agreement": 0.5, "expected_agreement": None, "agreement_ratio": None,
+              "per_class": {"mel": {"generated": 4, "accepted": 1, "agreement": 0.25, "val_recall": None}}}  # fmt: skip
+    table = report_record.judge_table(round_files(accept=accept))
+    assert table is not None
+    assert (table["agreement"], table["expected"], table["ratio"]) == ("50.0\u00a0%", "–", "–")
+    assert table["rows"] == [{"dx": "mel", "generated": 4, "agreement": "25.0\u00a0%", "recall": "–"}]
+    assert report_record.judge_table(round_files()) is None
+
+
+def test_split_table_counts_images_and_lesions(run: RunFiles) -> None:
+    table = report_record.split_table(run)
+    assert (
+        table is not None and table["parts"] == ["train", "mine", "val", "test"] and table["straddling"] == 0
+    )
+    name, _, total = table["rows"][-1]
+    assert name == "all" and total == f"{len(run.split)} ({run.split['lesion_id'].nunique()})"
+    train = run.split[(run.split["split"] == "train") & (run.split["dx"] == "akiec")]
+    assert table["rows"][0][1][0] == f"{len(train)} ({train['lesion_id'].nunique()})"
+
+
+def test_split_table_counts_straddling_lesions() -> None:
+    frame = pd.DataFrame(
+        {"image_id": ["a", "b"], "lesion_id": ["L", "L"], "dx": ["nv", "nv"], "split": ["train", "test"]}
+    )
+    files = RunFiles(path=Path(), report={}, config={}, config_text="", split=frame, rounds=())
+    table = report_record.split_table(files)
+    assert table is not None and table["straddling"] == 1
+
+
+def test_seconds_add_up(run: RunFiles) -> None:
+    table = report_record.seconds_table(run.report)
+    assert table["stages"] == ["classifier", "predict", "evaluate", "mine", "synthesize", "accept"]
+    assert table["rows"][0]["cells"] == ["1 min 1 s", "4.1 s", "0.7 s", "", "", ""]
+    assert table["rows"][0]["total"] == "1 min 6 s"
+    seconds = [sum(e["seconds"].values()) for e in run.report["rounds"]]
+    total = np.sum(seconds) + 3.2 + 41.0 + 160.4 + 420.0 + 65.0
+    assert table["total"] == f"{int(total // 60)} min {round(total) % 60} s"
+
+
+def test_split_table_counts_lesions_that_belong_together() -> None:
+    frame = pd.DataFrame(
+        {"image_id": list("abcd"), "lesion_id": ["K", "L", "L", "M"], "group": ["K", "K", "K", "M"], "dx": ["nv"] * 4,
+         "split": ["test"] * 4}
+    )  # fmt: skip
+    files = RunFiles(path=Path(), report={}, config={}, config_text="", split=frame, rounds=())
+    table = report_record.split_table(files)
+    assert table is not None and table["together"] == {"lesions": 2, "groups": 1}
+    older = RunFiles(**{**vars(files), "split": frame.drop(columns="group")})
+    assert report_record.split_table(older)["together"] == {"lesions": 0, "groups": 0}  # type: ignore[index]

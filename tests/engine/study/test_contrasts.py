@@ -1,0 +1,290 @@
+"""Studies over several runs: the answer where an arm truly helps, hurts or does nothing, and what makes no study."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from engine.artifacts.run_files import read_run
+from engine.errors import DataError
+from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
+from engine.report.study_page import write_study as write_page
+from engine.study.contrasts import PRIMARY, make_study
+from engine.study.replicates import Replicate, arm_figures
+from engine.study.run_replicates import open_replicate, require_finished
+from tests.engine.report.test_run_page import FORBIDDEN, Outline, words
+from tests.engine.study.fake_study import write_study
+
+ALL = ("real", "random", "hard")
+SENTENCE = re.compile(
+    r"Hard cases changed malignant sensitivity at 90 % specificity by ([+-][\d.]+) points \[[^]]+\] against real and "
+    r"([+-][\d.]+) points \[[^]]+\] against random synthesis: (helped|hurt|not shown)\."
+)
+
+
+def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
+    """study.json and the page of a simulated study."""
+    paths = write_study(tmp_path / "runs", **{"arms": ALL, **what})
+    files = [read_run(path) for path in paths]
+    for run in files:
+        require_finished(run)
+    study = make_study([open_replicate(run) for run in files], draws=200)
+    page, record = write_page(study, files, tmp_path, "a study")
+    return json.loads(record.read_text(encoding="utf-8")), page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("what", "verdict", "why"),
+    [
+        ({"gain": {"hard": 0.4}, "lesions": 2500}, "helped", "both intervals lie above 0"),
+        ({"gain": {"hard": -0.4}}, "hurt", "the interval against real lies below 0"),
+        ({}, "not shown", "the interval against real holds 0; the interval against random synthesis holds 0"),
+        ({"gain": {"hard": 0.4}, "protocol": "leaky"}, "not shown", "the protocol is leaky"),
+        ({"gain": {"hard": 0.4}, "replicates": 4}, "not shown", "4 training sets; 5 are the fewest for a claim"),
+        (
+            {"gain": {"hard": 0.3}, "inflate": {"hard": 0.6}, "lesions": 1500},
+            "not shown",
+            "specificity may have fallen by more than 2 points",
+        ),
+        (
+            {"gain": {"hard": 0.4, "random": 0.4}},
+            "not shown",
+            "the interval against random synthesis holds 0",
+        ),
+        (
+            {"gain": {"hard": -0.4}, "folds": True, "replicates": 5},
+            "hurt",
+            "the interval against real lies below 0",
+        ),
+    ],
+    ids=["helps", "hurts", "nothing", "leaky", "four", "specificity", "random", "folds"],
+)  # fmt: skip
+def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdict: str, why: str) -> None:
+    record, page = study_of(tmp_path, **what)
+    found = SENTENCE.fullmatch(record["answer"]["sentence"])
+    assert found is not None
+    assert found[3] == record["answer"]["verdict"] == verdict
+    assert record["answer"]["reason"].startswith(why)
+    told = re.search(r'class="answer-sentence">(.*?)</p>', page, flags=re.S)
+    assert told is not None and told[1].endswith(record["answer"]["sentence"])
+    assert told[1].startswith("<strong>LEAKY:</strong>") == (record["protocol"] == "leaky")
+
+
+def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
+    """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
+    paths = write_study(tmp_path, arms=ALL, gain={"hard": 0.4}, lesions=2500)
+    runs = [open_replicate(read_run(path)) for path in paths]
+    classes = runs[0].classes
+    mel, bcc = classes.index("mel"), classes.index("bcc")
+
+    def without(run: Replicate) -> Replicate:
+        label = np.where(run.test.label_N == mel, bcc, run.test.label_N)
+        return replace(run, test=replace(run.test, label_N=label))
+
+    answers = [
+        make_study([change(run) for run in runs], draws=200).answer for change in (lambda r: r, without)
+    ]
+    assert answers[0].verdict == "helped"
+    assert answers[1].verdict == "not shown"
+    assert "val or test holds too few melanomas" in answers[1].reason
+
+
+def test_a_missing_arm_is_named(tmp_path: Path) -> None:
+    record, _ = study_of(tmp_path, arms=("real", "hard"), gain={"hard": 0.4})
+    assert "against random synthesis (random was not run): not shown." in record["answer"]["sentence"]
+    assert record["answer"]["reason"].startswith("random was not run")
+
+
+def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Path) -> None:
+    record, page = study_of(tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"))
+    roles = {(c["figure"], c["baseline"]): c["role"] for c in record["contrasts"]}
+    family = {arm for (figure, arm), role in roles.items() if role == "confirmatory"}
+    assert family == {"classical", "mined", "retrieved", "random"}
+    assert roles[PRIMARY, "real"] == "primary" and roles["malignant.specificity", "real"] == "guard"
+    assert roles["accuracy", "random"] == "exploratory"
+    for contrast in record["contrasts"]:
+        assert (contrast["holm_p"] is not None) == (contrast["role"] == "confirmatory")
+        widths = [p["high"] - p["low"] for p in contrast["procedures"]]
+        assert contrast["high"] - contrast["low"] == pytest.approx(max(widths))
+        if contrast["role"] == "confirmatory":
+            assert contrast["adjusted"]["low"] < contrast["low"] and contrast["claim"] == "not shown"
+    assert "Other figures (exploratory)" in page
+
+
+def test_the_page_is_well_formed_self_contained_and_modest(tmp_path: Path) -> None:
+    _, page = study_of(tmp_path, replicates=2, lesions=300)
+    outline = Outline(page)
+    assert outline.open == [] and len(outline.ids) == len(set(outline.ids))
+    assert outline.headings[0] == 1 and outline.headings.count(1) == 1
+    assert all(b - a <= 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
+    assert outline.tables == outline.captions > 4
+    assert all(link.startswith(("#", "data:")) for link in outline.links)
+    assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
+    assert [word for word in FORBIDDEN if word in words(page).lower()] == []
+
+
+def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_path: Path) -> None:
+    _, page = study_of(tmp_path, replicates=2, lesions=300)
+    text = words(page)
+    assert "By sex; mean over runs; brackets hold the lowest and the highest, no interval" in text
+    assert "Skin type Not assessable: the data set does not record it." in text
+    assert "Mean over runs, test part, last round" in text and "judge disagreed" in text
+    assert "any gate: 2 of 20 (10.0 %)" in text  # one copy among ten images, two runs
+    assert "What arm hard took beyond arm real, 2 runs together" in text
+
+
+def test_two_methods_by_design(tmp_path: Path) -> None:
+    shared, _ = study_of(tmp_path / "a", replicates=3)
+    folds, _ = study_of(tmp_path / "b", replicates=3, folds=True)
+    methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
+    assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
+    assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
+    assert (shared["design"]["kind"], folds["design"]["kind"]) == ("shared test", "cross-validation")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Replicate]:
+    root = tmp_path_factory.mktemp("study")
+    paths = write_study(root, arms=ALL, lesions=400, replicates=3)
+    return [open_replicate(read_run(path)) for path in paths]
+
+
+@pytest.fixture(scope="module")
+def folds(tmp_path_factory: pytest.TempPathFactory) -> list[Replicate]:
+    root = tmp_path_factory.mktemp("folds")
+    return [
+        open_replicate(read_run(p))
+        for p in write_study(root, arms=ALL, lesions=400, replicates=3, folds=True)
+    ]
+
+
+def test_the_point_figures_are_those_of_the_report(tmp_path: Path) -> None:
+    """Val's threshold, applied to test: what report.json holds, here computed again from predictions."""
+    path = write_study(tmp_path, arms=ALL, lesions=300, replicates=1)[0]
+    run = open_replicate(read_run(path))
+    for entry in json.loads((path / "report.json").read_text())["rounds"]:
+        found = arm_figures(run, entry["arm"], 20, 0).point
+        for figure in ("sensitivity", "specificity", "auc"):
+            assert found[f"malignant.{figure}"] == pytest.approx(entry["test"]["malignant"][figure]["value"])
+        assert found["balanced_accuracy"] == pytest.approx(entry["test"]["balanced_accuracy"]["value"])
+
+
+def test_draws_are_paired_between_arms_and_replicates(runs: list[Replicate]) -> None:
+    same = replace(
+        runs[0],
+        test=replace(runs[0].test, prob=dict.fromkeys(ALL, runs[0].test.prob["real"])),
+        val=replace(runs[0].val, prob=dict.fromkeys(ALL, runs[0].val.prob["real"])),
+    )
+    study = make_study([same], draws=50)
+    contrast = study.contrast(PRIMARY, "real")
+    assert contrast is not None
+    assert (contrast.difference.low, contrast.difference.high) == (0.0, 0.0)
+
+
+def test_a_threshold_read_again_widens_the_interval(runs: list[Replicate]) -> None:
+    run = runs[0]
+    draws = arm_figures(run, "hard", 400, 0).drawn["malignant.specificity"]
+    columns = [c for c, dx in enumerate(run.classes) if dx in run.endpoints.malignant]
+    benign = ~np.isin(run.test.label_N, columns)
+    score = run.test.prob["hard"][:, columns].sum(axis=1)
+    fixed = ScoredSplit(
+        prob_NC=run.test.prob["hard"],
+        label_N=run.test.label_N,
+        lesion_id=run.test.lesion_id,
+        group_N=run.test.group_N,
+        classes=run.classes,
+        malignant=run.endpoints.malignant,
+        threshold=float(np.quantile(score[benign], 0.9)),
+    )
+    plain = bootstrap_figures(fixed, draws=400, rng=np.random.default_rng(0))[1]["malignant.specificity"]
+    assert np.nanstd(draws) > 1.3 * np.nanstd(plain)
+
+
+def test_seeds_of_one_training_set_are_averaged(runs: list[Replicate]) -> None:
+    twice = [*runs, *(replace(run, name=f"{run.name}b", seed=run.seed + 10) for run in runs)]
+    once, study = make_study(runs, draws=50), make_study(twice, draws=50)
+    assert study.design.replicates == 3 and len(study.runs) == 6
+    one, other = (s.contrast(PRIMARY, "real") for s in (once, study))
+    assert one is not None and other is not None and one.values == pytest.approx(other.values)
+
+
+def test_seeds_alone_are_called_seeds(runs: list[Replicate]) -> None:
+    seeds = [replace(runs[0], name=f"seed {n}", seed=n) for n in range(2)]
+    assert make_study(seeds, draws=20).design.unit == "training seed"
+
+
+def test_overlapping_training_sets_forbid_a_claim(runs: list[Replicate]) -> None:
+    first, second = runs[0], runs[1]
+    overlapping = replace(
+        second,
+        parts={**second.parts, "train": second.parts["train"] | frozenset(list(first.parts["train"])[:3])},
+    )
+    found = make_study([first, overlapping], draws=20)
+    assert found.answer.verdict == "not shown" and "share 3 lesions" in found.answer.reason
+
+
+def test_lesions_in_train_and_test_forbid_a_claim(runs: list[Replicate]) -> None:
+    bad = replace(runs[0], parts={**runs[0].parts, "train": runs[0].parts["test"]})
+    assert "lie in its training and its test part" in make_study([bad], draws=20).answer.reason
+
+
+def test_a_classifiers_own_training_sets_are_told_from_the_pool(tmp_path: Path) -> None:
+    path = write_study(tmp_path, arms=ALL, lesions=200, replicates=1)[0]
+    split = pd.read_parquet(path / "split.parquet")
+    train = split["split"] == "train"
+    split["train_set"] = np.where(train, np.arange(len(split)) % 2, -1)
+    split.to_parquet(path / "split.parquet")
+    run = read_run(path)
+    config = {**run.config, "data": {**run.config["data"], "split": {"train_sets": {"use": [1]}}}}
+    found = open_replicate(replace(run, config=config))
+    assert found.lesions("train") == set(split["lesion_id"][split["train_set"] == 1])
+    assert found.lesions("pool") == set(split["lesion_id"][split["train_set"] == 0])
+
+
+def test_a_reference_arm_is_no_bar(runs: list[Replicate]) -> None:
+    study = make_study([replace(run, references=frozenset({"random"})) for run in runs], draws=20)
+    contrast = study.contrast(PRIMARY, "random")
+    assert contrast is not None and contrast.role == "exploratory"
+    assert contrast.adjusted_p is None and contrast.claim == ""
+
+
+def test_what_makes_no_study_is_refused_by_name(runs: list[Replicate], folds: list[Replicate]) -> None:
+    with pytest.raises(DataError, match=r"share .* test lesions: neither one test set nor folds"):
+        make_study([runs[0], folds[0]], draws=20)
+    with pytest.raises(DataError, match="run_0: is the same as run_0"):
+        make_study([runs[0], runs[0]], draws=20)
+    with pytest.raises(DataError, match="protocol leaky differs from run_0's safe"):
+        make_study([runs[0], replace(runs[1], protocol="leaky")], draws=20)
+    with pytest.raises(DataError, match=r"classes .* differs"):
+        make_study([runs[0], replace(runs[1], classes=("a", "b", "c", "d"))], draws=20)
+    with pytest.raises(DataError, match="unequal numbers of runs a training set"):
+        make_study([*runs, replace(runs[0], name="again", seed=9)], draws=20)
+    stranger = replace(folds[1], parts={**folds[1].parts, "test": frozenset({"elsewhere"})})
+    with pytest.raises(DataError, match="no folds of one cross-validation: 1 test lesions"):
+        make_study([folds[0], stranger], draws=20)
+    with pytest.raises(DataError, match="no run folder"):
+        make_study([], draws=20)
+
+
+def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
+    path = write_study(tmp_path, arms=ALL, lesions=200, replicates=1)[0]
+    report = json.loads((path / "report.json").read_text())
+    (path / "report.json").write_text(
+        json.dumps(report | {"stopping": {"action": "failed", "reason": "the run did not finish"}})
+    )
+    with pytest.raises(DataError, match="has not finished"):
+        require_finished(read_run(path))
+    lost = report | {"rounds": [e for e in report["rounds"] if e["arm"] != "random"]}
+    (path / "report.json").write_text(json.dumps(lost))
+    with pytest.raises(DataError, match="lacks arm random"):
+        require_finished(read_run(path))
+    (path / "rounds/0001/arms/real/predictions.parquet").unlink()
+    with pytest.raises(DataError, match="predictions of real are not in the run folder"):
+        open_replicate(read_run(path))
