@@ -10,12 +10,14 @@ from typing import Any
 from engine.config import BackendConfig, Config, load_config
 from engine.config.local_weights import weights_problems
 from engine.errors import ConfigError
-from engine.execution.backend import Backend, LocalBackend, StageCall
+from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
 from engine.execution.progress import QuietListener
 from engine.loop import Loop
+from engine.stages.base import P, Stage
 from engine.store import Listener, RunFolder, StageCache, StageRunner
 from engine.store.run_folder import JOURNAL
 from engine.tracking.base import NullTracker, Tracker
+from engine.training.plan import Progress
 from policies import registry
 
 
@@ -165,28 +167,35 @@ def make_tracker(config: Config) -> Tracker:
     return MlflowTracker.create(config, load_model=load_for_tracking)
 
 
-def stage_call(
+def run_stage_here(
     config: Config,
-    stage: str,
+    stage: Stage[P],
+    params: P,
     *,
     out: Path,
     inputs: Mapping[str, Path],
-    params: Mapping[str, Any],
     seed: int,
-    checkpoint: Path,
-) -> StageCall:
-    """Return the call that runs one stage in this process into ``out``, as the config's backend would run it."""
-    return StageCall(
-        stage=stage,
-        out=out,
-        inputs={role: path.resolve() for role, path in inputs.items()},
-        params=params,
+    progress: Progress,
+) -> Path:
+    """Run one stage in this process into the new folder ``out``, beside the cache; return ``out``.
+
+    ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``.
+    """
+    out.mkdir()
+    known = {*stage.inputs, *stage.optional}
+    call = StageCall(
+        stage=stage.name,
+        out=out.resolve(),
+        inputs={role: path.resolve() for role, path in inputs.items() if role in known},
+        params=params.to_json(),
         seed=seed,
         threads=config.backend.threads,
         device=choose_device(config.backend),
         precision=config.backend.precision,
-        checkpoint=checkpoint,
+        checkpoint=out.resolve().with_name(f"{out.name}.checkpoint"),
     )
+    run_here(call, progress)
+    return out
 
 
 def choose_device(config: BackendConfig) -> str:

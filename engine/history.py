@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from engine.store import StageFolder
@@ -11,26 +11,81 @@ from engine.store import StageFolder
 
 @dataclass(frozen=True, kw_only=True)
 class ArmState:
-    """One arm after one round: its classifier, predictions, report and the optimizer steps it has had."""
+    """One arm after one round: its classifier, predictions, and the optimizer steps it has had."""
 
     classifier: StageFolder
     predict: StageFolder
-    report: Mapping[str, Any]
     steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """The stages that made one round's images for one arm; ``crossfit`` where hard cases were mined out of fold."""
+
+    mine: StageFolder
+    condition: StageFolder
+    synthesize: StageFolder
+    accept: StageFolder
+    fidelity: StageFolder
+    crossfit: StageFolder | None = None
+
+    @property
+    def folders(self) -> dict[str, StageFolder]:
+        """The folders that the round's report counts, by stage name."""
+        names = (f.name for f in fields(self) if f.name != "crossfit")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """One training of an arm in a round.
+
+    Attributes:
+        round: the round.
+        arm: the arm.
+        pool: what it trains on.
+        steps: optimizer steps per fit.
+        fits: the rounds that the fits stand for, one fit each. An arm that was left out of earlier rounds has one fit per
+            skipped round, so that its schedule matches ``hard``'s.
+        start: what it goes on from; None: random weights.
+        made: the arm's own synthesis of this round, None where it makes no images.
+    """
+
+    round: int
+    arm: str
+    pool: StageFolder
+    steps: int
+    fits: Sequence[int]
+    start: ArmState | None = None
+    made: Made | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one ``Fit`` left: every classifier it passed through, the last one's predictions and figures."""
+
+    classifiers: tuple[StageFolder, ...]
+    predict: StageFolder
+    evaluate: StageFolder
+
+    @property
+    def classifier(self) -> StageFolder:
+        """The classifier that counts."""
+        return self.classifiers[-1]
 
 
 @dataclass
 class History:
-    """What a run has so far: arms by name (latest state), synthesis a round and source, finished reports."""
+    """What a run has so far: arms by name (latest state), images by round and source, finished reports."""
 
     arms: dict[str, ArmState] = field(default_factory=dict)
     trained_in: dict[str, int] = field(default_factory=dict)
-    sources: dict[tuple[int, str], dict[str, StageFolder]] = field(default_factory=dict)
+    sources: dict[tuple[int, str], Made] = field(default_factory=dict)
     hard_predict: list[StageFolder] = field(default_factory=list)
     reports: list[dict[str, Any]] = field(default_factory=list)
 
-    def made(self, source: str, until: int) -> dict[int, dict[str, StageFolder]]:
-        """Return the synthesis stages of ``source`` (hard | random) by round, up to and with ``until``."""
+    def made(self, source: str, until: int) -> Mapping[int, Made]:
+        """Return the synthesis stages of ``source`` by round, up to and with ``until``."""
         return {
             number: stages
             for (number, kind), stages in self.sources.items()

@@ -7,23 +7,26 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from engine.config import SOURCES, Config
-from engine.history import ArmState, History
-from engine.pipeline import Recipes, accepted_counts
+from engine.arms import ARMS, ENGINE, START
+from engine.config import Config
+from engine.history import ArmState, Fit, History, Made, Trained
+from engine.pipeline import Pipeline, arms, hard_cases, synthesis
+from engine.pipeline.foundation import lay_data, lay_foundation
+from engine.pipeline.pipeline import Runner
 from engine.pipeline.publish import Publisher
 from engine.pipeline.review import read_verdicts
-from engine.pipeline.round_report import round_report, val_sensitivity
+from engine.pipeline.round_report import RoundFacts, round_report, val_sensitivity
 from engine.pipeline.run_report import champion_of, protocol, run_report, settled, tracked_dataset
-from engine.store import RunFolder, StageFolder, StageRunner, write_json
+from engine.store import RunFolder, StageFolder, write_json
 from engine.store.files import read_json
 from engine.store.run_folder import main_arm
 from engine.tracking.base import Tracker
-from engine.types import StopDecision, StoppingState
+from engine.types import Action, StopDecision, StoppingState
 from policies.base import StoppingPolicy
 
 
@@ -37,12 +40,13 @@ class Loop:
         self,
         config: Config,
         *,
-        runner: StageRunner,
+        runner: Runner,
         folder: RunFolder,
         tracker: Tracker,
         stopping: StoppingPolicy,
         fingerprint: str,
         render: Callable[[Path], object] = lambda _run: None,
+        publisher: Publisher | None = None,
     ) -> None:
         """Play ``config`` with these parts; ``render`` draws report.html of a run folder that has its report.json."""
         self.config = config
@@ -50,8 +54,8 @@ class Loop:
         self.folder = folder
         self.tracker = tracker
         self.stopping = stopping
-        self.recipes = Recipes(config, runner, folder, fingerprint)
-        self.publisher = Publisher(folder)
+        self.pipeline = Pipeline(config, runner, folder, fingerprint)
+        self.publisher = publisher or Publisher(folder)
         self.history = History()
         self.awaiting: list[Path] = []
 
@@ -61,21 +65,21 @@ class Loop:
             self.start()
             for number in range(self.config.loop.rounds + 1):
                 decision = self.round(number)
-                if decision.action != "continue":
+                if decision.action is not Action.CONTINUE:
                     break
         return self.finish(decision)
 
     def start(self) -> None:
         """Open the data, begin the tracked run and lay the foundation."""
-        self.recipes.data()
-        images, split = (self.recipes.stages[name] for name in ("images", "split"))
+        lay_data(self.pipeline)
+        images, split = (self.pipeline.stages[name] for name in ("images", "split"))
         self.publisher.split(split)
         self.tracker.start(
             config=self.config.model_dump(mode="json"),
             dataset=tracked_dataset(self.config, images, split),
             run_folder=self.folder.path,
         )
-        self.recipes.foundation()
+        lay_foundation(self.pipeline)
 
     def round(self, number: int) -> StopDecision:
         """Play a round, 0 (plain training) first, and publish the report as it stands."""
@@ -86,20 +90,21 @@ class Loop:
     def finish(self, decision: StopDecision) -> dict[str, Any]:
         """Publish the contact sheet, the report and its page, and close the tracked run; returns the report."""
         with self.watched():
-            if (1, "hard") in self.history.sources:
-                self.publisher.contact_sheet(self.recipes.preview(self.history.sources[(1, "hard")]))
+            if (1, ENGINE) in self.history.sources:
+                made = self.history.sources[(1, ENGINE)]
+                self.publisher.contact_sheet(synthesis.preview(self.pipeline, made))
         report = self.publish(decision)
         self._close("FINISHED")
         return report
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Whatever fails inside leaves a report that says so and a tracked run that is closed as failed."""
+        """On any error, publish the report with ``stopping`` failed and close the tracked run as failed."""
         try:
             yield
         except BaseException:
-            if "split" in self.recipes.stages:
-                self.publish(StopDecision(action="failed", reason="the run did not finish"))
+            if "split" in self.pipeline.stages:
+                self.publish(StopDecision(action=Action.FAILED, reason="the run did not finish"))
                 self._close("FAILED")
             raise
 
@@ -108,12 +113,12 @@ class Loop:
         path = self.folder.path / "champion.json"
         report = run_report(
             self.config,
-            config_digest=self.recipes.config_digest,
-            foundation=self.recipes.stages,
+            config_digest=self.pipeline.config_digest,
+            foundation=self.pipeline.stages,
             rounds=self.history.reports,
             champion=read_json(path) if path.exists() and self.history.reports else None,
             decision=decision,
-            device=self.recipes.runner.device,
+            device=self.pipeline.runner.device,
         )
         write_json(self.folder.path / "report.json", report)
         return report
@@ -121,8 +126,8 @@ class Loop:
     def _close(self, status: str) -> None:
         """Draw the report page, which the tracker attaches, and close the tracked run.
 
-        A page that cannot be drawn is raised once the tracked run is closed, unless the run itself failed: then
-        it must not hide what stopped the run.
+        A page that cannot be drawn is raised once the tracked run is closed, unless the run itself failed: it must not
+        hide what stopped the run.
         """
         problem: Exception | None = None
         try:
@@ -134,132 +139,139 @@ class Loop:
             raise problem
 
     def _round_zero(self) -> StopDecision:
-        """Plain training: arm real; every arm starts from it."""
-        pool = self.recipes.pool(0, "real", {}, {})
+        """Plain training; every arm starts from it."""
+        pool = arms.pool(self.pipeline, 0, START, {}, {})
         steps = self.config.classifier.steps
-        state = self._train_arm(0, "real", pool, steps, start=None, fits=[0])
+        state = self._train(Fit(round=0, arm=START, pool=pool, steps=steps, fits=[0]))
         self.history.start_from(state, self.config.loop.arms)
         self._crown()
-        return StopDecision(action="continue", reason="")
+        return StopDecision(action=Action.CONTINUE, reason="")
 
     def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
-        self._synthesize(number, "hard")
+        self._make_images(number, ENGINE)
         if self.awaiting:
             return self._review()
-        self._advance(number, "hard")
-        self.history.hard_predict.append(self.history.arms["hard"].predict)
+        self._advance(number, ENGINE)
+        self.history.hard_predict.append(self.history.arms[ENGINE].predict)
         decision = self._decide(number)
-        last = number == self.config.loop.rounds or decision.action != "continue"
+        last = number == self.config.loop.rounds or decision.action is not Action.CONTINUE
         if last or self.config.loop.compare == "every_round":
             for arm in self.config.loop.arms:
-                if arm != "hard":
+                if arm != ENGINE:
                     self._compare(number, arm)
         self._crown(decision.keep_round)
         return self._review() if self.awaiting else decision
 
     def _review(self) -> StopDecision:
-        """The run ends here until a person has looked at the images."""
+        """End the run here until a person has looked at the images."""
         files = ", ".join(str(path) for path in self.awaiting)
-        return StopDecision(action="review", reason=f"fill in {files}, then run the same command")
+        return StopDecision(action=Action.REVIEW, reason=f"fill in {files}, then run the same command")
 
     def _compare(self, number: int, arm: str) -> None:
-        if arm in SOURCES:
+        """Train an arm beside ``hard``; one that makes images first makes those of rounds it was left out of."""
+        if ARMS[arm].makes_images:
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
-                self._synthesize(earlier, arm)
+                self._make_images(earlier, arm)
         if not self.awaiting:
             self._advance(number, arm)
 
-    def _synthesize(self, number: int, source: str) -> None:
-        """Make the round's synthetic images: of mined cases (hard), or to the same counts of random parents or the GAN."""
-        if source == "hard":
-            before = self.history.arms["hard"]
-            mined = self.recipes.mine(
-                number,
-                before.predict,
-                self.history.hard_predict[:-1],
-                before.classifier,
-                self.history.made("hard", number - 1),
-            )
-            seen = [val_sensitivity(r) for r in self.history.reports if r["arm"] == main_arm(r["round"])]
-            made = {"mine": mined, **self.recipes.condition(number, "hard", mined, seen=seen)}
-        else:
-            hard = self.history.sources[(number, "hard")]
-            generated = read_json(hard["accept"].path / "accept.json")["per_class"]
-            counts = {dx: figures["generated"] for dx, figures in generated.items()}
-            made = {
-                "mine": hard["mine"],
-                **self.recipes.condition(number, source, hard["mine"], counts=counts),
-            }
-        earlier = [stages["accept"] for stages in self.history.made(source, number - 1).values()]
-        self.history.sources[(number, source)] = self.recipes.synthesize(
-            number, source, made, earlier, self.history.arms["hard"].classifier
+    def _make_images(self, number: int, source: str) -> None:
+        """Make one round's synthetic images of one arm, and leave them to a person where the policy asks for it."""
+        mined, out_of_fold = self._mine(number) if source == ENGINE else self._mined_before(number)
+        condition = hard_cases.condition(self.pipeline, number, source, mined, **self._wishes(number, source))
+        opponent = self.history.arms[ENGINE].classifier
+        images = synthesis.synthesize(self.pipeline, number, source, condition, opponent)
+        earlier = [made.accept for made in self.history.made(source, number - 1).values()]
+        review = self._review_file(number, source) if synthesis.asks_for_review(self.pipeline) else None
+        made = Made(
+            mine=mined,
+            condition=condition,
+            synthesize=images,
+            accept=synthesis.accept(self.pipeline, number, source, condition, images, earlier, review),
+            fidelity=synthesis.fidelity(self.pipeline, number, source, condition, images),
+            crossfit=out_of_fold,
         )
-        stages = self.history.sources[(number, source)]
-        if source == "hard":
-            self.publisher.synthesis(number, stages, self.recipes.thumbnails(number, stages))
-        self._ask_for_review(number, source, stages["accept"])
+        self.history.sources[(number, source)] = made
+        if source == ENGINE:
+            self.publisher.synthesis(number, made, synthesis.thumbnails(self.pipeline, number, made))
+        if review is not None:
+            self._ask(review, made.accept)
 
-    def _ask_for_review(self, number: int, source: str, accept: StageFolder) -> None:
+    def _mine(self, number: int) -> tuple[StageFolder, StageFolder | None]:
+        """Mine the round's hard cases in the predictions of the round before, or out of fold; return those too."""
+        before, made = self.history.arms[ENGINE], self.history.made(ENGINE, number - 1)
+        out_of_fold = hard_cases.out_of_fold(self.pipeline, number, made)
+        predictions, history = before.predict, self.history.hard_predict[:-1]
+        if out_of_fold is not None:
+            predictions = out_of_fold
+            history = [stages.crossfit for stages in made.values() if stages.crossfit is not None]
+        return hard_cases.mine(self.pipeline, number, before.classifier, predictions, history), out_of_fold
+
+    def _mined_before(self, number: int) -> tuple[StageFolder, StageFolder | None]:
+        hard = self.history.sources[(number, ENGINE)]
+        return hard.mine, hard.crossfit
+
+    def _wishes(self, number: int, source: str) -> dict[str, Any]:
+        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources hard's counts per class."""
+        if source != ENGINE:
+            return {"counts": synthesis.generated_counts(self.history.sources[(number, ENGINE)].accept)}
+        mains = [r for r in self.history.reports if r["arm"] == main_arm(r["round"])]
+        return {"seen": [val_sensitivity(r) for r in mains]}
+
+    def _review_file(self, number: int, source: str) -> Path:
+        """Where the verdicts on a round's images lie: beside what the arm publishes."""
+        return self.folder.arm_folder(number, source) / "review.csv"
+
+    def _ask(self, path: Path, accept: StageFolder) -> None:
         """Leave a sheet and a CSV where a person decides; wait where nobody has decided on anything yet."""
-        if not self.recipes.reviews:
-            return
-        path = self.recipes.review_file(number, source)
         self.publisher.review(path, accept)
         if not read_verdicts(path):
             self.awaiting.append(path)
 
     def _advance(self, number: int, arm: str) -> None:
-        """Train ``arm`` on its pool of this round, from its own weights (or from scratch).
+        """Train ``arm`` on its pool of this round, from its own weights or from scratch.
 
-        An arm that was left out of the rounds before catches up: a fit a round, so that its schedule is that of ``hard``.
+        An arm that was left out of earlier rounds runs one fit per skipped round, so its schedule matches ``hard``'s.
         """
         before = self.history.arms[arm]
-        hard, own = self.history.made("hard", number), self.history.made(arm, number)
-        counts = accepted_counts(hard[n]["accept"] for n in sorted(hard))
-        pool = self.recipes.pool(number, arm, own or hard, {} if arm in ("hard", "synthetic") else counts)
+        hard = self.history.made(ENGINE, number)
+        own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
+        counts = synthesis.accepted_counts(hard[n].accept for n in sorted(hard))
+        pool = arms.pool(self.pipeline, number, arm, own or hard, counts)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before
             fits = range(self.history.trained_in[arm] + 1, number + 1)
         else:
             steps, start = self.config.classifier.steps, None
             fits = range(number, number + 1)
-        self.history.arms[arm] = self._train_arm(
-            number, arm, pool, steps, start=start, fits=fits, made=own.get(number)
+        made = own.get(number) if ARMS[arm].makes_images else None
+        self.history.arms[arm] = self._train(
+            Fit(round=number, arm=arm, pool=pool, steps=steps, fits=fits, start=start, made=made)
         )
         self.history.trained_in[arm] = number
 
-    def _train_arm(
-        self,
-        number: int,
-        arm: str,
-        pool: StageFolder,
-        steps: int,
-        *,
-        start: ArmState | None,
-        fits: Sequence[int],
-        made: Mapping[str, StageFolder] | None = None,
-    ) -> ArmState:
-        """Fit ``steps`` for each round of ``fits``, predict, evaluate, publish and log one (round, arm)."""
+    def _train(self, task: Fit) -> ArmState:
+        """Fit once for each round of ``task.fits``, predict, evaluate, publish and log one (round, arm)."""
         classifiers: list[StageFolder] = []
-        init = start.classifier if start else None
-        for fit in fits:
-            init = self.recipes.classifier(number, arm, pool, steps, init, fit)
+        init = task.start.classifier if task.start else None
+        for stands_for in task.fits:
+            init = arms.fit(self.pipeline, task, stands_for, init)
             classifiers.append(init)
-        predict = self.recipes.predict(number, arm, classifiers[-1])
+        predictions = arms.predict(self.pipeline, task.round, task.arm, classifiers[-1])
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
-        evaluate = self.recipes.evaluate(number, arm, predict, reference)
-        stages = {"pool": pool, "classifier": classifiers[-1], "predict": predict, "evaluate": evaluate}
-        saw, sets = self.config.loop.generator_saw, self.config.data.split.train_sets
-        aside = arm == "retrieved" and saw == "train" and sets is not None
-        total = (start.steps if start else 0) + steps * len(classifiers)
-        report = round_report(
-            number, arm, saw, self._protocol(), total, made or {}, stages, classifiers[:-1], reference=aside
+        trained = Trained(
+            classifiers=tuple(classifiers),
+            predict=predictions,
+            evaluate=arms.evaluate(self.pipeline, task.round, task.arm, predictions, reference),
         )
-        self.publisher.arm(number, arm, report, classifiers[-1], predict)
+        total = (task.start.steps if task.start else 0) + task.steps * len(classifiers)
+        facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
+        report = round_report(facts, task, trained)
+        self.publisher.arm(task.round, task.arm, report, trained)
         self.history.reports.append(report)
-        self.tracker.log_round(report, self.folder.arm_folder(number, arm), self.folder.path)
-        return ArmState(classifier=classifiers[-1], predict=predict, report=report, steps=total)
+        self.tracker.log_round(report, self.folder.arm_folder(task.round, task.arm), self.folder.path)
+        return ArmState(classifier=trained.classifier, predict=predictions, steps=total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""
@@ -275,7 +287,7 @@ class Loop:
         return settled(self.stopping.decide(state), number)
 
     def _protocol(self) -> str:
-        return protocol(self.config.loop.mine_from, self.recipes.stages["images"])
+        return protocol(self.config.loop.mine_from, self.pipeline.stages["images"])
 
     def _crown(self, keep_round: int | None = None) -> None:
         """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""

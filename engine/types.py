@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -252,22 +253,6 @@ class Verdicts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SyntheticBatch:
-    """S synthetic images (S, H, W, 3) uint8 with their provenance and the verdict on each."""
-
-    sample_id: StrArray
-    images: ImageArray
-    label: StrArray
-    parent_image_id: StrArray
-    seed: IntArray
-    accepted: BoolArray
-    reasons: StrArray
-
-    def __post_init__(self) -> None:
-        _same_length(self, [f.name for f in dataclasses.fields(self)])
-
-
-@dataclass(frozen=True, kw_only=True)
 class StoppingState:
     """What a stopping policy may look at: the val metric object of each finished round of arm ``hard``.
 
@@ -282,17 +267,31 @@ class StoppingState:
     accepted: tuple[int, ...] = ()
 
 
+class Action(StrEnum):
+    """How a round ends. A stopping policy says one of the first three."""
+
+    CONTINUE = "continue"
+    STOP = "stop"
+    ROLL_BACK = "roll_back"
+    """Stop and keep an earlier round."""
+    REVIEW = "review"
+    """The loop waits until a person has looked at images."""
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StopDecision:
-    """``action`` is "continue", "stop" or "roll_back" (stop and keep an earlier round), with the reason.
+    """What happens after a round, with the reason.
 
     ``keep_round``, of a roll-back: no later round may be champion. Without it, only the round just finished may not.
-    The loop itself ends with "review" where a person has to look at images, and with "failed".
     """
 
-    action: str
+    action: Action
     reason: str
     keep_round: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "action", Action(self.action))  # a plug-in may write its text
 
 
 @dataclass(frozen=True, kw_only=True)

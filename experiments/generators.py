@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from engine.stages import gan as gan_stage
 from experiments.lib.bench import Bench
 from experiments.lib.keeping import RESULTS, provenance, save, script, this_command
 
@@ -77,12 +78,10 @@ def main() -> None:
 
 def train_gan(bench: Bench, steps: int | None) -> Path:
     """Train the GAN on the run's train lesions."""
-    section = bench.config.gan.model_dump(mode="json")
+    params = gan_stage.Params.of(bench.config)
     if steps is not None:
-        section["steps"] = steps
-    return bench.stage(
-        "gan", {"gan": section}, {k: bench.parts[k] for k in ("images", "split")}, bench.config.seed
-    )
+        params = gan_stage.Params(gan=params.gan.model_copy(update={"steps": steps}))
+    return bench.stage(gan_stage.STAGE, params, {}, bench.config.seed)
 
 
 def sheet(pictures: dict[str, Any], shown: dict[str, Any], path: Path) -> None:

@@ -17,8 +17,8 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from engine.parts.embed import WHOLE, Extraction, embed_rows
 from engine.retrieval.embedding import fuse, unit_rows
-from engine.stages.embedder import embed_rows
 from experiments.lib.bench import Bench
 from experiments.lib.keeping import interval, provenance, save, script, this_command
 
@@ -78,11 +78,10 @@ def measure(bench: Bench) -> dict[str, Any]:
 def levels_of(bench: Bench, rows: Any, mask: str) -> Any:
     """Return levels (N, L, D) of rows of the dataset, masked by Eq. 1 or (mask none) whole."""
     dataset = bench.dataset
-    embedder = bench.config.model_dump(mode="json")["embedder"]
-    cut = {"mask": mask, "crop": "none" if mask == "none" else bench.config.data.crop}
-    context = bench.context({"embedder": embedder, "data": cut})
+    cut = WHOLE if mask == "none" else Extraction(mask=mask, crop=bench.config.data.crop)
     images = bench.parts["images"] / "images.npy" if mask == "none" else None
-    return embed_rows(context, dataset.rows[rows], "embed", images=images)
+    tokens = bench.config.embedder.tokens
+    return embed_rows(bench.context, dataset.rows[rows], "embed", tokens=tokens, cut=cut, images=images)
 
 
 def hits(index_NF: Any, query_QF: Any, label_N: Any, label_Q: Any) -> Any:

@@ -52,9 +52,7 @@ def folder_of(bench: Bench, channels: int) -> Path:
     """Return the VAE stage of so many channels: the run's own, or one trained now."""
     if bench.config.vae.latent_channels == channels:
         return bench.parts["vae"]
-    section = {**bench.config.vae.model_dump(mode="json"), "latent_channels": channels}
-    inputs = {k: bench.parts[k] for k in ("images", "split")}
-    return bench.stage("vae", {"vae": section}, inputs, bench.config.seed)
+    return bench.train_vae(latent_channels=channels)
 
 
 def seconds(bench: Bench) -> dict[str, float]:

@@ -29,12 +29,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         bench = Bench.open(arguments.run, Path(place) / "bench")
-        inputs = {k: bench.parts[k] for k in ("images", "split")}
         codecs = {}
         for start in ("random", "linear"):
             changes = {"start": start, "steps": arguments.steps, "batch_size": arguments.batch}
-            section = {**bench.config.vae.model_dump(mode="json"), **changes}
-            codecs[start] = load_codec(bench.stage("vae", {"vae": section}, inputs, bench.config.seed))
+            codecs[start] = load_codec(bench.train_vae(**changes))
         budget = {"steps": arguments.steps, "batch_size": arguments.batch}
         figures = {**provenance(this_command(), bench.config), **budget, **compare(bench, codecs)}
         folder = save(arguments.name, figures)

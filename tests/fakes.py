@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.parts.context import ChunkWorker, StageContext
 from engine.parts.dataset import write_table
-from engine.stages.base import ChunkWorker, StageContext
 from engine.training.plan import TrainEnv
 from engine.types import LesionTable, strings
 

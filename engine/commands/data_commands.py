@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,21 +17,15 @@ from engine.config import Config
 from engine.data.fingerprint import fingerprint
 from engine.errors import ConfigError
 from engine.parts.dataset import Dataset, open_dataset
-from engine.pipeline import Recipes
-from engine.store import RunFolder, StageFolder, StageRunner, copy_file, write_json
+from engine.pipeline import Pipeline
+from engine.pipeline.foundation import lay_data
+from engine.pipeline.pipeline import NoRoles
+from engine.store import StageRunner, copy_file, write_json
 from engine.store.files import read_json
 from engine.types import SPLITS, FloatArray, StrArray
 
 SHOWN_SKIPPED = 10
 PREVIEW_COLUMNS = 12
-
-
-class _NoRunFolder:
-    """Stands where a run keeps its stages' roles: the data commands make no run folder."""
-
-    def record(self, role: str, folder: StageFolder) -> StageFolder:
-        """Return the folder, written nowhere."""
-        return folder
 
 
 class _Writer(Protocol):
@@ -103,11 +97,9 @@ def preview(config: Config, runner: StageRunner, console: Console, *, out: Path)
 
 def data_stages(config: Config, runner: StageRunner) -> tuple[Path, Path]:
     """Run ``images`` and ``split`` under the keys a run of this config gives them."""
-    recipes = Recipes(
-        config, runner, cast("RunFolder", _NoRunFolder()), fingerprint(config.data, runner.cache.root)
-    )
-    recipes.data()
-    return recipes.stages["images"].path, recipes.stages["split"].path
+    pipeline = Pipeline(config, runner, NoRoles(), fingerprint(config.data, runner.cache.root))
+    lay_data(pipeline)
+    return pipeline.stages["images"].path, pipeline.stages["split"].path
 
 
 def _write(path: Path, write: _Writer) -> None:

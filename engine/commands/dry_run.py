@@ -7,21 +7,30 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from engine import build
-from engine.config import SOURCES, Config
+from engine.arms import ARMS, ENGINE
+from engine.config import BackendConfig, Config
+from engine.config.schema import STAGES
+from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
+from engine.execution.progress import QuietListener
+from engine.pipeline import Pipeline
+from engine.pipeline.foundation import lay_data
+from engine.pipeline.pipeline import NoRoles
+from engine.pipeline.plan import Work, plan_work
+from engine.stages.base import CHUNK, Sizes
 from engine.store import StageFolder
 from engine.store.files import check_output, read_json
+from engine.types import SPLITS
 
 PILOT_STEPS = 6
-PILOT_BUDGET = 32
+PILOT_BUDGET = CHUNK
+PILOT_IMAGES = 700
 GPU_COUNTS = (1, 4, 8)
-CHUNK = 32
 
 
 @dataclass
@@ -43,7 +52,7 @@ class PilotListener:
         self.marks.setdefault(what, []).append((time.perf_counter(), done))
 
     def stage_finished(self, folder: StageFolder) -> None:
-        """Turn the marks of the longest piece of work into seconds a unit; the rest counts as start-up."""
+        """Turn the marks of the longest piece of work into seconds per unit; the rest counts as start-up."""
         if folder.cached:
             return
         longest = max(self.marks.values(), key=lambda marks: marks[-1][0] - marks[0][0], default=[])
@@ -65,23 +74,14 @@ def dry_run(config: Config, console: Console) -> None:
     """
     build.check_models(config)
     check_output(config.output)
-    counts = _data_counts(config)
-    units = plan_units(config, counts)
-    console.print(_sizes_line(config, counts))
+    with tempfile.TemporaryDirectory(prefix="hardcase-plan-") as place:
+        data = _read_data(config, Path(place))
+        sizes = _sizes(config, data)
+        work = plan_work(config, sizes, data)
+        console.print(_sizes_line(config, data))
     listener = PilotListener()
-    _pilot(config, counts, listener, console)
-    table = Table(
-        title="What it takes here", caption="steps or chunks of 32 images x measured seconds + start-up"
-    )
-    for column in ("stage", "runs", "units", "s/unit", "minutes"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    total = 0.0
-    for stage, (runs, number) in units.items():
-        rate, extra = listener.rates.get(stage, 0.0), listener.overhead.get(stage, 0.0)
-        seconds = runs * extra + number * rate
-        total += seconds
-        table.add_row(stage, str(runs), str(number), f"{rate:.3f}", f"{seconds / 60:.1f}")
-    console.print(table)
+    _pilot(config, sizes, listener, console)
+    total = _print_times(work, listener, console)
     hours = ", ".join(f"{n}: {total / 3600 / n:.2f} h" for n in GPU_COUNTS if n > 1)
     console.print(
         f"about {total / 3600:.2f} h on this device; ideal split over workers as fast as it: {hours}"
@@ -91,89 +91,69 @@ def dry_run(config: Config, console: Console) -> None:
         console.print(f"[dim]measured in this process; Ray adds its start-up, about 20 s{trainings}[/dim]")
 
 
-def plan_units(config: Config, counts: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Return {stage: (runs, units in all)}: a unit is an optimizer step, a chunk of images, or a decoded image."""
-    rounds, arms = config.loop.rounds, config.loop.arms
-    beside = [a for a in arms if a != "hard"]
-    compared = rounds if config.loop.compare == "every_round" else 1
-    fits = rounds + len(beside) * compared
-    if config.classifier.round_init == "continue":  # what is trained at the end catches up, a fit a round
-        fit_steps = config.classifier.steps + config.classifier.round_steps * rounds * (1 + len(beside))
-    else:
-        fit_steps = config.classifier.steps * (1 + fits)
-    sources = rounds * sum(arm in SOURCES for arm in arms)
-    samples, train, used = _chunks(config.loop.budget), _chunks(counts["train"]), _chunks(counts["used"])
-    calls = config.synthesis.steps * samples
-    crossfit = rounds if config.loop.mine_from == "crossfit" else 0
-    diffusion = config.synthesis.generator == "diffusion"
-    plan = {
-        "images": (1, counts["images"]),
-        "embedder": (1, 0 if config.embedder.pretrained else config.embedder.steps),
-        "index": (1, train),
-        "vae": (int(diffusion), 0 if config.vae.kind == "identity" else config.vae.steps),
-        "latents": (int(diffusion), train),
-        "denoiser": (int(diffusion), config.denoiser.steps),
-        "likelihood": (int(config.evaluation.likelihood > 0), _chunks(config.evaluation.likelihood)),
-        "gan": (int("dcgan" in (config.synthesis.generator, *arms)), config.gan.steps),
-        "judge": (1, config.judge.steps * config.judge.folds),
-        "classifier": (1 + fits, fit_steps),
-        "crossfit": (crossfit, crossfit * config.loop.crossfit_folds * config.classifier.steps),
-        "predict": (1 + fits, (1 + fits) * used),
-        "evaluate": (1 + fits, 0),
-        "condition": (sources, sources * samples),
-        "synthesize": (sources, sources * samples if calls else 0),
-        "accept": (sources, sources * samples),
-    }
-    return {stage: (runs, number) for stage, (runs, number) in plan.items() if runs}
+def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Console) -> float:
+    """Print one row per stage; return the seconds of all."""
+    table = Table(title="What it takes here", caption="steps, chunks or images x measured seconds + start-up")
+    for column in ("stage", "runs", "units", "s/unit", "minutes"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    total = 0.0
+    for stage, planned in work.items():
+        rate, extra = listener.rates.get(stage, 0.0), listener.overhead.get(stage, 0.0)
+        seconds = planned.runs * extra + planned.units * rate
+        total += seconds
+        table.add_row(stage, str(planned.runs), str(planned.units), f"{rate:.3f}", f"{seconds / 60:.1f}")
+    console.print(table)
+    return total
 
 
-def _chunks(count: int) -> int:
-    return -(-count // CHUNK)
+def _parts(data: Mapping[str, StageFolder]) -> dict[str, int]:
+    """Images per part of the split; parts without images are 0."""
+    counts = read_json(data["split"].path / "split.json")["counts"]
+    return {part: sum(counts.get(part, {}).values()) for part in SPLITS}
 
 
-def _sizes_line(config: Config, counts: Mapping[str, int]) -> str:
-    return (
-        f"{counts['images']} images of {counts['lesions']} lesions at {config.data.image_size} px; "
-        f"train {counts['train']}, mine {counts['mine']}, val {counts['val']}, test {counts['test']}; "
-        f"{config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.budget} samples a round"
+def _sizes(config: Config, data: Mapping[str, StageFolder]) -> Sizes:
+    parts = _parts(data)
+    return Sizes(
+        images=read_json(data["images"].path / "data.json")["n_images"],
+        used=sum(parts.values()),
+        train=parts["train"],
+        held=parts["val"] + parts["test"],
+        samples=config.loop.budget,
     )
 
 
-def _data_counts(config: Config) -> dict[str, int]:
-    """Decode and split (both stay in the cache) and count."""
-    with tempfile.TemporaryDirectory(prefix="hardcase-plan-") as place:
-        output = config.output if Path(config.output).exists() else place
-        wiring = build.wire(
-            config.model_copy(update={"name": "plan", "output": place, "backend": _here(config)}), track=False
-        )
-        runner = build.make_runner(
-            config, Path(output) / "stages", wiring.backend, wiring.runner.device, wiring.runner.listener
-        )
-        loop = wiring.loop()
-        loop.recipes.runner = runner
-        loop.recipes.data()
-        info = read_json(loop.recipes.stages["images"].path / "data.json")
-        split = read_json(loop.recipes.stages["split"].path / "split.json")
-    parts = {part: sum(by_class.values()) for part, by_class in split["counts"].items()}
-    return {
-        "images": info["n_images"],
-        "lesions": info["n_lesions"],
-        "used": sum(parts.values()),
-        **{part: parts.get(part, 0) for part in ("train", "mine", "val", "test")},
-    }
+def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
+    info, parts = read_json(data["images"].path / "data.json"), _parts(data)
+    return (
+        f"{info['n_images']} images of {info['n_lesions']} lesions at {config.data.image_size} px; "
+        + ", ".join(f"{part} {count}" for part, count in parts.items())
+        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.budget} samples per round"
+    )
 
 
-def _here(config: Config) -> Any:
+def _read_data(config: Config, place: Path) -> dict[str, StageFolder]:
+    """Decode and split. Where the output folder exists both stay in its cache, else they go with ``place``."""
+    root = Path(config.output) if Path(config.output).exists() else place
+    here = config.model_copy(update={"backend": _here(config)})
+    device = build.choose_device(here.backend)
+    runner = build.make_runner(here, root / STAGES, build.make_backend(here.backend), device, QuietListener())
+    pipeline = Pipeline(here, runner, NoRoles(), fingerprint(here.data, runner.cache.root))
+    lay_data(pipeline)
+    return pipeline.stages
+
+
+def _here(config: Config) -> BackendConfig:
     device = config.backend.device if config.backend.kind == "local" else "auto"
     return config.backend.model_copy(
         update={"kind": "local", "address": None, "train_workers": 0, "map_workers": 0, "device": device}
     )
 
 
-def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, console: Console) -> None:
+def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Console) -> None:
     """Run the whole loop for a few steps on a small share of the data, in a folder that goes away."""
     few = {"steps": PILOT_STEPS, "checkpoint_every": 10_000}
-    arms = [arm for arm in config.loop.arms if arm in ("hard", "dcgan")]
+    arms = [arm for arm in config.loop.arms if arm == ENGINE or ARMS[arm].generator]
     with tempfile.TemporaryDirectory(prefix="hardcase-pilot-") as place:
         small = config.model_copy(
             update={
@@ -182,7 +162,7 @@ def _pilot(config: Config, counts: Mapping[str, int], listener: PilotListener, c
                 "backend": _here(config),
                 "data": config.data.model_copy(
                     update={
-                        "limit": min(counts["images"], 700),
+                        "limit": min(sizes.images, PILOT_IMAGES),
                         "split": config.data.split.model_copy(update={"train_sets": None}),
                     }
                 ),

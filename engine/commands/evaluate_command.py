@@ -23,11 +23,14 @@ from engine.config import Config, parse_config
 from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DataError
-from engine.execution.backend import StageCall, run_here
 from engine.execution.progress import RichListener
 from engine.parts.dataset import read_table
-from engine.pipeline import Recipes
+from engine.pipeline import Pipeline
+from engine.pipeline.foundation import decode
+from engine.pipeline.pipeline import NoRoles
 from engine.report.wording import MARKS, PROTOCOLS, percent_interval
+from engine.stages import evaluate as evaluate_stage
+from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
 from engine.store.files import read_json
 from engine.types import strings
@@ -109,27 +112,31 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as place:
         scratch = Path(place)
-        recipes = Recipes(
-            config,
-            wiring.runner,
-            RunFolder(scratch, config),
-            fingerprint(config.data, wiring.runner.cache.root),
+        pipeline = Pipeline(
+            config, wiring.runner, NoRoles(), fingerprint(config.data, wiring.runner.cache.root)
         )
-        recipes.images()
-        images = recipes.stages["images"]
+        decode(pipeline)
+        images = pipeline.stages["images"]
         _one_part(images, scratch / "split")
         inputs = {"images": images.path, "split": scratch / "split"}
         calibrated = {"classifier": chosen.folder, "calibration": chosen.folder}
-        predictions = _here(
-            config, wiring.runner.device, "predict", {**inputs, **calibrated}, scratch, listener
-        )
-        figures = _here(
+        predictions = build.run_stage_here(
             config,
-            wiring.runner.device,
-            "evaluate",
-            {**inputs, "predictions": predictions},
-            scratch,
-            listener,
+            predict_stage.STAGE,
+            predict_stage.Params.of(config),
+            out=scratch / "predict",
+            inputs={**inputs, **calibrated},
+            seed=config.loop.seed,
+            progress=listener.progress,
+        )
+        figures = build.run_stage_here(
+            config,
+            evaluate_stage.STAGE,
+            evaluate_stage.Params.of(config),
+            out=scratch / "evaluate",
+            inputs={**inputs, "predictions": predictions},
+            seed=config.loop.seed,
+            progress=listener.progress,
         )
         metrics = read_json(figures / "report.json")["test"]
     info = read_json(images.path / "data.json")
@@ -191,31 +198,6 @@ def _one_part(images: StageFolder, out: Path) -> None:
         }
     )
     frame.to_parquet(out / "split.parquet", index=False)
-
-
-def _here(
-    config: Config, device: str, stage: str, inputs: dict[str, Path], scratch: Path, listener: Listener
-) -> Path:
-    """Run a stage in this process into a folder that goes away."""
-    out = scratch / stage
-    out.mkdir()
-    section = config.evaluation
-    call = StageCall(
-        stage=stage,
-        out=out,
-        inputs={role: path.resolve() for role, path in inputs.items()},
-        params={
-            "evaluation": {"bootstrap": section.bootstrap, "specificity": section.specificity},
-            "malignant": config.data.malignant,
-        },
-        seed=config.loop.seed,
-        threads=config.backend.threads,
-        device=device,
-        precision=config.backend.precision,
-        checkpoint=scratch / "checkpoint",
-    )
-    run_here(call, listener.progress)
-    return out
 
 
 def _table(result: dict[str, Any]) -> Table:

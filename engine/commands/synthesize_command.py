@@ -8,24 +8,25 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from engine import build
+from engine.arms import ENGINE
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
 from engine.errors import DataError
-from engine.execution.backend import run_here
 from engine.execution.progress import RichListener
+from engine.stages import accept as accept_stage
+from engine.stages import condition as condition_stage
+from engine.stages import synthesize as synthesize_stage
+from engine.stages.base import P, Stage
 from engine.store import RunFolder, StageFolder
 from engine.store.files import read_json
 
 PARTS = ("images", "split", "embedder", "index", "judge")
-ROUND = 0
-"""Synthesis on request belongs to no round."""
 PROVENANCE = (
     "image_id", "file", "dx", "parent_image_id", "parent_lesion_id", "neighbour_ids", "weights", "seed", "accepted",
     "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "mixing", "checkpoint",
@@ -82,50 +83,37 @@ class Generator:
     def make(self, dx: str, count: int, seed: int) -> pd.DataFrame:
         """Make the images; returns one row an image with the columns PROVENANCE."""
         config = local(self.run.config)
-        tree = config.model_dump(mode="json")
-        shared = {
-            "embedder": tree["embedder"],
-            "data": {"crop": config.data.crop, "mask": config.data.mask},
-        }
-        condition = {
-            **shared,
-            "budget": tree["policy"]["budget"],
-            "mixing": tree["policy"]["mixing"],
-            "total": count,
-            "neighbours": config.loop.neighbours,
-            "mine_from": "crossfit",  # parents from train: a request must not show held-out lesions
-            "round": ROUND,
-            "source": "random",
-            "counts": {dx: count},
-            "sensitivity": {},
-        }
-        synthesis = {k: tree[k] for k in ("synthesis", "denoiser", "embedder", "vae")}
-        synthesis["synthesis"] = {**synthesis["synthesis"], "states": self.states}
-        gate = {**shared, "policy": tree["policy"]["acceptance"], "judge": tree["judge"], "room": {dx: count},
-                "guided": config.synthesis.steers}  # fmt: skip
+        counts = {dx: count}
+        sampling = synthesize_stage.Params.of(config)
+        section = sampling.synthesis.model_copy(update={"states": self.states})
+        sampling = sampling.model_copy(update={"synthesis": section})
         made = dict(self.parts)
-        if config.synthesis.generator == "diffusion" and config.synthesis.adversarial_scale > 0:
-            made["classifier"] = choose(self.run.path, arm="hard").folder
-        for stage, params in (("condition", condition), ("synthesize", synthesis), ("accept", gate)):
-            made[stage] = self._stage(config, stage, params, made, seed)
-        return self._provenance(made, str(tree["policy"]["mixing"]["name"]))
+        if "classifier" in sampling.parts:
+            made["classifier"] = choose(self.run.path, arm=ENGINE).folder
+        self._stage(
+            config, condition_stage.STAGE, condition_stage.Params.on_request(config, counts), made, seed
+        )
+        self._stage(config, synthesize_stage.STAGE, sampling, made, seed)
+        self._stage(config, accept_stage.STAGE, accept_stage.Params.of(config, room=counts), made, seed)
+        return self._provenance(made, str(config.policy.mixing["name"]))
 
-    def _stage(
-        self, config: Config, stage: str, params: Mapping[str, Any], inputs: Mapping[str, Path], seed: int
-    ) -> Path:
-        out = self.scratch / stage
-        out.mkdir()
+    def _stage(self, config: Config, stage: Stage[P], params: P, made: dict[str, Path], seed: int) -> None:
+        """Run one stage on what is made so far and add its folder."""
         listener = RichListener(self.console)
         start = time.perf_counter()
-        listener.stage_started(stage)
-        checkpoint = self.scratch / "checkpoint"
-        call = build.stage_call(
-            config, stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
+        listener.stage_started(stage.name)
+        out = build.run_stage_here(
+            config,
+            stage,
+            params,
+            out=self.scratch / stage.name,
+            inputs=made,
+            seed=seed,
+            progress=listener.progress,
         )
-        run_here(call, listener.progress)
+        made[stage.name] = out
         seconds = time.perf_counter() - start
-        listener.stage_finished(StageFolder(name=stage, key="", path=out, seconds=seconds, cached=False))
-        return out
+        listener.stage_finished(StageFolder(name=stage.name, key="", path=out, seconds=seconds, cached=False))
 
     def _provenance(self, made: Mapping[str, Path], mixing: str) -> pd.DataFrame:
         frame = pd.read_parquet(made["accept"] / "synthetic.parquet")

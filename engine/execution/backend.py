@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from engine.stages.base import ChunkWorker, Launch, Map, StageContext, run_stage
+from engine.parts.context import ChunkWorker, Launch, Map, StageContext
+from engine.stages import run_stage
 
 if TYPE_CHECKING:
     from engine.training.plan import Progress, TrainEnv
@@ -18,7 +19,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class StageCall:
-    """One stage to run: picklable, with absolute paths that every worker can reach."""
+    """One stage to run: picklable, with absolute paths that every worker can reach; ``params`` are plain JSON."""
 
     stage: str
     out: Path
@@ -35,7 +36,6 @@ class StageCall:
         return StageContext(
             out=self.out,
             inputs=self.inputs,
-            params=self.params,
             seed=self.seed,
             threads=self.threads,
             device=self.device,
@@ -102,6 +102,7 @@ def run_here(call: StageCall, progress: Progress) -> None:
             mapper=LocalMap(progress),
             launch=LocalLaunch(call.threads, call.device, call.precision, progress),
         ),
+        call.params,
     )
 
 

@@ -23,7 +23,8 @@ from engine.errors import HardcaseError, StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect, first_line
-from engine.stages.base import ChunkWorker, run_stage
+from engine.parts.context import ChunkWorker
+from engine.stages import run_stage
 from engine.training.plan import Progress, TrainEnv
 
 C = TypeVar("C")
@@ -96,9 +97,9 @@ class _Pools:
     @property
     def delegates(self) -> bool:
         """Whether the task leaves the work to train workers or map actors (then it holds no CPU itself)."""
-        from engine.stages.base import STAGES
+        from engine.stages import find
 
-        spec = STAGES[self.call.stage]
+        spec = find(self.call.stage)
         return (spec.trains and self.config.train_workers > 0) or (spec.maps and self.config.map_workers > 0)
 
     def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
@@ -166,7 +167,9 @@ def _stage_task(call: StageCall, pools: _Pools) -> None:
     """Run one stage; Ray may retry it after a lost worker, so what that one left in ``out`` goes first."""
     shutil.rmtree(call.out, ignore_errors=True)
     call.out.mkdir(parents=True)
-    run_stage(call.stage, call.context(progress=pools.note, mapper=pools.map, launch=pools.launch))
+    run_stage(
+        call.stage, call.context(progress=pools.note, mapper=pools.map, launch=pools.launch), call.params
+    )
 
 
 class _ChunkActor:

@@ -13,9 +13,9 @@ from engine.classifier.inputs import ImageRows
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
 from engine.config import MixConfig
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset
 from engine.parts.judge_folds import logit_worker
-from engine.stages.base import StageContext
 from engine.training.folds import lesion_folds
 from engine.types import IntArray, LesionTable
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,15 @@ def open_dataset(images: Path, split: Path) -> Dataset:
         group_N=strings(with_groups(parts)["group"].tolist()),
         train_set_N=parts["train_set"].to_numpy(dtype=np.int64) if "train_set" in parts else None,
     )
+
+
+def image_source(dataset: Dataset) -> Callable[[IntArray], ImageArray]:
+    """Return a function from positions in the table to their images."""
+
+    def source(positions: IntArray) -> ImageArray:
+        return np.asarray(dataset.images_NHWC[dataset.rows[positions]])
+
+    return source
 
 
 def read_table(path: Path) -> LesionTable:

@@ -13,8 +13,8 @@ from engine.classifier.features import FeatureWorker, last_linear, predict_featu
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import load_classifier, read_meta
 from engine.errors import StageError
+from engine.parts.context import StageContext
 from engine.parts.judge_folds import judge_folds, logit_worker
-from engine.stages.base import StageContext
 from engine.training.plan import derive_seed
 from engine.types import DrawRequest, IntArray
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.classifier.predict import LogitWorker
-from engine.stages.base import StageContext
+from engine.parts.context import StageContext
 
 GUIDING_FOLD = "fold_0.safetensors"
 """The fold whose gradient may guide synthesis; it then has no say in acceptance."""

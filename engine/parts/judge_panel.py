@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.parts.context import StageContext
 from engine.parts.judge_folds import fold_number
-from engine.stages.base import StageContext
 from engine.types import StrArray
 
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from engine.diffusion.prompt import PromptEncoder, load_prompt_encoder
-from engine.stages.embedder import text_folder
+from engine.parts.embed import text_folder
 
 
 def open_prompts(embedder: Path, pretrained: str | None, device: str) -> PromptEncoder:

@@ -1,73 +1,68 @@
-"""The recipes of an arm in a round: its pool, its classifier, predictions and figures."""
+"""What every arm goes through, each with its own pool: lay out the pool, fit, predict, score."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from engine.config import SOURCES
-from engine.pipeline.book import ROUND_ONLY, RecipeBook
+from engine.arms import ARMS, Adds
+from engine.history import Fit, Made
+from engine.pipeline.pipeline import Pipeline
+from engine.stages import classifier as classifier_stage
+from engine.stages import evaluate as evaluate_stage
+from engine.stages import pool as pool_stage
+from engine.stages import predict as predict_stage
 from engine.store import StageFolder
 
+NEEDED: Mapping[Adds, tuple[str, ...]] = {
+    "nothing": (),
+    "own images": (),
+    "mine split": (),
+    "mined images": ("mine",),
+    "neighbours": ("condition",),
+    "synthetic images": ("accept", "synthesize"),
+}
+"""The synthesis stages of each round that a pool is laid out from."""
 
-class ArmRecipes(RecipeBook):
-    """What every arm goes through, each with its own pool."""
 
-    def pool(
-        self,
-        number: int,
-        arm: str,
-        sources: Mapping[int, Mapping[str, StageFolder]],
-        counts: Mapping[str, int],
-    ) -> StageFolder:
-        """Lay out what one arm trains on; ``sources`` holds the synthesis stages of each round so far."""
-        made = ("accept", "synthesize")
-        roles = {"mined": ("mine",), "retrieved": ("condition",), "synthetic": made}
-        roles |= dict.fromkeys(SOURCES, made)
-        inputs = {
-            f"{role}_{n}": stages[role]
-            for n, stages in sorted(sources.items())
-            for role in roles.get(arm, ())
-        }
-        params = {
-            "arm": arm,
-            "counts": dict(sorted(counts.items())) if arm not in ("real", "all_real") else {},
-            **self._own,
-        }
-        return self._arm(number, arm, "pool", params, inputs)
+def pool(
+    pipeline: Pipeline, number: int, arm: str, made: Mapping[int, Made], counts: Mapping[str, int]
+) -> StageFolder:
+    """Lay out what one arm trains on.
 
-    def classifier(
-        self, number: int, arm: str, pool: StageFolder, steps: int, init: StageFolder | None, fit: int
-    ) -> StageFolder:
-        """Train one arm; the seed depends on ``fit``, the round this training stands for, alone, so arms are paired."""
-        section = self.config.classifier
-        later = section.round_lr if section.round_lr is not None else section.lr / 3
-        params = {
-            "classifier": self._classifier_section(ROUND_ONLY, adds=arm != "real"),
-            "plain": arm == "real",
-            "steps": steps,
-            "lr": section.lr if init is None else later,
-        }
-        inputs = {"pool": pool} | ({"init": init} if init is not None else {})
-        return self._arm(number, arm, "classifier", params, inputs, seed=self._round_seed(fit))
+    ``made`` holds the synthesis stages of each round so far, ``counts`` what ``hard`` has accepted per class.
+    """
+    inputs = {
+        f"{role}_{n}": stages.folders[role]
+        for n, stages in sorted(made.items())
+        for role in NEEDED[ARMS[arm].adds]
+    }
+    params = pool_stage.Params.of(pipeline.config, arm, counts)
+    return pipeline.arm(number, arm, pool_stage.STAGE, params, inputs)
 
-    def predict(self, number: int, arm: str, classifier: StageFolder) -> StageFolder:
-        """Calibrated predictions on every split."""
-        section = self.tree["evaluation"]
-        params = {
-            "evaluation": {k: section[k] for k in ("specificity", "melanoma", "melanoma_sensitivity")},
-            "malignant": self.config.data.malignant,
-        }
-        return self._arm(number, arm, "predict", params, {"classifier": classifier})
 
-    def evaluate(
-        self, number: int, arm: str, predict: StageFolder, reference: StageFolder | None
-    ) -> StageFolder:
-        """Figures on val and test, with intervals; ``reference`` is round 0's predictions."""
-        section = self.tree["evaluation"]
-        params = {
-            "evaluation": {k: section[k] for k in ("bootstrap", "specificity")},
-            "malignant": self.config.data.malignant,
-        }
-        inputs = {"predictions": predict, "challenging": self.stages["challenging"]}
-        inputs |= {"reference": reference} if reference is not None else {}
-        return self._arm(number, arm, "evaluate", params, inputs, seed=self.config.loop.seed)
+def fit(pipeline: Pipeline, task: Fit, stands_for: int, init: StageFolder | None) -> StageFolder:
+    """Train one arm for ``task.steps`` steps, from ``init`` or from scratch.
+
+    The seed depends on ``stands_for``, the round this training stands for, alone, so that arms are paired.
+    """
+    params = classifier_stage.Params.of(
+        pipeline.config, task.arm, steps=task.steps, continues=init is not None
+    )
+    inputs = {"pool": task.pool} | ({"init": init} if init is not None else {})
+    seed = pipeline.round_seed(stands_for)
+    return pipeline.arm(task.round, task.arm, classifier_stage.STAGE, params, inputs, seed=seed)
+
+
+def predict(pipeline: Pipeline, number: int, arm: str, classifier: StageFolder) -> StageFolder:
+    """Calibrated predictions on every part of the split."""
+    params = predict_stage.Params.of(pipeline.config)
+    return pipeline.arm(number, arm, predict_stage.STAGE, params, {"classifier": classifier})
+
+
+def evaluate(
+    pipeline: Pipeline, number: int, arm: str, predictions: StageFolder, reference: StageFolder | None
+) -> StageFolder:
+    """Figures on val and test, with intervals; ``reference`` is round 0's predictions."""
+    inputs = {"predictions": predictions, "challenging": pipeline.stages["challenging"]}
+    inputs |= {"reference": reference} if reference is not None else {}
+    return pipeline.arm(number, arm, evaluate_stage.STAGE, evaluate_stage.Params.of(pipeline.config), inputs)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from engine.artifacts.whole_files import whole_file
+from engine.history import Made, Trained
 from engine.pipeline.review import write_blank
 from engine.store.cache import StageFolder
 from engine.store.files import copy_file, copy_folder, write_json
@@ -27,7 +28,7 @@ class Publisher:
         with whole_file(self.folder.path / "split.parquet") as partial:
             frame.drop(columns="row").to_parquet(partial, index=False)
 
-    def synthesis(self, number: int, stages: Mapping[str, StageFolder], thumbnails: StageFolder) -> None:
+    def synthesis(self, number: int, made: Made, thumbnails: StageFolder) -> None:
         """RUN/rounds/NNNN: hard cases, conditioning, synthetic images with verdicts, small pictures."""
         target = self.folder.path / "rounds" / f"{number:04d}"
         for stage, name in (
@@ -38,11 +39,11 @@ class Publisher:
             ("accept", "accept.json"),
             ("fidelity", "fidelity.json"),
         ):
-            copy_file(stages[stage].path / name, target / name)
-        copy_folder(stages["synthesize"].path / "synthetic", target / "synthetic")
+            copy_file(made.folders[stage].path / name, target / name)
+        copy_folder(made.synthesize.path / "synthetic", target / "synthetic")
         copy_folder(thumbnails.path / "thumbnails", target / "thumbnails")
         pictures = [thumbnails.path / name for name in ("hard_cases.png", "synthetic.png", "nearest.png")]
-        for picture in (*pictures, stages["synthesize"].path / "states.png"):
+        for picture in (*pictures, made.synthesize.path / "states.png"):
             if picture.exists():
                 copy_file(picture, target / picture.name)
 
@@ -58,14 +59,13 @@ class Publisher:
         number: int,
         arm: str,
         report: Mapping[str, Any],
-        classifier: StageFolder,
-        predict: StageFolder,
+        trained: Trained,
     ) -> None:
         """One (round, arm): predictions, calibration, weights, report."""
         target = self.folder.arm_folder(number, arm)
-        copy_file(predict.path / "predictions.parquet", target / "predictions.parquet")
-        copy_file(predict.path / "calibration.json", target / "calibration.json")
-        copy_file(classifier.path / "classifier.safetensors", target / "classifier.safetensors")
+        copy_file(trained.predict.path / "predictions.parquet", target / "predictions.parquet")
+        copy_file(trained.predict.path / "calibration.json", target / "calibration.json")
+        copy_file(trained.classifier.path / "classifier.safetensors", target / "classifier.safetensors")
         write_json(target / "report.json", report)
 
     def champion(self, champion: Mapping[str, Any], after_round: int) -> bool:
@@ -89,3 +89,26 @@ class Publisher:
         """RUN/figures/*.png."""
         for picture in sorted(Path(preview.path).glob("*.png")):
             copy_file(picture, self.folder.path / "figures" / picture.name)
+
+
+class NullPublisher(Publisher):
+    """Publishes nothing."""
+
+    def split(self, split: StageFolder) -> None:
+        """Do nothing."""
+
+    def synthesis(self, number: int, made: Made, thumbnails: StageFolder) -> None:
+        """Do nothing."""
+
+    def review(self, path: Path, accept: StageFolder) -> None:
+        """Do nothing."""
+
+    def arm(self, number: int, arm: str, report: Mapping[str, Any], trained: Trained) -> None:
+        """Do nothing."""
+
+    def champion(self, champion: Mapping[str, Any], after_round: int) -> bool:
+        """Return that nothing changed."""
+        return False
+
+    def contact_sheet(self, preview: StageFolder) -> None:
+        """Do nothing."""

@@ -1,66 +1,84 @@
-"""What finished stages say of a round: its object of report.json, and what the next round goes on from."""
+"""The object of one (round, arm) in report.json, from its finished stages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from engine.store import StageFolder
+from engine.arms import ARMS
+from engine.config import Config
+from engine.history import Fit, Trained
 from engine.store.files import read_json
 from engine.types import RoundReport
 
 
-def round_report(
-    number: int,
-    arm: str,
-    generator_saw: str,
-    protocol: str,
-    steps: int,
-    made: Mapping[str, StageFolder],
-    stages: Mapping[str, StageFolder],
-    earlier: Sequence[StageFolder] = (),
-    *,
-    reference: bool = False,
-) -> dict[str, Any]:
-    """Return report.json's object of one (round, arm).
+@dataclass(frozen=True, kw_only=True)
+class RoundFacts:
+    """What the stages themselves do not know.
 
-    Args:
-        number: the round.
-        arm: the arm.
-        generator_saw: what the generator parts learned from.
-        protocol: safe, leaky or groups_unknown; the figures stand here without the run's report.
-        steps: optimizer steps the arm has had in all.
-        made: the synthesis stages of the arm in this round (empty: it synthesizes nothing).
-        stages: its ``pool``, ``classifier``, ``predict`` and ``evaluate``.
-        earlier: fits that the classifier went on from in this same round; their seconds are the arm's too.
-        reference: it trains on real images that no other arm sees itself: something to look at, not a bar to clear.
+    ``generator_saw``: what the generator parts learned from. ``protocol``: safe, leaky or groups_unknown; it is repeated
+    here since a round's report is read without the run's. ``optimizer_steps``: those the arm has had in all.
+    ``reference``: the arm trains on real images that no other arm sees itself; it is something to look at, no bar to clear.
     """
-    figures = read_json(stages["evaluate"].path / "report.json")
-    contents = read_json(stages["pool"].path / "pool.json")
+
+    generator_saw: str
+    protocol: str
+    optimizer_steps: int
+    reference: bool = False
+
+    @classmethod
+    def of(cls, config: Config, arm: str, *, protocol: str, optimizer_steps: int) -> RoundFacts:
+        """Return the facts of one arm. Neighbours may come from images that only the generator parts saw."""
+        sets, saw = config.data.split.train_sets, config.loop.generator_saw
+        return cls(
+            generator_saw=saw,
+            protocol=protocol,
+            optimizer_steps=optimizer_steps,
+            reference=ARMS[arm].adds == "neighbours" and saw == "train" and sets is not None,
+        )
+
+
+def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> dict[str, Any]:
+    """Return report.json's object of one (round, arm); fits passed through on the way count in its seconds."""
+    figures = read_json(trained.evaluate.path / "report.json")
+    contents = read_json(task.pool.path / "pool.json")
+    made = task.made.folders if task.made is not None else {}
+    folders = {
+        **made,
+        "pool": task.pool,
+        "classifier": trained.classifier,
+        "predict": trained.predict,
+        "evaluate": trained.evaluate,
+    }
     generated = accepted = 0
-    if made:
-        per_class = read_json(made["accept"].path / "accept.json")["per_class"].values()
+    if task.made is not None:
+        per_class = read_json(task.made.accept.path / "accept.json")["per_class"].values()
         generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
-    seconds = {name: folder.seconds for name, folder in {**made, **stages}.items()}
-    seconds["classifier"] += sum(folder.seconds for folder in earlier)
+    seconds = {name: folder.seconds for name, folder in folders.items()}
+    seconds["classifier"] += sum(folder.seconds for folder in trained.classifiers[:-1])
     record = RoundReport(
-        round=number,
-        arm=arm,
-        generator_saw=generator_saw,
-        protocol=protocol,
+        round=task.round,
+        arm=task.arm,
+        generator_saw=facts.generator_saw,
+        protocol=facts.protocol,
         val=figures["val"],
         test=figures["test"],
         n_real=contents["n_real"],
         n_generated=generated,
         n_accepted=accepted,
         acceptance_rate=accepted / generated if generated else None,
-        optimizer_steps=steps,
+        optimizer_steps=facts.optimizer_steps,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         p_value_vs_round0=figures["p_value_vs_round0"],
-        digests={name: folder.key for name, folder in {**made, **stages}.items()},
+        digests={name: folder.key for name, folder in folders.items()},
     )
-    made_of = {"fidelity": read_json(made["fidelity"].path / "fidelity.json")} if made else {}
-    return {**record.to_json(), "pool": contents, **({"reference": True} if reference else {}), **made_of}
+    more: dict[str, Any] = {"pool": contents}
+    if facts.reference:
+        more["reference"] = True
+    if task.made is not None:
+        more["fidelity"] = read_json(task.made.fidelity.path / "fidelity.json")
+    return {**record.to_json(), **more}
 
 
 def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:

@@ -11,13 +11,9 @@ from engine.errors import StageError
 from engine.store import StageFolder
 from engine.store.files import read_json
 from engine.store.run_folder import main_arm
-from engine.types import StopDecision
+from engine.types import Action, StopDecision
 
 SCHEMA_VERSION = 1
-FOUNDATION = (
-    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "likelihood", "gan", "judge", "features",
-    "challenging",
-)  # fmt: skip
 
 
 def run_report(
@@ -52,7 +48,7 @@ def run_report(
         **_data_report(config.data.format, foundation["images"], foundation["split"]),
         "stopping": _stopping(decision),
         "champion": champion,
-        "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items() if n in FOUNDATION},
+        "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items()},
         "device": device,
         **likelihood,
         "rounds": sorted(rounds, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))),
@@ -86,7 +82,7 @@ def settled(decision: StopDecision, number: int) -> StopDecision:
     Raises:
         StageError: it goes back to a round that is no earlier one.
     """
-    if decision.action != "roll_back":
+    if decision.action is not Action.ROLL_BACK:
         return replace(decision, keep_round=None)
     kept = number - 1 if decision.keep_round is None else decision.keep_round
     if not 0 <= kept < number:

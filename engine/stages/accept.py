@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +22,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.classifier.weights import read_meta
-from engine.config import EmbedderConfig
+from engine.config import Config, EmbedderConfig, JudgeConfig
 from engine.errors import DataError
 from engine.evaluation.fidelity.memorization import nearest
-from engine.parts import judge_panel as jury
+from engine.parts import judge_panel
+from engine.parts.context import StageContext
+from engine.parts.embed import Extraction, embed_rows
 from engine.parts.judge_folds import judge_workers
 from engine.parts.parent_turns import by_turns
 from engine.retrieval.embedding import fuse
-from engine.stages.base import StageContext
-from engine.stages.embedder import embed_rows
+from engine.stages import base
 from engine.stages.thumbnails import contact_sheet
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
@@ -65,8 +66,52 @@ class Judged:
         return np.asarray(self.prob_SC.argmax(axis=1) == self.label_S)
 
 
-def run(context: StageContext) -> None:
-    """Write synthetic.parquet and accept.json (see ARCHITECTURE.md); no image at all is fine.
+class Params(base.Params):
+    """The acceptance policy, how many more images may be accepted, and who may judge."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"most", "review"})
+
+    policy: dict[str, Any]
+    embedder: EmbedderConfig
+    data: Extraction
+    judge: JudgeConfig
+    room: dict[str, int]
+    """Most images to accept per class; a class not named has no room."""
+    guided: bool
+    """Whether fold 0 of the judge guides synthesis in this run; no image is then judged by it."""
+    most: int | None = None
+    """Most images to accept in all; None: ``room`` alone."""
+    review: dict[str, str] | None = None
+    """A person's verdict per sample (accept or reject), where the policy asks for them."""
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        room: Mapping[str, int],
+        *,
+        most: int | None = None,
+        review: Mapping[str, str] | None = None,
+        policy: Mapping[str, Any] | None = None,
+    ) -> Params:
+        """Return the gates of a run of ``config``, the same for every source of images.
+
+        ``policy`` takes the place of the config's, for measurements.
+        """
+        return cls(
+            policy=dict(policy or config.policy.acceptance),
+            embedder=config.embedder,
+            data=Extraction.of(config.data),
+            judge=config.judge,
+            room=dict(room),
+            guided=config.synthesis.generator == "diffusion" and config.synthesis.steers,
+            most=most,
+            review=None if review is None else dict(sorted(review.items())),
+        )
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Write synthetic.parquet and accept.json; no image at all is fine.
 
     Raises:
         ConfigError: the acceptance policy's spec is wrong.
@@ -75,8 +120,8 @@ def run(context: StageContext) -> None:
     samples = pq.read_table(context.inputs["condition"] / "conditioning.parquet")
     dx_S, parent_S = (strings(samples[name].to_pylist()) for name in ("dx", "parent_image_id"))
     judge = _read_json(context.inputs["judge"] / "judge.json")
-    judged = _judge(context, judge, dx_S, parent_S)
-    policy = registry.make("acceptance", context.params["policy"])
+    judged = _judge(context, params, judge, dx_S, parent_S)
+    policy = registry.make("acceptance", params.policy)
     quantiles = _read_json(context.inputs["index"] / "index.json")["quantiles"]
     verdicts = policy.accept(
         AcceptanceState(
@@ -86,11 +131,11 @@ def run(context: StageContext) -> None:
             nearest_train_distance_S=judged.distance_S,
             train_distance_quantiles={int(k): float(v) for k, v in quantiles.items()},
             judge_threshold={k: float(v) for k, v in judge["thresholds"].items() if v is not None},
-            verdict_S=_reviewed(context, samples),
+            verdict_S=_reviewed(context, params, samples),
         )
     )
-    verdicts = limit(verdicts, dx_S, parent_S, context.params["room"], context.params.get("most"))
-    _write_table(context, samples, judged, verdicts)
+    verdicts = limit(verdicts, dx_S, parent_S, params.room, params.most)
+    _write_table(context, str(params.policy["name"]), samples, judged, verdicts)
     summary = agreement(judged, verdicts, judge["val_recall"])
     summary["memorized"] = memorized(judged.distance_S, float(quantiles[str(COPY_PERCENTILE)]))
     (context.out / "accept.json").write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", "utf-8")
@@ -162,9 +207,9 @@ def _gates(verdicts: Verdicts) -> dict[str, int]:
     return {gate: gates.count(gate) for gate in sorted(set(gates))}
 
 
-def _reviewed(context: StageContext, samples: pa.Table) -> StrArray | None:
+def _reviewed(context: StageContext, params: Params, samples: pa.Table) -> StrArray | None:
     """A person's verdicts in the order of the samples ("" without one); draws the sheet they are asked on."""
-    review: Mapping[str, str] | None = context.params.get("review")
+    review = params.review
     if review is None:
         return None
     names = samples["sample_id"].to_pylist()
@@ -175,8 +220,10 @@ def _reviewed(context: StageContext, samples: pa.Table) -> StrArray | None:
     return strings([review.get(name, "") for name in names])
 
 
-def _judge(context: StageContext, judge: Mapping[str, Any], dx_S: StrArray, parent_S: StrArray) -> Judged:
-    """Let every image be judged by folds that have not seen its parent (``jury``), and find its nearest train image.
+def _judge(
+    context: StageContext, params: Params, judge: Mapping[str, Any], dx_S: StrArray, parent_S: StrArray
+) -> Judged:
+    """Let every image be judged by folds that have not seen its parent (``judge_panel``), and find its nearest train image.
 
     Where a fold's gradient has guided synthesis (``guided``) it is left out: it would only agree with itself.
     """
@@ -187,31 +234,40 @@ def _judge(context: StageContext, judge: Mapping[str, Any], dx_S: StrArray, pare
             f"{images} holds {count} images for {len(dx_S)} rows of conditioning.parquet; rerun synthesize"
         )
     rows_S = np.arange(count, dtype=np.int64)
-    workers = judge_workers(context, images, guided=bool(context.params.get("guided", False)))
+    workers = judge_workers(context, images, guided=params.guided)
     known = workers[0].weights
     classes = read_meta(known).classes
     position = {name: index for index, name in enumerate(classes)}
     unknown = sorted({str(dx) for dx in dx_S} - set(classes))
     if unknown:
         raise DataError(f"{known.name} knows {', '.join(classes)}, not {', '.join(unknown)}; rerun the judge")
-    how = EmbedderConfig(**context.params["embedder"]).fuse
-    fused_SF = fuse(embed_rows(context, rows_S, "embed synthetic images", images=images), how)
+    levels_SLD = embed_rows(
+        context,
+        rows_S,
+        "embed synthetic images",
+        tokens=params.embedder.tokens,
+        cut=params.data,
+        images=images,
+    )
+    fused_SF = fuse(levels_SLD, params.embedder.fuse)
     train_NF = np.load(context.inputs["index"] / "fused.npy", allow_pickle=False)
     distance_S, train_S = nearest(fused_SF, train_NF)
     ids = pd.read_parquet(context.inputs["index"] / "ids.parquet", columns=["image_id"])
     label_S = np.array([position[str(dx)] for dx in dx_S], dtype=np.int64)
-    panels = jury.panels(context, workers, parent_S)
+    panels = judge_panel.panels(context, workers, parent_S)
     return Judged(
         classes=classes,
-        prob_SC=jury.probabilities(context, panels, count, len(classes)),
-        real_recall_S=jury.real_recall(panels, label_S, classes, judge),
+        prob_SC=judge_panel.probabilities(context, panels, count, len(classes)),
+        real_recall_S=judge_panel.real_recall(panels, label_S, classes, judge),
         label_S=label_S,
         nearest_id_S=strings(ids["image_id"].tolist())[train_S],
         distance_S=distance_S,
     )
 
 
-def _write_table(context: StageContext, samples: pa.Table, judged: Judged, verdicts: Verdicts) -> None:
+def _write_table(
+    context: StageContext, policy: str, samples: pa.Table, judged: Judged, verdicts: Verdicts
+) -> None:
     """Write synthetic.parquet: conditioning's columns, verdict, figures behind it, and provenance."""
     count = samples.num_rows
     names = np.array(judged.classes, dtype=np.str_)
@@ -224,7 +280,7 @@ def _write_table(context: StageContext, samples: pa.Table, judged: Judged, verdi
         "judge_predicted": pa.array(names[judged.prob_SC.argmax(axis=1)].tolist(), pa.string()),
         "nearest_train_id": pa.array(judged.nearest_id_S.tolist(), pa.string()),
         "nearest_train_distance": pa.array(judged.distance_S.tolist(), pa.float64()),
-        "policy": pa.array([str(context.params["policy"]["name"])] * count, pa.string()),
+        "policy": pa.array([policy] * count, pa.string()),
         "checkpoint": pa.array([str(checkpoint)] * count, pa.string()),
     }
     for name, column in columns.items():
@@ -235,3 +291,20 @@ def _write_table(context: StageContext, samples: pa.Table, judged: Judged, verdi
 def _read_json(path: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
+
+
+STAGE = base.Stage(
+    name="accept",
+    version=3,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.samples),
+    files={
+        "synthetic.parquet": "conditioning's columns, file, accepted, reasons, judge_p, judge_predicted, nearest_train_id, "
+        "nearest_train_distance, policy, checkpoint",
+        "accept.json": "agreement against what is expected, per class, rejections by gate, memorized",
+        "review.png": "the sheet a person is asked on, where the policy asks",
+    },
+)

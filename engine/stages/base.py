@@ -1,125 +1,121 @@
-"""What a stage is given, and the list of all stages with the version of their code.
-
-A stage is a module in this package with ``run(context: StageContext) -> None``. It reads finished folders, fills
-``context.out``, and knows no cluster: work on many images goes through ``context.map`` (in this process or over
-actors), training through ``context.launch`` (in this process or on Ray Train workers).
-"""
+"""What a stage is: its typed params, its named inputs, the version of its code, and the function that fills a folder."""
 
 from __future__ import annotations
 
-import functools
-import importlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
-if TYPE_CHECKING:
-    from engine.training.plan import Progress, TrainEnv
+from pydantic import BaseModel, ConfigDict
 
-C = TypeVar("C")
-R = TypeVar("R")
-C_contra = TypeVar("C_contra", contravariant=True)
-R_co = TypeVar("R_co", covariant=True)
+from engine.config import Config
+from engine.errors import StageError
+from engine.parts.context import StageContext
+
+CHUNK = 32
+"""Images per chunk of a map."""
 
 
-class ChunkWorker(Protocol[C_contra, R_co]):
-    """A picklable recipe (frozen dataclass of paths and settings) for a function over chunks.
+class Params(BaseModel):
+    """What a stage reads of the config, and what the loop tells it. Frozen; unknown keys are refused.
 
-    ``load`` runs once in each process, opens weights and memmaps, and returns the function.
+    A stage's subclass has a classmethod ``of(config, ...)``, the only place that builds it.
+
+    Class attributes:
+        unread: keys of a config section that the stage does not read, by the section's name. They are no part of the
+            cache key.
+        optional: fields (``section.key`` for one inside a section) that are left out while they are None, so that
+            adding one to a stage changes no key of a run that does not use it.
     """
 
-    def load(self) -> Callable[[C_contra], R_co]:
-        """Return the function that turns one chunk into its result (numpy, picklable)."""
-        ...
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {}
+    optional: ClassVar[frozenset[str]] = frozenset()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the plain JSON that the stage cache hashes and a worker reads back."""
+        tree = self.model_dump(mode="json")
+        for section, keys in self.unread.items():
+            tree[section] = {k: v for k, v in tree[section].items() if k not in keys}
+        for path in self.optional:
+            _drop_none(tree, path.split("."))
+        return tree
+
+    @classmethod
+    def from_json(cls, tree: Mapping[str, Any]) -> Self:
+        """Return what ``to_json`` wrote; sections get the defaults of keys that the stage does not read."""
+        return cls.model_validate(dict(tree))
 
 
-class Map(Protocol):
-    """Apply a worker to every chunk; results come in the order of the chunks."""
+def _drop_none(tree: dict[str, Any], path: list[str]) -> None:
+    for key in path[:-1]:
+        tree = tree[key]
+    if tree.get(path[-1]) is None:
+        tree.pop(path[-1], None)
 
-    def __call__(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
-        """Yield one result a chunk; ``what`` names the work in progress bars."""
-        ...
 
-
-class Launch(Protocol):
-    """Run a training function in one process or on several workers; it writes its files when ``env.is_main``."""
-
-    def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
-        """``fit`` must be picklable (functools.partial of a module-level function over paths and settings)."""
-        ...
+P = TypeVar("P", bound=Params)
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageContext:
-    """Everything a stage may use.
+class Sizes:
+    """How much there is to do in a run: images decoded, in use, in train, in val and test, and samples per round."""
 
-    ``out`` is an empty folder to fill; ``inputs`` maps a role to a finished stage folder; ``params`` is the plain
-    JSON of the config the stage reads (sections under their names); ``checkpoint`` survives a kill and is the same
-    for every attempt; ``device`` is a torch device string.
-    """
+    images: int
+    used: int
+    train: int
+    held: int
+    samples: int
 
-    out: Path
-    inputs: Mapping[str, Path]
-    params: Mapping[str, Any]
-    seed: int
-    threads: int
-    device: str
-    precision: str
-    checkpoint: Path
-    progress: Progress
-    map: Map
-    launch: Launch
+    @staticmethod
+    def chunks(images: int) -> int:
+        """Return how many chunks a map over so many images has."""
+        return -(-images // CHUNK)
 
 
-def launch_fit(context: StageContext, fit: Callable[..., None], **arguments: object) -> None:
-    """Launch a module-level ``fit(env, *, seed, checkpoint, out, ...)`` with what every training needs of the context."""
-    places = {"seed": context.seed, "checkpoint": context.checkpoint, "out": context.out}
-    context.launch(functools.partial(fit, **places, **arguments))
+def no_units(_params: Any, _sizes: Sizes) -> int:
+    """Return 0: the stage's time does not depend on the size of the run enough to count."""
+    return 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class StageSpec:
-    """A stage's module and the version of its code: raise the version when its output changes."""
+class Stage(Generic[P]):
+    """One stage. Raise ``version`` when its output changes, so that no cache serves the old one.
 
-    module: str
+    Attributes:
+        name: the module's name in ``engine.stages``.
+        params: the class of its params.
+        run: fills ``context.out``.
+        files: what it writes, with a line on each.
+        inputs: roles of the folders it must be given.
+        optional: further roles that it may be given; ``accept_#`` stands for one per round.
+        version: of the code that makes the output.
+        trains: whether it trains by ``context.launch``.
+        maps: whether it maps over images by ``context.map``.
+        foundation: whether it is computed once per split and shared by every arm, seed and trial.
+        wanted: of a foundation stage: whether a run of this config needs it.
+        units: how many optimizer steps, chunks or images it works through, for the estimate of a dry run.
+    """
+
+    name: str
+    params: type[P]
+    run: Callable[[StageContext, P], None]
+    files: Mapping[str, str]
+    inputs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     version: int = 1
     trains: bool = False
     maps: bool = False
+    foundation: bool = False
+    wanted: Callable[[Config], bool] = lambda _config: True
+    units: Callable[[P, Sizes], int] = no_units
 
-
-STAGES: Mapping[str, StageSpec] = {
-    "images": StageSpec(module="engine.stages.images", version=3),
-    "split": StageSpec(module="engine.stages.split", version=2),
-    "embedder": StageSpec(module="engine.stages.embedder", trains=True),
-    "index": StageSpec(module="engine.stages.index", maps=True),
-    "vae": StageSpec(module="engine.stages.vae", version=3, trains=True, maps=True),
-    "latents": StageSpec(module="engine.stages.latents", maps=True),
-    "denoiser": StageSpec(module="engine.stages.denoiser", version=2, trains=True),
-    "likelihood": StageSpec(module="engine.stages.likelihood", maps=True),
-    "gan": StageSpec(module="engine.stages.gan", trains=True),
-    "judge": StageSpec(module="engine.stages.judge", trains=True, maps=True),
-    "features": StageSpec(module="engine.stages.features", maps=True),
-    "challenging": StageSpec(module="engine.stages.challenging", maps=True),
-    "pool": StageSpec(module="engine.stages.pool", version=2),
-    "classifier": StageSpec(module="engine.stages.classifier", trains=True),
-    "predict": StageSpec(module="engine.stages.predict", version=2, maps=True),
-    "crossfit": StageSpec(module="engine.stages.crossfit", version=2, trains=True, maps=True),
-    "mine": StageSpec(module="engine.stages.mine", maps=True),
-    "condition": StageSpec(module="engine.stages.condition", maps=True),
-    "synthesize": StageSpec(module="engine.stages.synthesize", version=2, maps=True),
-    "preview": StageSpec(module="engine.stages.preview"),
-    "accept": StageSpec(module="engine.stages.accept", version=3, maps=True),
-    "fidelity": StageSpec(module="engine.stages.fidelity", maps=True),
-    "evaluate": StageSpec(module="engine.stages.evaluate", version=3),
-    "thumbnails": StageSpec(module="engine.stages.thumbnails", version=2),
-}
-
-
-def run_stage(name: str, context: StageContext) -> None:
-    """Import the stage's module and run it; torch's thread count is set first (results depend on it)."""
-    module = importlib.import_module(STAGES[name].module)
-    import torch
-
-    torch.set_num_threads(context.threads)
-    module.run(context)
+    def check_inputs(self, given: Iterable[str]) -> None:
+        """Raise StageError where a folder is missing, or one is given that the stage does not know."""
+        names = list(given)
+        missing = [role for role in self.inputs if role not in names]
+        known = {*self.inputs, *self.optional}
+        unknown = [n for n in names if n not in known and f"{n.rpartition('_')[0]}_#" not in known]
+        if missing or unknown:
+            raise StageError(f"stage {self.name}: inputs {missing} are missing, {unknown} are not known")

@@ -15,13 +15,24 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.classifier.predict import lesion_means, predict_logits, softmax
+from engine.config import Config
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.judge_folds import judge_workers
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import BoolArray, IntArray, StrArray
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """Nothing: the judge's folds are the reference models, whatever they are."""
+
+    @classmethod
+    def of(cls, _config: Config) -> Params:
+        """Return the same for every run."""
+        return cls()
+
+
+def run(context: StageContext, _params: Params) -> None:
     """Fill ``challenging.parquet`` (image_id, lesion_id, dx, challenging) of the test part and ``challenging.json``."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     test = dataset.where("test")
@@ -48,3 +59,18 @@ def wrong_for_all(prob_TNC: npt.NDArray[np.float64], label_N: IntArray, lesion_i
     _, first, group_N = np.unique(lesion_id, return_index=True, return_inverse=True)
     right_TG = [lesion_means(prob_NC, group_N).argmax(axis=1) == label_N[first] for prob_NC in prob_TNC]
     return np.asarray(~np.any(right_TG, axis=0)[group_N], dtype=np.bool_)
+
+
+STAGE = base.Stage(
+    name="challenging",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "judge"),
+    maps=True,
+    foundation=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.used),
+    files={
+        "challenging.parquet": "image_id, lesion_id, dx, challenging: test lesions that every fold of the judge gets wrong",
+        "challenging.json": "models, n_lesions, n_challenging",
+    },
+)

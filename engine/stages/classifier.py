@@ -4,25 +4,62 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
+from engine.arms import ARMS
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
-from engine.config import ClassifierConfig
+from engine.config import ClassifierConfig, Config
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
-from engine.stages.base import StageContext
-from engine.stages.pool import read_pool
+from engine.stages import base
+
+ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
+"""Classifier keys that the loop turns into a fit's own ``steps`` and ``lr``."""
 
 
-def run(context: StageContext) -> None:
-    """Fill ``classifier.safetensors`` and ``classifier.json`` {losses, optimizer_steps, n_rows}.
+class Params(base.Params):
+    """How one fit goes: the section, its augmentation, its steps and peak learning rate."""
 
-    Params: ``classifier``; ``plain`` (real_augment instead of augment); ``steps`` and ``lr`` of this fit.
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {"classifier": ROUND_ONLY}
+    optional: ClassVar[frozenset[str]] = frozenset({"classifier.mix"})
+
+    classifier: ClassifierConfig
+    plain: bool
+    """Whether the fit uses ``classifier.real_augment`` instead of ``augment``."""
+    steps: int
+    lr: float
+
+    @classmethod
+    def of(cls, config: Config, arm: str, *, steps: int, continues: bool) -> Params:
+        """Return one fit of ``arm``; ``continues``: it goes on from weights, at the rate of later rounds."""
+        section = config.classifier
+        later = section.round_lr if section.round_lr is not None else section.lr / 3
+        return cls(
+            classifier=read_section(section, adds=ARMS[arm].adds != "nothing"),
+            plain=ARMS[arm].plain,
+            steps=steps,
+            lr=later if continues else section.lr,
+        )
+
+
+def read_section(section: ClassifierConfig, *, adds: bool) -> ClassifierConfig:
+    """Return the section as a fit reads it: without ``mix`` where nothing is added to the classifier's own images.
+
+    Another mix then trains and mines nothing again that does not use it.
     """
-    config = ClassifierConfig.model_validate(context.params["classifier"])
+    return section if adds else section.model_copy(update={"mix": None})
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Fill ``classifier.safetensors`` and ``classifier.json`` {losses, optimizer_steps, n_rows}."""
+    config = params.classifier
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    pool = read_pool(context.inputs["pool"])
+    pool = pd.read_parquet(context.inputs["pool"] / "pool.parquet")
     index = {name: position for position, name in enumerate(dataset.classes)}
     own = len(pool) - sum(
         json.loads((context.inputs["pool"] / "pool.json").read_text("utf-8"))["added"].values()
@@ -39,10 +76,8 @@ def run(context: StageContext) -> None:
         classes=dataset.classes,
         image_size=int(dataset.images_NHWC.shape[1]),
         config=config,
-        plan=make_plan(
-            config, "classifier", context.seed, context.params.get("steps"), context.params.get("lr")
-        ),
-        augment=config.real_augment if context.params.get("plain", False) else config.augment,
+        plan=make_plan(config, "classifier", context.seed, params.steps, params.lr),
+        augment=config.real_augment if params.plain else config.augment,
         weights=context.out / "classifier.safetensors",
         report=context.out / "classifier.json",
         checkpoint=context.checkpoint,
@@ -52,3 +87,18 @@ def run(context: StageContext) -> None:
         synthetic_N=(pool["origin"] == "synthetic").to_numpy(),
     )
     context.launch(functools.partial(run_job, job))
+
+
+STAGE = base.Stage(
+    name="classifier",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "pool"),
+    optional=("init",),
+    trains=True,
+    units=lambda params, _sizes: params.steps,
+    files={
+        "classifier.safetensors": "its header alone rebuilds the model: model, classes, image size, mean, std, stem",
+        "classifier.json": "losses, optimizer_steps, n_rows",
+    },
+)

@@ -5,13 +5,18 @@ Shape legend: M cases, S samples, L levels, D width, K neighbours.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from engine.config import EmbedderConfig
+from engine.config import Config, EmbedderConfig
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.embed import Extraction, embed_rows, read_facts
+from engine.parts.own_images import mined_rows, own_sets
 from engine.retrieval.conditioning import (
     condition,
     draw_parents,
@@ -22,89 +27,185 @@ from engine.retrieval.conditioning import (
 )
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
-from engine.stages.base import StageContext
-from engine.stages.embedder import embed_rows, read_facts
-from engine.stages.mine import mined_rows
+from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
 from policies import registry
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """Which policies decide, how many images there are to spend, and what rounds so far have shown."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+
+    embedder: EmbedderConfig
+    data: Extraction
+    budget: dict[str, Any]
+    mixing: dict[str, Any]
+    total: int
+    neighbours: int
+    mine_from: Literal["mine", "crossfit", "test"]
+    round: int
+    source: Literal["hard", "random"]
+    """Parents: the mined hard cases, or drawn at random to ``counts`` per class."""
+    counts: dict[str, int]
+    sensitivity: dict[str, float | None]
+    """Val sensitivity per class after the round before; None where val holds no image of the class."""
+    gain_history: list[dict[str, float]]
+    """Change of val sensitivity per class, one mapping per finished round."""
+    train_sets: list[int] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        number: int,
+        *,
+        counts: Mapping[str, int] | None = None,
+        seen: Sequence[Mapping[str, float | None]] = (),
+    ) -> Params:
+        """Return the conditioning of round ``number``.
+
+        Args:
+            config: the run's.
+            number: the round.
+            counts: draw random parents to so many images per class; None: spend the budget on the mined cases.
+            seen: val sensitivity per class of arm ``hard`` after each round so far.
+        """
+        return cls(
+            embedder=config.embedder,
+            data=Extraction.of(config.data),
+            budget=config.policy.budget,
+            mixing=config.policy.mixing,
+            total=config.loop.budget,
+            neighbours=config.loop.neighbours,
+            mine_from=config.loop.mine_from,
+            round=number,
+            source="hard" if counts is None else "random",
+            counts=dict(counts or {}),
+            sensitivity=dict(seen[-1]) if seen else {},
+            gain_history=[gains(before, after) for before, after in pairwise(seen)],
+            train_sets=own_sets(config),
+        )
+
+    @classmethod
+    def on_request(
+        cls,
+        config: Config,
+        counts: Mapping[str, int],
+        mine_from: Literal["mine", "crossfit", "test"] = "crossfit",
+    ) -> Params:
+        """Return a conditioning that belongs to no round: random parents, ``counts`` images per class.
+
+        Parents are train lesions unless ``mine_from`` says otherwise: a request must not show held-out lesions.
+        """
+        params = cls.of(config, 0, counts=counts)
+        changes = {"total": sum(counts.values()), "mine_from": mine_from, "train_sets": None}
+        return params.model_copy(update=changes)
+
+
+def gains(before: Mapping[str, float | None], after: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the change per class from one round to the next, where both know it."""
+    known = [(dx, value, after.get(dx)) for dx, value in before.items()]
+    return {dx: new - old for dx, old, new in known if old is not None and new is not None}
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill conditioning.parquet, levels.npy and neighbours.parquet; without cases they are empty.
 
     Raises:
         StageError: ``counts`` asks for random parents of a class the mined split does not hold.
     """
-    params = context.params
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    rng = np.random.default_rng(derive_seed(context.seed, "condition", params["round"], params["source"]))
-    if params["source"] == "random":
+    rng = np.random.default_rng(derive_seed(context.seed, "condition", params.round, params.source))
+    if params.source == "random":
         image_id, counts_M = _random_cases(dataset, params, rng)
     else:
-        image_id, counts_M = _hard_cases(context, dataset, rng)
-    _write(context, dataset, image_id, counts_M, rng)
+        cases = _hard_cases(context)
+        image_id, counts_M = cases.image_id, _allocate(cases, dataset, params, rng)
+    _write(context, params, dataset, image_id, counts_M, rng)
 
 
 def _write(
-    context: StageContext, dataset: Dataset, image_id: StrArray, counts_M: IntArray, rng: np.random.Generator
+    context: StageContext,
+    params: Params,
+    dataset: Dataset,
+    image_id: StrArray,
+    counts_M: IntArray,
+    rng: np.random.Generator,
 ) -> None:
     """Embed the cases, find their neighbours, mix, and write the stage's files."""
-    params = context.params
     index = LesionIndex.load(context.inputs["index"])
-    table = dataset.table.take(dataset.positions(image_id))
-    levels_MLD = embed_rows(context, dataset.rows[dataset.positions(image_id)], "embed hard cases")
-    fused_MF = fuse(levels_MLD, EmbedderConfig(**params["embedder"]).fuse)
-    found = index.search(fused_MF, table.dx, table.lesion_id, int(params["neighbours"]))
+    positions = dataset.positions(image_id)
+    table = dataset.table.take(positions)
+    levels_MLD = embed_rows(
+        context,
+        dataset.rows[positions],
+        "embed hard cases",
+        tokens=params.embedder.tokens,
+        cut=params.data,
+    )
+    fused_MF = fuse(levels_MLD, params.embedder.fuse)
+    found = index.search(fused_MF, table.dx, table.lesion_id, params.neighbours)
     write_neighbours(table.image_id, table.dx, found, context.out)
     if counts_M.sum() == 0:
         facts = read_facts(context.inputs["embedder"])
         write_conditioning(nothing(len(facts["levels"]), facts["width"]), context.out)
         return
     hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
-    mixture = registry.make("mixing", params["mixing"]).mix(hood, counts_M, rng)
+    mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
     write_conditioning(
-        condition(mixture, hood, round=params["round"], source=params["source"], seed=context.seed),
+        condition(mixture, hood, round=params.round, source=params.source, seed=context.seed),
         context.out,
     )
 
 
-def _hard_cases(
-    context: StageContext, dataset: Dataset, rng: np.random.Generator
-) -> tuple[StrArray, IntArray]:
-    """Return the mined images and what the budget policy gives each."""
-    params = context.params
+def _hard_cases(context: StageContext) -> HardCases:
     frame = pd.read_parquet(context.inputs["hard_cases"] / "hard_cases.parquet")
     score_M: FloatArray = frame["score"].to_numpy(dtype=np.float64)
-    cases = HardCases(
+    return HardCases(
         image_id=strings(frame["image_id"].tolist()),
         true=strings(frame["dx"].tolist()),
         predicted=strings(frame["predicted"].tolist()),
         score=score_M,
     )
+
+
+def _allocate(cases: HardCases, dataset: Dataset, params: Params, rng: np.random.Generator) -> IntArray:
+    """Return what the budget policy gives each case, (M,)."""
     if len(cases) == 0:
-        return cases.image_id, np.zeros(0, dtype=np.int64)
-    train_dx = dataset.table.dx[dataset.own(params.get("train_sets"))]
+        return np.zeros(0, dtype=np.int64)
+    train_dx = dataset.table.dx[dataset.own(params.train_sets)]
     state = BudgetState(
         cases=cases,
-        total=int(params["total"]),
-        round=int(params["round"]),
+        total=params.total,
+        round=params.round,
         class_counts={name: int((train_dx == name).sum()) for name in dataset.classes},
-        sensitivity=_known(params.get("sensitivity") or {}),
-        gain_history=tuple(_known(gain) for gain in params.get("gain_history") or []),
+        sensitivity={dx: value for dx, value in params.sensitivity.items() if value is not None},
+        gain_history=tuple(params.gain_history),
     )
-    return cases.image_id, registry.make("budget", params["budget"]).allocate(state, rng)
+    return registry.make("budget", params.budget).allocate(state, rng)
 
 
-def _random_cases(dataset: Dataset, params: Any, rng: np.random.Generator) -> tuple[StrArray, IntArray]:
-    """Draw ``counts`` parents a class at random from the images that hard cases were mined from."""
-    rows = mined_rows(dataset, {"mine_from": "mine", **params})
+def _random_cases(dataset: Dataset, params: Params, rng: np.random.Generator) -> tuple[StrArray, IntArray]:
+    """Draw ``counts`` parents per class at random from the images that hard cases are mined from."""
+    rows = mined_rows(dataset, params.mine_from, params.train_sets)
     table = dataset.table.take(rows)
-    counts = {str(dx): int(number) for dx, number in (params.get("counts") or {}).items()}
-    parents, counts_M = draw_parents(table.image_id, table.dx, counts, rng)
+    parents, counts_M = draw_parents(table.image_id, table.dx, params.counts, rng)
     return table.image_id[parents], counts_M
 
 
-def _known(values: Any) -> dict[str, float]:
-    """Drop the classes whose figure is null (no val image of them)."""
-    return {str(dx): float(value) for dx, value in values.items() if value is not None}
+STAGE = base.Stage(
+    name="condition",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "embedder", "index"),
+    optional=("hard_cases",),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.samples),
+    files={
+        "conditioning.parquet": "sample_id, parent_image_id, dx, neighbour_ids, weights, seed",
+        "levels.npy": "(S,L,D)",
+        "neighbours.parquet": "image_id, dx, neighbour_ids, similarity",
+    },
+)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import DenoiserConfig
+from engine.config import Config, DenoiserConfig, EmbedderConfig
 from engine.data.captions import captions
 from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import build_denoiser, save_denoiser
@@ -19,32 +19,43 @@ from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
+from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.prompts import open_prompts
-from engine.stages.base import StageContext, launch_fit
+from engine.stages import base
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 from engine.types import IntArray
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How the denoiser is made and how levels are fused for it."""
+
+    denoiser: DenoiserConfig
+    embedder: EmbedderConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(denoiser=config.denoiser, embedder=config.embedder)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``unet/``, ``adapter.safetensors`` and ``denoiser.json``."""
-    params, fuse = dict(context.params["denoiser"]), str(context.params["embedder"]["fuse"])
-    launch_fit(context, fit, inputs=dict(context.inputs), params=params, fuse=fuse)
+    launch_fit(context, fit, inputs=dict(context.inputs), config=params.denoiser, fuse=params.embedder.fuse)
 
 
 def fit(
     env: TrainEnv,
     *,
     inputs: dict[str, Path],
-    params: dict[str, Any],
+    config: DenoiserConfig,
     fuse: str,
     seed: int,
     checkpoint: Path,
     out: Path,
 ) -> None:
     """Train in this worker; the main one measures the validation loss and writes."""
-    config = DenoiserConfig.model_validate(params)
     env.begin()
     dataset = open_dataset(inputs["images"], inputs["split"])
     rows = dataset.where("train")
@@ -115,3 +126,21 @@ def _write_json(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any])
         "beta": objective.config.beta,
     }
     (out / "denoiser.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+
+
+STAGE = base.Stage(
+    name="denoiser",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "embedder", "index", "latents"),
+    trains=True,
+    foundation=True,
+    wanted=lambda config: config.synthesis.generator == "diffusion",
+    units=lambda params, _sizes: params.denoiser.steps,
+    files={
+        "unet/": "a plain diffusers UNet2DConditionModel",
+        "adapter.safetensors": "the lesion adapters",
+        "denoiser.json": "losses, gammas, scheduler, held-out loss with and without the lesion",
+    },
+)

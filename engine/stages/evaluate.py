@@ -11,75 +11,121 @@ on val. The bootstrap draws of a split depend on the seed alone, so arms and rou
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
+from engine.config import Config
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, null_split, score_split
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
+from engine.parts.context import StageContext
 from engine.parts.dataset import read_table
-from engine.stages.base import StageContext
+from engine.parts.predictions import read_predictions
+from engine.stages import base
 from engine.training.folds import with_groups
 from engine.training.plan import derive_seed
-from engine.types import Predictions, StrArray, strings
+from engine.types import IntArray, Predictions, StrArray, strings
 
 
-def run(context: StageContext) -> None:
+class Intervals(BaseModel):
+    """How intervals are drawn, and the specificity of the descriptive operating point."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap: int
+    specificity: float
+
+
+class Params(base.Params):
+    """How figures are made, and which classes are malignant."""
+
+    evaluation: Intervals
+    malignant: list[str]
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return how a run of ``config`` scores."""
+        section = config.evaluation
+        intervals = Intervals(bootstrap=section.bootstrap, specificity=section.specificity)
+        return cls(evaluation=intervals, malignant=config.data.malignant)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Write report.json; a split without images gets null figures (external data has only test).
 
     Raises:
         DataError: predictions and split disagree on the images, or a diagnosis is unknown to the classifier.
     """
     folder = context.inputs["predictions"]
-    calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     predictions = read_predictions(folder / "predictions.parquet")
-    lesions = _lesions(predictions.image_id, context.inputs["split"] / "split.parquet")
+    task = Task(
+        context=context,
+        params=params,
+        predictions=predictions,
+        lesions=_lesions(predictions.image_id, context.inputs["split"] / "split.parquet"),
+        calibration=json.loads((folder / "calibration.json").read_text(encoding="utf-8")),
+    )
     report: dict[str, Any] = {}
+    done, total = 0, len(task.rows("val")) + len(task.rows("test"))
     for part in ("val", "test"):
-        context.progress("evaluate", len(report), 2)
-        rows = np.flatnonzero(predictions.split == part)
-        report[part] = _score(predictions.take(rows), lesions.iloc[rows], calibration, context, part)
+        report[part] = task.score(task.rows(part), part)
+        done += len(task.rows(part))
+        context.progress("evaluate", base.Sizes.chunks(done), base.Sizes.chunks(total))
     if "challenging" in context.inputs:
-        report["test"] |= _by_difficulty(predictions, lesions, calibration, context)
-    report["test"]["subgroups"] = _by_person(predictions, lesions, calibration, context)
-    report["p_value_vs_round0"] = _p_value(predictions, lesions, context)
+        report["test"] |= _by_difficulty(task)
+    report["test"]["subgroups"] = _by_person(task)
+    report["p_value_vs_round0"] = _p_value(task)
     text = json.dumps(report, indent=1, allow_nan=False)
     (context.out / "report.json").write_text(text + "\n", encoding="utf-8")
 
 
-def read_predictions(path: Path) -> Predictions:
-    """Read predictions.parquet (image_id, split, dx, p_<dx>...); the columns' order is the classes'.
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is scored: calibrated predictions, the lesion and group of each image, and how."""
 
-    Raises:
-        DataError: an image's dx has no column of probabilities, or a probability is missing.
-    """
-    frame = pd.read_parquet(path)
-    classes = tuple(str(c)[2:] for c in frame.columns if str(c).startswith("p_"))
-    index = {name: position for position, name in enumerate(classes)}
-    dx = strings(frame["dx"].tolist())
-    unknown = sorted({str(name) for name in dx} - set(classes))
-    if unknown:
-        raise DataError(
-            f"{path.name}: the classifier knows {', '.join(classes)}, not {', '.join(unknown)}; "
-            "rename or drop these with data.map_labels"
+    context: StageContext
+    params: Params
+    predictions: Predictions
+    lesions: pd.DataFrame
+    calibration: Mapping[str, Any]
+
+    def rows(self, part: str) -> IntArray:
+        """Return the rows of one part."""
+        return np.flatnonzero(self.predictions.split == part).astype(np.int64)
+
+    def rng(self, *names: str) -> np.random.Generator:
+        """Return the generator of one use; it depends on the seed and the use alone."""
+        return np.random.default_rng(derive_seed(self.context.seed, "evaluate", *names))
+
+    def score(self, rows: IntArray, name: str) -> dict[str, Any]:
+        """Return the metric object of some rows; ``name`` picks the bootstrap draws."""
+        if len(rows) == 0:
+            return null_split(self.predictions.classes)
+        draws = self.params.evaluation.bootstrap
+        return score_split(self.split(rows), draws=draws, rng=self.rng("bootstrap", name))
+
+    def split(self, rows: IntArray) -> ScoredSplit:
+        """Return some rows as ``score_split`` takes them."""
+        predictions, lesions = self.predictions.take(rows), self.lesions.iloc[rows]
+        return ScoredSplit(
+            prob_NC=predictions.prob_NC,
+            label_N=predictions.label_N,
+            lesion_id=strings(lesions["lesion_id"].tolist()),
+            group_N=strings(lesions["group"].tolist()),
+            classes=predictions.classes,
+            malignant=tuple(self.params.malignant),
+            threshold=self.calibration.get("threshold"),
+            specificity=self.params.evaluation.specificity,
+            melanoma=self.calibration.get("melanoma"),
+            melanoma_threshold=self.calibration.get("melanoma_threshold"),
         )
-    prob_NC = frame[[f"p_{name}" for name in classes]].to_numpy(dtype=np.float64)
-    if not np.isfinite(prob_NC).all():
-        row = int(np.flatnonzero(~np.isfinite(prob_NC).all(axis=1))[0])
-        raise DataError(
-            f"{path.name}: image_id {frame['image_id'].iloc[row]} has a probability that is no number"
-        )
-    return Predictions(
-        image_id=strings(frame["image_id"].tolist()),
-        classes=classes,
-        prob_NC=prob_NC,
-        label_N=np.array([index[str(name)] for name in dx], dtype=np.int64),
-        split=strings(frame["split"].tolist()),
-    )
 
 
 def _lesions(image_id: StrArray, path: Path) -> pd.DataFrame:
@@ -94,83 +140,47 @@ def _lesions(image_id: StrArray, path: Path) -> pd.DataFrame:
     return frame.loc[names]
 
 
-def _score(
-    predictions: Predictions,
-    lesions: pd.DataFrame,
-    calibration: dict[str, Any],
-    context: StageContext,
-    part: str,
-) -> dict[str, Any]:
-    if len(predictions) == 0:
-        return null_split(predictions.classes)
-    split = _split(predictions, lesions, calibration, context)
-    rng = np.random.default_rng(derive_seed(context.seed, "evaluate", "bootstrap", part))
-    return score_split(split, draws=int(context.params["evaluation"]["bootstrap"]), rng=rng)
-
-
-def _split(
-    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
-) -> ScoredSplit:
-    return ScoredSplit(
-        prob_NC=predictions.prob_NC,
-        label_N=predictions.label_N,
-        lesion_id=strings(lesions["lesion_id"].tolist()),
-        group_N=strings(lesions["group"].tolist()),
-        classes=predictions.classes,
-        malignant=tuple(context.params["malignant"]),
-        threshold=calibration.get("threshold"),
-        specificity=float(context.params["evaluation"]["specificity"]),
-        melanoma=calibration.get("melanoma"),
-        melanoma_threshold=calibration.get("melanoma_threshold"),
-    )
-
-
-def _by_person(
-    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
-) -> dict[str, Any]:
+def _by_person(task: Task) -> dict[str, Any]:
     """Test figures by what the data set says of the person and the place; null where it says nothing."""
-    table = read_table(context.inputs["images"] / "table.parquet")
+    table = read_table(task.context.inputs["images"] / "table.parquet")
     at = {str(image): row for row, image in enumerate(table.image_id)}
-    rows = np.flatnonzero(predictions.split == "test")
-    own = table.take(np.array([at[str(image)] for image in predictions.image_id[rows]], dtype=np.int64))
+    rows = task.rows("test")
+    image_id = task.predictions.image_id[rows]
+    own = table.take(np.array([at[str(image)] for image in image_id], dtype=np.int64))
     columns = {
         "sex": own.sex,
         "age": age_bands(own.age),
         "site": own.localization,
         "skin_type": own.skin_type,
     }
-    return subgroup_figures(
-        _split(predictions.take(rows), lesions.iloc[rows], calibration, context),
-        columns,
-        draws=int(context.params["evaluation"]["bootstrap"]),
-        rng=np.random.default_rng(derive_seed(context.seed, "evaluate", "subgroups")),
-    )
+    draws = task.params.evaluation.bootstrap
+    return subgroup_figures(task.split(rows), columns, draws=draws, rng=task.rng("subgroups"))
 
 
-def _by_difficulty(
-    predictions: Predictions, lesions: pd.DataFrame, calibration: dict[str, Any], context: StageContext
-) -> dict[str, Any]:
+def _by_difficulty(task: Task) -> dict[str, Any]:
     """Figures of the test lesions that the reference models all get wrong (``challenging``), and of the ``rest``."""
-    frame = pd.read_parquet(context.inputs["challenging"] / "challenging.parquet")
+    frame = pd.read_parquet(task.context.inputs["challenging"] / "challenging.parquet")
     hard = set(frame["image_id"][frame["challenging"]])
     listed = set(frame["image_id"])
     found = {}
     for name, wanted in (("challenging", hard), ("rest", listed - hard)):
-        rows = np.flatnonzero([str(image) in wanted for image in predictions.image_id])
-        figures = _score(predictions.take(rows), lesions.iloc[rows], calibration, context, name)
+        among = [str(image) in wanted for image in task.predictions.image_id]
+        figures = task.score(np.flatnonzero(among).astype(np.int64), name)
         found[name] = {
             key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")
         }
     return found
 
 
-def _p_value(predictions: Predictions, lesions: pd.DataFrame, context: StageContext) -> float | None:
+def _p_value(task: Task) -> float | None:
     """Paired test against round 0 on test; None for round 0 itself (no reference, or the same folder)."""
-    folder = context.inputs.get("reference")
-    if folder is None or folder == context.inputs["predictions"]:
+    inputs = task.context.inputs
+    folder = inputs.get("reference")
+    if folder is None or folder == inputs["predictions"]:
         return None
     reference = read_predictions(folder / "predictions.parquet")
-    here, there = (p.take(np.flatnonzero(p.split == "test")) for p in (predictions, reference))
+    here = task.predictions.take(task.rows("test"))
+    there = reference.take(np.flatnonzero(reference.split == "test"))
     position = {str(name): row for row, name in enumerate(there.image_id)}
     if set(position) != {str(name) for name in here.image_id}:
         raise DataError(
@@ -180,6 +190,20 @@ def _p_value(predictions: Predictions, lesions: pd.DataFrame, context: StageCont
     return paired_p_value(
         here.predicted_N == here.label_N,
         there.predicted_N == there.label_N,
-        strings(lesions["group"][predictions.split == "test"].tolist()),
-        np.random.default_rng(derive_seed(context.seed, "evaluate", "paired")),
+        strings(task.lesions["group"].iloc[task.rows("test")].tolist()),
+        task.rng("paired"),
     )
+
+
+STAGE = base.Stage(
+    name="evaluate",
+    version=3,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "predictions"),
+    optional=("reference", "challenging"),
+    units=lambda _params, sizes: sizes.chunks(sizes.held),
+    files={
+        "report.json": "val, test, p_value_vs_round0; test has subgroups, and the challenging lesions and the rest"
+    },
+)

@@ -12,20 +12,38 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from engine.classifier.predict import mean_probabilities
+from engine.config import Config, EmbedderConfig
 from engine.evaluation.fidelity.figures import ImageSet, fidelity_figures
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
+from engine.parts.features import FeatureChoice, extract
 from engine.parts.judge_folds import judge_workers
-from engine.stages.base import StageContext
-from engine.stages.features import extract
+from engine.stages import base
 from engine.types import strings
 
 
-def run(context: StageContext) -> None:
-    """Fill ``fidelity.json``: features, n_synthetic, and fidelity_figures' overall and per_class (empty: null).
+class Choice(FeatureChoice):
+    """Which features, and how many bootstrap draws."""
 
-    Params: ``evaluation`` {features, inception, bootstrap}, ``embedder``. Inputs: images, split, embedder, judge,
-    features, condition, synthesize.
-    """
+    bootstrap: int
+
+
+class Params(base.Params):
+    """Which features are compared and how intervals are drawn."""
+
+    evaluation: Choice
+    embedder: EmbedderConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` measures."""
+        section = config.evaluation
+        choice = Choice(features=section.features, inception=section.inception, bootstrap=section.bootstrap)
+        return cls(evaluation=choice, embedder=config.embedder)
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Fill ``fidelity.json``: features, n_synthetic, and fidelity_figures' overall and per_class (empty: null)."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     frame = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")
     facts = json.loads((context.inputs["features"] / "features.json").read_text(encoding="utf-8"))
@@ -45,7 +63,14 @@ def run(context: StageContext) -> None:
             cluster=dataset.group_N,
         )
         synthetic = ImageSet(
-            features_NF=extract(context, images, rows, "features of synthetic images"),
+            features_NF=extract(
+                context,
+                params.evaluation,
+                params.embedder.tokens,
+                images,
+                rows,
+                "features of synthetic images",
+            ),
             dx=strings(frame["dx"].tolist()),
             cluster=dataset.group_N[parents],
         )
@@ -56,8 +81,22 @@ def run(context: StageContext) -> None:
                 real.take(~train),
                 synthetic,
                 mean_probabilities(context.map, judge_workers(context, images), rows, "inception score"),
-                draws=int(context.params["evaluation"]["bootstrap"]),
+                draws=params.evaluation.bootstrap,
                 seed=context.seed,
             )
     text = json.dumps(found, indent=1, allow_nan=False)
     (context.out / "fidelity.json").write_text(text + "\n", encoding="utf-8")
+
+
+STAGE = base.Stage(
+    name="fidelity",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "embedder", "judge", "features", "condition", "synthesize"),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.samples),
+    files={
+        "fidelity.json": "features, n_synthetic; overall and per class: kid, kid_unseen, fid, precision, recall, density, "
+        "coverage, each {value, low, high} or null; overall: inception_score"
+    },
+)

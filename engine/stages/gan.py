@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from engine.config import GanConfig
+from engine.arms import ARMS
+from engine.config import Config, GanConfig
 from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
-from engine.parts.dataset import open_dataset
-from engine.stages.base import StageContext, launch_fit
-from engine.stages.vae import image_source
+from engine.parts.context import StageContext, launch_fit
+from engine.parts.dataset import image_source, open_dataset
+from engine.stages import base
 from engine.training.loop import train
 from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 
@@ -18,10 +18,21 @@ BETAS = (0.0, 0.99)
 """Adam without momentum, usual for GANs (Miyato et al. 2018)."""
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How the GAN is trained."""
+
+    gan: GanConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(gan=config.gan)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``gan.safetensors`` (the averaged generator) and ``gan.json`` {losses, classes, side}."""
     images, split = context.inputs["images"], context.inputs["split"]
-    launch_fit(context, fit, images=images, split=split, params=dict(context.params["gan"]))
+    launch_fit(context, fit, images=images, split=split, config=params.gan)
 
 
 def fit(
@@ -29,13 +40,12 @@ def fit(
     *,
     images: Path,
     split: Path,
-    params: dict[str, Any],
+    config: GanConfig,
     seed: int,
     checkpoint: Path,
     out: Path,
 ) -> None:
     """Train in this worker; the main one writes."""
-    config = GanConfig.model_validate(params)
     env.begin()
     dataset = open_dataset(images, split)
     rows = dataset.where("train")
@@ -52,3 +62,23 @@ def fit(
         save_gan(gan, dataset.classes, side, config, out)
         facts = {"losses": log.losses, "classes": list(dataset.classes), "side": side}
         (out / "gan.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+
+def _wanted(config: Config) -> bool:
+    return "dcgan" in (config.synthesis.generator, *(ARMS[arm].generator for arm in config.loop.arms))
+
+
+STAGE = base.Stage(
+    name="gan",
+    params=Params,
+    run=run,
+    inputs=("images", "split"),
+    trains=True,
+    foundation=True,
+    wanted=_wanted,
+    units=lambda params, _sizes: params.gan.steps,
+    files={
+        "gan.safetensors": "the averaged generator",
+        "gan.json": "losses, classes, side; only with generator or arm `dcgan`",
+    },
+)

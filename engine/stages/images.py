@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from engine.config import DataConfig
+from engine.config import Config, DataConfig
 from engine.data.duplicates.candidates import TURNS
 from engine.data.duplicates.search import Duplicates, find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
 from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
+from engine.parts.context import StageContext
 from engine.parts.dataset import write_table
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import StrArray
 
 SAMPLED = 64
 
 
-def run(context: StageContext) -> None:
-    """Fill ``images.npy``, ``masks.npy``, ``table.parquet``, ``duplicates.parquet``, ``data.json``.
+class Params(base.Params):
+    """How images are read and cut; the split and the malignant classes come later."""
 
-    Params: ``data`` (DataConfig's dump; ``split`` is not read), ``seed`` (phantoms and ``data.limit``).
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
+
+    data: DataConfig
+    fingerprint: str
+    """Digest of the files the data is read from; it stands for ``data.root`` in the key."""
+    seed: int
+    """Seed of phantoms and of ``data.limit``; 0 where neither is used."""
+
+    @classmethod
+    def of(cls, config: Config, fingerprint: str) -> Params:
+        """Return what a run of ``config`` reads."""
+        drawn = config.data.format == "phantom" or config.data.limit is not None
+        return cls(data=config.data, fingerprint=fingerprint, seed=config.seed if drawn else 0)
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Fill ``images.npy``, ``masks.npy``, ``table.parquet``, ``duplicates.parquet``, ``data.json``.
 
     Raises:
         DataError: the data is missing, broken or inconsistent; names the file and the remedy.
     """
-    config = DataConfig.model_validate({k: v for k, v in context.params["data"].items() if k != "split"})
-    source = read(config, int(context.params["seed"]))
+    config = params.data
+    source = read(config, params.seed)
     decoded = fill_cache(source, config, context.out, context.progress)
     source = source.take(decoded.good_N)
     check_classes(source)
@@ -87,3 +105,20 @@ def _info(source: Source, decoded: Decoded, config: DataConfig) -> dict[str, Any
         ],
         "image_size": config.image_size,
     }
+
+
+STAGE = base.Stage(
+    name="images",
+    version=3,
+    params=Params,
+    run=run,
+    foundation=True,
+    units=lambda _params, sizes: sizes.images,
+    files={
+        "images.npy": "(N,H,W,3) uint8",
+        "masks.npy": "(N,H,W) uint8, 0 or 255",
+        "table.parquet": "LesionTable sorted by image_id; `split` holds an official part or nothing",
+        "duplicates.parquet": "near-duplicate pairs, and how the second image lies on the first",
+        "data.json": "classes, counts, grouping, masks, what was skipped, digest",
+    },
+)

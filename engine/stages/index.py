@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import json
 
-from engine.config import EmbedderConfig
+from engine.config import Config, EmbedderConfig
 from engine.evaluation.fidelity.memorization import nearest_other_lesion_quantiles
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
+from engine.parts.embed import Extraction, embed_rows
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
-from engine.stages.base import StageContext
-from engine.stages.embedder import embed_rows
+from engine.stages import base
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How train lesions are embedded."""
+
+    embedder: EmbedderConfig
+    data: Extraction
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(embedder=config.embedder, data=Extraction.of(config.data))
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill the index folder (see ARCHITECTURE.md); rows are the train split's, in its order.
 
     Raises:
         StageError: the train split holds fewer than two lesions.
     """
-    config = EmbedderConfig(**context.params["embedder"])
+    config = params.embedder
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     train = dataset.where("train")
     table = dataset.table.take(train)
-    levels_NLD = embed_rows(context, dataset.rows[train], "embed train lesions")
+    levels_NLD = embed_rows(
+        context, dataset.rows[train], "embed train lesions", tokens=config.tokens, cut=params.data
+    )
     fused_NF = fuse(levels_NLD, config.fuse)
     LesionIndex(
         image_id=table.image_id,
@@ -38,3 +53,21 @@ def run(context: StageContext) -> None:
         "quantiles": {str(percentile): value for percentile, value in quantiles.items()},
     }
     (context.out / "index.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+
+STAGE = base.Stage(
+    name="index",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "embedder"),
+    maps=True,
+    foundation=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.train),
+    files={
+        "levels.npy": "(N_train,L,D) float32, layer-normed",
+        "fused.npy": "(N_train,F) unit rows",
+        "ids.parquet": "image_id, lesion_id, dx",
+        "fused.faiss, level_<k>.faiss": "FAISS indexes, fused and by level",
+        "index.json": "quantiles of the cosine distance to the nearest other train lesion",
+    },
+)

@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.classifier.predict import lesion_means, mean_probabilities
-from engine.config import JudgeConfig
+from engine.config import Config, JudgeConfig
+from engine.parts.context import StageContext
 from engine.parts.crossfit_fits import Crossfit, crossfit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.judge_folds import logit_worker
 from engine.parts.predictions import prediction_frame
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import IntArray
 
 PERCENTILE = 10.0
@@ -28,12 +29,23 @@ PERCENTILE = 10.0
 Array = npt.NDArray[np.float64]
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How the judge is fitted."""
+
+    judge: JudgeConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(judge=config.judge)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``fold_<k>.safetensors``, ``oof.parquet`` and ``judge.json``.
 
-    Params: ``judge``. Val accuracy and recall, of the mean of the folds, are recorded and decide nothing.
+    Val accuracy and recall, of the mean of the folds, are recorded and decide nothing.
     """
-    config = JudgeConfig.model_validate(context.params["judge"])
+    config = params.judge
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     train = dataset.where("train")
     result = crossfit(context, dataset, train, config, config.folds, "judge", config.augment)
@@ -97,3 +109,20 @@ def thresholds(
         chosen = own_G[right_G & (label_G == column)]
         found[name] = float(np.percentile(chosen, PERCENTILE)) if len(chosen) else pooled
     return found
+
+
+STAGE = base.Stage(
+    name="judge",
+    params=Params,
+    run=run,
+    inputs=("images", "split"),
+    trains=True,
+    maps=True,
+    foundation=True,
+    units=lambda params, _sizes: params.judge.steps * params.judge.folds,
+    files={
+        "fold_<k>.safetensors": "one classifier per fold",
+        "oof.parquet": "image_id, fold, dx, p_<dx>... over train, out of fold",
+        "judge.json": "model, folds, classes, accuracy and recall out of fold and on val, thresholds by class",
+    },
+)

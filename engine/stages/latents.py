@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.config import Config, VaeConfig
 from engine.diffusion.codec import CHUNK, load_codec
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import IntArray
 
 
@@ -40,7 +42,18 @@ class EncodeWorker:
         return encode
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """The autoencoder the latents are of."""
+
+    vae: VaeConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(vae=config.vae)
+
+
+def run(context: StageContext, _params: Params) -> None:
     """Fill ``latents.npy`` (N_train, 2, c, h, w) float32, rows in the order of ``dataset.where("train")``."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     rows = dataset.where("train")
@@ -52,8 +65,20 @@ def run(context: StageContext) -> None:
         threads=context.threads,
     )
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
-    pieces = []
-    for done, piece in enumerate(context.map(worker, chunks, "latents"), start=1):
-        pieces.append(piece)
-        context.progress("latents", min(done * CHUNK, len(rows)), len(rows))
+    pieces = list(context.map(worker, chunks, "latents"))
     np.save(context.out / "latents.npy", np.concatenate(pieces), allow_pickle=False)
+
+
+STAGE = base.Stage(
+    name="latents",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "vae"),
+    maps=True,
+    foundation=True,
+    wanted=lambda config: config.synthesis.generator == "diffusion",
+    units=lambda _params, sizes: sizes.chunks(sizes.train),
+    files={
+        "latents.npy": "(N_train,2,c,h,w) float32: scaled posterior means of the image and of its mirror image"
+    },
+)

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.config import SynthesisConfig
+from engine.config import Config, SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.likelihood import Likelihood, bits_per_dimension
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY
 from engine.evaluation.statistics import group_weights, interval
+from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.generators.diffusion import open_synthesizer
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.training.plan import TrainEnv, derive_seed
 from engine.types import FloatArray, IntArray
 
@@ -33,19 +34,31 @@ CHUNK = 32
 DRAWS = 1000
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How many val images are measured, and whose text tower made the prompts."""
+
+    images: int
+    pretrained: str | None
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` measures."""
+        return cls(images=config.evaluation.likelihood, pretrained=config.denoiser.pretrained)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``likelihood.json``: {n, part, given, bits_per_dimension {value, low, high}}.
 
-    Params: ``images`` (how many), ``pretrained`` (the denoiser's). Inputs: images, split, embedder, vae, denoiser. The
-    images are spread over the part; each is given its caption and no lesion. Fewer are taken where the part is smaller.
+    The images are spread over the part; each is given its caption and no lesion. Fewer are taken where the part is
+    smaller.
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     part = dataset.where(PART)
-    count = min(int(context.params["images"]), len(part))
+    count = min(params.images, len(part))
     chosen = part[np.linspace(0, len(part) - 1, count).round().astype(np.int64)]
     worker = LikelihoodWorker(
         inputs=dict(context.inputs),
-        pretrained=context.params["pretrained"],
+        pretrained=params.pretrained,
         seed=context.seed,
         device=context.device,
         threads=context.threads,
@@ -74,8 +87,7 @@ class LikelihoodWorker:
         """Open denoiser, codec and prompts."""
         TrainEnv(device=self.device, threads=self.threads, precision="float32").begin()
         dataset = open_dataset(self.inputs["images"], self.inputs["split"])
-        params: dict[str, Any] = {"denoiser": {"pretrained": self.pretrained}}
-        made = open_synthesizer(self.inputs, params, SynthesisConfig(), self.device)
+        made = open_synthesizer(self.inputs, SynthesisConfig(), self.pretrained, self.device)
         null = torch.as_tensor(made.prompts.encode([EMPTY])[0])
         process = NoiseProcess(made.scheduler_config)
 
@@ -101,3 +113,16 @@ class LikelihoodWorker:
 def _no_lesion(model: Any, count: int) -> Tensor:
     tokens: Tensor = model.null_lesion(count, 1).detach()
     return tokens
+
+
+STAGE = base.Stage(
+    name="likelihood",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "embedder", "vae", "denoiser"),
+    maps=True,
+    foundation=True,
+    wanted=lambda config: config.evaluation.likelihood > 0,
+    units=lambda params, sizes: sizes.chunks(params.images),
+    files={"likelihood.json": "bits per dimension of val images; only with `vae.kind: identity`"},
+)

@@ -6,31 +6,49 @@ Only images that ``mine_from`` names are looked at: the part ``mine``, the class
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
+from engine.config import Config
 from engine.errors import DataError, StageError
-from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.context import StageContext
+from engine.parts.dataset import open_dataset
 from engine.parts.draws import make_draws
-from engine.stages.base import StageContext
-from engine.stages.evaluate import read_predictions
+from engine.parts.own_images import mined_rows, own_sets
+from engine.parts.predictions import read_predictions
+from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import DrawRequest, HardCases, IntArray, MiningState, Predictions, StrArray
+from engine.types import DrawRequest, HardCases, MiningState, Predictions, StrArray
 from policies import registry
 
 
-def mined_rows(dataset: Dataset, params: Mapping[str, Any]) -> IntArray:
-    """Positions in the table of the images among which ``mine_from`` seeks hard cases."""
-    if params["mine_from"] == "crossfit":
-        return dataset.own(params.get("train_sets"))
-    return dataset.where(str(params["mine_from"]))
+class Params(base.Params):
+    """Which policy seeks hard cases, and among which images."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+
+    policy: dict[str, Any]
+    mine_from: Literal["mine", "crossfit", "test"]
+    round: int
+    malignant: list[str]
+    train_sets: list[int] | None = None
+
+    @classmethod
+    def of(cls, config: Config, number: int) -> Params:
+        """Return what round ``number`` mines."""
+        return cls(
+            policy=config.policy.mining,
+            mine_from=config.loop.mine_from,
+            round=number,
+            malignant=config.data.malignant,
+            train_sets=own_sets(config),
+        )
 
 
-def run(context: StageContext) -> None:
+def run(context: StageContext, params: Params) -> None:
     """Write hard_cases.parquet (image_id, dx, predicted, score), hardest first; it may hold no row.
 
     Raises:
@@ -39,21 +57,21 @@ def run(context: StageContext) -> None:
         StageError: the mined part holds no image.
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    rows = mined_rows(dataset, context.params)
+    rows = mined_rows(dataset, params.mine_from, params.train_sets)
     if len(rows) == 0:
         raise StageError(
-            f"loop.mine_from: {context.params['mine_from']} has no image to mine; "
+            f"loop.mine_from: {params.mine_from} has no image to mine; "
             "raise data.split.mine or use loop.mine_from=crossfit"
         )
     image_id = dataset.table.image_id[rows]
-    policy = registry.make("mining", context.params["policy"])
+    policy = registry.make("mining", params.policy)
     predictions = _predictions(context.inputs["predictions"], image_id)
     wanted: DrawRequest | None = getattr(policy, "wanted", None)
     state = MiningState(
         predictions=predictions,
         lesion_id=dataset.table.lesion_id[rows],
-        round=int(context.params["round"]),
-        malignant=tuple(context.params["malignant"]),
+        round=params.round,
+        malignant=tuple(params.malignant),
         history=_history(context, image_id),
         draws_TNC=None
         if wanted is None
@@ -86,3 +104,15 @@ def _predictions(folder: Path, image_id: StrArray) -> Predictions:
             f"predictions.parquet lacks image_id {absent[0]} of the mined part ({len(absent)} in all); rerun predict"
         )
     return predictions.take(np.array([position[str(name)] for name in image_id], dtype=np.int64))
+
+
+STAGE = base.Stage(
+    name="mine",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "predictions"),
+    optional=("history_#", "classifier", "judge"),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.used),
+    files={"hard_cases.parquet": "image_id, dx, predicted, score; hardest first"},
+)

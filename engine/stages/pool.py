@@ -4,44 +4,63 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from engine.errors import DataError, StageError
+from engine.arms import ARMS, Adds, Arm
+from engine.config import Config
+from engine.errors import DataError
+from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.own_images import own_sets
 from engine.parts.parent_turns import by_turns
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, StrArray, strings
 
 COLUMNS = ("source", "row", "image_id", "dx", "origin")
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """Which arm's pool, and how many images per class it may add."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+
+    arm: str
+    counts: dict[str, int]
+    """Images to add per class; empty for arms whose additions are not matched to those of ``hard``."""
+    train_sets: list[int] | None = None
+    """The training sets that are the classifier's own. None: all of train."""
+
+    @classmethod
+    def of(cls, config: Config, arm: str, counts: Mapping[str, int]) -> Params:
+        """Return the pool of ``arm``; ``counts`` is what ``hard`` has accepted per class."""
+        matched = dict(sorted(counts.items())) if ARMS[arm].matched else {}
+        return cls(arm=arm, counts=matched, train_sets=own_sets(config))
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``pool.parquet`` (source, row, image_id, dx, origin), ``extra.npy`` and ``pool.json``.
 
     ``row`` is a row of images.npy (source "data") or of extra.npy (source "extra"); the classifier's own images come
-    first. Params: ``arm``; ``counts`` {dx: images to add}, not used by real, all_real, hard and synthetic;
-    ``train_sets``, optional: the training sets that are its own (absent: all of train).
+    first.
 
     Raises:
-        StageError: the arm is not known.
         DataError: an input folder is inconsistent.
     """
-    arm = str(context.params["arm"])
-    if arm not in ADDITIONS:
-        raise StageError(f"arm: {arm!r} has no pool; the arms are {', '.join(ADDITIONS)}")
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    added, extra = ADDITIONS[arm](context, dataset)
-    own = real_rows(dataset, np.zeros(0, dtype=np.int64) if arm == "synthetic" else _own(context, dataset))
+    arm = ARMS[params.arm]
+    task = Task(context=context, dataset=dataset, arm=arm, params=params)
+    added, extra = ADDITIONS[arm.adds](task)
+    own = real_rows(dataset, task.own if arm.own else np.zeros(0, dtype=np.int64))
     pool = pd.concat([own, added], ignore_index=True)
     pool.to_parquet(context.out / "pool.parquet", index=False)
     np.save(context.out / "extra.npy", extra)
-    wanted = {str(k): int(n) for k, n in context.params.get("counts", {}).items()}
-    contents = describe(pool, added, dataset.classes, arm, wanted)
+    contents = describe(pool, added, dataset.classes, arm.name, params.counts)
     text = json.dumps(contents, sort_keys=True, allow_nan=False, indent=2)
     (context.out / "pool.json").write_text(text + "\n", encoding="utf-8")
 
@@ -73,8 +92,23 @@ def describe(
     }
 
 
-def _own(context: StageContext, dataset: Dataset) -> IntArray:
-    return dataset.own(context.params.get("train_sets"))
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One pool to lay out: the stage's context and params, the data set, the arm."""
+
+    context: StageContext
+    dataset: Dataset
+    arm: Arm
+    params: Params
+
+    @property
+    def own(self) -> IntArray:
+        """Positions of the classifier's own images."""
+        return self.dataset.own(self.params.train_sets)
+
+    def inputs(self, role: str) -> list[Path]:
+        """Return the folders ``<role>_<round>`` by rising round."""
+        return numbered(self.context.inputs, role)
 
 
 def real_rows(dataset: Dataset, positions: IntArray) -> pd.DataFrame:
@@ -94,46 +128,48 @@ def repeat_evenly(positions: IntArray, count: int, seed: int) -> IntArray:
 Addition = tuple[pd.DataFrame, ImageArray]
 
 
-def _nothing(_context: StageContext, dataset: Dataset) -> Addition:
-    return real_rows(dataset, np.zeros(0, dtype=np.int64)), _no_images(dataset)
+def _nothing(task: Task) -> Addition:
+    return real_rows(task.dataset, np.zeros(0, dtype=np.int64)), _no_images(task.dataset)
 
 
-def _mine_split(_context: StageContext, dataset: Dataset) -> Addition:
-    return real_rows(dataset, dataset.where("mine")), _no_images(dataset)
+def _mine_split(task: Task) -> Addition:
+    return real_rows(task.dataset, task.dataset.where("mine")), _no_images(task.dataset)
 
 
-def _classical(context: StageContext, dataset: Dataset) -> Addition:
-    return _repeated(context, dataset, _own(context, dataset)), _no_images(dataset)
+def _own_again(task: Task) -> Addition:
+    return _repeated(task, task.own), _no_images(task.dataset)
 
 
-def _mined(context: StageContext, dataset: Dataset) -> Addition:
+def _mined(task: Task) -> Addition:
     ids = [
         str(name)
-        for folder in numbered(context.inputs, "mine")
+        for folder in task.inputs("mine")
         for name in pd.read_parquet(folder / "hard_cases.parquet")["image_id"]
     ]
-    return _repeated(context, dataset, _positions(dataset, ids, "hard_cases.parquet")), _no_images(dataset)
+    positions = _positions(task.dataset, ids, "hard_cases.parquet")
+    return _repeated(task, positions), _no_images(task.dataset)
 
 
-def _retrieved(context: StageContext, dataset: Dataset) -> Addition:
+def _neighbours(task: Task) -> Addition:
     ids = [
         str(name)
-        for folder in numbered(context.inputs, "condition")
+        for folder in task.inputs("condition")
         for row in pd.read_parquet(folder / "neighbours.parquet")["neighbour_ids"]
         for name in row
         if name
     ]
-    return _repeated(context, dataset, _positions(dataset, ids, "neighbours.parquet")), _no_images(dataset)
+    positions = _positions(task.dataset, ids, "neighbours.parquet")
+    return _repeated(task, positions), _no_images(task.dataset)
 
 
-def _repeated(context: StageContext, dataset: Dataset, positions: IntArray) -> pd.DataFrame:
+def _repeated(task: Task, positions: IntArray) -> pd.DataFrame:
     """Repeat the given images of each class to ``counts``; a class without any gets none."""
     chosen = [np.zeros(0, dtype=np.int64)]
-    for dx, count in sorted(context.params["counts"].items()):
-        members = positions[dataset.table.dx[positions] == dx]
+    for dx, count in sorted(task.params.counts.items()):
+        members = positions[task.dataset.table.dx[positions] == dx]
         if len(members):
-            chosen.append(repeat_evenly(members, int(count), derive_seed(context.seed, "pool", dx)))
-    return real_rows(dataset, np.concatenate(chosen))
+            chosen.append(repeat_evenly(members, int(count), derive_seed(task.context.seed, "pool", dx)))
+    return real_rows(task.dataset, np.concatenate(chosen))
 
 
 def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArray:
@@ -150,16 +186,14 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
     return np.sort(positions)
 
 
-def _synthetic(context: StageContext, dataset: Dataset) -> Addition:
-    """Accepted images of every round so far, in order; of a compared generator no more than ``counts`` a class.
+def _synthetic(task: Task) -> Addition:
+    """Accepted images of every round so far, in order; where the arm is matched, no more than ``counts`` per class.
 
-    What is over is left out as ``accept`` does it for ``hard``, parents taking turns.
+    Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
-    frames, images = [_nothing(context, dataset)[0]], [_no_images(dataset)]
-    room = dict(context.params["counts"]) if context.params["arm"] in ("random", "dcgan") else None
-    for accept, synthesize in zip(
-        numbered(context.inputs, "accept"), numbered(context.inputs, "synthesize"), strict=True
-    ):
+    frames, images = [_nothing(task)[0]], [_no_images(task.dataset)]
+    room = dict(task.params.counts) if task.arm.matched else None
+    for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
         table = pd.read_parquet(accept / "synthetic.parquet")
         made: ImageArray = np.load(synthesize / "images.npy")
         if len(table) != len(made):
@@ -189,24 +223,29 @@ def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArra
     return np.array(sorted(chosen), dtype=np.int64)
 
 
-def numbered(inputs: Mapping[str, Path], role: str) -> list[Path]:
-    """Return the inputs ``<role>_<round>`` by rising round."""
-    rounds = sorted(int(name.rpartition("_")[2]) for name in inputs if name.rpartition("_")[0] == role)
-    return [inputs[f"{role}_{number}"] for number in rounds]
-
-
 def _no_images(dataset: Dataset) -> ImageArray:
     return np.zeros((0, *dataset.images_NHWC.shape[1:]), dtype=np.uint8)
 
 
-ADDITIONS: dict[str, Callable[[StageContext, Dataset], Addition]] = {
-    "real": _nothing,
-    "all_real": _mine_split,
-    "classical": _classical,
-    "mined": _mined,
-    "retrieved": _retrieved,
-    "random": _synthetic,
-    "dcgan": _synthetic,
-    "hard": _synthetic,
-    "synthetic": _synthetic,
+ADDITIONS: Mapping[Adds, Callable[[Task], Addition]] = {
+    "nothing": _nothing,
+    "mine split": _mine_split,
+    "own images": _own_again,
+    "mined images": _mined,
+    "neighbours": _neighbours,
+    "synthetic images": _synthetic,
 }
+
+STAGE = base.Stage(
+    name="pool",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images", "split"),
+    optional=("accept_#", "synthesize_#", "mine_#", "condition_#"),
+    files={
+        "pool.parquet": "source (data or extra), row, image_id, dx, origin",
+        "extra.npy": "(M,H,W,3) uint8",
+        "pool.json": "arm, rows, different real images, synthetic images, counts, added, short",
+    },
+)

@@ -7,23 +7,53 @@ validation) nothing is fitted at all.
 from __future__ import annotations
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from engine.classifier.calibration import Calibration, calibrate
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import read_meta
+from engine.config import Config
 from engine.errors import DataError
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.judge_folds import logit_worker
 from engine.parts.predictions import prediction_frame
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import IntArray
 
 
-def run(context: StageContext) -> None:
+class OperatingPoints(BaseModel):
+    """The operating points that val fixes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    specificity: float
+    melanoma: str | None
+    melanoma_sensitivity: float
+
+
+class Params(base.Params):
+    """Which operating points, and which classes are malignant."""
+
+    evaluation: OperatingPoints
+    malignant: list[str]
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` fixes on val."""
+        section = config.evaluation
+        points = OperatingPoints(
+            specificity=section.specificity,
+            melanoma=section.melanoma,
+            melanoma_sensitivity=section.melanoma_sensitivity,
+        )
+        return cls(evaluation=points, malignant=config.data.malignant)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``predictions.parquet`` and ``calibration.json``.
 
-    Params: ``evaluation`` {specificity, melanoma, melanoma_sensitivity}, ``malignant``. Optional input ``calibration``: a
-    folder whose calibration.json is used as it is.
+    With the optional input ``calibration``, a folder, its calibration.json is used as it is.
 
     Raises:
         DataError: an image's dx is not among the classifier's classes (names them), or the image sizes differ.
@@ -39,7 +69,7 @@ def run(context: StageContext) -> None:
     else:
         val = dataset.where("val")
         calibration = calibrate(
-            logits_NC[val], label_N[val], classes, context.params["malignant"], **context.params["evaluation"]
+            logits_NC[val], label_N[val], classes, params.malignant, **params.evaluation.model_dump()
         )
     prob_NC = softmax(logits_NC, calibration.temperature)
     prediction_frame(dataset.table, classes, prob_NC).to_parquet(
@@ -69,3 +99,19 @@ def _fixed(context: StageContext, classes: tuple[str, ...]) -> Calibration:
             f"{', '.join(classes)}; give the calibration of the same round and arm"
         )
     return calibration
+
+
+STAGE = base.Stage(
+    name="predict",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "classifier"),
+    optional=("calibration",),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.used),
+    files={
+        "predictions.parquet": "image_id, split, dx, p_<dx>...: calibrated, every split",
+        "calibration.json": "temperature, operating points and their thresholds, classes; fitted on val",
+    },
+)

@@ -5,18 +5,31 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from engine.config import Config, VaeConfig
 from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
 from engine.diffusion.preview import contact_sheet
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4
 """Images a class and group of columns."""
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """The autoencoder whose reconstructions are shown."""
+
+    vae: VaeConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` shows."""
+        return cls(vae=config.vae)
+
+
+def run(context: StageContext, _params: Params) -> None:
     """Fill ``contact_sheet.png``.
 
     Without the inputs ``synthesize`` and ``condition`` its last columns are empty, without ``vae`` (a generator that has
@@ -48,3 +61,13 @@ def _synthetic(context: StageContext) -> dict[str, ImageArray]:
     images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r", allow_pickle=False)
     dx = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")["dx"].to_numpy()
     return {str(name): np.asarray(images[np.flatnonzero(dx == name)[:SHOWN]]) for name in np.unique(dx)}
+
+
+STAGE = base.Stage(
+    name="preview",
+    params=Params,
+    run=run,
+    inputs=("images", "split"),
+    optional=("vae", "condition", "synthesize"),
+    files={"contact_sheet.png": "one row per class: real, VAE reconstruction, synthetic"},
+)

@@ -4,30 +4,55 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from engine.config import SplitConfig
+from engine.config import Config, SplitConfig
 from engine.data.splits import Split, group_names, split_table
 from engine.data.train_sets import draw_train_sets
+from engine.parts.context import StageContext
 from engine.parts.dataset import read_table
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How groups are dealt to the parts, and which training sets stay."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"only"})
+
+    split: SplitConfig
+    only: list[int] | None = None
+    """Training sets that stay; the other train images are not used. None: all stay."""
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return the split of a run. Which sets are used decides only where the generator parts may see no other."""
+        sets = config.data.split.train_sets
+        own = sets is not None and config.loop.generator_saw == "own"
+        return cls(split=config.data.split, only=sets.use if sets is not None and own else None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the section without unset keys, and without the sets that a run uses."""
+        tree = super().to_json()
+        section = {k: v for k, v in tree["split"].items() if v is not None}
+        if "train_sets" in section:
+            section["train_sets"] = {k: v for k, v in section["train_sets"].items() if k != "use"}
+        return {**tree, "split": section}
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``split.parquet`` (image_id, lesion_id, dx, split, group, row; used images only) and ``split.json``.
 
     ``group`` is what never stands in two parts and is resampled as one: the lesions of a patient, near-duplicates.
-    Params: ``split`` (SplitConfig's dump); ``only``, optional: the training sets that stay, other train images are not
-    used. With ``split.train_sets`` split.parquet has a column ``train_set`` too (-1: in none). Inputs: ``images``. Seeded
-    by ``context.seed``.
+    With ``split.train_sets`` split.parquet has a column ``train_set`` too (-1: in none). Seeded by ``context.seed``.
 
     Raises:
         DataError: a class has fewer groups than parts or sets.
     """
-    config = SplitConfig.model_validate(context.params["split"])
+    config = params.split
     images = context.inputs["images"]
     table = read_table(images / "table.parquet")
     info = json.loads((images / "data.json").read_text(encoding="utf-8"))
@@ -35,7 +60,7 @@ def run(context: StageContext) -> None:
     duplicates = zip(pairs["image_id_1"].astype(str), pairs["image_id_2"].astype(str), strict=True)
     split = split_table(table, config, context.seed, duplicates)
     set_N = _train_sets(table, split, config, context.seed)
-    part_N = _in_use(split.part_N, set_N, config.seal, context.params.get("only"))
+    part_N = _in_use(split.part_N, set_N, config.seal, params.only)
     used = np.flatnonzero(part_N != "")
     frame = pd.DataFrame(
         {
@@ -92,3 +117,17 @@ def split_digest(image_id: StrArray, part: StrArray) -> str:
     """Return the sha256 of the sorted lines ``image_id<TAB>split``: equal exactly for equal splits."""
     lines = sorted(f"{name}\t{value}" for name, value in zip(image_id, part, strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+STAGE = base.Stage(
+    name="split",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images",),
+    foundation=True,
+    files={
+        "split.parquet": "image_id, lesion_id, dx, split, group, row; train_set with `data.split.train_sets`",
+        "split.json": "images per part and class, grouping, merged groups, digest",
+    },
+)

@@ -7,25 +7,69 @@ import json
 import numpy as np
 import pandas as pd
 
-from engine.config import GENERATOR_PARTS, SynthesisConfig
+from engine.arms import ARMS, ENGINE
+from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
 from engine.diffusion.preview import draw_states
 from engine.diffusion.synthesis import save_png, weights_digest
+from engine.parts.context import StageContext
 from engine.parts.generators.table import GENERATORS
-from engine.stages.base import StageContext
+from engine.stages import base
 
 DRAWN = 6
 """Samples whose states are drawn."""
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How samples are made, and the settings of the parts they are made with."""
+
+    synthesis: SynthesisConfig
+    denoiser: DenoiserConfig
+    embedder: EmbedderConfig
+    vae: VaeConfig
+
+    @classmethod
+    def of(cls, config: Config, source: str = ENGINE) -> Params:
+        """Return how the images of one arm are made.
+
+        Adversarial guidance is a way of seeking hard cases, so images of random parents are made without it.
+        """
+        arm = ARMS[source]
+        section = config.synthesis
+        generator = arm.generator or section.generator
+        pushes = generator == "diffusion" and arm.parents == "mined"
+        changes = {"generator": generator} | ({} if pushes else {"adversarial_scale": 0.0})
+        return cls(
+            synthesis=section.model_copy(update=changes),
+            denoiser=config.denoiser,
+            embedder=config.embedder,
+            vae=config.vae,
+        )
+
+    @property
+    def guided(self) -> bool:
+        """Whether gradients of the judge's guiding fold steer these samples."""
+        return self.synthesis.generator == "diffusion" and self.synthesis.steers
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The finished stages it samples with, besides images, split and the conditioning."""
+        generator = self.synthesis.generator
+        needed = [*GENERATOR_PARTS[generator], *(["embedder"] if generator == "diffusion" else [])]
+        needed += ["judge"] if self.guided else []
+        needed += ["classifier"] if self.guided and self.synthesis.adversarial_scale > 0 else []
+        return tuple(needed)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png``, ``synthesis.json``; ``states.png`` if asked.
 
-    synthesis.json: nfe (the denoiser's evaluations a sample, measured), sampler, steps, checkpoint (digest).
+    synthesis.json: nfe (the denoiser's evaluations per sample, measured), sampler, steps, checkpoint (digest).
     """
-    config = SynthesisConfig.model_validate(dict(context.params["synthesis"]))
+    config = params.synthesis
     worker = GENERATORS[config.generator](
         inputs=dict(context.inputs),
-        params=dict(context.params),
+        synthesis=config,
+        pretrained=params.denoiser.pretrained,
         device=context.device,
         threads=context.threads,
         precision=context.precision,
@@ -35,12 +79,11 @@ def run(context: StageContext) -> None:
     size = config.batch_size
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     pieces, evaluations = [], 0
-    for done, made in enumerate(context.map(worker, chunks, "synthesize"), start=1):
+    for made in context.map(worker, chunks, "synthesize"):
         pieces.append(made.images_BHWC)
         evaluations += made.evaluations * len(made.images_BHWC)
         if made.states:
             draw_states(made.states, context.out / "states.png", DRAWN)
-        context.progress("synthesize", min(done * size, len(rows)), len(rows))
     if not pieces:
         side = int(np.load(context.inputs["images"] / "images.npy", mmap_mode="r").shape[1])
         pieces = [np.zeros((0, side, side, 3), dtype=np.uint8)]
@@ -58,3 +101,21 @@ def run(context: StageContext) -> None:
         "checkpoint": weights_digest(weights[-1]) if weights else "",
     }
     (context.out / "synthesis.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+
+
+STAGE = base.Stage(
+    name="synthesize",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "condition"),
+    optional=("denoiser", "vae", "gan", "embedder", "judge", "classifier"),
+    maps=True,
+    units=lambda params, sizes: -(-sizes.samples // params.synthesis.batch_size),
+    files={
+        "images.npy": "(S,H,W,3) uint8",
+        "synthetic/<sample_id>.png": "the same images",
+        "synthesis.json": "generator, nfe (denoiser evaluations per sample), sampler, steps, checkpoint",
+        "states.png": "the way from noise to image, with `synthesis.states`",
+    },
+)

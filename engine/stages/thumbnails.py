@@ -8,24 +8,36 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from engine.config import Config
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.blocks.cases import pick
-from engine.stages.base import StageContext
+from engine.stages import base
 from engine.types import ImageArray, strings
 
 CELL = 96
 CAPTION = 14
 COLUMNS = 10
+MOST = 40
+"""Pictures per sheet."""
 
 
-def run(context: StageContext) -> None:
-    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``.
+class Params(base.Params):
+    """How many pictures a sheet holds."""
 
-    Params: most (pictures a sheet).
-    """
+    most: int
+
+    @classmethod
+    def of(cls, _config: Config) -> Params:
+        """Return the same for every run."""
+        return cls(most=MOST)
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet")
-    cases = cases.iloc[pick(cases, [True] * len(cases), int(context.params["most"]))]
+    cases = cases.iloc[pick(cases, [True] * len(cases), params.most)]
     neighbours = pd.read_parquet(context.inputs["condition"] / "neighbours.parquet")
     shown = neighbours[neighbours["image_id"].isin(cases["image_id"])]
     ids = [*cases["image_id"], *(name for row in shown["neighbour_ids"] for name in row if name)]
@@ -40,7 +52,7 @@ def run(context: StageContext) -> None:
     frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet")
     if len(frame):
         images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")
-        _synthetic_sheet(frame, images, int(context.params["most"]), context.out / "synthetic.png")
+        _synthetic_sheet(frame, images, params.most, context.out / "synthetic.png")
         _nearest_sheet(frame, images, dataset, context.out / "nearest.png")
 
 
@@ -85,3 +97,16 @@ def _nearest_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, dataset: Datase
         ]
         captions += [f"{sample['dx']} {sample['nearest_train_distance']:.3f}", "train image"]
     contact_sheet(tiles, captions, path)
+
+
+STAGE = base.Stage(
+    name="thumbnails",
+    version=2,
+    params=Params,
+    run=run,
+    inputs=("images", "split", "mine", "condition", "synthesize", "accept"),
+    files={
+        "thumbnails/<image_id>.png": "hard cases and their neighbours",
+        "hard_cases.png, synthetic.png, nearest.png": "contact sheets; the last has the samples nearest to a train image",
+    },
+)

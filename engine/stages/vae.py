@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import VaeConfig
+from engine.config import Config, VaeConfig
 from engine.diffusion.codec import LatentCodec
 from engine.diffusion.holdout import held_out
 from engine.diffusion.linear_start import most_images, start_linear, starts_linear
@@ -21,17 +21,29 @@ from engine.diffusion.vae_train import (
     measure_latents,
     reconstruction_figures,
 )
-from engine.parts.dataset import Dataset, open_dataset
-from engine.stages.base import StageContext, launch_fit
+from engine.parts.context import StageContext, launch_fit
+from engine.parts.dataset import image_source, open_dataset
+from engine.stages import base
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan, derive_seed
-from engine.types import ImageArray, IntArray
+from engine.types import IntArray
 
 
-def run(context: StageContext) -> None:
+class Params(base.Params):
+    """How the autoencoder is made."""
+
+    vae: VaeConfig
+
+    @classmethod
+    def of(cls, config: Config) -> Params:
+        """Return what a run of ``config`` reads."""
+        return cls(vae=config.vae)
+
+
+def run(context: StageContext, params: Params) -> None:
     """Fill ``vae/`` and ``vae.json``; with ``kind: identity`` nothing is trained and only the JSON is written."""
     images, split = context.inputs["images"], context.inputs["split"]
-    launch_fit(context, fit, images=images, split=split, params=dict(context.params["vae"]))
+    launch_fit(context, fit, images=images, split=split, config=params.vae)
 
 
 def fit(
@@ -39,13 +51,12 @@ def fit(
     *,
     images: Path,
     split: Path,
-    params: dict[str, Any],
+    config: VaeConfig,
     seed: int,
     checkpoint: Path,
     out: Path,
 ) -> None:
     """Train in this worker; the main one measures and writes."""
-    config = VaeConfig.model_validate(params)
     dataset = open_dataset(images, split)
     source = image_source(dataset)
     train_rows = dataset.where("train")
@@ -72,15 +83,6 @@ def how_started(config: VaeConfig) -> str | None:
     if config.pretrained is not None:
         return "pretrained"
     return "linear" if starts_linear(config) else "random"
-
-
-def image_source(dataset: Dataset) -> ImageSource:
-    """Return a function from positions in the table to their images."""
-
-    def source(positions: IntArray) -> ImageArray:
-        return np.asarray(dataset.images_NHWC[dataset.rows[positions]])
-
-    return source
 
 
 def _plan(config: VaeConfig, seed: int) -> TrainPlan:
@@ -115,3 +117,21 @@ def _write(
         "losses": log.losses,
     }
     (out / "vae.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+
+
+STAGE = base.Stage(
+    name="vae",
+    version=3,
+    params=Params,
+    run=run,
+    inputs=("images", "split"),
+    trains=True,
+    maps=True,
+    foundation=True,
+    wanted=lambda config: config.synthesis.generator == "diffusion",
+    units=lambda params, _sizes: 0 if params.vae.kind == "identity" else params.vae.steps,
+    files={
+        "vae/": "AutoencoderKL, Hugging Face layout; none with `kind: identity`",
+        "vae.json": "kind, start, scaling factor, latents' mean, figures on held-out train lesions, losses",
+    },
+)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import filelock
 
 from engine.execution.backend import Backend, StageCall
-from engine.stages.base import STAGES
+from engine.stages.base import P, Stage
 from engine.store.files import checksums, write_json
 
 MANIFEST = "stage.json"
@@ -154,7 +154,7 @@ class StageCache:
 
 @dataclass(frozen=True)
 class StageRunner:
-    """Runs stages through the cache on a backend: ``runner("vae", params=..., inputs=..., seed=...)``."""
+    """Runs stages through the cache on a backend: ``runner(vae.STAGE, vae.Params.of(config), inputs=..., seed=...)``."""
 
     cache: StageCache
     backend: Backend
@@ -167,52 +167,41 @@ class StageRunner:
 
     def __call__(
         self,
-        stage: str,
+        stage: Stage[P],
+        params: P,
         *,
-        params: Mapping[str, Any],
         inputs: Mapping[str, StageFolder] | None = None,
         seed: int = 0,
     ) -> StageFolder:
-        """Return the stage's finished folder, computing it where the cache does not hold it."""
+        """Return the stage's finished folder, computing it where the cache does not hold it.
+
+        Raises:
+            StageError: the stage is not given the inputs it needs.
+        """
         inputs = inputs or {}
-        recipe = self._recipe(stage, params, inputs, seed)
-        key = stage_key(stage, **{k: v for k, v in recipe.items() if k != "stage"})
-        with self.cache.lock(stage, key):
-            if self.fresh and key not in self.done:
-                self.cache.forget(stage, key)
-            folder = self.cache.find(stage, key)
-            if folder is None:
-                self.listener.stage_started(stage)
-                folder = self.cache.fill(stage, key, recipe, self._work(stage, params, inputs, seed))
-        self.done[key] = folder
-        self.listener.stage_finished(folder)
-        return folder
-
-    def peek(
-        self,
-        stage: str,
-        *,
-        params: Mapping[str, Any],
-        inputs: Mapping[str, StageFolder] | None = None,
-        seed: int = 0,
-    ) -> StageFolder | None:
-        """Return the stage's folder where the cache holds it; never computes."""
-        recipe = self._recipe(stage, params, inputs or {}, seed)
-        return self.cache.find(stage, stage_key(stage, **{k: v for k, v in recipe.items() if k != "stage"}))
-
-    def _recipe(
-        self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int
-    ) -> dict[str, Any]:
-        return {
-            "stage": stage,
-            "version": STAGES[stage].version,
-            "params": params,
+        stage.check_inputs(inputs)
+        name, tree = stage.name, params.to_json()
+        recipe: dict[str, Any] = {
+            "stage": name,
+            "version": stage.version,
+            "params": tree,
             "seed": seed,
             "threads": self.threads,
             "device": self.device,
             "precision": self.precision,
             "inputs": {role: folder.key for role, folder in inputs.items()},
         }
+        key = stage_key(name, **{k: v for k, v in recipe.items() if k != "stage"})
+        with self.cache.lock(name, key):
+            if self.fresh and key not in self.done:
+                self.cache.forget(name, key)
+            folder = self.cache.find(name, key)
+            if folder is None:
+                self.listener.stage_started(name)
+                folder = self.cache.fill(name, key, recipe, self._work(name, tree, inputs, seed))
+        self.done[key] = folder
+        self.listener.stage_finished(folder)
+        return folder
 
     def _work(
         self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int

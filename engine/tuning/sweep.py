@@ -199,7 +199,7 @@ def _share(plan: Plan, space: SearchSpace, listener: Listener) -> dict[str, Any]
                 wiring.backend.close()
     finally:
         lock.release()
-    stages = loop.recipes.stages
+    stages = loop.pipeline.stages
     return tracked_dataset(plan.config, stages["images"], stages["split"])
 
 

@@ -14,7 +14,7 @@ from engine.store.run_folder import TRIALS
 from engine.tuning.objective import Objective
 from engine.tuning.results import SHARED
 from engine.tuning.space import Settings, trial_config
-from engine.types import StopDecision
+from engine.types import Action, StopDecision
 from policies import registry
 
 if TYPE_CHECKING:
@@ -98,5 +98,5 @@ def _report(
     try:
         report(round_number, objective.of(entry))
     except SystemExit:
-        loop.publish(StopDecision(action="stop", reason="the sweep's scheduler stopped this trial"))
+        loop.publish(StopDecision(action=Action.STOP, reason="the sweep's scheduler stopped this trial"))
         raise

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,25 +19,35 @@ from rich.console import Console
 from engine import build
 from engine.build import open_run
 from engine.commands.finished_run import local
-from engine.config import GENERATOR_PARTS, Config
+from engine.config import GENERATOR_PARTS, Config, SynthesisConfig, VaeConfig
 from engine.diffusion.synthesis import weights_digest
 from engine.errors import ConfigError
-from engine.execution.backend import run_here
 from engine.execution.progress import RichListener
+from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
-from engine.stages.base import StageContext
-from engine.stages.features import extract
+from engine.parts.features import FeatureChoice, extract
+from engine.pipeline.foundation import lay_data, lay_foundation
+from engine.stages import accept as accept_stage
+from engine.stages import condition as condition_stage
+from engine.stages import features as features_stage
+from engine.stages import fidelity as fidelity_stage
+from engine.stages import preview as preview_stage
+from engine.stages import synthesize as synthesize_stage
+from engine.stages import vae as vae_stage
+from engine.stages.base import P, Stage
 from engine.store import RunFolder
 from engine.store.files import read_json, write_json
 from engine.types import strings
+
+MinedFrom = Literal["mine", "crossfit", "test"]
 
 
 def build_foundation(config: Config) -> Path:
     """Train (or find in the cache) every foundation stage of a config without playing a round; return the run folder."""
     wiring = build.wire(config, listener=RichListener(Console()), track=False)
-    recipes = wiring.loop().recipes
-    recipes.data()
-    recipes.foundation()
+    pipeline = wiring.loop().pipeline
+    lay_data(pipeline)
+    lay_foundation(pipeline)
     wiring.backend.close()
     return wiring.folder.path
 
@@ -99,50 +109,43 @@ class Bench:
         """Its images and split."""
         return open_dataset(self.parts["images"], self.parts["split"])
 
-    def stage(self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, Path], seed: int = 0) -> Path:
-        """Run one stage in this process into a new folder of the scratch place; return the folder."""
+    def stage(self, stage: Stage[P], params: P, inputs: Mapping[str, Path], seed: int = 0) -> Path:
+        """Run one stage in this process into a new folder of the scratch place; return the folder.
+
+        ``inputs`` are added to the run's finished parts.
+        """
         self.made += 1
-        out = self.scratch / f"{self.made:03d}-{stage}"
-        out.mkdir()
-        checkpoint = self.scratch / f"{self.made:03d}.checkpoint"
-        call = build.stage_call(
-            local(self.config), stage, out=out, inputs=inputs, params=params, seed=seed, checkpoint=checkpoint
+        return build.run_stage_here(
+            local(self.config),
+            stage,
+            params,
+            out=self.scratch / f"{self.made:03d}-{stage.name}",
+            inputs={**self.parts, **inputs},
+            seed=seed,
+            progress=progress_line,
         )
-        run_here(call, progress_line)
-        return out
+
+    def train_vae(self, **changes: Any) -> Path:
+        """Train an autoencoder with some of the run's settings changed; return the stage's folder."""
+        section = VaeConfig.model_validate({**self.config.vae.model_dump(), **changes})
+        return self.stage(vae_stage.STAGE, vae_stage.Params(vae=section), {}, self.config.seed)
 
     def condition(
-        self, counts: Mapping[str, int], mine_from: str = "crossfit", seed: int = 0, **changes: Any
+        self, counts: Mapping[str, int], mine_from: MinedFrom = "crossfit", seed: int = 0, **changes: Any
     ) -> Path:
-        """Draw random parents to ``counts`` a class (of train with crossfit) and mix as the run does."""
-        tree = self.config.model_dump(mode="json")
-        params = {
-            "embedder": tree["embedder"],
-            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
-            "budget": tree["policy"]["budget"],
-            "mixing": tree["policy"]["mixing"],
-            "total": sum(counts.values()),
-            "neighbours": self.config.loop.neighbours,
-            "mine_from": mine_from,
-            "round": 0,
-            "source": "random",
-            "counts": dict(counts),
-            "sensitivity": {},
-            **changes,
-        }
-        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "index")}
-        return self.stage("condition", params, inputs, seed)
+        """Draw random parents to ``counts`` per class (of train with crossfit) and mix as the run does."""
+        params = condition_stage.Params.on_request(self.config, counts, mine_from)
+        return self.stage(condition_stage.STAGE, params.model_copy(update=changes), {}, seed)
 
     def synthesize(
         self, condition: Path, extra: Mapping[str, Path] | None = None, **synthesis: Any
     ) -> tuple[Path, float, dict[str, Any]]:
         """Synthesize from a conditioning with the run's settings changed; return folder, seconds, synthesis.json."""
-        tree = self.config.model_dump(mode="json")
-        params = {k: tree[k] for k in ("denoiser", "embedder", "vae")}
-        params["synthesis"] = {**tree["synthesis"], **synthesis}
-        inputs = {**self.parts, **(extra or {}), "condition": condition}
+        params = synthesize_stage.Params.of(self.config)
+        section = SynthesisConfig.model_validate({**params.synthesis.model_dump(), **synthesis})
+        params = params.model_copy(update={"synthesis": section})
         start = time.perf_counter()
-        out = self.stage("synthesize", params, inputs)
+        out = self.stage(synthesize_stage.STAGE, params, {**(extra or {}), "condition": condition})
         return out, time.perf_counter() - start, read_json(out / "synthesis.json")
 
     def synthesize_kept(
@@ -168,12 +171,9 @@ class Bench:
 
     def sheet(self, condition: Path, made: Path) -> Path:
         """Return the contact sheet real | VAE reconstruction | synthetic of synthesized images."""
-        inputs = {k: self.parts[k] for k in ("images", "split", "vae") if k in self.parts}
-        inputs |= {"condition": condition, "synthesize": made}
-        return (
-            self.stage("preview", {"vae": self.config.model_dump(mode="json")["vae"]}, inputs)
-            / "contact_sheet.png"
-        )
+        params = preview_stage.Params.of(self.config)
+        folder = self.stage(preview_stage.STAGE, params, {"condition": condition, "synthesize": made})
+        return folder / "contact_sheet.png"
 
     def cut(self, condition: Path, size: int) -> list[Path]:
         """Return conditionings of ``size`` samples each, the last one with what is left."""
@@ -200,23 +200,28 @@ class Bench:
         self, condition: Path, made: Path, features: str = "judge", draws: int = 500
     ) -> dict[str, Any]:
         """Return fidelity.json of synthesized images on the given features."""
-        params = self._feature_params(features, bootstrap=draws)
-        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
-        whole = {
-            **inputs,
+        params = fidelity_stage.Params.of(self._measuring(features, draws))
+        inputs = {
             "features": self.real_features(features),
             "condition": condition,
             "synthesize": made,
         }
-        found: dict[str, Any] = read_json(self.stage("fidelity", params, whole) / "fidelity.json")
+        found: dict[str, Any] = read_json(self.stage(fidelity_stage.STAGE, params, inputs) / "fidelity.json")
         return found
 
-    def context(self, params: Mapping[str, Any]) -> StageContext:
-        """Return a context over the finished parts for a piece of a stage: maps in this process, trains nothing."""
+    def _measuring(self, features: str, draws: int | None = None) -> Config:
+        """Return the run's config with other features, and other bootstrap draws where given."""
+        changes: dict[str, Any] = {"features": features, "inception": None}
+        changes |= {} if draws is None else {"bootstrap": draws}
+        evaluation = self.config.evaluation.model_copy(update=changes)
+        return self.config.model_copy(update={"evaluation": evaluation})
+
+    @property
+    def context(self) -> StageContext:
+        """A context over the finished parts for a piece of a stage: maps in this process, trains nothing."""
         return StageContext(
             out=self.scratch,
             inputs=self.parts,
-            params=params,
             seed=0,
             threads=self.config.backend.threads,
             device="cpu",
@@ -231,7 +236,9 @@ class Bench:
         """Return features (count, F) of a file of images: ``judge``, ``clip``, or ``pixels`` (16 x 16, mean taken away)."""
         if name == "pixels":
             return small_pixels(np.load(images, mmap_mode="r")[:count])
-        return extract(self.context(self._feature_params(name)), images, np.arange(count), "features")
+        choice = FeatureChoice(features=name, inception=None)
+        tokens = self.config.embedder.tokens
+        return extract(self.context, choice, tokens, images, np.arange(count), "features")
 
     def real_view(self, name: str) -> np.ndarray[Any, Any]:
         """Return such features of the real images, in the dataset's order."""
@@ -245,15 +252,9 @@ class Bench:
         """Return the folder of stage ``features``, run once."""
         out = self.scratch / f"features-{name}"
         if not out.exists():
-            inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge")}
-            self.stage("features", self._feature_params(name), inputs).rename(out)
+            params = features_stage.Params.of(self._measuring(name))
+            self.stage(features_stage.STAGE, params, {}).rename(out)
         return out
-
-    def _feature_params(self, name: str, **more: Any) -> dict[str, Any]:
-        return {
-            "evaluation": {"features": name, "inception": None, **more},
-            "embedder": self.config.model_dump(mode="json")["embedder"],
-        }
 
     def features(self, images: Path, count: int) -> np.ndarray[Any, Any]:
         """Return the judge's features (count, F) of a file of images."""
@@ -286,17 +287,10 @@ class Bench:
         self, condition: Path, made: Path, guided: bool = False
     ) -> tuple[dict[str, Any], pd.DataFrame]:
         """Return accept.json and synthetic.parquet of synthesized images, every gate open but the judge looking."""
-        tree = self.config.model_dump(mode="json")
-        params = {
-            "policy": {"name": "label_consistent"},
-            "embedder": tree["embedder"],
-            "data": {"crop": self.config.data.crop, "mask": self.config.data.mask},
-            "judge": tree["judge"],
-            "room": dict.fromkeys(self.dataset.classes, 10**9),
-            "guided": guided,
-        }
-        inputs = {k: self.parts[k] for k in ("images", "split", "embedder", "judge", "index")}
-        out = self.stage("accept", params, {**inputs, "condition": condition, "synthesize": made})
+        room = dict.fromkeys(self.dataset.classes, 10**9)
+        params = accept_stage.Params.of(self.config, room, policy={"name": "label_consistent"})
+        params = params.model_copy(update={"guided": guided})
+        out = self.stage(accept_stage.STAGE, params, {"condition": condition, "synthesize": made})
         return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
 
 

@@ -25,10 +25,13 @@ from typing import Any
 from rich.console import Console
 
 from engine import build
+from engine.arms import START
 from engine.artifacts.run_files import read_table
 from engine.config import Config
 from engine.execution.progress import RichListener
-from engine.pipeline import Recipes
+from engine.history import Fit
+from engine.pipeline import Pipeline, arms
+from engine.pipeline.foundation import lay_data
 from engine.pipeline.run_report import protocol
 from engine.store import StageFolder
 from engine.store.files import read_json
@@ -122,29 +125,30 @@ def cell(
     config = request.load(f"{model}-{row.replace(' ', '-')}", *changes, sets=ORIGIN.get(row, 1.0))
     wiring = build.wire(config, listener=RichListener(Console()), track=False)
     try:
-        recipes = wiring.loop().recipes
-        recipes.data()
+        pipeline = wiring.loop().pipeline
+        lay_data(pipeline)
         arm = SYNTHETIC.get(row, "classical")  # the augmentation of every arm but plain real
-        pool = pool or recipes.pool(0, "real", {}, {})
-        return scored(recipes, config, arm, pool, request)
+        pool = pool or arms.pool(pipeline, 0, START, {}, {})
+        return scored(pipeline, arm, pool, request)
     finally:
         wiring.backend.close()
 
 
 def scored(
-    recipes: Recipes, config: Config, arm: str, pool: StageFolder, request: Request
+    pipeline: Pipeline, arm: str, pool: StageFolder, request: Request
 ) -> tuple[Replicate, dict[str, Any]]:
     """Train from scratch for the config's steps, predict, and score the part whose figures count."""
-    last = config.loop.rounds
-    classifier = recipes.classifier(last, arm, pool, config.classifier.steps, None, last)
-    predict = recipes.predict(last, arm, classifier)
+    config, last = pipeline.config, pipeline.config.loop.rounds
+    task = Fit(round=last, arm=arm, pool=pool, steps=config.classifier.steps, fits=[last])
+    classifier = arms.fit(pipeline, task, last, None)
+    predict = arms.predict(pipeline, last, arm, classifier)
     contents = read_json(pool.path / "pool.json")
     run = replicate_of(
         {arm: read_table(predict.path / "predictions.parquet")},
-        read_table(recipes.stages["split"].path / "split.parquet"),
+        read_table(pipeline.stages["split"].path / "split.parquet"),
         config.model_dump(mode="json"),
         name=f"set {request.number}",
-        protocol=protocol(config.loop.mine_from, recipes.stages["images"]),
+        protocol=protocol(config.loop.mine_from, pipeline.stages["images"]),
         scored=request.scored,
     )
     return run, {

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from engine.parts.dataset import open_dataset
-from engine.stages.base import run_stage
+from engine.stages import run_stage
 from engine.store.files import checksums
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 from tests.integration.tiny import tiny_config

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,8 @@ class DiffusionWorker(GeneratorRecipe):
         """Open the weights, the conditioning and the parents' images once."""
         env = TrainEnv(device=self.device, threads=self.threads, precision=self.precision)
         env.begin()
-        config = SynthesisConfig.model_validate(dict(self.params["synthesis"]))
-        synthesizer = open_synthesizer(self.inputs, self.params, config, self.device)
+        config = self.synthesis
+        synthesizer = open_synthesizer(self.inputs, config, self.pretrained, self.device)
         frame, dataset = self.open()
         levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
         parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
@@ -60,7 +59,7 @@ class DiffusionWorker(GeneratorRecipe):
 
 
 def open_synthesizer(
-    inputs: Mapping[str, Path], params: Mapping[str, Any], config: SynthesisConfig, device: str
+    inputs: Mapping[str, Path], config: SynthesisConfig, pretrained: str | None, device: str
 ) -> Synthesizer:
     """Return the synthesizer of finished ``denoiser``, ``vae`` and ``embedder`` folders."""
     info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
@@ -69,7 +68,7 @@ def open_synthesizer(
     return Synthesizer(
         model=model,
         codec=load_codec(inputs["vae"], device),
-        prompts=open_prompts(inputs["embedder"], params["denoiser"]["pretrained"], device),
+        prompts=open_prompts(inputs["embedder"], pretrained, device),
         config=config,
         scheduler_config=info["scheduler"],
         fuse=info["fuse"],

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
+from engine.config import SynthesisConfig
 from engine.parts.dataset import Dataset, open_dataset
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratorRecipe:
-    """A picklable recipe over the ``synthesize`` stage's inputs and params."""
+    """A picklable recipe over the ``synthesize`` stage's inputs; ``pretrained`` is the denoiser's."""
 
     inputs: Mapping[str, Path]
-    params: Mapping[str, Any]
+    synthesis: SynthesisConfig
+    pretrained: str | None
     device: str
     threads: int
     precision: str

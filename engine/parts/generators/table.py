@@ -15,7 +15,6 @@ import torch
 
 from engine.classifier.augment import augment
 from engine.classifier.inputs import to_unit
-from engine.config import SynthesisConfig
 from engine.diffusion.codec import tensor_to_images
 from engine.diffusion.dcgan import GanSampler
 from engine.diffusion.synthesis import Synthesized
@@ -39,7 +38,7 @@ class DcganWorker(GeneratorRecipe):
         """Open the generator; chunks are filled up, so that a sample's bytes do not depend on the others."""
         frame, _ = self.open()
         sampler = GanSampler.load(self.inputs["gan"], self.device)
-        size = SynthesisConfig.model_validate(dict(self.params["synthesis"])).batch_size
+        size = self.synthesis.batch_size
         dx_S, seed_S = frame["dx"].tolist(), frame["seed"].tolist()
 
         def sample(rows: IntArray) -> Synthesized:

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from engine.errors import DataError
+from engine.parts.context import StageContext
 from engine.parts.dataset import write_table
 from engine.stages import evaluate
-from engine.stages.base import StageContext
 from engine.types import LesionTable, strings
 
 CLASSES = ("bcc", "mel", "nv")

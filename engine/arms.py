@@ -1,0 +1,137 @@
+"""The arms: one table of what each trains on, where its images come from, and which sceptic it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Adds = Literal["nothing", "own images", "mined images", "neighbours", "mine split", "synthetic images"]
+"""What an arm adds to the classifier's own images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One arm of a round.
+
+    ``adds``: what joins the classifier's own images. ``own``: whether those train at all. ``source``: the arm whose
+    synthetic images it trains on ("" for none; its own name where it makes them). ``parents``: where the parents of
+    its own synthetic images come from. ``generator``: what makes them, None for ``synthesis.generator``. ``matched``:
+    its additions are cut, class by class, to the counts that ``hard`` has accepted. ``plain``: it trains with
+    ``classifier.real_augment``. ``scratch``: it makes sense only from random weights. ``confirmatory``: its contrast with
+    ``hard`` belongs to the Holm family. ``colour``: its colour in charts (after Okabe and Ito 2008, darkened for
+    contrast on white).
+    """
+
+    name: str
+    adds: Adds
+    colour: str
+    trains_on: str
+    question: str = ""
+    own: bool = True
+    source: str = ""
+    parents: Literal["mined", "random", ""] = ""
+    generator: Literal["dcgan"] | None = None
+    matched: bool = False
+    plain: bool = False
+    scratch: bool = False
+    confirmatory: bool = False
+
+    @property
+    def makes_images(self) -> bool:
+        """Whether synthetic images are made for this arm."""
+        return self.source == self.name
+
+
+_TABLE: Final = (
+    Arm(
+        name="real",
+        adds="nothing",
+        colour="#5a6068",
+        plain=True,
+        trains_on="real train images, plainly",
+        question="it was only more training",
+    ),
+    Arm(
+        name="classical",
+        adds="own images",
+        colour="#9c6a00",
+        matched=True,
+        confirmatory=True,
+        trains_on="real images repeated to the same counts; classical augmentation",
+        question="flips and colour would have done it",
+    ),
+    Arm(
+        name="mined",
+        adds="mined images",
+        colour="#007a5a",
+        matched=True,
+        confirmatory=True,
+        trains_on="real + the mined hard cases themselves",
+        question="just train on what you got wrong",
+    ),
+    Arm(
+        name="retrieved",
+        adds="neighbours",
+        colour="#a3446c",
+        matched=True,
+        confirmatory=True,
+        trains_on="real + the retrieved real neighbours; no diffusion",
+        question="the neighbours were enough",
+    ),
+    Arm(
+        name="random",
+        adds="synthetic images",
+        colour="#b4500f",
+        source="random",
+        parents="random",
+        matched=True,
+        confirmatory=True,
+        trains_on="real + synthetic of random parents, up to the same counts, same sampler and gates",
+        question="any synthesis would have done it",
+    ),
+    Arm(
+        name="dcgan",
+        adds="synthetic images",
+        colour="#6a3d9a",
+        source="dcgan",
+        parents="random",
+        generator="dcgan",
+        matched=True,
+        trains_on="real + images of a conditional GAN, up to the same counts, same gates",
+        question="you need no diffusion for that",
+    ),
+    Arm(
+        name="hard",
+        adds="synthetic images",
+        colour="#0b5cad",
+        source="hard",
+        parents="mined",
+        trains_on="real + accepted synthetic hard cases: the engine",
+    ),
+    Arm(
+        name="synthetic",
+        adds="synthetic images",
+        colour="#2f7f93",
+        own=False,
+        source="hard",
+        scratch=True,
+        trains_on="the accepted synthetic hard cases alone, from scratch",
+    ),
+    Arm(
+        name="all_real",
+        adds="mine split",
+        colour="#1f1f1f",
+        trains_on="real + the whole mine split",
+        question="spend the held-out lesions on training instead",
+    ),
+)
+
+ARMS: Final[Mapping[str, Arm]] = {arm.name: arm for arm in _TABLE}
+"""Every arm by its name, in the order they are listed and trained."""
+ENGINE: Final = "hard"
+"""The engine's own arm: the others are compared with it."""
+START: Final = "real"
+"""The arm of round 0, from which all others go on."""
+SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
+"""The arms for which synthetic images are made."""
