@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from engine.config import Config, parse_config
@@ -19,117 +17,9 @@ from engine.loop import Loop
 from engine.pipeline.run_report import champion_of, settled
 from engine.store import RunFolder, StageCache, StageRunner
 from engine.tracking.base import NullTracker
-from engine.training.plan import Progress
 from engine.types import StopDecision, StoppingState
 from policies import registry
-
-CLASSES = ("mel", "nv")
-
-
-def figure(value: float) -> dict[str, float]:
-    return {"value": value, "low": value - 0.1, "high": value + 0.1}
-
-
-def metrics(value: float) -> dict[str, Any]:
-    names = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
-    per_class = {dx: {"sensitivity": figure(value), "specificity": figure(value)} for dx in CLASSES}
-    return {**{n: figure(value) for n in names}, "per_class": per_class}
-
-
-class PaperBackend:
-    """Writes the files of each stage by the contract; ``val`` gives the val figure of each trained classifier."""
-
-    def __init__(self, val: list[float], accepted: int = 3) -> None:
-        self.calls: list[StageCall] = []
-        self.val = val
-        self.accepted = accepted
-
-    def run(self, call: StageCall, progress: Progress) -> None:
-        self.calls.append(call)
-        getattr(self, f"_{call.stage}", self._nothing)(call)
-
-    def close(self) -> None:
-        pass
-
-    def names(self) -> list[str]:
-        return [call.stage for call in self.calls]
-
-    def of(self, stage: str) -> list[StageCall]:
-        return [call for call in self.calls if call.stage == stage]
-
-    def _nothing(self, call: StageCall) -> None:
-        (call.out / "done.txt").write_text(f"{call.params}{call.seed}{sorted(call.inputs)}")
-
-    def _images(self, call: StageCall) -> None:
-        info = {
-            "n_images": 40,
-            "n_lesions": 20,
-            "grouped_by": "lesion",
-            "masks": {},
-            "skipped": [],
-            "classes": CLASSES,
-        }
-        (call.out / "data.json").write_text(json.dumps(info))
-
-    def _split(self, call: StageCall) -> None:
-        frame = pd.DataFrame(
-            {
-                "image_id": list("abcd"),
-                "lesion_id": list("abcd"),
-                "dx": ["nv", "nv", "mel", "mel"],
-                "split": "train",
-                "row": range(4),
-            }
-        )
-        if "train_sets" in call.params["split"]:
-            frame["train_set"] = [1, 1, 1, 0]
-        frame.to_parquet(call.out / "split.parquet")
-        counts = {"train": {"mel": 4, "nv": 20}, "val": {"mel": 2, "nv": 4}, "test": {"mel": 2, "nv": 4}}
-        (call.out / "split.json").write_text(json.dumps({"digest": "d", "counts": counts}))
-
-    def _pool(self, call: StageCall) -> None:
-        (call.out / "pool.json").write_text(json.dumps({"n_real": 24, "n_synthetic": 0, "counts": {}}))
-
-    def _classifier(self, call: StageCall) -> None:
-        (call.out / "classifier.safetensors").write_text(str(len(self.of("classifier")) - 1))
-
-    def _predict(self, call: StageCall) -> None:
-        number = (call.inputs["classifier"] / "classifier.safetensors").read_text()
-        (call.out / "number.txt").write_text(number)
-        pd.DataFrame({"image_id": ["a"]}).to_parquet(call.out / "predictions.parquet")
-        (call.out / "calibration.json").write_text("{}")
-
-    def _evaluate(self, call: StageCall) -> None:
-        value = self.val[int((call.inputs["predictions"] / "number.txt").read_text())]
-        p = 0.5 if "reference" in call.inputs else None
-        figures = {"val": metrics(value), "test": metrics(1 - value), "p_value_vs_round0": p}
-        (call.out / "report.json").write_text(json.dumps(figures))
-
-    def _mine(self, call: StageCall) -> None:
-        pd.DataFrame({"image_id": [f"m{call.params['round']}"]}).to_parquet(call.out / "hard_cases.parquet")
-
-    def _condition(self, call: StageCall) -> None:
-        for name in ("conditioning", "neighbours"):
-            pd.DataFrame({"image_id": [call.params["source"]]}).to_parquet(call.out / f"{name}.parquet")
-
-    def _synthesize(self, call: StageCall) -> None:
-        (call.out / "synthetic").mkdir()
-        np.save(call.out / "images.npy", np.array([call.seed]))
-
-    def _accept(self, call: StageCall) -> None:
-        pd.DataFrame({"image_id": ["s"]}).to_parquet(call.out / "synthetic.parquet")
-        taken = min(self.accepted, call.params["room"]["mel"])
-        per_class = {"mel": {"generated": 5, "accepted": taken}}
-        (call.out / "accept.json").write_text(json.dumps({"per_class": per_class}))
-
-    def _fidelity(self, call: StageCall) -> None:
-        (call.out / "fidelity.json").write_text(
-            json.dumps({"features": "f", "overall": None, "per_class": {}})
-        )
-
-    def _thumbnails(self, call: StageCall) -> None:
-        (call.out / "thumbnails").mkdir()
-        (call.out / "done.txt").write_text("")
+from tests.paper_backend import PaperBackend, figure
 
 
 class RecordingTracker(NullTracker):

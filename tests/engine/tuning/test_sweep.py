@@ -17,7 +17,7 @@ from engine.execution.progress import QuietListener
 from engine.tracking.base import NullTracker
 from engine.tuning import ray_tune, sweep
 from engine.tuning.decisions import Sweep
-from tests.engine.test_loop import PaperBackend
+from tests.paper_backend import PaperBackend
 
 SPACE = {"policy.mining.name": ["margin", "entropy"], "loop.budget": [10, 20]}
 TUNE = {"trials": 3, "metric": "accuracy", "searcher": "random", "reduction": 2.0}
