@@ -14,13 +14,20 @@ Adds = Literal["nothing", "own images", "mined images", "neighbours", "mine spli
 class Arm:
     """One arm of a round.
 
-    ``adds``: what joins the classifier's own images. ``own``: whether those train at all. ``source``: the arm whose
-    synthetic images it trains on ("" for none; its own name where it makes them). ``parents``: where the parents of
-    its own synthetic images come from. ``generator``: what makes them, None for ``synthesis.generator``. ``matched``:
-    its additions are cut, class by class, to the counts that ``hard`` has accepted. ``plain``: it trains with
-    ``classifier.real_augment``. ``scratch``: it makes sense only from random weights. ``confirmatory``: its contrast with
-    ``hard`` belongs to the Holm family. ``colour``: its colour in charts (after Okabe and Ito 2008, darkened for
-    contrast on white).
+    Attributes:
+        adds: what joins the classifier's own images.
+        own: whether those train at all.
+        source: the arm whose synthetic images it trains on, its own name where they are made for it; "" for none.
+        parents: where the parents of its own synthetic images come from.
+        generator: what makes them; None for ``synthesis.generator``.
+        matched: additions are cut, class by class, to the counts that ``hard`` has accepted.
+        plain: it trains with ``classifier.real_augment``.
+        headline: the answer's sentence compares ``hard`` with it.
+        scratch: it makes sense only from random weights.
+        confirmatory: its contrast with ``hard`` belongs to the Holm family.
+        colour: in charts (after Okabe and Ito 2008, darkened for contrast on white).
+        trains_on: in words, for tables.
+        question: the sceptic's objection that it answers.
     """
 
     name: str
@@ -34,6 +41,7 @@ class Arm:
     generator: Literal["dcgan"] | None = None
     matched: bool = False
     plain: bool = False
+    headline: bool = False
     scratch: bool = False
     confirmatory: bool = False
 
@@ -49,6 +57,7 @@ _TABLE: Final = (
         adds="nothing",
         colour="#5a6068",
         plain=True,
+        headline=True,
         trains_on="real train images, plainly",
         question="it was only more training",
     ),
@@ -86,6 +95,7 @@ _TABLE: Final = (
         source="random",
         parents="random",
         matched=True,
+        headline=True,
         confirmatory=True,
         trains_on="real + synthetic of random parents, up to the same counts, same sampler and gates",
         question="any synthesis would have done it",
@@ -133,5 +143,7 @@ ENGINE: Final = "hard"
 """The engine's own arm: the others are compared with it."""
 START: Final = "real"
 """The arm of round 0, from which all others go on."""
-SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
-"""The arms for which synthetic images are made."""
+HEADLINE: Final = tuple(arm.name for arm in _TABLE if arm.headline)
+"""The arms that the answer's sentence compares the engine with."""
+CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)
+"""The arms of the Holm family, on the primary endpoint."""

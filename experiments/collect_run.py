@@ -14,8 +14,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from engine.arms import SOURCES
 from engine.build import open_run
-from engine.config import SOURCES
 from engine.store import RunFolder
 from engine.store.files import read_json
 from engine.store.run_folder import arm_role

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.config import SOURCES
+from engine.arms import SOURCES
 from engine.evaluation.fidelity.figures import cluster_weights
 from engine.store.run_folder import arm_role
 from engine.types import strings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from engine.arms import ARMS, ENGINE
 from engine.config import Config
 
 CPU_PIXELS = 96
@@ -44,8 +45,9 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
     if config.loop.mine_from == "crossfit":
         fits = config.loop.crossfit_folds * config.loop.rounds
         found.append(("loop.mine_from", f"crossfit trains {fits} more classifiers from scratch"))
-    if "random" in config.loop.arms:
-        found.append(("loop.arms", "arm random synthesizes as many images again"))
+    for name in config.loop.arms:
+        if ARMS[name].makes_images and name != ENGINE:
+            found.append(("loop.arms", f"arm {name} synthesizes as many images again"))
     if config.backend.precision == "float32" and device == "cuda":
         found.append(
             ("backend.precision", "bf16 is about twice as fast on this GPU; results then differ slightly")

@@ -10,8 +10,6 @@ from engine.config.generator_sections import (
 )
 from engine.config.loading import dump_yaml, load_config, parse_config, read_tree, set_key
 from engine.config.loop_sections import (
-    ARMS,
-    SOURCES,
     BackendConfig,
     ClassifierConfig,
     EvaluationConfig,
@@ -28,9 +26,7 @@ from engine.config.tune_section import TuneConfig
 from engine.config.yaml_text import as_argument
 
 __all__ = [
-    "ARMS",
     "GENERATOR_PARTS",
-    "SOURCES",
     "BackendConfig",
     "BigModelConfig",
     "ClassifierConfig",

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.arms import ARMS, ENGINE
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Seed, Steps, class_name
 
-ARMS = ("real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real")
-ArmName = Literal[
-    "real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic", "all_real"
-]
-SOURCES = ("hard", "random", "dcgan")
-"""The arms that make synthetic images of their own, each by another source: mined parents, random parents, the GAN."""
+if TYPE_CHECKING:
+    ArmName = str
+else:
+    ArmName = Literal[tuple(ARMS)]
 
 
 class MixConfig(Section):
@@ -129,7 +128,7 @@ class LoopConfig(Section):
     def _arms(cls, arms: list[str]) -> list[str]:
         if len(set(arms)) != len(arms):
             raise ValueError(f"an arm is named twice: {', '.join(arms)}")
-        if "hard" not in arms:
+        if ENGINE not in arms:
             raise ValueError("arms must contain hard, the engine's own; add it")
         return arms
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.arms import ARMS
 from engine.config.data_sections import DataConfig
 from engine.config.generator_sections import (
     DenoiserConfig,
@@ -74,16 +75,17 @@ class Config(Section):
 
     def _loop_problems(self) -> Iterator[str]:
         """What the arms and the mined part need of other sections."""
-        arms, mine_from, split = self.loop.arms, self.loop.mine_from, self.data.split
+        arms = [ARMS[name] for name in self.loop.arms]
+        mine_from, split = self.loop.mine_from, self.data.split
         if mine_from == "mine" and split.mine <= 0.0:
             yield "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
         if mine_from == "test" and split.seal is not None:
             yield "loop.mine_from: test has nothing to mine where data.split.seal leaves test out; drop one of them"
-        if "all_real" in arms and mine_from != "mine":
+        if any(arm.adds == "mine split" for arm in arms) and mine_from != "mine":
             yield "loop.arms: all_real needs loop.mine_from: mine (there is no mine split to spend otherwise)"
-        if "dcgan" in arms and self.synthesis.generator == "dcgan":
+        if any(arm.generator == self.synthesis.generator for arm in arms):
             yield "loop.arms: dcgan compares a GAN with synthesis.generator, which is dcgan itself; drop one of them"
-        if "synthetic" in arms and self.classifier.round_init == "continue":
+        if any(arm.scratch for arm in arms) and self.classifier.round_init == "continue":
             yield (
                 "loop.arms: synthetic would go on from weights trained on real images; "
                 "set classifier.round_init: scratch"

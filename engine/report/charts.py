@@ -12,17 +12,9 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from engine.arms import ARMS
 from engine.report.wording import percent_interval
 
-ARM_COLOURS: Mapping[str, str] = {
-    "real": "#5a6068",
-    "classical": "#9c6a00",
-    "mined": "#007a5a",
-    "retrieved": "#a3446c",
-    "random": "#b4500f",
-    "hard": "#0b5cad",
-    "all_real": "#1f1f1f",
-}
 _OTHER_COLOUR = "#444444"
 
 _WIDTH, _HEIGHT = 340, 168
@@ -40,7 +32,7 @@ class Series:
 
 def colour(arm: str) -> str:
     """Return the arm's colour."""
-    return ARM_COLOURS.get(arm, _OTHER_COLOUR)
+    return ARMS[arm].colour if arm in ARMS else _OTHER_COLOUR
 
 
 def marker(arm: str, x: float, y: float, size: float = 4.0) -> Markup:

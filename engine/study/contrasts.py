@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from engine.arms import CONFIRMATORY, ENGINE, HEADLINE
 from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
@@ -23,11 +24,9 @@ from engine.study.design import Design, find_design
 from engine.study.paired_tests import paired_tests
 from engine.study.replicates import Figures, Replicate, arm_figures
 
-ARM = "hard"
+ARM = ENGINE
 PRIMARY = "malignant.sensitivity"
 GUARDS = ("malignant.specificity", "melanoma.sensitivity")
-CONFIRMATORY = ("classical", "random", "mined", "retrieved")
-"""Baselines of the Holm family, on the primary endpoint."""
 FIGURES: Final[Mapping[str, str]] = {
     PRIMARY: "Malignant sensitivity",
     "malignant.specificity": "Malignant specificity",
@@ -145,10 +144,7 @@ class _Contrasts:
         others = [arm for arm in self.figures if arm != ARM]
         wanted = [(figure, arm) for figure in FIGURES for arm in others]
         wanted += [
-            (f"per_class.{dx}.sensitivity", arm)
-            for dx in classes
-            for arm in ("real", "random")
-            if arm in others
+            (f"per_class.{dx}.sensitivity", arm) for dx in classes for arm in HEADLINE if arm in others
         ]
         family = [arm for arm in others if self._role(PRIMARY, arm) == "confirmatory"]
         found = {arm: self._procedures(PRIMARY, arm, LEVEL) for arm in family}
@@ -231,7 +227,7 @@ def _headline(procedures: Sequence[Difference]) -> Difference:
 
 def _evidence(run: Replicate, design: Design, arms: Sequence[str], contrasts: Sequence[Contrast]) -> Evidence:
     found = {(c.figure, c.baseline): c.difference for c in contrasts}
-    missing = {arm: f"{arm} was not run" for arm in ("real", "random") if arm not in arms}
+    missing = {arm: f"{arm} was not run" for arm in HEADLINE if arm not in arms}
     if ARM not in arms:
         missing["endpoint"] = "no round with the hard arm has finished"
     elif (PRIMARY, "real") not in found and "real" in arms:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import build
-from engine.config import ARMS, Config
+from engine.arms import ARMS
+from engine.config import Config
 from engine.errors import ConfigError
 from engine.store.run_folder import flat_config
 from experiments.lib.keeping import changes, require_engine, require_frozen

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.loop_sections import ARMS
+from engine.arms import ARMS
 from engine.stages import NAMES
 from tests.golden.cache_keys import FILE, REMEDY, differences, keys_of, named
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.config.loop_sections import ARMS
+from engine.arms import ARMS
 from engine.stages import NAMES, find
 from tests.golden import outputs
 from tests.golden.blame import WRITE, blame

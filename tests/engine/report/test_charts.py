@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from engine.arms import ARMS
 from engine.report import charts as draw
 
 FIGURE = {"value": 0.5, "low": 0.25, "high": 1.0}
@@ -35,7 +36,7 @@ def test_arms_differ_by_shape(arm: str, tag: str) -> None:
 
 def test_arm_colours_stand_out_from_white() -> None:
     """WCAG contrast of at least 4.5 to 1."""
-    for colour in (*draw.ARM_COLOURS.values(), draw.colour("another")):
+    for colour in (*(arm.colour for arm in ARMS.values()), draw.colour("another")):
         channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
         assert 1.05 / (0.2126 * red + 0.7152 * green + 0.0722 * blue + 0.05) >= 4.5
