@@ -20,7 +20,9 @@ class Calibration(JsonRecord):
 
     temperature: float = Field(description="divides the logits; 1 where val could fit none")
     malignant: tuple[str, ...] = Field(description="malignant classes among classes")
-    threshold: float | None = Field(description="malignant from this score on; null without malignant or benign on val")
+    threshold: float | None = Field(
+        description="malignant from this score on; null without malignant or benign on val"
+    )
     specificity: float = Field(description="specificity on val that the threshold was chosen for")
     classes: tuple[str, ...] = Field(description="class names, in the order of the logits")
     melanoma: str | None = Field(None, description="class with an operating point of its own; since 0.2")

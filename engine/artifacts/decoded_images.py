@@ -40,7 +40,9 @@ class DataFacts(JsonRecord):
     n_images: int = Field(description="decoded images")
     n_lesions: int = Field(description="lesions they show")
     counts: dict[str, int] = Field(description="images per class")
-    grouped_by: str = Field(description="what groups images: patient, lesion, or image where nothing is known")
+    grouped_by: str = Field(
+        description="what groups images: patient, lesion, or image where nothing is known"
+    )
     masks: dict[str, int] = Field(description="images per kind of mask: file, otsu, none")
     masks_degenerate: int = Field(description="masks that were empty or full, and replaced")
     skipped: tuple[dict[str, Any], ...] = Field(description="{image_id, reason} of each image left out")

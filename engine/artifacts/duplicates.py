@@ -26,7 +26,9 @@ SCHEMA: Final = TableSchema(
         Column(name="image_id_2", kind="text", meaning="the other image"),
         Column(name="distance", kind="number", meaning="1 - agreement of fine detail once registered"),
         Column(name="exact", kind="flag", meaning="whether the pixels are equal", since="0.2"),
-        Column(name="turn", kind="text", meaning="turn of the square that the second image needs", since="0.2"),
+        Column(
+            name="turn", kind="text", meaning="turn of the square that the second image needs", since="0.2"
+        ),
         Column(name="log_zoom", kind="number", meaning="log of the second image's zoom", since="0.2"),
         Column(name="angle", kind="number", meaning="its rotation in radians", since="0.2"),
         Column(name="shift_x", kind="number", meaning="its shift to the right, in sides", since="0.2"),

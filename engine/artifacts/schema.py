@@ -106,7 +106,9 @@ class TableSchema:
         names = [str(name) for name in found.names]
         wanted = columns or [c.name for c in self.columns if c.required and not c.per_class]
         absent = [name for name in wanted if name not in names]
-        absent += [c.name for c in self.columns if c.per_class and not columns and not any(map(c.covers, names))]
+        absent += [
+            c.name for c in self.columns if c.per_class and not columns and not any(map(c.covers, names))
+        ]
         if absent:
             raise DataError(f"{path}: lacks column {', '.join(absent)}; {REMEDY}")
         for name in names:
@@ -170,7 +172,9 @@ def _line(error: BaseException) -> str:
 
 def _text(kind: pa.DataType) -> bool:
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain))
+    return bool(
+        pa.types.is_string(plain) or pa.types.is_large_string(plain) or pa.types.is_string_view(plain)
+    )
 
 
 def _number(kind: pa.DataType) -> bool:

@@ -36,7 +36,9 @@ SCHEMA: Final = TableSchema(
             meaning="what never stands in two parts and is resampled as one: a patient's lesions, near-duplicates",
             since="0.2 (before: the lesion)",
         ),
-        Column(name="row", kind="integer", meaning="row of images.npy", only="the stage's file, not the run's"),
+        Column(
+            name="row", kind="integer", meaning="row of images.npy", only="the stage's file, not the run's"
+        ),
         Column(
             name="train_set", kind="integer", meaning="training set; -1: none", only="data.split.train_sets"
         ),
@@ -63,7 +65,10 @@ class SplitTable:
         """Return the given images (integer or boolean index), in the order given."""
         return replace(
             self,
-            **{name: getattr(self, name)[rows] for name in ("image_id", "lesion_id", "dx", "split", "group_N")},
+            **{
+                name: getattr(self, name)[rows]
+                for name in ("image_id", "lesion_id", "dx", "split", "group_N")
+            },
             row_N=None if self.row_N is None else self.row_N[rows],
             train_set_N=None if self.train_set_N is None else self.train_set_N[rows],
         )
@@ -112,7 +117,9 @@ class SplitFacts(JsonRecord):
     STAGES: ClassVar[tuple[str, ...]] = ("split",)
 
     counts: dict[str, dict[str, int]] = Field(description="images per part and class")
-    grouped_by: str = Field(description="what groups images: patient, lesion, or image where nothing is known")
+    grouped_by: str = Field(
+        description="what groups images: patient, lesion, or image where nothing is known"
+    )
     merged_groups: int = Field(description="groups that near-duplicates joined to others")
     unused: int = Field(description="images of table.parquet in no part")
     left_out: int = Field(description="images that no part could take without splitting a group")
