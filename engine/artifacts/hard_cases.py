@@ -41,6 +41,11 @@ def read_ids(folder: Path) -> StrArray:
     return strings(SCHEMA.read(folder, ["image_id"])["image_id"].tolist())
 
 
+def read_frame(folder: Path) -> pd.DataFrame:
+    """Return the table itself, for pages and sheets (DataError as ``read``)."""
+    return SCHEMA.read(folder)
+
+
 def write(cases: HardCases, folder: Path) -> None:
     """Write the hard cases of a round."""
     texts = {"image_id": cases.image_id, "dx": cases.true, "predicted": cases.predicted}

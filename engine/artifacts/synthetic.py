@@ -5,6 +5,7 @@ Shape legend: S samples.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -80,7 +81,7 @@ class SyntheticTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What a pool or an out-of-fold fit needs of S images: class, parent, neighbours, and whether they may train."""
+    """What a pool needs of S images: class, parent, and whether they may train."""
 
     sample_id: StrArray
     label_S: StrArray
@@ -129,9 +130,9 @@ def read_sample_ids(folder: Path) -> StrArray:
     return strings(SCHEMA.read(folder, ["sample_id"])["sample_id"].tolist())
 
 
-def read_frame(folder: Path) -> pd.DataFrame:
-    """Return the table itself, for sheets and exports (DataError as ``read``)."""
-    return SCHEMA.read(folder)
+def read_frame(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
+    """Return the table itself or some ``columns`` of it, for sheets and exports (DataError as ``read``)."""
+    return SCHEMA.read(folder, columns)
 
 
 def write(table: SyntheticTable, folder: Path) -> None:
