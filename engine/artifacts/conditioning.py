@@ -48,6 +48,13 @@ ARROW: Final = pa.schema(
         ("seed", pa.int64()),
     ]
 )
+READ_BACK: Final = pa.schema(
+    [
+        pa.field(f.name, pa.list_(pa.field("element", f.type.value_type))) if pa.types.is_list(f.type) else f
+        for f in ARROW
+    ]
+)
+"""``ARROW`` as a parquet file gives it back: the entries of lists have another name, which a file made of it records."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +127,7 @@ def take(conditioning: Conditioning, rows: npt.NDArray[Any]) -> Conditioning:
     )
 
 
-def arrow_of(samples: Samples | Conditioning) -> pa.Table:
+def arrow_of(samples: Samples | Conditioning, schema: pa.Schema = ARROW) -> pa.Table:
     """Return the table of conditioning.parquet."""
     used_SK = samples.neighbour_ids_SK != ""
     rows: dict[str, Any] = {
@@ -131,4 +138,4 @@ def arrow_of(samples: Samples | Conditioning) -> pa.Table:
         "weights": to_lists(samples.weights_SK, used_SK),
         "seed": samples.seed_S.tolist(),
     }
-    return pa.table(rows, schema=ARROW)
+    return pa.table(rows, schema=schema)

@@ -1,4 +1,4 @@
-"""Reads and writes ``vae.json``, ``latents.npy``, ``denoiser.json``, ``gan.json`` and ``likelihood.json``: the generator's facts.
+"""Reads and writes ``vae.json``, ``latents.npy``, ``denoiser.json``, ``gan.json``, ``likelihood.json``: the generator.
 
 Shape legend: N train images, c latent channels, h w latent side.
 """

@@ -70,14 +70,14 @@ class JsonRecord(JsonPart):
             what = f"lacks {key}" if first["type"] == "missing" else f"{key}: {first['msg']}"
             raise DataError(f"{source}: {what}; {REMEDY}") from None
 
-    def text(self) -> str:
+    def file_text(self) -> str:
         """Return the file's text."""
         text = json.dumps(self.to_json(), indent=self.INDENT, sort_keys=self.SORTED, allow_nan=self.NAN)
         return text + "\n" if self.NEWLINE else text
 
     def write(self, folder: Path) -> None:
         """Write the file into a folder, whole or not at all (ValueError: a figure is NaN where none may be)."""
-        write_text(self.path(folder), self.text())
+        write_text(self.path(folder), self.file_text())
 
 
 def json_object(path: Path) -> dict[str, Any]:

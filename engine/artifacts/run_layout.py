@@ -1,7 +1,7 @@
 """Says where every file of a run folder lies; the only module that knows. It reads no file's contents.
 
-``<run>/rounds/NNNN/`` holds a round: its hard cases and synthetic images, and the files of its main arm (real in round 0, hard
-later). Every other arm lies in ``arms/<arm>/`` there.
+``<run>/rounds/NNNN/`` holds a round: its hard cases and synthetic images, and the files of its main arm (real in round 0,
+hard later). Every other arm lies in ``arms/<arm>/`` there.
 """
 
 from __future__ import annotations

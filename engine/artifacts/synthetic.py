@@ -137,7 +137,7 @@ def read_frame(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 
 def write(table: SyntheticTable, folder: Path) -> None:
     """Write the images of a round with their verdicts."""
-    found = conditioning.arrow_of(table.samples)
+    found = conditioning.arrow_of(table.samples, conditioning.READ_BACK)
     columns = {
         "file": pa.array(table.file_S.tolist(), pa.string()),
         "accepted": pa.array(table.verdicts.accepted_S.tolist(), pa.bool_()),
