@@ -86,7 +86,8 @@ class TableSchema:
         if not path.is_file():
             raise DataError(f"{path}: is missing; {REMEDY}")
         try:
-            self._check(path, pq.read_schema(path), columns)
+            about = pq.read_metadata(path)
+            self._check(path, about.schema.to_arrow_schema(), columns, empty=about.num_rows == 0)
             frame = pd.read_parquet(path, columns=list(columns) or None)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path}: is no readable parquet file ({_line(error)}); {REMEDY}") from None
@@ -102,7 +103,8 @@ class TableSchema:
         with whole_file(self.path(folder)) as partial:
             pq.write_table(table, partial)
 
-    def _check(self, path: Path, found: pa.Schema, columns: Collection[str]) -> None:
+    def _check(self, path: Path, found: pa.Schema, columns: Collection[str], *, empty: bool) -> None:
+        """Raise DataError unless the columns are there and of their kinds, which a table without rows says nothing of."""
         names = [str(name) for name in found.names]
         wanted = columns or [c.name for c in self.columns if c.required and not c.per_class]
         absent = [name for name in wanted if name not in names]
@@ -113,7 +115,7 @@ class TableSchema:
             raise DataError(f"{path}: lacks column {', '.join(absent)}; {REMEDY}")
         for name in names:
             declared = next((c for c in self.columns if c.covers(name)), None)
-            if declared is None or (columns and name not in columns):
+            if empty or declared is None or (columns and name not in columns):
                 continue
             if not _fits(found.field(name).type, declared.kind):
                 raise DataError(

@@ -60,6 +60,14 @@ def test_duplicates(written: dict[str, Path], tmp_path: Path) -> None:
     assert len(duplicates.read_frame(tmp_path)) == len(old) == 1
 
 
+def test_no_duplicates(tmp_path: Path) -> None:
+    found, none = examples.pairs(), np.zeros(0, dtype=np.int64)
+    kept = {name: getattr(found, name)[none] for name in found.__dataclass_fields__}
+    duplicates.write(duplicates.DuplicatePairs(**kept), tmp_path)
+    assert str(pq.read_schema(tmp_path / duplicates.FILE).field("turn").type) == "double"
+    assert duplicates.read(tmp_path).ids == []
+
+
 def test_split(written: dict[str, Path]) -> None:
     table = split.read(written["split"])
     assert table.split.tolist() == ["train", "train", "test"]
