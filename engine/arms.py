@@ -147,3 +147,5 @@ HEADLINE: Final = tuple(arm.name for arm in _TABLE if arm.headline)
 """The arms that the answer's sentence compares the engine with."""
 CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)
 """The arms of the Holm family, on the primary endpoint."""
+SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
+"""The arms for which synthetic images are made."""

@@ -1,1 +1,1 @@
-"""Every file we write: its record, its reader, its writer. No torch."""
+"""Every file the engine writes: one module per file or stage folder, each with its record, ``read``, ``write``, schema."""

@@ -1,0 +1,69 @@
+"""Reads and writes ``stages.json`` and ``stages.jsonl``: which stage folder plays which role in a run, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from engine.artifacts.json_record import json_object
+from engine.artifacts.schema import REMEDY
+from engine.artifacts.whole_files import write_text
+from engine.errors import DataError
+
+ROLES: Final = "stages.json"
+LOG: Final = "stages.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageLine:
+    """One line of ``stages.jsonl``: a stage folder that a run used; ``ran`` is false where the cache had it."""
+
+    role: str
+    stage: str
+    key: str
+    ran: bool
+    seconds: float
+
+
+def read(run: Path) -> dict[str, str]:
+    """Return {role: ``<stage>-<key>``} of a run (DataError: absent or damaged)."""
+    found = json_object(run / ROLES)
+    if not all(isinstance(folder, str) for folder in found.values()):
+        raise DataError(
+            f"{run / ROLES}: holds no stages; remove it and rerun `hardcase run` to write it again"
+        )
+    return found
+
+
+def write(roles: Mapping[str, str], run: Path) -> None:
+    """Write ``stages.json``."""
+    write_text(run / ROLES, json.dumps(roles, indent=1, allow_nan=False) + "\n")
+
+
+def read_log(run: Path) -> list[StageLine]:
+    """Return the lines of ``stages.jsonl``; none where there is no file; a last line that a kill cut short is left out.
+
+    Raises:
+        DataError: another line is damaged; names its number.
+    """
+    path = run / LOG
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+            found.append(StageLine(**{name: entry[name] for name in StageLine.__dataclass_fields__}))
+        except (ValueError, KeyError, TypeError):
+            if number == len(lines) and not line.endswith("\n"):
+                break
+            raise DataError(f"{path}: line {number} is no stage; {REMEDY}") from None
+    return found
+
+
+def append(line: StageLine, run: Path) -> None:
+    """Add one line to ``stages.jsonl``."""
+    with (run / LOG).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(asdict(line)) + "\n")

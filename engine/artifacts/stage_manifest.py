@@ -1,0 +1,52 @@
+"""Reads and writes ``stage.json``: what a finished stage was computed from, and the checksum of each of its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import Field
+
+from engine.artifacts.json_record import JsonRecord
+from engine.errors import DataError
+
+FILE: Final = "stage.json"
+
+
+class StageManifest(JsonRecord):
+    """A finished stage: ``stage.json``."""
+
+    FILE: ClassVar[str] = FILE
+    STAGES: ClassVar[tuple[str, ...]] = ("every stage",)
+
+    stage: str = Field("", description="name of the stage")
+    version: int = Field(1, description="version of its code")
+    params: dict[str, Any] = Field(default_factory=dict, description="the config it read")
+    seed: int = Field(0, description="its seed")
+    threads: int = Field(1, description="threads of torch")
+    device: str = Field("cpu", description="device")
+    precision: str = Field("float32", description="precision of training and inference")
+    inputs: dict[str, str] = Field(
+        default_factory=dict, description="role to the key of the stage that plays it"
+    )
+    key: str = Field("", description="hash of all of these")
+    seconds: float = Field(description="how long it took")
+    files: dict[str, str] = Field(description="file to its sha256")
+
+
+def read(folder: Path) -> StageManifest:
+    """Read ``stage.json`` (DataError: absent, damaged, or a key is missing)."""
+    return StageManifest.read(folder)
+
+
+def find(folder: Path) -> StageManifest | None:
+    """Return the manifest, None where the stage is not finished or its manifest is damaged: it is computed again."""
+    try:
+        return read(folder)
+    except DataError:
+        return None
+
+
+def write(manifest: StageManifest, folder: Path) -> None:
+    """Write ``stage.json``, the last file of a stage."""
+    manifest.write(folder)
