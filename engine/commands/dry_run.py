@@ -13,6 +13,7 @@ from rich.table import Table
 
 from engine import build
 from engine.arms import ARMS, ENGINE
+from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config
 from engine.config.schema import STAGES
 from engine.data.fingerprint import fingerprint
@@ -21,7 +22,6 @@ from engine.execution.progress import QuietListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import lay_data
 from engine.pipeline.pipeline import NoRoles
-from engine.pipeline.plan import Work, plan_work
 from engine.stages.base import CHUNK, Sizes
 from engine.store import StageFolder
 from engine.store.files import check_output, read_json
