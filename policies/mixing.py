@@ -6,13 +6,13 @@ would be shorter than what the denoiser was trained on: every mix keeps the (int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.types import IntArray, Mixture, Neighbourhood, StrArray
-from policies.parameters import param
+from policies.base import STRICT
 from policies.registry import register
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ NEARLY_PARALLEL = 1e-6
 
 
 @register("mixing", "self")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Self:
     """The hard case's own embedding, unchanged."""
 
@@ -38,7 +38,7 @@ class Self:
 
 
 @register("mixing", "neighbours")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Neighbours:
     """A convex mix of the case's train neighbours, shares drawn from a Dirichlet distribution a sample.
 
@@ -46,8 +46,12 @@ class Neighbours:
     et al. 2002), of embeddings in the place of images. A case without neighbours is conditioned on itself.
     """
 
-    alpha: float = param(1.0, "concentration of the Dirichlet shares; small: mostly one neighbour", gt=0.0)
-    nearest: int | None = param(None, "mix only this many nearest neighbours; null: all retrieved", ge=1)
+    alpha: float = Field(
+        1.0, gt=0.0, description="concentration of the Dirichlet shares; small: mostly one neighbour"
+    )
+    nearest: int | None = Field(
+        None, ge=1, description="mix only this many nearest neighbours; null: all retrieved"
+    )
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Return mixes of the neighbours; slot 0 of the record is the case itself, used where it has none."""
@@ -69,7 +73,7 @@ class Neighbours:
 
 
 @register("mixing", "interpolate")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Interpolate:
     """A point on the arc from the case to one drawn neighbour of its class, level by level (slerp).
 
@@ -77,8 +81,8 @@ class Interpolate:
     neighbours is conditioned on itself.
     """
 
-    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
-    high: float = param(0.5, "largest share of the neighbour", ge=0.0, le=1.0)
+    low: float = Field(0.0, ge=0.0, le=1.0, description="least share of the neighbour")
+    high: float = Field(0.5, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
         _check_order(self.low, self.high)
@@ -104,7 +108,7 @@ class Interpolate:
 
 
 @register("mixing", "k_center")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class KCenter:
     """Interpolations that lie far apart: of several candidates a sample, greedy k-center (Gonzalez 1985; Sener 2018).
 
@@ -112,9 +116,9 @@ class KCenter:
     every next one is the candidate farthest (cosine distance of the mean level) from those chosen for that case.
     """
 
-    candidates: int = param(4, "candidates drawn for each sample", ge=1, le=64)
-    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
-    high: float = param(0.7, "largest share of the neighbour", ge=0.0, le=1.0)
+    candidates: int = Field(4, ge=1, le=64, description="candidates drawn for each sample")
+    low: float = Field(0.0, ge=0.0, le=1.0, description="least share of the neighbour")
+    high: float = Field(0.7, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
         _check_order(self.low, self.high)

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
 from engine.types import StopDecision, StoppingState
-from policies.parameters import param
+from policies.base import STRICT
 from policies.registry import register
 
 
 @register("stopping", "max_rounds")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MaxRounds:
     """Stop after the planned rounds, or after fewer."""
 
-    rounds: int | None = param(None, "rounds after round 0; null or more than loop.rounds: loop.rounds", ge=1)
+    rounds: int | None = Field(
+        None, ge=1, description="rounds after round 0; null or more than loop.rounds: loop.rounds"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Stop once the last round is done."""
@@ -28,7 +32,7 @@ class MaxRounds:
 
 
 @register("stopping", "specificity_guard")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SpecificityGuard:
     """Roll back when specificity falls: more found must not mean that everybody is sent for a biopsy.
 
@@ -37,8 +41,10 @@ class SpecificityGuard:
     margin of non-inferiority trials (ICH E9 1998, Sec. 3.3.2): those claim by an interval, this one raises an alarm.
     """
 
-    margin: float = param(0.02, "largest fall of specificity that is tolerated", ge=0.0, lt=1.0)
-    by_interval: bool = param(False, "roll back only when the whole interval lies below the bound")
+    margin: float = Field(0.02, ge=0.0, lt=1.0, description="largest fall of specificity that is tolerated")
+    by_interval: bool = Field(
+        False, description="roll back only when the whole interval lies below the bound"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, stop with the plan, or roll back to the best round that kept its specificity."""
@@ -60,7 +66,7 @@ class SpecificityGuard:
 
 
 @register("stopping", "marginal_value")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MarginalValue:
     """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images.
 
@@ -68,8 +74,8 @@ class MarginalValue:
     with synthetic images in the place of labels.
     """
 
-    least: float = param(0.002, "least rise for each 100 accepted images", ge=0.0)
-    after: int = param(1, "rounds that are played in any case", ge=1)
+    least: float = Field(0.002, ge=0.0, description="least rise for each 100 accepted images")
+    after: int = Field(1, ge=1, description="rounds that are played in any case")
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, or stop after ``state.round``; a round without accepted images brings nothing."""
@@ -99,7 +105,7 @@ def _as_planned(state: StoppingState, why: str) -> StopDecision:
 
 
 @register("stopping", "patience")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Patience:
     """Stop when the watched val figure has not risen for some rounds, at the latest after the planned ones.
 
@@ -107,9 +113,13 @@ class Patience:
     never does. Early stopping (Prechelt 1998) over rounds instead of training steps.
     """
 
-    rounds: int = param(2, "rounds without improvement before stopping", ge=1)
-    min_delta: float = param(0.0, "least rise of the val figure that counts as improvement", ge=0.0)
-    roll_back: bool = param(True, "no round after the best one may be champion; false: any may, as val says")
+    rounds: int = Field(2, ge=1, description="rounds without improvement before stopping")
+    min_delta: float = Field(
+        0.0, ge=0.0, description="least rise of the val figure that counts as improvement"
+    )
+    roll_back: bool = Field(
+        True, description="no round after the best one may be champion; false: any may, as val says"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, stop, or roll back after ``state.round``; ``state.values`` holds round 0 first."""

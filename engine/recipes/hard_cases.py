@@ -8,7 +8,6 @@ from itertools import pairwise
 from engine.recipes.book import ROUND_ONLY, RecipeBook
 from engine.store import StageFolder
 from engine.store.run_folder import arm_role
-from engine.types import DrawRequest
 from policies import registry
 
 
@@ -50,7 +49,7 @@ class HardCaseRecipes(RecipeBook):
             **self._own,
         }
         inputs = {"predictions": predict} | {f"history_{n}": folder for n, folder in enumerate(history)}
-        wanted: DrawRequest | None = getattr(registry.make("mining", params["policy"]), "wanted", None)
+        wanted = registry.make("mining", self.config.policy.mining).wanted
         if wanted is not None:
             inputs["classifier"] = classifier
         if wanted is not None and wanted.kind == "committee":

@@ -70,8 +70,7 @@ class SynthesisRecipes(RecipeBook):
     @property
     def reviews(self) -> bool:
         """Whether a person's verdicts decide about acceptance."""
-        policy = registry.make("acceptance", self.tree["policy"]["acceptance"])
-        return bool(getattr(policy, "wants_review", False))
+        return registry.make("acceptance", self.tree["policy"]["acceptance"]).wants_review
 
     def review_file(self, number: int, source: str) -> Path:
         """Where the verdicts on a round's images lie: RUN/rounds/NNNN/review.csv, the random arm's in its own folder."""

@@ -19,7 +19,7 @@ from engine.stages.dataset import Dataset, open_dataset
 from engine.stages.draws import make_draws
 from engine.stages.evaluate import read_predictions
 from engine.train_plan import derive_seed
-from engine.types import DrawRequest, HardCases, IntArray, MiningState, Predictions, StrArray
+from engine.types import HardCases, IntArray, MiningState, Predictions, StrArray
 from policies import registry
 
 
@@ -48,7 +48,6 @@ def run(context: StageContext) -> None:
     image_id = dataset.table.image_id[rows]
     policy = registry.make("mining", context.params["policy"])
     predictions = _predictions(context.inputs["predictions"], image_id)
-    wanted: DrawRequest | None = getattr(policy, "wanted", None)
     state = MiningState(
         predictions=predictions,
         lesion_id=dataset.table.lesion_id[rows],
@@ -56,8 +55,8 @@ def run(context: StageContext) -> None:
         malignant=tuple(context.params["malignant"]),
         history=_history(context, image_id),
         draws_TNC=None
-        if wanted is None
-        else make_draws(context, wanted, dataset.rows[rows], predictions.classes),
+        if policy.wanted is None
+        else make_draws(context, policy.wanted, dataset.rows[rows], predictions.classes),
     )
     cases = policy.mine(state, np.random.default_rng(derive_seed(context.seed, "mine", state.round)))
     write_hard_cases(cases, context.out / "hard_cases.parquet")
