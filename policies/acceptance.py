@@ -45,10 +45,10 @@ class AcceptAll:
 @register("acceptance", "label_consistent")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class LabelConsistent:
-    """The images an independent judge takes for the intended class.
+    """The images that an independent judge assigns to the intended class.
 
-    As He et al. 2023 drop images in which CLIP finds the class with little confidence; here the judge is a classifier of
-    its own, trained on real lesions alone.
+    As He et al. 2023 drop images in which CLIP finds the class with little confidence; here the judge is a separate
+    classifier, trained on real lesions alone.
     ``probability``: the judge gives the class at least ``threshold`` (null: the class's own, from judge.json; a class
     without one is decided as by ``argmax``). ``argmax``: the class is the judge's first choice.
     """
@@ -60,7 +60,7 @@ class LabelConsistent:
         None,
         ge=0.0,
         le=1.0,
-        description="least judge probability of the intended class; null: the judge's own a class",
+        description="least judge probability of the intended class; null: the judge's own per class",
     )
 
     def __post_init__(self) -> None:
@@ -116,7 +116,7 @@ class NotMemorized:
 @register("acceptance", "in_distribution")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class InDistribution:
-    """The images with a train lesion as near as train lesions have one: what lies off the data is rejected.
+    """The images about as near to a train lesion as train lesions are to each other; images off the data are rejected.
 
     The bound is a percentile of the distances from each train lesion to the nearest other one (cosine distance, 0-2).
     It asks what improved precision asks (Kynkäänniemi et al. 2019), with one radius for all train images instead of each
@@ -148,7 +148,7 @@ class Reviewed:
     """The images a person has approved; without a verdict an image does not train.
 
     The run stops after synthesis and leaves a contact sheet and a CSV to fill in; the same command then goes on. Ours:
-    any gate of this kind with a person in its place.
+    a gate in which a person decides.
     """
 
     wants_review: ClassVar[bool] = True
@@ -185,7 +185,7 @@ class Conjunction:
 @register("acceptance", "default")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Default:
-    """What the judge takes for its class and what copies no train image: both gates with their own parameters.
+    """The images that the judge assigns to their class and that copy no train image: two gates, each with its parameters.
 
     Ours: the ``conjunction`` of ``label_consistent`` and ``not_memorized``; their sources are there.
     """

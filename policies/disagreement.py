@@ -20,7 +20,7 @@ from policies.registry import register
 @register("mining", "bald")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Bald(Cut):
-    """What the classifier does not know, apart from what nobody can: BALD (Houlsby et al. 2011; Gal et al. 2017).
+    """Uncertainty of the classifier itself, without the ambiguity of the image: BALD (Houlsby et al. 2011; Gal et al. 2017).
 
     score = H(mean p) - mean H(p) over Monte-Carlo-dropout draws, nats: high where draws are sure and contradict each other.
     Dropout acts on what the classifier's last layer sees. Does not look at the label.

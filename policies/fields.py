@@ -84,7 +84,8 @@ def _problem(item: Any, field: FieldInfo, value: Any, name: str) -> str:
         return f"{value!r} is out of bounds; it must be {BOUNDS[key]} {item['ctx'][key]:g}"
     if item["type"] in _RAISED:
         return str(item["msg"].partition(", ")[2])
-    if all(option in _EXPECTED or get_origin(option) is Literal for option in options):
+    of_type = item["type"].endswith("_type") or item["type"] in ("literal_error", "finite_number")
+    if of_type and all(option in _EXPECTED or get_origin(option) is Literal for option in options):
         return f"{value!r} is not {' or '.join(map(_expectation, options))}"
     inside = "".join(f"[{part}]" for part in item["loc"][1:])
     return f"{value!r} does not fit: {inside}{' ' if inside else ''}{item['msg'][0].lower()}{item['msg'][1:]}"

@@ -124,7 +124,7 @@ class LeastConfidence(Cut):
 class Loss(Cut):
     """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out.
 
-    The score of online hard example mining (Shrivastava et al. 2016), here over whole images once a round.
+    The score of online hard example mining (Shrivastava et al. 2016), here over whole images once per round.
     """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:

@@ -40,10 +40,10 @@ class Self:
 @register("mixing", "neighbours")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Neighbours:
-    """A convex mix of the case's train neighbours, shares drawn from a Dirichlet distribution a sample.
+    """A convex mix of the case's train neighbours, with shares drawn per sample from a Dirichlet distribution.
 
     Mixup (Zhang et al. 2018), whose Beta is the Dirichlet of two shares, among same-class neighbours as in SMOTE (Chawla
-    et al. 2002), of embeddings in the place of images. A case without neighbours is conditioned on itself.
+    et al. 2002), of embeddings instead of images. A case without neighbours is conditioned on itself.
     """
 
     alpha: float = Field(
@@ -77,7 +77,7 @@ class Neighbours:
 class Interpolate:
     """A point on the arc from the case to one drawn neighbour of its class, level by level (slerp).
 
-    SMOTE (Chawla et al. 2002) on an arc in the place of the straight line: slerp is Shoemake's (1985). A case without
+    SMOTE (Chawla et al. 2002) on an arc instead of a straight line: slerp is Shoemake's (1985). A case without
     neighbours is conditioned on itself.
     """
 
@@ -110,7 +110,7 @@ class Interpolate:
 @register("mixing", "k_center")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class KCenter:
-    """Interpolations that lie far apart: of several candidates a sample, greedy k-center (Gonzalez 1985; Sener 2018).
+    """Interpolations that lie far apart: of several candidates per sample, greedy k-center (Gonzalez 1985; Sener 2018).
 
     Candidates are drawn as ``interpolate`` draws them. A case's first sample is the candidate nearest to the case itself;
     every next one is the candidate farthest (cosine distance of the mean level) from those chosen for that case.
@@ -180,7 +180,7 @@ def slerp(a_D: Floats, b_D: Floats, t: Floats | float) -> Floats:
 
 
 def blend(sources_SKLD: npt.NDArray[np.floating], weights_SK: Floats) -> Floats:
-    """Convex mix of K sources a sample, each level stretched to the weighted mean of the sources' norms."""
+    """Convex mix of K sources per sample, each level stretched to the weighted mean of the sources' norms."""
     weights = weights_SK[:, :, None, None]
     sources = np.where(weights > 0, sources_SKLD, 0.0).astype(np.float64)
     mixed_SLD = (weights * sources).sum(axis=1)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-import inspect
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, TypeVar, overload
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic.dataclasses import is_pydantic_dataclass, rebuild_dataclass
 
@@ -78,10 +77,13 @@ def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
 
 
 def _checked(policy: Any) -> Any:
-    """Return the policy as a pydantic dataclass under STRICT; what it sets of pydantic's config itself stays."""
+    """Return the policy as a pydantic dataclass under STRICT; settings of its own pydantic config stay."""
     if not is_pydantic_dataclass(policy):
-        return pydantic_dataclass(policy, frozen=True, config=STRICT)
-    own = getattr(policy, "__pydantic_config__", {})
+        kept = {name: getattr(policy, name) for name in ("__module__", "__qualname__", "__doc__")}
+        # A frozen class cannot be made a dataclass a second time, so pydantic gets a subclass.
+        subclass = type(policy.__name__, (policy,), kept)
+        return pydantic_dataclass(subclass, frozen=True, config=STRICT)
+    own: ConfigDict = getattr(policy, "__pydantic_config__", ConfigDict())
     if not STRICT.keys() <= own.keys():
         policy.__pydantic_config__ = STRICT | own
         rebuild_dataclass(policy, force=True)
@@ -90,7 +92,7 @@ def _checked(policy: Any) -> Any:
 
 @functools.cache
 def discover() -> None:
-    """Import every module of this package and load the entry points of other packages, once a process.
+    """Import every module of this package and load the entry points of other packages, once per process.
 
     Raises:
         ConfigError: an entry point cannot be loaded; names it, its value and the cause.
@@ -157,7 +159,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         raise ConfigError(_unknown_name(kind, name, f"policy.{kind}.name"))
     policy = _POLICIES[kind, name]
     return {
-        "doc": " ".join((inspect.getdoc(policy) or "").split()),
+        "doc": " ".join((policy.__doc__ or "").split()),
         "fields": {known: fields.describe(field) for known, field in fields.parameters(policy).items()},
     }
 

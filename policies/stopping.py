@@ -34,7 +34,7 @@ class MaxRounds:
 @register("stopping", "specificity_guard")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SpecificityGuard:
-    """Roll back when specificity falls: more found must not mean that everybody is sent for a biopsy.
+    """Roll back when specificity falls: higher sensitivity must not come from calling every lesion malignant.
 
     Malignant specificity on val, at the operating point, must stay above round 0's minus ``margin`` (non-inferiority on
     the estimate; ``by_interval``: on the upper end of its interval, so that only a clear fall counts). Ours, with the
@@ -68,14 +68,14 @@ class SpecificityGuard:
 @register("stopping", "marginal_value")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class MarginalValue:
-    """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images.
+    """Stop when a round's images bring too little: rise of the watched val figure per 100 accepted images.
 
     Ours, after the stopping rule of active learning that the next data must bring more than they cost (Settles 2009),
-    with synthetic images in the place of labels.
+    with synthetic images instead of labels.
     """
 
-    least: float = Field(0.002, ge=0.0, description="least rise for each 100 accepted images")
-    after: int = Field(1, ge=1, description="rounds that are played in any case")
+    least: float = Field(0.002, ge=0.0, description="least rise per 100 accepted images")
+    after: int = Field(1, ge=1, description="rounds that always run")
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, or stop after ``state.round``; a round without accepted images brings nothing."""
@@ -118,7 +118,7 @@ class Patience:
         0.0, ge=0.0, description="least rise of the val figure that counts as improvement"
     )
     roll_back: bool = Field(
-        True, description="no round after the best one may be champion; false: any may, as val says"
+        True, description="no round after the best one may become champion; false: val decides among all"
     )
 
     def decide(self, state: StoppingState) -> StopDecision:

@@ -172,7 +172,11 @@ BAD = [
         {"name": "class_balanced", "mode": "x"},
         ["policy.budget.mode: 'x' is not one of equal, even_out"],
     ),
-    ("acceptance", {"name": "default", "percentile": 2}, ["policy.acceptance.percentile: 2 is not one of 1, 5, 25"]),
+    (
+        "acceptance",
+        {"name": "default", "percentile": 2},
+        ["policy.acceptance.percentile: 2 is not one of 1, 5, 25"],
+    ),
     ("acceptance", {"name": "default", "mode": "argmax", "threshold": 0.5}, ["threshold has no effect"]),
     ("acceptance", {"name": "conjunction"}, ["policy.acceptance.of: required by conjunction"]),
     (
