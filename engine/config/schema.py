@@ -68,7 +68,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _across(self) -> Config:
-        problems = [*self._loop_problems(), *self._policy_problems(), *self._size_problems()]
+        problems = [*self._loop_problems(), *self._size_problems()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -103,21 +103,6 @@ class Config(Section):
             yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
-
-    def _policy_problems(self) -> Iterator[str]:
-        """Policies that cannot do their work with these settings."""
-        miner = self.policy.mining.get("name")
-        if miner in ("bald", "committee") and self.loop.mine_from == "crossfit":
-            yield (
-                f"policy.mining: {miner} asks classifiers that were trained on every train image; "
-                "use loop.mine_from: mine, or another policy"
-            )
-        gate = self.policy.acceptance.get("name")
-        if self.synthesis.generator == "retrieved" and gate in ("default", "not_memorized"):
-            yield (
-                f"policy.acceptance: {gate} rejects every image of synthesis.generator: retrieved, which are train images; "
-                "use label_consistent or all"
-            )
 
     def _size_problems(self) -> Iterator[str]:
         """Image sizes that a part cannot halve as often as it must."""

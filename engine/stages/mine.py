@@ -21,7 +21,7 @@ from engine.parts.own_images import mined_rows, own_sets
 from engine.parts.predictions import read_predictions
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import DrawRequest, HardCases, MiningState, Predictions, StrArray
+from engine.types import HardCases, MiningState, Predictions, StrArray
 from policies import registry
 
 
@@ -66,7 +66,6 @@ def run(context: StageContext, params: Params) -> None:
     image_id = dataset.table.image_id[rows]
     policy = registry.make("mining", params.policy)
     predictions = _predictions(context.inputs["predictions"], image_id)
-    wanted: DrawRequest | None = getattr(policy, "wanted", None)
     state = MiningState(
         predictions=predictions,
         lesion_id=dataset.table.lesion_id[rows],
@@ -74,8 +73,8 @@ def run(context: StageContext, params: Params) -> None:
         malignant=tuple(params.malignant),
         history=_history(context, image_id),
         draws_TNC=None
-        if wanted is None
-        else make_draws(context, wanted, dataset.rows[rows], predictions.classes),
+        if policy.wanted is None
+        else make_draws(context, policy.wanted, dataset.rows[rows], predictions.classes),
     )
     cases = policy.mine(state, np.random.default_rng(derive_seed(context.seed, "mine", state.round)))
     write_hard_cases(cases, context.out / "hard_cases.parquet")

@@ -119,6 +119,8 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     seen: list[Any] = []
 
     class Spy:
+        wanted = None
+
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
             return mine.HardCases(
