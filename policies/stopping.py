@@ -128,7 +128,7 @@ class Patience:
         if stale >= self.rounds:
             since = f"no rise above {self.min_delta:g} for {stale} rounds" if stale > 1 else "no rise"
             return StopDecision(
-                action=Action.ROLL_BACK if self.roll_back else "stop",
+                action=Action.ROLL_BACK if self.roll_back else Action.STOP,
                 reason=f"{since}; round {best} is best ({state.values[best]:.4f})",
                 keep_round=best if self.roll_back else None,
             )
