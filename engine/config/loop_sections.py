@@ -120,7 +120,12 @@ class LoopConfig(Section):
     )
     crossfit_folds: Annotated[int, Field(ge=2, le=20)] = Field(3, description="folds of mine_from: crossfit")
     neighbours: Annotated[int, Field(ge=1, le=64)] = Field(
-        5, description="train neighbours retrieved a hard case"
+        5, description="train neighbours retrieved per hard case"
+    )
+    neighbours_level: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="embedder level by which neighbours are retrieved, 1 the lowest (texture, colour), the last the whole "
+        "shape; null: all levels fused",
     )
 
     @field_validator("arms")

@@ -90,6 +90,9 @@ class Config(Section):
                 "loop.arms: synthetic would go on from weights trained on real images; "
                 "set classifier.round_init: scratch"
             )
+        level, levels = self.loop.neighbours_level, self.embedder.levels
+        if level is not None and level > levels:
+            yield f"loop.neighbours_level: {level} is no level; embedder.levels is {levels}"
         if self.judge.model == self.classifier.model:
             yield f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
         mix, continues = self.classifier.mix, self.classifier.round_init == "continue"

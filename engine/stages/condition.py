@@ -25,18 +25,18 @@ from engine.retrieval.conditioning import (
     write_conditioning,
     write_neighbours,
 )
-from engine.retrieval.embedding import fuse
-from engine.retrieval.index import LesionIndex
+from engine.retrieval.embedding import Float32Array, fuse
+from engine.retrieval.index import Found, LesionIndex
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
+from engine.types import BudgetState, FloatArray, HardCases, IntArray, LesionTable, StrArray, strings
 from policies import registry
 
 
 class Params(base.Params):
     """Which policies decide, how many images there are to spend, and what rounds so far have shown."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "neighbours_level"})
 
     embedder: EmbedderConfig
     data: Extraction
@@ -54,6 +54,8 @@ class Params(base.Params):
     gain_history: list[dict[str, float]]
     """Change of val sensitivity per class, one mapping per finished round."""
     train_sets: list[int] | None = None
+    neighbours_level: int | None = None
+    """Embedder level to retrieve by, from 1; None: all levels fused."""
 
     @classmethod
     def of(
@@ -86,6 +88,7 @@ class Params(base.Params):
             sensitivity=dict(seen[-1]) if seen else {},
             gain_history=[gains(before, after) for before, after in pairwise(seen)],
             train_sets=own_sets(config),
+            neighbours_level=config.loop.neighbours_level,
         )
 
     @classmethod
@@ -145,8 +148,7 @@ def _write(
         tokens=params.embedder.tokens,
         cut=params.data,
     )
-    fused_MF = fuse(levels_MLD, params.embedder.fuse)
-    found = index.search(fused_MF, table.dx, table.lesion_id, params.neighbours)
+    found = _neighbours(params, index, levels_MLD, table)
     write_neighbours(table.image_id, table.dx, found, context.out)
     if counts_M.sum() == 0:
         facts = read_facts(context.inputs["embedder"])
@@ -158,6 +160,13 @@ def _write(
         condition(mixture, hood, round=params.round, source=params.source, seed=context.seed),
         context.out,
     )
+
+
+def _neighbours(params: Params, index: LesionIndex, levels_MLD: Float32Array, table: LesionTable) -> Found:
+    """Search the index by all levels fused, or by one of them."""
+    level = None if params.neighbours_level is None else params.neighbours_level - 1
+    query = fuse(levels_MLD, params.embedder.fuse) if level is None else levels_MLD[:, level]
+    return index.search(query, table.dx, table.lesion_id, params.neighbours, level)
 
 
 def _hard_cases(context: StageContext) -> HardCases:
