@@ -14,7 +14,7 @@ import torch
 from engine.config import DenoiserConfig, SynthesisConfig, VaeConfig
 from engine.data.captions import captions
 from engine.parts.dataset import open_dataset
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 WIDTH, LENGTH, LEVELS = 16, 12, 2
 
@@ -118,7 +118,7 @@ def run_foundation(tmp: Path) -> dict[str, Path]:
     inputs = make_foundation(tmp)
     for name in ("vae", "latents", "denoiser"):
         module = importlib.import_module(f"engine.stages.{name}")
-        module.run(make_context(tmp / name, inputs, tiny_params()))
+        run_stage(module, tmp / name, inputs, tiny_params())
         inputs[name] = tmp / name
     inputs["condition"] = make_condition(tmp / "condition", inputs)
     return inputs

@@ -151,4 +151,4 @@ FROM_CONFUSION: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     "balanced_accuracy": lambda confusion_BCC: mean_defined(sensitivity(confusion_BCC)),
     "macro_f1": macro_f1,
 }
-"""Figures over all classes that follow from confusion matrices, (B, C, C) -> (B,); each stands in report.json by its name."""
+"""Figures over all classes that follow from confusion matrices, (B, C, C) -> (B,). Each is a key of report.json."""

@@ -88,9 +88,7 @@ def preview(pipeline: Pipeline, made: Made) -> StageFolder:
 
 def asks_for_review(pipeline: Pipeline) -> bool:
     """Return whether a person's verdicts decide about acceptance."""
-    return bool(
-        getattr(registry.make("acceptance", pipeline.config.policy.acceptance), "wants_review", False)
-    )
+    return registry.make("acceptance", pipeline.config.policy.acceptance).wants_review
 
 
 def accepted_counts(accepts: Iterable[StageFolder]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import sys
 from typing import Annotated, Any, Literal
 
 import pydantic.dataclasses
@@ -28,7 +29,6 @@ class Decides:
         return state
 
 
-@registry.register("stopping", "pickled")
 @dataclasses.dataclass(frozen=True)
 class Pickled(Decides):
     """A plain dataclass at the top of a module."""
@@ -182,5 +182,8 @@ def test_policies_made_in_python_are_checked_too() -> None:
         Margin(min_score=2, max_score=1)
 
 
-def test_a_registered_plain_dataclass_can_be_sent_to_another_process() -> None:
-    assert pickle.loads(pickle.dumps(Pickled(rounds=3))) == Pickled(rounds=3)
+def test_a_registered_plain_dataclass_can_be_sent_to_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered = registry.register("stopping", "pickled")(Pickled)
+    monkeypatch.setattr(sys.modules[__name__], "Pickled", registered)  # as the decorator does
+    made = registry.make("stopping", {"name": "pickled", "rounds": 3})
+    assert pickle.loads(pickle.dumps(made)) == made == registered(rounds=3)

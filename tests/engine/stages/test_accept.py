@@ -19,7 +19,7 @@ from engine.parts.dataset import open_dataset
 from engine.retrieval.conditioning import write_conditioning
 from engine.stages import accept, embedder, index
 from engine.types import Conditioning, Verdicts, strings
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 CLASSES = ("bkl", "mel", "nv")
 MODEL = "mobilenetv3_small_050"
@@ -48,7 +48,7 @@ def foundation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     np.save(images / "masks.npy", embedder.found_masks(np.load(images / "images.npy"), "otsu"))
     inputs = {"images": images, "split": split}
     for name, stage in (("embedder", embedder), ("index", index)):
-        stage.run(make_context(root / name, inputs, PARAMS))
+        run_stage(stage, root / name, inputs, PARAMS)
         inputs[name] = root / name
     facts = json.loads((root / "index" / "index.json").read_text())
     facts["quantiles"] = {"1": 1e-6, "5": 0.5}
@@ -105,10 +105,9 @@ def noise(count: int) -> np.ndarray:
 def run(
     tmp_path: Path, inputs: dict[str, Path], out: str = "out", **changes: Any
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    context = make_context(tmp_path / out, inputs, {**PARAMS, **changes})
-    accept.run(context)
-    summary = json.loads((context.out / "accept.json").read_text())
-    return pd.read_parquet(context.out / "synthetic.parquet"), summary
+    run_stage(accept, tmp_path / out, inputs, {**PARAMS, **changes})
+    summary = json.loads((tmp_path / out / "accept.json").read_text())
+    return pd.read_parquet(tmp_path / out / "synthetic.parquet"), summary
 
 
 def test_the_judges_mean_and_the_nearest_train_image_decide(

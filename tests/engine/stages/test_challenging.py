@@ -12,7 +12,7 @@ from engine.classifier.weights import describe, save_classifier
 from engine.stages import challenging, evaluate
 from engine.stages.challenging import wrong_for_all
 from engine.types import strings
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 
 def test_a_lesion_is_challenging_where_every_model_is_wrong_on_its_mean() -> None:
@@ -34,7 +34,7 @@ def test_the_list_holds_test_lesions_alone_and_splits_the_figures(tmp_path) -> N
             build_model("test_resnet", 3, 16, seed=fold), meta, judge / f"fold_{fold}.safetensors"
         )
     inputs = {"images": images, "split": split, "judge": judge}
-    challenging.run(make_context(tmp_path / "challenging", inputs, {}))
+    run_stage(challenging, tmp_path / "challenging", inputs, {})
     frame = pd.read_parquet(tmp_path / "challenging" / "challenging.parquet")
     table = pd.read_parquet(split / "split.parquet")
     assert sorted(frame["image_id"]) == sorted(table["image_id"][table["split"] == "test"])
@@ -57,7 +57,7 @@ def test_the_list_holds_test_lesions_alone_and_splits_the_figures(tmp_path) -> N
     (predictions / "calibration.json").write_text(json.dumps({"threshold": 0.5}))
     params = {"evaluation": {"bootstrap": 100, "specificity": 0.9}, "malignant": ["mel"]}
     whole = {**inputs, "predictions": predictions, "challenging": tmp_path / "challenging"}
-    evaluate.run(make_context(tmp_path / "evaluate", whole, params))
+    run_stage(evaluate, tmp_path / "evaluate", whole, params)
     test = json.loads((tmp_path / "evaluate" / "report.json").read_text())["test"]
     assert test["challenging"]["n"] + test["rest"]["n"] == test["n"] == len(frame)
     assert test["rest"]["accuracy"]["value"] == 0.0

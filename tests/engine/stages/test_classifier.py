@@ -12,7 +12,7 @@ from engine.classifier.weights import load_classifier, read_meta
 from engine.config import ClassifierConfig
 from engine.stages import classifier, pool
 from engine.training.plan import TrainEnv
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5).model_dump(mode="json")
 
@@ -21,7 +21,7 @@ SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5)
 def inputs(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     given = {"images": images, "split": split}
-    pool.run(make_context(tmp_path / "pool", given, {"arm": "real", "counts": {}}))
+    run_stage(pool, tmp_path / "pool", given, {"arm": "real", "counts": {}})
     return {**given, "pool": tmp_path / "pool"}
 
 
@@ -30,7 +30,7 @@ def params(**changes):
 
 
 def test_files(tmp_path, inputs):
-    classifier.run(make_context(tmp_path / "out", inputs, params()))
+    run_stage(classifier, tmp_path / "out", inputs, params())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "classifier.json",
         "classifier.safetensors",
@@ -44,7 +44,7 @@ def test_files(tmp_path, inputs):
 def job_of(tmp_path, inputs, given, name):
     """The job the stage hands to the launcher, without running it."""
     jobs = []
-    classifier.run(make_context(tmp_path / name, inputs, given, launch=lambda fit: jobs.append(fit.args[0])))
+    run_stage(classifier, tmp_path / name, inputs, given, launch=lambda fit: jobs.append(fit.args[0]))
     return jobs[0]
 
 
@@ -70,7 +70,7 @@ def test_extra_images_reach_the_fit(tmp_path, inputs):
 
 def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
     params_of = {"arm": "classical", "counts": {"nv": 2}}
-    pool.run(make_context(tmp_path / "classical", inputs, params_of))
+    run_stage(pool, tmp_path / "classical", inputs, params_of)
     mixed = {**SECTION, "mix": {"share": 0.5}}
     given = {**inputs, "pool": tmp_path / "classical"}
     job = job_of(tmp_path, given, params(classifier=mixed), "a")
@@ -81,16 +81,16 @@ def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
 
 
 def test_going_on(tmp_path, inputs):
-    classifier.run(make_context(tmp_path / "first", inputs, params()))
+    run_stage(classifier, tmp_path / "first", inputs, params())
     given = {**inputs, "init": tmp_path / "first"}
     assert job_of(tmp_path, given, params(), "job").init == tmp_path / "first" / "classifier.safetensors"
-    classifier.run(make_context(tmp_path / "second", given, params(steps=1)))
+    run_stage(classifier, tmp_path / "second", given, params(steps=1))
     assert load_classifier(tmp_path / "second" / "classifier.safetensors")[1].image_size == 16
 
 
 def test_another_context_of_the_same_seed_gives_the_same_bytes(tmp_path, inputs):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        classifier.run(make_context(tmp_path / name, inputs, params(), seed=seed))
+        run_stage(classifier, tmp_path / name, inputs, params(), seed=seed)
     a, b, c = ((tmp_path / name / "classifier.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -99,5 +99,5 @@ def test_another_context_of_the_same_seed_gives_the_same_bytes(tmp_path, inputs)
 def test_progress_goes_through_the_environment(tmp_path, inputs):
     told = []
     environment = TrainEnv(progress=lambda what, done, total: told.append((what, done, total)))
-    classifier.run(make_context(tmp_path / "a", inputs, params(), launch=lambda fit: fit(environment)))
+    run_stage(classifier, tmp_path / "a", inputs, params(), launch=lambda fit: fit(environment))
     assert told == [("classifier", 1, 3), ("classifier", 2, 3), ("classifier", 3, 3)]

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import EmbedderConfig
+from engine.config import DataConfig, EmbedderConfig
 from engine.errors import StageError
 from engine.parts.dataset import open_dataset
+from engine.parts.embed import Extraction, embed_rows
 from engine.retrieval.conditioning import read_conditioning
 from engine.stages import condition, embedder, index
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_context, make_dataset_folders, run_stage
 
 CONFIG = EmbedderConfig(width=32, layers=2, levels=2, patch=8, text_layers=1, batch_size=8, steps=1)
 PARAMS: dict[str, Any] = {
@@ -40,7 +41,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     images, split = make_dataset_folders(root, n_lesions=60)
     inputs = {"images": images, "split": split}
     for name, stage in (("embedder", embedder), ("index", index)):
-        stage.run(make_context(root / name, inputs, PARAMS))
+        run_stage(stage, root / name, inputs, PARAMS)
         inputs[name] = root / name
     return inputs | {"hard_cases": hard_cases(root / "mine", inputs, 4)}
 
@@ -56,7 +57,7 @@ def hard_cases(folder: Path, inputs: dict[str, Path], count: int, split: str = "
 
 
 def run(out: Path, inputs: dict[str, Path], seed: int = 0, **changes: Any) -> pd.DataFrame:
-    condition.run(make_context(out, inputs, PARAMS | changes, seed=seed))
+    run_stage(condition, out, inputs, PARAMS | changes, seed=seed)
     return pd.read_parquet(out / "conditioning.parquet")
 
 
@@ -70,10 +71,12 @@ def test_uniform_budget_and_self_mixing_repeat_each_case(folders, tmp_path):
     assert frame["dx"].tolist() == [known[parent] for parent in frame["parent_image_id"]]
     assert [list(ids) for ids in frame["neighbour_ids"]] == [[parent] for parent in frame["parent_image_id"]]
     levels = np.load(tmp_path / "out" / "levels.npy")
-    context = make_context(tmp_path / "again", folders, PARAMS)
+    context = make_context(tmp_path / "again", folders)
     dataset = open_dataset(folders["images"], folders["split"])
     rows = dataset.rows[dataset.positions(frame["parent_image_id"].to_numpy(dtype=np.str_))]
-    np.testing.assert_array_equal(levels, embedder.embed_rows(context, rows, "embed"))
+    np.testing.assert_array_equal(
+        levels, embed_rows(context, rows, "embed", tokens="cls", cut=Extraction.of(DataConfig()))
+    )
 
 
 def test_neighbours_are_train_images_of_the_class_and_of_other_lesions(folders, tmp_path):

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, vae
-from tests.fakes import make_context
+from tests.fakes import run_stage
 from tests.fakes_diffusion import make_foundation, tiny_params
 
 
@@ -18,13 +18,13 @@ def inputs(tmp_path_factory):
     tmp = tmp_path_factory.mktemp("foundation")
     inputs = make_foundation(tmp)
     for name, module in (("vae", vae), ("latents", latents)):
-        module.run(make_context(tmp / name, inputs, tiny_params()))
+        run_stage(module, tmp / name, inputs, tiny_params())
         inputs[name] = tmp / name
     return inputs
 
 
 def run(folder, inputs, params=None, **context):
-    denoiser.run(make_context(folder, inputs, params or tiny_params(), **context))
+    run_stage(denoiser, folder, inputs, params or tiny_params(), **context)
     return json.loads((folder / "denoiser.json").read_text())
 
 

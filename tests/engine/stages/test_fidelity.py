@@ -12,8 +12,9 @@ from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
 from engine.config import EmbedderConfig
 from engine.parts.dataset import open_dataset
+from engine.parts.features import FeatureChoice, extract
 from engine.stages import embedder, features, fidelity
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_context, make_dataset_folders, run_stage
 
 N = 24
 EMBEDDER = EmbedderConfig(levels=2, layers=2, width=16, patch=4, text_layers=1, steps=2, batch_size=8)
@@ -26,7 +27,7 @@ def inputs(tmp_path_factory):
     images, split = make_dataset_folders(root, n_lesions=60)
     found = {"images": images, "split": split}
     whole = {**params("clip"), "data": {"mask": "otsu", "crop": "none"}}
-    embedder.run(make_context(root / "embedder", found, whole))
+    run_stage(embedder, root / "embedder", found, whole)
     found["embedder"] = root / "embedder"
     judge, made, condition = (root / name for name in ("judge", "made", "conditioned"))
     for folder in (judge, made, condition):
@@ -48,9 +49,9 @@ def params(kind, **more):
 
 
 def run(root, inputs, kind):
-    features.run(make_context(root / "features", inputs, params(kind)))
+    run_stage(features, root / "features", inputs, params(kind))
     whole = inputs | {"features": root / "features"}
-    fidelity.run(make_context(root / "fidelity", whole, params(kind)))
+    run_stage(fidelity, root / "fidelity", whole, params(kind))
     return json.loads((root / "fidelity" / "fidelity.json").read_text())
 
 
@@ -60,8 +61,10 @@ def test_copies_of_train_images_are_in_the_manifold(tmp_path, inputs, kind):
     dataset = open_dataset(inputs["images"], inputs["split"])
     rows = np.load(tmp_path / "features" / "features.npy")
     assert len(rows) == len(dataset.table)
-    again = features.extract(
-        make_context(tmp_path / "x", inputs, params(kind)),
+    again = extract(
+        make_context(tmp_path / "x", inputs),
+        FeatureChoice(features=kind, inception=None),
+        "cls",
         inputs["synthesize"] / "images.npy",
         np.arange(3),
         "x",

@@ -16,12 +16,12 @@ from engine.errors import DataError
 from engine.parts.dataset import read_table
 from engine.stages import images
 from tests.engine.data import layouts
-from tests.fakes import make_context
+from tests.fakes import run_stage
 
 
 def run(out: Path, **data: object) -> dict:
     config = DataConfig.model_validate({"image_size": 16, **data}).model_dump(mode="json")
-    images.run(make_context(out, {}, {"data": config, "seed": 0}))
+    run_stage(images, out, {}, {"data": config, "seed": 0})
     return json.loads((out / "data.json").read_text())
 
 

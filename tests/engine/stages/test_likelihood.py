@@ -13,7 +13,7 @@ from engine import build
 from engine.errors import ConfigError
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, likelihood, vae
-from tests.fakes import make_context
+from tests.fakes import run_stage
 from tests.fakes_diffusion import make_foundation, tiny_params
 from tests.integration.tiny import tiny_tree
 
@@ -25,13 +25,13 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     params = tiny_params()
     params["vae"] = {**params["vae"], "kind": "identity", "downsample": 1}
     for name, module in (("vae", vae), ("latents", latents), ("denoiser", denoiser)):
-        module.run(make_context(tmp / name, found, params))
+        run_stage(module, tmp / name, found, params)
         found[name] = tmp / name
     return found
 
 
 def run(folder: Path, inputs: dict[str, Path], images: int, seed: int = 0) -> dict[str, Any]:
-    likelihood.run(make_context(folder, inputs, {"images": images, "pretrained": None}, seed=seed))
+    run_stage(likelihood, folder, inputs, {"images": images, "pretrained": None}, seed=seed)
     found: dict[str, Any] = json.loads((folder / "likelihood.json").read_text())
     return found
 

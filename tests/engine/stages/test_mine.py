@@ -17,7 +17,7 @@ from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
 from engine.stages import mine
 from engine.types import DrawRequest, strings
-from tests.fakes import make_context, make_dataset_folders, map_in_process
+from tests.fakes import make_context, make_dataset_folders, map_in_process, run_stage
 
 
 @pytest.fixture
@@ -57,9 +57,8 @@ def run(tmp_path: Path, predictions: Path, out: str = "out", **changes: Any) -> 
     }
     history = changes.pop("history", {})
     seed = changes.pop("seed", 0)
-    context = make_context(tmp_path / out, {**inputs, **history}, {**params, **changes}, seed=seed)
-    mine.run(context)
-    return pd.read_parquet(context.out / "hard_cases.parquet")
+    run_stage(mine, tmp_path / out, {**inputs, **history}, {**params, **changes}, seed=seed)
+    return pd.read_parquet(tmp_path / out / "hard_cases.parquet")
 
 
 def part(dataset: Dataset, name: str, dx: str) -> list[str]:
@@ -190,7 +189,7 @@ def test_dropout_draws_have_the_mean_of_the_classifier(
 ) -> None:
     """Without dropout every draw is the classifier's own prediction; with it, draws differ from image to image."""
     inputs = {"images": tmp_path / "images", "split": tmp_path / "split", **judged}
-    context = make_context(tmp_path / "out", inputs, {})
+    context = make_context(tmp_path / "out", inputs)
     rows = dataset.rows[dataset.where("mine")]
     worker = LogitWorker(
         weights=judged["classifier"] / "classifier.safetensors", images=tmp_path / "images" / "images.npy"
@@ -207,6 +206,6 @@ def test_dropout_draws_have_the_mean_of_the_classifier(
 def test_a_member_of_other_classes_is_named(
     tmp_path: Path, dataset: Dataset, judged: dict[str, Path]
 ) -> None:
-    context = make_context(tmp_path / "out", {"images": tmp_path / "images", **judged}, {})
+    context = make_context(tmp_path / "out", {"images": tmp_path / "images", **judged})
     with pytest.raises(StageError, match=r"classifier\.safetensors knows bkl, mel, nv, the predictions a, b"):
         make_draws(context, DrawRequest(kind="committee"), dataset.rows, ("a", "b"))

@@ -12,7 +12,7 @@ from engine.errors import DataError, StageError
 from engine.parts.dataset import open_dataset
 from engine.stages import pool
 from engine.stages.pool import numbered, repeat_evenly
-from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_dataset_folders, run_stage
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def inputs(tmp_path):
 
 
 def run(tmp_path, inputs, arm, counts=None, seed=0, name="out"):
-    pool.run(make_context(tmp_path / name, inputs, {"arm": arm, "counts": counts or {}}, seed=seed))
+    run_stage(pool, tmp_path / name, inputs, {"arm": arm, "counts": counts or {}}, seed=seed)
     frame = pd.read_parquet(tmp_path / name / "pool.parquet")
     return (
         frame,
@@ -78,7 +78,7 @@ def test_with_training_sets_the_chosen_ones_are_its_own(tmp_path, inputs):
     assert 0 < len(own) < 21
     for arm, counts in (("real", {}), ("classical", {"nv": 9})):
         params = {"arm": arm, "counts": counts, "train_sets": [1]}
-        pool.run(make_context(tmp_path / arm, given, params))
+        run_stage(pool, tmp_path / arm, given, params)
         frame = pd.read_parquet(tmp_path / arm / "pool.parquet")
         assert frame["image_id"].tolist()[: len(own)] == own
         assert set(frame["image_id"]) == set(own)

@@ -18,7 +18,7 @@ from engine.parts.dataset import open_dataset, read_table, write_table
 from engine.stages import images, split
 from engine.types import strings
 from tests.engine.data import layouts
-from tests.fakes import make_context
+from tests.fakes import run_stage
 
 READERS: dict[str, tuple[Callable[[Path], object], dict]] = {
     "ham10000": (lambda r: layouts.write_ham(r, rows=layouts.ham_rows(12)), {}),
@@ -36,7 +36,7 @@ def decode(tmp_path: Path, kind: str) -> Path:
     make(tmp_path / "data")
     data = {"format": kind, "root": str(tmp_path / "data"), "image_size": 16, "mask": "none", **settings}
     config = DataConfig.model_validate(data).model_dump(mode="json")
-    images.run(make_context(tmp_path / "images", {}, {"data": config, "seed": 0}))
+    run_stage(images, tmp_path / "images", {}, {"data": config, "seed": 0})
     return tmp_path / "images"
 
 
@@ -52,7 +52,7 @@ def divide(
     config = SplitConfig.model_validate(more).model_dump(mode="json")
     out = tmp_path / f"{name}{seed}"
     params = {"split": config} | ({} if only is None else {"only": only})
-    split.run(make_context(out, {"images": folder}, params, seed=seed))
+    run_stage(split, out, {"images": folder}, params, seed=seed)
     return out
 
 

@@ -11,7 +11,7 @@ from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
 from engine.parts.dataset import open_dataset
 from engine.stages import vae
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 from tests.fakes_diffusion import tiny_params
 
 
@@ -22,7 +22,7 @@ def inputs(tmp_path):
 
 
 def run(folder, inputs, **context):
-    vae.run(make_context(folder, inputs, context.pop("params", tiny_params()), **context))
+    run_stage(vae, folder, inputs, context.pop("params", tiny_params()), **context)
     return json.loads((folder / "vae.json").read_text())
 
 
@@ -107,5 +107,5 @@ def test_only_the_main_worker_writes(tmp_path, inputs):
         fit(TrainEnv(rank=1, world=1))
 
     params = {"vae": VaeConfig(kind="identity", downsample=1).model_dump(mode="json")}
-    vae.run(make_context(tmp_path / "vae", inputs, params, launch=second_worker))
+    run_stage(vae, tmp_path / "vae", inputs, params, launch=second_worker)
     assert list((tmp_path / "vae").iterdir()) == []
