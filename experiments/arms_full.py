@@ -37,10 +37,9 @@ from experiments.lib.keeping import (
     script,
     this_command,
 )
-from experiments.lib.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
+from experiments.lib.outcomes import DRAWS, ENDPOINTS, beside, pack_cases, scored_arm, unpack
 from experiments.lib.study_beside import challenging
-from experiments.lib.study_tables import challenging_lines, class_lines
-from experiments.table1.report import DRAWS, percent, study_lines
+from experiments.lib.study_tables import challenging_lines, class_lines, percent, study_lines
 
 FOLDS = 5
 """PROTOCOL.md: no claim before all of them are scored."""
@@ -92,12 +91,17 @@ def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
     return beside([entry for entry in report["rounds"] if entry["arm"] == arm][-1], "test")
 
 
-def collect(folder: Path) -> Path:
-    """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have."""
+def collect(folder: Path, draws: int = DRAWS) -> Path:
+    """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have.
+
+    Args:
+        folder: where the folds' files are.
+        draws: bootstrap draws of lesions.
+    """
     files, seeds = finished(folder)
     runs = replicates(files)
     objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
-    study = make_study(runs, draws=DRAWS, objection=objection) if runs else None
+    study = make_study(runs, draws=draws, objection=objection) if runs else None
     if study is not None:
         draw_contrasts(study, folder / "contrasts.png")
     facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]

@@ -21,7 +21,7 @@ from experiments.lib import keeping
 from experiments.lib.keeping import data_root, provenance, script, this_command
 from experiments.lib.study_beside import subgroups
 from experiments.lib.study_tables import subgroup_lines
-from experiments.table1 import report as table1_report
+from experiments.table1 import studies
 
 INTRODUCTION = """# By sex, age and site
 
@@ -37,11 +37,11 @@ def main() -> None:
     columns = pd.read_csv(data_root("ham10000") / "HAM10000_metadata.csv", index_col="image_id")
     sets = {
         number: table
-        for number, part, label, table in table1_report.tables(keeping.RESULTS / "table1")
-        if (part, label) == ("confirm", table1_report.PRIMARY_TABLE)
+        for number, part, label, table in studies.tables(keeping.RESULTS / "table1")
+        if (part, label) == ("confirm", studies.PRIMARY_TABLE)
     }
-    done = table1_report.finished(sets)
-    print(write(keeping.RESULTS / "table1", table1_report.replicates(done.values()), columns))
+    done = studies.finished(sets)
+    print(write(keeping.RESULTS / "table1", studies.replicates(done.values()), columns))
     files, _ = arms_full.finished(keeping.RESULTS / "arms_full")
     print(write(keeping.RESULTS / "arms_full", arms_full.replicates(files), columns))
 

@@ -20,7 +20,9 @@ from engine.config import Config
 from engine.errors import ConfigError, HardcaseError
 from engine.store.run_folder import INDIFFERENT, config_changes
 
-RESULTS = Path(__file__).parents[1] / "results"
+EXPERIMENTS = Path(__file__).parents[1]
+ROOT = EXPERIMENTS.parent
+RESULTS = EXPERIMENTS / "results"
 REPLICATE = ("name", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
 """Keys in which the replicates of one study differ; in all others they must not."""
 
@@ -53,7 +55,13 @@ def public_config(config: Config) -> dict[str, Any]:
 
 def this_command() -> str:
     """Return the command line as someone else would type it."""
-    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
+    return " ".join([this_script(), *map(_shown, sys.argv[1:])])
+
+
+def this_script() -> str:
+    """Return how this script is called: ``python -m experiments.<module or package>``."""
+    path = Path(sys.argv[0])
+    return f"python -m experiments.{path.parent.name if path.stem == '__main__' else path.stem}"
 
 
 def _shown(argument: str) -> str:
@@ -89,7 +97,8 @@ def data_root(name: str) -> Path:
 
 def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Return the command line of a script that runs one replicate at a time and collects them, and its action ``run``."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=this_script(), description=doc, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("collect")
     one = actions.add_parser("run")
@@ -127,14 +136,14 @@ def require_frozen(config: Path, overrides: Sequence[str]) -> None:
         raise ConfigError(
             f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
         )
-    for file in (config.resolve(), Path(__file__).parents[1] / "PROTOCOL.md"):
+    for file in (config.resolve(), EXPERIMENTS / "PROTOCOL.md"):
         if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
             raise ConfigError(
                 f"{file.name} is not in git as it lies here; commit it before a test figure exists"
             )
 
 
-def require_engine(commit: str, *paths: str, what: str, root: Path = Path(__file__).parents[2]) -> None:
+def require_engine(commit: str, *paths: str, what: str, root: Path = ROOT) -> None:
     """Refuse to score a test part (of ``what``, in the plural) with other code than the study began with.
 
     Raises:
