@@ -1,4 +1,4 @@
-"""Sensitivity and specificity by sex, age and site of the two studies, from the probabilities they have kept.
+"""Writes sensitivity and specificity by sex, age and site for both studies, from their kept probabilities.
 
 usage: python -m experiments.subgroups        (HARDCASE_DATA: the folder that holds ham10000, for its metadata alone)
 
@@ -7,6 +7,7 @@ Reads results/table1/set_*.json and results/arms_full/fold_*.json, and writes su
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,8 @@ classifier is fair.
 
 def main() -> None:
     """Write the subgroups of both studies."""
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     columns = pd.read_csv(data_root("ham10000") / "HAM10000_metadata.csv", index_col="image_id")
     sets = {
         number: table

@@ -1,4 +1,4 @@
-"""Keeps results: where they lie, what is said of their making, and that a frozen config is the committed one."""
+"""Keeps results: their folder, how they were made, and checks that a frozen config is the committed one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REPLICATE = ("name", "loop.seed", "data.split.train_sets.use", "data.split.folds
 
 
 def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
-    """Return what every result says of its making; places of this machine are left out."""
+    """Return how a result was made: command, date, commit, machine, config; without paths of this machine."""
     found: dict[str, Any] = {
         "command": command,
         "date": datetime.date.today().isoformat(),
@@ -73,7 +73,7 @@ def _shown(argument: str) -> str:
 
 
 def script(main: Callable[[], None]) -> NoReturn:
-    """Run a script; what its user can mend is one line on stderr and the exit code of the command ``hardcase``."""
+    """Run a script; a user's error is one line on stderr and the exit code of the command ``hardcase``."""
     try:
         main()
     except (HardcaseError, KeyboardInterrupt, OSError) as error:
@@ -117,7 +117,7 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
 
 
 def changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that say what is computed, not where or how fast, by name."""
+    """Return the overrides that change what is computed, not where or how fast, by name."""
     return sorted(
         text
         for text in overrides

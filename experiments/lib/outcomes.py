@@ -1,7 +1,7 @@
-"""What one replicate of the proof leaves behind, image by image: all a study needs, in a file small enough to be committed.
+"""Packs one replicate of the proof, image by image: all that a study needs, in a file small enough to be committed.
 
-The scored images are kept once (id, lesion, class); of every arm its calibrated probabilities on val and test are kept, at
-16 bits each, so that lesions can be drawn and operating points read again without the data.
+The scored images are kept once (id, lesion, class). Of every arm the calibrated probabilities on val and test are kept, 16
+bits each, so that lesions can be drawn and operating points read again without the data.
 
 Shape legend: N images, C classes.
 """
@@ -28,7 +28,7 @@ _LEVELS = np.iinfo(np.uint16).max
 
 
 def pack_cases(run: Replicate) -> dict[str, Any]:
-    """Return all of a replicate but its arms, as JSON."""
+    """Return everything of a replicate except its arms, as JSON."""
     return {
         "name": run.name,
         "seed": run.seed,
