@@ -1,10 +1,10 @@
-"""Finds planted duplicates in HAM10000: thresholds are chosen on one random half of the lesions, measured on the other.
+"""Measures how well the audit finds duplicates planted in HAM10000: threshold from half of the lesions, result on the rest.
 
 usage: HARDCASE_DATA=... python -m experiments.audit [--copies 100] [--seed 0] [--name audit]
 
 Copies of images are saved as files and planted under new lesion ids: mirrored, rotated by 90 to 270 degrees, cropped by 5 %,
-re-compressed, all of these, and four copies of one image. Pairs of different lesions that nobody planted are judged by eye
-(by_eye.csv in the results folder): those that show one lesion are no false alarms; those nobody looked at are.
+re-compressed, all of these, and four copies of one image. Pairs of different lesions that nobody planted were judged by eye
+(by_eye.csv in the results folder). A pair that shows one lesion is no false alarm; a pair that nobody looked at is one.
 `hardcase data audit` itself is run and timed on the whole set.
 """
 
