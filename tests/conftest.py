@@ -12,6 +12,19 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 import torch
 
+FIRST_PART = "hardcase/first part of make test"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say at the end of `make test`'s second part (it appends coverage) how the first part ended."""
+    if not hasattr(config, "cache"):  # pytest -p no:cacheprovider
+        return
+    if config.getoption("cov_append", default=False):
+        terminalreporter.write_line(f"before these, tests without ray: {config.cache.get(FIRST_PART, '?')}")
+    elif config.getoption("markexpr") == "not ray":
+        counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "skipped", "failed")}
+        config.cache.set(FIRST_PART, ", ".join(f"{count} {name}" for name, count in counts.items()))
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:

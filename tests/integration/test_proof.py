@@ -29,10 +29,11 @@ PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results in a folder of the test, four sets instead of ten, a second model that is quick."""
+    """Results in a folder of the test, four sets instead of ten, two models that are quick."""
     monkeypatch.setattr(keeping, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(table1_plan, "SETS", 4)
-    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_resnet", False))
+    monkeypatch.setitem(table1_plan.MODELS, "resnet18", ("test_resnet", False))
+    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_efficientnet", False))
     return tmp_path / "results"
 
 
@@ -179,7 +180,7 @@ def test_a_fold_keeps_its_arms_and_folds_collect(
 
 
 def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
-    folder = Path(table1.__file__).parent / "configs"
+    folder = Path(table1.__file__).parents[1] / "configs"
     low, full = (build.load(folder / f"{name}.yaml") for name in ("table1_64", "arms_full_32"))
     split = low.data.split
     assert (split.train, split.mine, split.val, split.test) == (0.5, 0.0, 0.1, 0.4)
