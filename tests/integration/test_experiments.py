@@ -200,10 +200,11 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaks == ["dx_type"]
 
 
-def test_forward_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forward_process(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "tiny.yaml"
     tree = tiny_tree(
-        str(tmp_path / "out"),
+        str(output),
+        name="forward",
         vae={"kind": "identity", "downsample": 1},
         denoiser={"widths": [8, 16]},
         evaluation={"likelihood": 2},

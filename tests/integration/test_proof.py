@@ -33,7 +33,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(keeping, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(table1_plan, "SETS", 4)
     monkeypatch.setitem(table1_plan.MODELS, "resnet18", ("test_resnet", False))
-    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_efficientnet", False))
+    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_byobnet", False))
     return tmp_path / "results"
 
 
