@@ -63,7 +63,7 @@ def learn(
         "gan": {"gan": tree["gan"]},
         "pool": {"arm": "real", "counts": {}, **own},
         "classifier": {
-            "classifier": {"model": "resnet10t", "batch_size": 16},
+            "classifier": {"model": "test_resnet", "batch_size": 16},
             "plain": True,
             "steps": 4,
             "lr": 1e-3,
@@ -77,7 +77,7 @@ def learn(
             **own,
         },
         "crossfit": {
-            "classifier": {"model": "resnet10t", "steps": 2, "batch_size": 16},
+            "classifier": {"model": "test_resnet", "steps": 2, "batch_size": 16},
             "folds": 2,
             **own,
         },

@@ -28,10 +28,11 @@ PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results in a folder of the test, four sets instead of ten, a second model that is quick."""
+    """Results in a folder of the test, four sets instead of ten, two models that are quick."""
     monkeypatch.setattr(keeping, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(plan, "SETS", 4)
-    monkeypatch.setitem(plan.MODELS, "vgg13", ("test_resnet", False))
+    monkeypatch.setitem(plan.MODELS, "resnet18", ("test_resnet", False))
+    monkeypatch.setitem(plan.MODELS, "vgg13", ("test_byobnet", False))
     return tmp_path / "results"
 
 

@@ -76,11 +76,12 @@ def clip(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_from_pretrained_weights(tmp_path: Path) -> None:
+def test_a_run_from_pretrained_weights(output: Path, tmp_path: Path) -> None:
     source = stable_diffusion(tmp_path / "sd")
     clip(tmp_path / "clip")
     config = tiny_config(
-        str(tmp_path / "out"),
+        str(output),
+        name="pretrained",
         embedder={"pretrained": str(tmp_path / "clip")},
         vae={"pretrained": str(tmp_path / "sd"), "latent_channels": 8, "optimizer": "adam", "accumulate": 2,
              "gradient_checkpointing": True},
