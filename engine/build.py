@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.config import BackendConfig, Config, load_config
 from engine.config.local_weights import weights_problems
+from engine.config.pretrained_parts import parts_problems
 from engine.errors import ConfigError
 from engine.execution.backend import Backend, LocalBackend, StageCall
 from engine.execution.progress import QuietListener
@@ -107,7 +108,7 @@ def check_models(config: Config) -> None:
 
 
 def model_problems(config: Config) -> list[str]:
-    """Return a message for each model that no library knows and for each path of weights that holds none."""
+    """Return a message for each model that no library knows, each path without weights, and each part that does not fit."""
     from engine.classifier.model import check_model_name, read_header
 
     problems = []
@@ -116,7 +117,7 @@ def model_problems(config: Config) -> list[str]:
             check_model_name(model)
         except ConfigError as error:
             problems.append(f"{section}.{error}")
-    return problems + weights_problems(config, read_header)
+    return [*problems, *weights_problems(config, read_header), *parts_problems(config)]
 
 
 def _write_report(path: Path) -> None:

@@ -53,6 +53,11 @@ class LatentCodec:
     scale: float
     device: str = "cpu"
 
+    @property
+    def downsample(self) -> int:
+        """Pixels per latent cell, one side."""
+        return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
+
     @torch.no_grad()
     def encode(self, images_BHWC: ImageArray) -> Tensor:
         """Return scaled latents (B, c, h, w) of uint8 images, in chunks of CHUNK with the last one padded."""
