@@ -168,10 +168,11 @@ def _gradients(
         rows = here.shard(batch)
         if len(rows) == 0:
             continue
-        with autocast(env), _attention(env):
-            loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
-        share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
-        scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        with _attention(env):  # backward too: gradient checkpointing runs the forward pass again there
+            with autocast(env):
+                loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
+            share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
+            scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         total = total + share.detach()
     return total
 
