@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import GENERATOR_PARTS
+from engine.config.synthesis_section import LARGEST_VAE_CHUNK
 from engine.pipeline.book import RecipeBook
 from engine.pipeline.review import read_verdicts
 from engine.store import StageFolder
@@ -42,6 +43,11 @@ class SynthesisRecipes(RecipeBook):
         params["synthesis"] = {**params["synthesis"], "generator": generator}
         if not adversarial:
             params["synthesis"]["adversarial_scale"] = 0.0
+        chunk = self.config.synthesis.vae_chunk
+        if generator == "diffusion" and self.config.vae.kind == "kl" and chunk < LARGEST_VAE_CHUNK:
+            params["vae_chunk"] = (
+                chunk  # such batches were once decoded in chunks of 32: their images are not these
+            )
         parts |= {"judge": self.stages["judge"]} if guided else {}
         parts |= {"classifier": opponent} if adversarial else {}
         images = self._arm(number, source, "synthesize", params, {"condition": made["condition"], **parts})

@@ -69,7 +69,7 @@ def open_synthesizer(
     """
     info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
     model = load_denoiser(inputs["denoiser"], device)
-    codec = load_codec(inputs["vae"], device)
+    codec = load_codec(inputs["vae"], device, config.vae_chunk)
     images_NHWC = np.load(inputs["images"] / "images.npy", mmap_mode="r", allow_pickle=False)
     side = int(images_NHWC.shape[1]) // codec.downsample
     return Synthesizer(
