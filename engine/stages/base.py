@@ -93,7 +93,7 @@ STAGES: Mapping[str, StageSpec] = {
     "split": StageSpec(module="engine.stages.split", version=2),
     "embedder": StageSpec(module="engine.stages.embedder", trains=True),
     "index": StageSpec(module="engine.stages.index", maps=True),
-    "vae": StageSpec(module="engine.stages.vae", version=3, trains=True, maps=True),
+    "vae": StageSpec(module="engine.stages.vae", version=3, trains=True),
     "latents": StageSpec(module="engine.stages.latents", maps=True),
     "denoiser": StageSpec(module="engine.stages.denoiser", version=2, trains=True),
     "likelihood": StageSpec(module="engine.stages.likelihood", maps=True),

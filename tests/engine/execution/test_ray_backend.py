@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +76,42 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         RayBackend(BackendConfig(kind="ray", address=address))
 
 
+def test_ray_is_neither_imported_nor_started_before_a_stage_runs() -> None:
+    code = (
+        "import sys; from engine.build import make_backend; from engine.config import BackendConfig; "
+        "make_backend(BackendConfig(kind='ray')).close(); sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_more_gpus_than_there_are_is_refused_when_the_first_stage_runs(
+    monkeypatch: pytest.MonkeyPatch, two_nodes: str
+) -> None:
+    from engine.execution.ray_backend import RayBackend
+
+    asked = {"kind": "ray", "gpus_per_worker": 1.0}
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker: 1 asked for, the cluster has 0 GPUs"):
+        RayBackend(BackendConfig(**asked, address=two_nodes))
+    ray.shutdown()
+    monkeypatch.setattr("engine.execution.ray_backend.connect", lambda _address: ray.init(address=two_nodes))
+    backend = RayBackend(BackendConfig(**asked))
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker"):
+        backend.run(None, lambda *_: None)  # type: ignore[arg-type]
+    backend.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_rerun_of_a_finished_run_does_not_start_ray(
+    local_root: Path, local: tuple[Any, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_address: str | None) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("engine.execution.ray_backend.connect", refuse)
+    assert run(local_root, kind="ray") == local
+
+
 @pytest.mark.slow
 def test_one_node_gives_the_local_bits(tmp_path: Path, local: tuple[Any, dict[str, str]]) -> None:
     assert run(tmp_path, kind="ray") == local
@@ -104,6 +142,18 @@ def first_losses(root: Path) -> dict[str, list[float]]:
         ):
             found[stage] = read["losses"][:10]
     return found
+
+
+@pytest.mark.slow
+def test_one_gpu_that_trains_in_tasks_and_maps_on_actors_gives_the_local_bits(
+    tmp_path: Path, local: tuple[Any, dict[str, str]]
+) -> None:
+    ray.shutdown()
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)  # a GPU by name alone
+    try:
+        assert run(tmp_path, kind="ray", device="cpu", gpus_per_worker=1.0, map_workers=4) == local
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow
