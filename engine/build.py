@@ -150,7 +150,7 @@ def make_runner(
 def make_backend(config: BackendConfig) -> Backend:
     """Return the local backend, or Ray's."""
     if config.kind == "local":
-        return LocalBackend()
+        return LocalBackend(config.checkpoint_minutes)
     from engine.execution.ray_backend import RayBackend
 
     return RayBackend(config)

@@ -112,7 +112,8 @@ class StageWork:
     def train_here(self, fit: Callable[[TrainEnv], None]) -> None:
         """Train in this process."""
         call = self.call
-        LocalLaunch(call.threads, call.device, call.precision, self.note)(fit)
+        minutes = self.config.checkpoint_minutes
+        LocalLaunch(call.threads, call.device, call.precision, self.note, minutes)(fit)
 
     def _train_in_a_task(self, fit: Callable[[TrainEnv], None]) -> None:
         task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
@@ -188,6 +189,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         threads=call.threads,
         precision=call.precision,
         progress=work.note,
+        checkpoint_minutes=work.config.checkpoint_minutes,
     )
     env.begin()
     config["fit"](env)
