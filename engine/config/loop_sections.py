@@ -223,6 +223,11 @@ class BackendConfig(Section):
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="GPUs a task, train worker or map actor asks for"
     )
+    checkpoint_minutes: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="least minutes between two checkpoints of a training; 0: one every checkpoint_every steps. "
+        "A checkpoint of Stable Diffusion is 15 GB",
+    )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="autocast precision; bf16 or fp16 for a GPU"
     )

@@ -115,12 +115,13 @@ class Config(Section):
             self.vae.kind != "identity" or self.synthesis.generator != "diffusion"
         ):
             yield "evaluation.likelihood needs a diffusion model of pixels: vae.kind: identity, or set it to 0"
-        multiple = self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)
+        halvings = (
+            0 if self.denoiser.pretrained else len(self.denoiser.widths) - 1
+        )  # its own levels take any side
+        multiple = self.vae.downsample * 2**halvings
         if self.data.image_size % multiple:
-            yield (
-                f"data.image_size ({self.data.image_size}) must be a multiple of vae.downsample x 2^(denoiser levels - 1) "
-                f"= {multiple}"
-            )
+            levels = "" if self.denoiser.pretrained else " x 2^(denoiser levels - 1)"
+            yield f"data.image_size ({self.data.image_size}) must be a multiple of vae.downsample{levels} = {multiple}"
         if self.embedder.pretrained is None and self.data.image_size % self.embedder.patch:
             yield (
                 f"data.image_size ({self.data.image_size}) must be a multiple of embedder.patch ({self.embedder.patch})"

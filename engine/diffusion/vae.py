@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from engine.config import VaeConfig
+from engine.config.pretrained_parts import vae_problems
 from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
 
@@ -35,14 +36,10 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
             torch_dtype=torch.float32,
             **PLAIN_LOADING,
         )
-        vae = refit(source, latent_channels=config.latent_channels)
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    if factor != config.downsample:
-        raise ConfigError(
-            f"vae.downsample is {config.downsample}, but {config.pretrained!r} downsamples by {factor}; "
-            f"set vae.downsample={factor}"
-        )
-    return vae
+        problems = list(vae_problems(source.config, config.pretrained, config.downsample))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return refit(source, latent_channels=config.latent_channels)
 
 
 def _thin_vae(config: VaeConfig, image_size: int) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
 from engine.arms import ARMS, ENGINE
 from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
+from engine.config.synthesis_section import LARGEST_VAE_CHUNK
 from engine.diffusion.preview import draw_states
 from engine.diffusion.synthesis import save_png, weights_digest
 from engine.parts.context import StageContext
@@ -22,10 +24,15 @@ DRAWN = 6
 class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk"})
+
     synthesis: SynthesisConfig
     denoiser: DenoiserConfig
     embedder: EmbedderConfig
     vae: VaeConfig
+    vae_chunk: int | None = None
+    """Images the VAE decodes at a time where that is less than 32. Such batches were once decoded in chunks of 32, so their
+    images are not those of a key without it."""
 
     @classmethod
     def of(cls, config: Config, source: str = ENGINE) -> Params:
@@ -43,6 +50,7 @@ class Params(base.Params):
             denoiser=config.denoiser,
             embedder=config.embedder,
             vae=config.vae,
+            vae_chunk=_vae_chunk(config) if generator == "diffusion" else None,
         )
 
     @property
@@ -58,6 +66,12 @@ class Params(base.Params):
         needed += ["judge"] if self.guided else []
         needed += ["classifier"] if self.guided and self.synthesis.adversarial_scale > 0 else []
         return tuple(needed)
+
+
+def _vae_chunk(config: Config) -> int | None:
+    """Return the VAE's chunk where it is not the largest; None for models of pixels, which have no VAE to run."""
+    chunk = config.synthesis.vae_chunk
+    return chunk if config.vae.kind == "kl" and chunk < LARGEST_VAE_CHUNK else None
 
 
 def run(context: StageContext, params: Params) -> None:

@@ -126,7 +126,6 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
-    maps=True,
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: 0 if params.vae.kind == "identity" else params.vae.steps,

@@ -20,7 +20,8 @@ from engine.store.files import check_output, ensure_writable, read_json, write_j
 from engine.store.kept_files import read_champion, read_config, read_roles
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
-               "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip
+               "backend.map_workers", "backend.gpus_per_worker", "backend.checkpoint_minutes", "data.root",
+               "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 JOURNAL, TRIALS = "journal.jsonl", "trials"
 """What marks the folder of a sweep, and where its trials lie, each an ordinary run folder."""

@@ -61,13 +61,19 @@ class DiffusionWorker(GeneratorRecipe):
 def open_synthesizer(
     inputs: Mapping[str, Path], config: SynthesisConfig, pretrained: str | None, device: str
 ) -> Synthesizer:
-    """Return the synthesizer of finished ``denoiser``, ``vae`` and ``embedder`` folders."""
+    """Return the synthesizer of finished ``images``, ``denoiser``, ``vae`` and ``embedder`` folders.
+
+    Its latents have the side of the training's: image side / VAE downsampling. The U-Net's ``sample_size`` is no guide,
+    a pre-trained one has that of the images it came from.
+    """
     info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
     model = load_denoiser(inputs["denoiser"], device)
-    side = int(model.unet.config.sample_size)
+    codec = load_codec(inputs["vae"], device, config.vae_chunk)
+    images_NHWC = np.load(inputs["images"] / "images.npy", mmap_mode="r", allow_pickle=False)
+    side = int(images_NHWC.shape[1]) // codec.downsample
     return Synthesizer(
         model=model,
-        codec=load_codec(inputs["vae"], device),
+        codec=codec,
         prompts=open_prompts(inputs["embedder"], pretrained, device),
         config=config,
         scheduler_config=info["scheduler"],

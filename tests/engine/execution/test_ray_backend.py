@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +22,7 @@ from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
-from engine.stages.base import run_stage
+from engine.stages import run_stage
 from engine.store import RunFolder
 from engine.store.files import checksums
 from engine.training.plan import TrainEnv
@@ -118,6 +120,44 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         RayBackend(BackendConfig(kind="ray", address=address))
 
 
+def test_ray_is_neither_imported_nor_started_before_a_stage_runs() -> None:
+    code = (
+        "import sys; from engine.build import make_backend; from engine.config import BackendConfig; "
+        "make_backend(BackendConfig(kind='ray')).close(); sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_more_gpus_than_there_are_is_refused_when_the_first_stage_runs(
+    monkeypatch: pytest.MonkeyPatch, two_nodes: str
+) -> None:
+    from engine.execution.ray_backend import RayBackend
+
+    asked = {"kind": "ray", "gpus_per_worker": 1.0}
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker: 1 asked for, the cluster has 0 GPUs"):
+        RayBackend(BackendConfig(**asked, address=two_nodes))
+    ray.shutdown()
+    monkeypatch.setattr("engine.execution.ray_backend.connect", lambda _address: ray.init(address=two_nodes))
+    backend = RayBackend(BackendConfig(**asked))
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker"):
+        backend.run(None, lambda *_: None)  # type: ignore[arg-type]
+    backend.close()
+    assert not ray.is_initialized()
+
+
+@pytest.mark.slow
+def test_a_rerun_of_a_finished_run_does_not_start_ray(
+    output: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_address: str | None) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("engine.execution.ray_backend.connect", refuse)
+    before = results(tiny_run)
+    build.run(tiny_config(str(output), name="tiny", loop={"rounds": 1}, backend={"kind": "ray"}))
+    assert results(tiny_run) == before
+
+
 @pytest.mark.slow
 def test_a_run_on_one_node_gives_the_local_bits(tmp_path: Path, tiny_run: Path) -> None:
     folder, _ = build.run(tiny_config(str(tmp_path), loop={"rounds": 1}, backend={"kind": "ray"}))
@@ -154,17 +194,17 @@ def test_a_stage_trains_on_a_train_worker(
 
 def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
     """Play the fits of all TRAINED stages in one Ray Train trainer; returns each stage's folder."""
-    from engine.execution.ray_backend import _Pools
+    from engine.execution.ray_stage import StageWork
 
     calls = {name: call_again(run, role, root / name) for name, role in TRAINED.items()}
     fits: list[Callable[[TrainEnv], None]] = []
     for call in calls.values():
         context = call.context(progress=lambda *_: None, mapper=None, launch=fits.append)  # type: ignore[arg-type]
-        run_stage(call.stage, context)
+        run_stage(call.stage, context, call.params)
     call = replace(next(iter(calls.values())), out=root / "all")
     config = BackendConfig(kind="ray", train_workers=workers)
     note = ProgressFile(root / "progress.json")
-    _Pools(config=config, call=call, cpus_per_task=1, note=note).launch(functools.partial(fit_each, fits))
+    StageWork(config=config, call=call, cpus_per_task=1, note=note).launch(functools.partial(fit_each, fits))
     return {name: call.out for name, call in calls.items()}
 
 
@@ -180,6 +220,20 @@ def test_one_train_worker_gives_the_local_bits(
     backend_on()
     for name, folder in train_all(tiny_run, tmp_path, workers=1).items():
         assert files(folder) == files(stage_folder(tiny_run, TRAINED[name])), name
+
+
+@pytest.mark.slow
+def test_one_gpu_that_trains_in_tasks_and_maps_on_actors_gives_the_local_bits(
+    tmp_path: Path, tiny_run: Path
+) -> None:
+    ray.shutdown()
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)  # a GPU by name alone
+    try:
+        backend = {"kind": "ray", "device": "cpu", "gpus_per_worker": 1.0, "map_workers": 4}
+        folder, _ = build.run(tiny_config(str(tmp_path), loop={"rounds": 1}, backend=backend))
+        assert results(folder.path) == results(tiny_run)
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow

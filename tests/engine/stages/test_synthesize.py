@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, open_logits, save_classifier
-from engine.diffusion.codec import images_to_tensor
+from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
 from engine.parts.dataset import open_dataset
@@ -112,6 +113,30 @@ def test_preview_draws_the_sheet(tmp_path, inputs):
     sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
     assert sizes[0][0] > sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
+
+
+def test_a_class_in_the_sheet_costs_no_chunk_of_its_own(tmp_path, inputs, monkeypatch):
+    passes = []
+    decode = LatentCodec.decode
+
+    def counted(codec, latents):
+        passes.append(len(latents))
+        return decode(codec, latents)
+
+    monkeypatch.setattr(LatentCodec, "decode", counted)
+    run_stage(preview, tmp_path / "sheet", {k: inputs[k] for k in ("images", "split", "vae")})
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    dx = dataset.table.dx[dataset.where("train")].tolist()
+    assert passes == [sum(min(dx.count(name), preview.SHOWN) for name in dataset.classes)]
+
+
+@pytest.mark.parametrize(("batch_size", "chunk"), [(4, 4), (1, 1), (40, 32)])
+def test_images_are_decoded_in_chunks_of_a_batch(tmp_path, inputs, monkeypatch, batch_size, chunk):
+    seen = []
+    decode = AutoencoderKL.decode
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda vae, z: seen.append(len(z)) or decode(vae, z))
+    run(tmp_path / "s", inputs, batch_size=batch_size, steps=2)
+    assert seen == [chunk] * {4: 2, 1: 6, 40: 2}[batch_size]
 
 
 @pytest.fixture(scope="module")
