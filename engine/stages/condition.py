@@ -10,26 +10,21 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning, hard_cases, neighbours
+from engine.artifacts import embedder as embedder_file
+from engine.artifacts.neighbours import Neighbours
 from engine.config import Config, EmbedderConfig
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
-from engine.parts.embed import Extraction, embed_rows, read_facts
+from engine.parts.embed import Extraction, embed_rows
 from engine.parts.own_images import mined_rows, own_sets
-from engine.retrieval.conditioning import (
-    condition,
-    draw_parents,
-    neighbourhood,
-    nothing,
-    write_conditioning,
-    write_neighbours,
-)
+from engine.retrieval.conditioning import condition, draw_parents, neighbourhood, nothing
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
+from engine.types import BudgetState, HardCases, IntArray, StrArray
 from policies import registry
 
 
@@ -121,7 +116,7 @@ def run(context: StageContext, params: Params) -> None:
     if params.source == "random":
         image_id, counts_M = _random_cases(dataset, params, rng)
     else:
-        cases = _hard_cases(context)
+        cases = hard_cases.read(context.inputs["hard_cases"])
         image_id, counts_M = cases.image_id, _allocate(cases, dataset, params, rng)
     _write(context, params, dataset, image_id, counts_M, rng)
 
@@ -147,28 +142,21 @@ def _write(
     )
     fused_MF = fuse(levels_MLD, params.embedder.fuse)
     found = index.search(fused_MF, table.dx, table.lesion_id, params.neighbours)
-    write_neighbours(table.image_id, table.dx, found, context.out)
+    nearest = Neighbours(
+        image_id=table.image_id,
+        dx=table.dx,
+        neighbour_ids_MK=found.image_id_MK,
+        similarity_MK=found.similarity_MK,
+    )
+    neighbours.write(nearest, context.out)
     if counts_M.sum() == 0:
-        facts = read_facts(context.inputs["embedder"])
-        write_conditioning(nothing(len(facts["levels"]), facts["width"]), context.out)
+        facts = embedder_file.read(context.inputs["embedder"])
+        conditioning.write(nothing(len(facts.levels), facts.width), context.out)
         return
     hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
     mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
-    write_conditioning(
-        condition(mixture, hood, round=params.round, source=params.source, seed=context.seed),
-        context.out,
-    )
-
-
-def _hard_cases(context: StageContext) -> HardCases:
-    frame = pd.read_parquet(context.inputs["hard_cases"] / "hard_cases.parquet")
-    score_M: FloatArray = frame["score"].to_numpy(dtype=np.float64)
-    return HardCases(
-        image_id=strings(frame["image_id"].tolist()),
-        true=strings(frame["dx"].tolist()),
-        predicted=strings(frame["predicted"].tolist()),
-        score=score_M,
-    )
+    made = condition(mixture, hood, round=params.round, source=params.source, seed=context.seed)
+    conditioning.write(made, context.out)
 
 
 def _allocate(cases: HardCases, dataset: Dataset, params: Params, rng: np.random.Generator) -> IntArray:
@@ -203,9 +191,5 @@ STAGE = base.Stage(
     optional=("hard_cases",),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.samples),
-    files={
-        "conditioning.parquet": "sample_id, parent_image_id, dx, neighbour_ids, weights, seed",
-        "levels.npy": "(S,L,D)",
-        "neighbours.parquet": "image_id, dx, neighbour_ids, similarity",
-    },
+    files=(conditioning.SCHEMA, conditioning.LEVELS, neighbours.SCHEMA),
 )
