@@ -41,7 +41,8 @@ class Judged:
     @property
     def predicted_S(self) -> StrArray:
         """The judge's first choice."""
-        return np.array(self.classes, dtype=np.str_)[self.prob_SC.argmax(axis=1)]
+        names: StrArray = np.array(self.classes, dtype=np.str_)
+        return np.asarray(names[self.prob_SC.argmax(axis=1)])
 
     @property
     def own_p_S(self) -> npt.NDArray[np.float64]:

@@ -69,7 +69,12 @@ def run(context: StageContext, params: Params) -> None:
     rng = np.random.default_rng(derive_seed(context.seed, "likelihood", "draws"))
     weight_DS = group_weights(len(groups), DRAWS, rng)[:, group_S]
     found = interval(float(bits_S.mean()), weight_DS @ bits_S / weight_DS.sum(axis=1))
-    facts = LikelihoodFacts(n=count, part=PART, given="the caption, no lesion", bits_per_dimension={**found})
+    facts = LikelihoodFacts(
+        n=count,
+        part=PART,
+        given="the caption, no lesion",
+        bits_per_dimension={"value": found["value"], "low": found["low"], "high": found["high"]},
+    )
     facts.write(context.out)
 
 

@@ -54,10 +54,11 @@ def run(context: StageContext, params: Params) -> None:
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     arm = ARMS[params.arm]
     task = Task(context=context, dataset=dataset, arm=arm, params=params)
-    added, extra = ADDITIONS[arm.adds](task)
+    addition = ADDITIONS[arm.adds](task)
     own = real_rows(dataset, task.own if arm.own else np.zeros(0, dtype=np.int64))
-    pool = joined([own, added])
-    pool_file.write(pool, extra, facts_of(pool, added, dataset.classes, arm.name, params.counts), context.out)
+    pool = joined([own, addition.rows])
+    facts = facts_of(pool, addition.rows, dataset.classes, arm.name, params.counts)
+    pool_file.write(pool, addition.images, facts, context.out, idle_round=addition.idle_round)
 
 
 def facts_of(
@@ -124,31 +125,41 @@ def repeat_evenly(positions: IntArray, count: int, seed: int) -> IntArray:
     return np.concatenate([np.tile(positions, whole), positions[np.sort(once_more)]]).astype(np.int64)
 
 
-Addition = tuple[Pool, ImageArray]
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """What an arm adds: rows, the images of those that are synthetic, and whether a round gave none of these."""
+
+    rows: Pool
+    images: ImageArray
+    idle_round: bool = False
+
+
+def _real(task: Task, rows: Pool) -> Addition:
+    return Addition(rows=rows, images=_no_images(task.dataset))
 
 
 def _nothing(task: Task) -> Addition:
-    return real_rows(task.dataset, np.zeros(0, dtype=np.int64)), _no_images(task.dataset)
+    return _real(task, real_rows(task.dataset, np.zeros(0, dtype=np.int64)))
 
 
 def _mine_split(task: Task) -> Addition:
-    return real_rows(task.dataset, task.dataset.where("mine")), _no_images(task.dataset)
+    return _real(task, real_rows(task.dataset, task.dataset.where("mine")))
 
 
 def _own_again(task: Task) -> Addition:
-    return _repeated(task, task.own), _no_images(task.dataset)
+    return _real(task, _repeated(task, task.own))
 
 
 def _mined(task: Task) -> Addition:
     ids = [name for folder in task.inputs("mine") for name in hard_cases.read_ids(folder).tolist()]
     positions = _positions(task.dataset, ids, "hard_cases.parquet")
-    return _repeated(task, positions), _no_images(task.dataset)
+    return _real(task, _repeated(task, positions))
 
 
 def _neighbours(task: Task) -> Addition:
     ids = [name for folder in task.inputs("condition") for name in neighbours.read_ids(folder)]
     positions = _positions(task.dataset, ids, "neighbours.parquet")
-    return _repeated(task, positions), _no_images(task.dataset)
+    return _real(task, _repeated(task, positions))
 
 
 def _repeated(task: Task, positions: IntArray) -> Pool:
@@ -180,7 +191,7 @@ def _synthetic(task: Task) -> Addition:
 
     Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
-    pools, images = [_nothing(task)[0]], [_no_images(task.dataset)]
+    pools, images = [_nothing(task).rows], [_no_images(task.dataset)]
     room = dict(task.params.counts) if task.arm.matched else None
     for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
         table, made = synthetic.read_judgement(accept), synthesized.read(synthesize)
@@ -194,7 +205,8 @@ def _synthetic(task: Task) -> Addition:
         row_N = sum(len(part) for part in images) + np.arange(len(kept))
         pools.append(rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic"))
         images.append(made[kept])
-    return joined(pools), np.concatenate(images)
+    idle = any(len(rows) == 0 for rows in pools[1:])
+    return Addition(rows=joined(pools), images=np.concatenate(images), idle_round=idle)
 
 
 def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArray:
