@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
+from engine.artifacts.accept import accepted_counts
 from engine.config import Config
 from engine.history import ArmState, Fit, History, Made, Trained
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
@@ -237,7 +238,7 @@ class Loop:
         before = self.history.arms[arm]
         hard = self.history.made(ENGINE, number)
         own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
-        counts = synthesis.accepted_counts(hard[n].accept for n in sorted(hard))
+        counts = accepted_counts(hard[n].accept.path for n in sorted(hard))
         pool = arms.pool(self.pipeline, number, arm, own or hard, counts)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,12 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel
 
+from engine.artifacts import decoded_images, duplicates, lesions
+from engine.artifacts.decoded_images import DataFacts
+from engine.artifacts.duplicates import DuplicatePairs
+from engine.artifacts.split import SplitFacts
 from engine.config import Config
 from engine.parts.context import ChunkWorker, StageContext
-from engine.parts.dataset import write_table
 from engine.stages.base import Params
 from engine.training.plan import TrainEnv
 from engine.types import LesionTable, strings
@@ -208,20 +210,26 @@ def _write_images(
         path=empty,
         mask_path=empty,
     )
-    write_table(table, folder / "table.parquet")
-    pairs = pd.DataFrame({"image_id_1": pd.Series(dtype=str), "image_id_2": pd.Series(dtype=str)})
-    pairs.assign(distance=pd.Series(dtype=float)).to_parquet(folder / "duplicates.parquet", index=False)
-    info = {
-        "classes": list(classes),
-        "n_images": len(frame),
-        "n_lesions": int(frame["lesion_id"].nunique()),
-        "grouped_by": "lesion",
-        "masks": {"file": len(frame), "otsu": 0, "none": 0},
-        "skipped": [],
-        "digest": "fake",
-        "image_size": int(pictures.shape[1]),
-    }
-    (folder / "data.json").write_text(json.dumps(info), encoding="utf-8")
+    lesions.write(table, folder)
+    none = strings([])
+    pairs = DuplicatePairs(
+        first_P=none, second_P=none, distance_P=np.zeros(0), exact_P=np.zeros(0, bool), turn_P=none,
+        placement_P4=np.zeros((0, 4)),
+    )  # fmt: skip
+    duplicates.write(pairs, folder)
+    facts = DataFacts(
+        classes=tuple(classes),
+        n_images=len(frame),
+        n_lesions=int(frame["lesion_id"].nunique()),
+        counts={str(dx): int(n) for dx, n in frame["dx"].value_counts().sort_index().items()},
+        grouped_by="lesion",
+        masks={"file": len(frame), "otsu": 0, "none": 0},
+        masks_degenerate=0,
+        skipped=(),
+        image_size=int(pictures.shape[1]),
+        digest="fake",
+    )
+    decoded_images.write(facts, folder)
 
 
 def _write_split(folder: Path, frame: pd.DataFrame) -> None:
@@ -232,5 +240,7 @@ def _write_split(folder: Path, frame: pd.DataFrame) -> None:
         str(part): {str(dx): int(n) for dx, n in group["dx"].value_counts().sort_index().items()}
         for part, group in parts.groupby("split")
     }
-    summary = {"counts": counts, "grouped_by": "lesion", "merged_groups": 0, "digest": "fake"}
-    (folder / "split.json").write_text(json.dumps(summary), encoding="utf-8")
+    facts = SplitFacts(
+        counts=counts, grouped_by="lesion", merged_groups=0, unused=0, left_out=0, digest="fake"
+    )
+    facts.write(folder)

@@ -16,13 +16,13 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from engine.artifacts import lesions
 from engine.commands.audit_sheet import masks_sheet, pairs_sheet
 from engine.commands.data_commands import data_stages
 from engine.commands.output_folder import new_folder, writable_file
 from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
 from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
-from engine.parts.dataset import read_table
 from engine.store import StageRunner, write_json
 from engine.store.files import read_json
 from engine.types import ImageArray, LesionTable, strings
@@ -98,7 +98,7 @@ def audit(
 
 def _table(images: Path, split: Path) -> LesionTable:
     """Return all images, ``split`` filled with the part each lies in ("" where it is not used)."""
-    table = read_table(images / "table.parquet")
+    table = lesions.read(images)
     parts = pd.read_parquet(split / "split.parquet").set_index("image_id")["split"]
     return table.replace(split=strings(parts.reindex(table.image_id).fillna("").tolist()))
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import build
+from engine.artifacts import lesions
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
@@ -24,7 +25,6 @@ from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DataError
 from engine.execution.progress import RichListener
-from engine.parts.dataset import read_table
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
 from engine.pipeline.pipeline import NoRoles
@@ -180,7 +180,7 @@ def _hash(image: Any) -> bytes:
 
 def _one_part(images: StageFolder, out: Path) -> None:
     """Write a split in which every image is test."""
-    table = read_table(images.path / "table.parquet")
+    table = lesions.read(images.path)
     pairs = pd.read_parquet(images.path / "duplicates.parquet")
     out.mkdir()
     lesion = strings(np.where(table.lesion_id == "", table.image_id, table.lesion_id).tolist())

@@ -15,7 +15,7 @@ from engine.store import RunFolder
 from engine.store.files import read_json
 
 if TYPE_CHECKING:
-    from engine.classifier.calibration import Calibration
+    from engine.artifacts.calibration import Calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Chosen:
     @property
     def calibration(self) -> Calibration:
         """Its temperature and operating point, as fixed on val."""
-        from engine.classifier.calibration import Calibration
+        from engine.artifacts.calibration import Calibration
 
         return Calibration.read(self.folder)
 

@@ -5,7 +5,6 @@ Shape legend: B images, H height, W width, c latent channels, h w latent side.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.artifacts import generator_parts
 from engine.diffusion.pretrained import PLAIN_LOADING
 from engine.types import ImageArray
 
+MODEL = "vae"
+"""Folder of the autoencoder in the stage's folder, in the Hugging Face layout."""
 CHUNK = 32
 """Images encoded or decoded at a time unless a use asks for fewer; fixed per use, as float32 results depend on it."""
 
@@ -112,19 +114,19 @@ def posterior_mean(vae: Any, pixels_BCHW: Tensor) -> Tensor:
 
 def load_codec(folder: Path, device: str = "cpu", chunk: int = CHUNK) -> LatentCodec:
     """Open the ``vae`` stage's folder (vae.json, and vae/ unless the kind is identity); ``chunk`` as LatentCodec's."""
-    info = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
+    facts = generator_parts.read_vae(folder)
     vae = None
-    if info["kind"] == "kl":
+    if facts.kind == "kl":
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+            folder / MODEL, torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
         )
         vae = vae.to(device).eval().requires_grad_(False)
     return LatentCodec(
         vae=vae,
-        mean=tuple(info["latents_mean"]),
-        scale=float(info["scaling_factor"]),
+        mean=facts.latents_mean,
+        scale=facts.scaling_factor,
         device=device,
         chunk=chunk,
     )

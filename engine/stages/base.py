@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.config import Config
 from engine.errors import StageError
 from engine.parts.context import StageContext
+from engine.stages.outputs import Output
 
 CHUNK = 32
 """Images per chunk of a map."""
@@ -87,7 +88,7 @@ class Stage(Generic[P]):
         name: the module's name in ``engine.stages``.
         params: the class of its params.
         run: fills ``context.out``.
-        files: what it writes, with a line on each.
+        files: what it writes: the schemas of ``engine.artifacts``, and a line on each file or folder without one.
         inputs: roles of the folders it must be given.
         optional: further roles that it may be given; ``accept_#`` stands for one per round.
         version: of the code that makes the output.
@@ -101,7 +102,7 @@ class Stage(Generic[P]):
     name: str
     params: type[P]
     run: Callable[[StageContext, P], None]
-    files: Mapping[str, str]
+    files: tuple[Output, ...]
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     version: int = 1

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning, synthesized
 from engine.config import Config, VaeConfig
 from engine.diffusion.codec import LatentCodec, load_codec
 from engine.diffusion.holdout import held_out
@@ -12,6 +12,7 @@ from engine.diffusion.preview import contact_sheet
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.stages import base
+from engine.stages.outputs import File
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4
@@ -65,8 +66,8 @@ def _shown(dataset: Dataset) -> dict[str, IntArray]:
 def _synthetic(context: StageContext) -> dict[str, ImageArray]:
     if not {"synthesize", "condition"} <= set(context.inputs):
         return {}
-    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r", allow_pickle=False)
-    dx = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")["dx"].to_numpy()
+    images = synthesized.open_images(context.inputs["synthesize"])
+    dx = conditioning.read_column(context.inputs["condition"], "dx")
     return {str(name): np.asarray(images[np.flatnonzero(dx == name)[:SHOWN]]) for name in np.unique(dx)}
 
 
@@ -76,5 +77,5 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     optional=("vae", "condition", "synthesize"),
-    files={"contact_sheet.png": "one row per class: real, VAE reconstruction, synthetic"},
+    files=(File("contact_sheet.png", "one row per class: real, VAE reconstruction, synthetic"),),
 )
