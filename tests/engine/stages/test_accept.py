@@ -11,12 +11,13 @@ import pandas as pd
 import pytest
 import torch
 
+from engine.artifacts import conditioning as conditioning_file
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
 from engine.config import EmbedderConfig
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
-from engine.retrieval.conditioning import write_conditioning
+from engine.parts.embed import found_masks
 from engine.stages import accept, embedder, index
 from engine.types import Conditioning, Verdicts, strings
 from tests.fakes import make_dataset_folders, run_stage
@@ -45,7 +46,7 @@ def foundation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("foundation")
     images, split = make_dataset_folders(root)
-    np.save(images / "masks.npy", embedder.found_masks(np.load(images / "images.npy"), "otsu"))
+    np.save(images / "masks.npy", found_masks(np.load(images / "images.npy"), "otsu"))
     inputs = {"images": images, "split": split}
     for name, stage in (("embedder", embedder), ("index", index)):
         run_stage(stage, root / name, inputs, PARAMS)
@@ -92,7 +93,7 @@ def write_samples(
     folders = {name: root / name for name in ("condition", "synthesize")}
     for folder in folders.values():
         folder.mkdir()
-    write_conditioning(conditioning, folders["condition"])
+    conditioning_file.write(conditioning, folders["condition"])
     np.save(folders["synthesize"] / "images.npy", images)
     (folders["synthesize"] / "synthesis.json").write_text(json.dumps({"nfe": 8, "checkpoint": "abc"}))
     return folders

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import conditioning as conditioning_file
 from engine.config import DataConfig, EmbedderConfig
 from engine.errors import StageError
 from engine.parts.dataset import open_dataset
 from engine.parts.embed import Extraction, embed_rows
-from engine.retrieval.conditioning import read_conditioning
 from engine.stages import condition, embedder, index
 from tests.fakes import make_context, make_dataset_folders, run_stage
 
@@ -134,7 +134,7 @@ def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes)
     frame = run(tmp_path / "out", inputs, **changes)
     assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
     assert len(frame) == 0 and len(pd.read_parquet(tmp_path / "out" / "neighbours.parquet")) == 0
-    back = read_conditioning(tmp_path / "out")
+    back = conditioning_file.read(tmp_path / "out")
     assert back.levels_SLD.shape == (0, 2, 32)
 
 

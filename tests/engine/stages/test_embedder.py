@@ -11,11 +11,12 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
+from engine.artifacts import embedder as embedder_file
 from engine.config import EmbedderConfig
 from engine.data.masks import otsu_mask
 from engine.errors import ConfigError, DataError
 from engine.parts.dataset import open_dataset
-from engine.parts.embed import Extraction, embed_rows
+from engine.parts.embed import Extraction, embed_rows, text_folder
 from engine.retrieval.embedding import LevelEmbedder
 from engine.stages import embedder
 from tests.fakes import make_context, make_dataset_folders, run_stage
@@ -50,7 +51,7 @@ def test_small_clip_is_trained_and_described(folders):
         "tokens": "cls",
     }
     assert len(facts["losses"]) == 2
-    assert embedder.text_folder(folders["embedder"]) == folders["embedder"] / "clip"
+    assert text_folder(folders["embedder"]) == folders["embedder"] / "clip"
     assert CLIPModel.from_pretrained(folders["embedder"] / "clip").config.vision_config.image_size == 16
 
 
@@ -87,7 +88,7 @@ def test_marker_in_another_split_changes_nothing(folders, tmp_path):
 def test_pretrained_is_copied_and_its_layers_are_spaced(folders, tmp_path):
     source = folders["embedder"] / "clip"
     run_stage(embedder, tmp_path / "out", {}, params(pretrained=str(source), levels=1))
-    facts = embedder.read_facts(tmp_path / "out")
+    facts = embedder_file.read(tmp_path / "out").to_json()
     assert facts["levels"] == [3] and facts["text"] and facts["losses"] == []
     assert facts["pretrained"] == str(source)
     images = np.load(folders["images"] / "images.npy")[:3]
@@ -105,7 +106,7 @@ def test_image_tower_alone_serves_until_a_prompt_is_needed(tmp_path):
     with pytest.raises(
         DataError, match=r"embedder\.pretrained: .*tower is a CLIPVisionModel without text tower"
     ):
-        embedder.text_folder(tmp_path / "out")
+        text_folder(tmp_path / "out")
 
 
 def test_more_levels_than_the_pretrained_tower_has_layers(folders, tmp_path):

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import lesions
 from engine.errors import DataError
 from engine.parts.context import StageContext
-from engine.parts.dataset import write_table
 from engine.stages import evaluate
 from engine.types import LesionTable, strings
 
@@ -76,7 +76,7 @@ def images_folder(tmp_path: Path) -> Path:
             path=blank,
             mask_path=blank,
         )
-        write_table(table, folder / "table.parquet")
+        lesions.write(table, folder)
     return folder
 
 

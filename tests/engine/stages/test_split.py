@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import lesions
 from engine.config import DataConfig, SplitConfig
 from engine.errors import DataError
-from engine.parts.dataset import open_dataset, read_table, write_table
+from engine.parts.dataset import open_dataset
 from engine.stages import images, split
 from engine.types import strings
 from tests.engine.data import layouts
@@ -65,7 +66,7 @@ def test_no_lesion_in_two_parts_for_any_reader_and_seed(tmp_path: Path, kind: st
         assert all(len(set(table.split[table.lesion_id == name])) == 1 for name in set(table.lesion_id))
         for part in ("train", "mine", "val", "test"):
             assert set(table.dx[dataset.where(part)]) == set(dataset.classes)
-        assert np.array_equal(read_table(folder / "table.parquet").image_id[dataset.rows], table.image_id)
+        assert np.array_equal(lesions.read(folder).image_id[dataset.rows], table.image_id)
 
 
 def test_files(tmp_path: Path) -> None:
@@ -127,10 +128,10 @@ def test_a_sealed_test_part_is_not_in_the_split_at_all(tmp_path: Path) -> None:
 
 def test_the_lesions_of_a_patient_are_one_group(tmp_path: Path) -> None:
     folder = decode(tmp_path, "phantom")
-    table = read_table(folder / "table.parquet")
+    table = lesions.read(folder)
     lesion = np.unique(table.lesion_id, return_inverse=True)[1]
     patient = strings([f"{dx} {number // 4}" for dx, number in zip(table.dx, lesion, strict=True)])
-    write_table(table.replace(patient_id=patient), folder / "table.parquet")
+    lesions.write(table.replace(patient_id=patient), folder)
     out = divide(tmp_path, folder, 0, train=0.6, mine=0.0, val=0.2, test=0.2)
     frame = pd.read_parquet(out / "split.parquet")
     person = pd.Series(patient, index=table.image_id)[frame["image_id"]]
