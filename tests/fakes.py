@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 
 from engine.parts.context import ChunkWorker, StageContext
 from engine.parts.dataset import write_table
+from engine.stages.base import Params
 from engine.training.plan import TrainEnv
 from engine.types import LesionTable, strings
 
@@ -38,7 +40,6 @@ def no_progress(what: str, done: int, total: int) -> None:
 def make_context(
     out: Path,
     inputs: Mapping[str, Path],
-    params: Mapping[str, Any],
     seed: int = 0,
     checkpoint: Path | None = None,
     map: Any = map_in_process,
@@ -52,7 +53,6 @@ def make_context(
     return StageContext(
         out=out,
         inputs=dict(inputs),
-        params=dict(params),
         seed=seed,
         threads=1,
         device="cpu",
@@ -62,6 +62,21 @@ def make_context(
         map=map,
         launch=launch,
     )
+
+
+def run_stage(
+    module: ModuleType, out: Path, inputs: Mapping[str, Path], params: Params, **context: Any
+) -> Path:
+    """Run a stage's module in this process as a worker does: params come as JSON, inputs are those it knows alone.
+
+    ``inputs`` may hold more folders than the stage takes; ``context`` is passed to ``make_context``. Returns ``out``.
+    """
+    stage = module.STAGE
+    known = {role: folder for role, folder in inputs.items() if stage.takes(role)}
+    stage.check_inputs(known)
+    tree = json.loads(json.dumps(params.to_json(), allow_nan=False))
+    module.run(make_context(out, known, **context), module.Params.from_json(tree))
+    return out
 
 
 def blob(label: int, n_classes: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from engine.arms import ARMS, Adds, Arm
 from engine.config import Config
-from engine.errors import DataError
+from engine.errors import DataError, StageError
 from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import own_sets
@@ -50,8 +50,11 @@ def run(context: StageContext, params: Params) -> None:
     first.
 
     Raises:
+        StageError: the arm is not known.
         DataError: an input folder is inconsistent.
     """
+    if params.arm not in ARMS:
+        raise StageError(f"arm: {params.arm!r} has no pool; the arms are {', '.join(ARMS)}")
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     arm = ARMS[params.arm]
     task = Task(context=context, dataset=dataset, arm=arm, params=params)

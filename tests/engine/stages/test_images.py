@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from engine.config import DataConfig
+from engine.config import DataConfig, parse_config
 from engine.data.readers.table import read
 from engine.errors import DataError
 from engine.parts.dataset import read_table
 from engine.stages import images
 from tests.engine.data import layouts
-from tests.fakes import make_context
+from tests.fakes import run_stage
 
 
 def run(out: Path, **data: object) -> dict:
-    config = DataConfig.model_validate({"image_size": 16, **data}).model_dump(mode="json")
-    images.run(make_context(out, {}, {"data": config, "seed": 0}))
+    config = parse_config({"data": {"image_size": 16, **data}})
+    run_stage(images, out, {}, images.Params.of(config, fingerprint="as it is"))
     return json.loads((out / "data.json").read_text())
 
 

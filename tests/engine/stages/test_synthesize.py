@@ -16,8 +16,8 @@ from engine.diffusion.synthesis import weights_digest
 from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
 from engine.types import strings
-from tests.fakes import make_context
-from tests.fakes_diffusion import run_foundation, tiny_params
+from tests.fakes import run_stage
+from tests.fakes_diffusion import run_foundation, tiny
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def inputs(tmp_path_factory):
 
 def run(folder, inputs, map=None, **settings):
     extra = {} if map is None else {"map": map}
-    synthesize.run(make_context(folder, inputs, tiny_params(**settings), **extra))
+    run_stage(synthesize, folder, inputs, synthesize.Params.of(tiny(synthesis=settings)), **extra)
     return np.load(folder / "images.npy")
 
 
@@ -107,8 +107,9 @@ def test_nothing_to_synthesize(tmp_path, inputs):
 
 def test_preview_draws_the_sheet(tmp_path, inputs):
     run(tmp_path / "s", inputs)
-    preview.run(make_context(tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, {}))
-    preview.run(make_context(tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, {}))
+    params = preview.Params.of(tiny())
+    run_stage(preview, tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, params)
+    run_stage(preview, tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, params)
     sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
     assert sizes[0][0] > sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
