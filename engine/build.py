@@ -183,11 +183,10 @@ def run_stage_here(
     ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``.
     """
     out.mkdir()
-    known = {*stage.inputs, *stage.optional}
     call = StageCall(
         stage=stage.name,
         out=out.resolve(),
-        inputs={role: path.resolve() for role, path in inputs.items() if role in known},
+        inputs={role: path.resolve() for role, path in inputs.items() if stage.takes(role)},
         params=params.to_json(),
         seed=seed,
         threads=config.backend.threads,

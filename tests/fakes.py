@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel
 
 from engine.artifacts import decoded_images, duplicates, lesions
 from engine.artifacts.decoded_images import DataFacts
 from engine.artifacts.duplicates import DuplicatePairs
 from engine.artifacts.split import SplitFacts
-from engine.config import Config
 from engine.parts.context import ChunkWorker, StageContext
 from engine.stages.base import Params
 from engine.training.plan import TrainEnv
@@ -43,7 +43,6 @@ def no_progress(what: str, done: int, total: int) -> None:
 def make_context(
     out: Path,
     inputs: Mapping[str, Path],
-    *,
     seed: int = 0,
     checkpoint: Path | None = None,
     map: Any = map_in_process,
@@ -68,55 +67,19 @@ def make_context(
     )
 
 
-MORE: Mapping[str, Callable[[Any, Config], Params]] = {
-    "images": lambda params, config: params.of(config, "fingerprint"),
-    "pool": lambda params, config: params.of(config, "real", {}),
-    "classifier": lambda params, config: params.of(
-        config, "real", steps=config.classifier.steps, continues=False
-    ),
-    "crossfit": lambda params, config: params.of(config, adds=True),
-    "mine": lambda params, config: params.of(config, 1),
-    "condition": lambda params, config: params.of(config, 1),
-    "accept": lambda params, config: params.of(config, {}),
-}
-"""How the params of stages that are told more than the config are built."""
-
-
-def stage_params(stage: Any, **changes: Any) -> Params:
-    """Return a stage's params of the default config, changed: a section's keys one by one, other fields whole."""
-    config = Config()
-    of = MORE.get(stage.STAGE.name, lambda params, config: params.of(config))
-    tree = of(stage.Params, config).to_json()
-    for name, value in changes.items():
-        if name not in stage.Params.model_fields and name in Config.model_fields:
-            continue  # a section that another stage of the same test reads
-        field = stage.Params.model_fields[name].annotation
-        section = isinstance(field, type) and issubclass(field, BaseModel)
-        tree[name] = {**tree[name], **value} if section else value
-    params: Params = stage.Params.from_json(tree)
-    return params
-
-
 def run_stage(
-    stage: Any,
-    out: Path,
-    inputs: Mapping[str, Path],
-    params: Params | Mapping[str, Any] | None = None,
-    **more: Any,
-) -> None:
-    """Run a stage module into ``out`` as a worker does: inputs checked, params through JSON.
+    module: ModuleType, out: Path, inputs: Mapping[str, Path], params: Params, **context: Any
+) -> Path:
+    """Run a stage's module in this process as a worker does: params come as JSON, inputs are those it knows alone.
 
-    ``params``: the stage's, or changes of ``stage_params``. ``more``: arguments of ``make_context``.
+    ``inputs`` may hold more folders than the stage takes; ``context`` is passed to ``make_context``. Returns ``out``.
     """
-    if not isinstance(params, Params):
-        params = stage_params(stage, **(params or {}))
-    known = {*stage.STAGE.inputs, *stage.STAGE.optional}
-    stage.STAGE.check_inputs([name for name in inputs if _known(name, known)])
-    stage.run(make_context(out, inputs, **more), stage.Params.from_json(params.to_json()))
-
-
-def _known(name: str, known: set[str]) -> bool:
-    return name in known or f"{name.rpartition('_')[0]}_#" in known
+    stage = module.STAGE
+    known = {role: folder for role, folder in inputs.items() if stage.takes(role)}
+    stage.check_inputs(known)
+    tree = json.loads(json.dumps(params.to_json(), allow_nan=False))
+    module.run(make_context(out, known, **context), module.Params.from_json(tree))
+    return out
 
 
 def blob(label: int, n_classes: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -112,11 +112,16 @@ class Stage(Generic[P]):
     wanted: Callable[[Config], bool] = lambda _config: True
     units: Callable[[P, Sizes], int] = no_units
 
+    def takes(self, role: str) -> bool:
+        """Return whether the stage knows this input; ``accept_3`` is one of ``accept_#``."""
+        name, _, number = role.rpartition("_")
+        per_round = f"{name}_#" if number.isdecimal() else role
+        return role in self.inputs or role in self.optional or per_round in self.optional
+
     def check_inputs(self, given: Iterable[str]) -> None:
         """Raise StageError where a folder is missing, or one is given that the stage does not know."""
         names = list(given)
         missing = [role for role in self.inputs if role not in names]
-        known = {*self.inputs, *self.optional}
-        unknown = [n for n in names if n not in known and f"{n.rpartition('_')[0]}_#" not in known]
+        unknown = [role for role in names if not self.takes(role)]
         if missing or unknown:
             raise StageError(f"stage {self.name}: inputs {missing} are missing, {unknown} are not known")

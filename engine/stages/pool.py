@@ -14,7 +14,7 @@ from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
 from engine.artifacts import pool as pool_file
 from engine.artifacts.pool import Pool, PoolFacts, joined
 from engine.config import Config
-from engine.errors import DataError
+from engine.errors import DataError, StageError
 from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import own_sets
@@ -49,8 +49,11 @@ def run(context: StageContext, params: Params) -> None:
     first.
 
     Raises:
+        StageError: the arm is not known.
         DataError: an input folder is inconsistent.
     """
+    if params.arm not in ARMS:
+        raise StageError(f"arm: {params.arm!r} has no pool; the arms are {', '.join(ARMS)}")
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     arm = ARMS[params.arm]
     task = Task(context=context, dataset=dataset, arm=arm, params=params)

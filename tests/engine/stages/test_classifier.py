@@ -9,24 +9,25 @@ import pandas as pd
 import pytest
 
 from engine.classifier.weights import load_classifier, read_meta
-from engine.config import ClassifierConfig
+from engine.config import parse_config
 from engine.stages import classifier, pool
 from engine.training.plan import TrainEnv
 from tests.fakes import make_dataset_folders, run_stage
 
-SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5).model_dump(mode="json")
+SECTION = {"model": "test_resnet", "steps": 99, "batch_size": 8, "ema": 0.5}
+CONFIG = parse_config({"classifier": SECTION})
 
 
 @pytest.fixture
 def inputs(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     given = {"images": images, "split": split}
-    run_stage(pool, tmp_path / "pool", given, {"arm": "real", "counts": {}})
-    return {**given, "pool": tmp_path / "pool"}
+    return {**given, "pool": run_stage(pool, tmp_path / "pool", given, pool.Params.of(CONFIG, "real", {}))}
 
 
-def params(**changes):
-    return {"classifier": SECTION, "plain": True, "steps": 3, "lr": 1e-3, **changes}
+def params(arm="real", steps=3, continues=False, **section):
+    config = parse_config({"classifier": {**SECTION, **section}})
+    return classifier.Params.of(config, arm, steps=steps, continues=continues)
 
 
 def test_files(tmp_path, inputs):
@@ -49,13 +50,16 @@ def job_of(tmp_path, inputs, given, name):
 
 
 def test_plain_decides_the_augmentation(tmp_path, inputs):
-    assert job_of(tmp_path, inputs, params(plain=True), "a").augment == SECTION["real_augment"] == "flips"
-    assert job_of(tmp_path, inputs, params(plain=False), "b").augment == SECTION["augment"] == "classical"
+    section = CONFIG.classifier
+    assert job_of(tmp_path, inputs, params("real"), "a").augment == section.real_augment == "flips"
+    assert job_of(tmp_path, inputs, params("hard"), "b").augment == section.augment == "classical"
 
 
 def test_steps_and_rate_are_the_params_not_the_sections(tmp_path, inputs):
-    plan = job_of(tmp_path, inputs, params(lr=0.02), "a").plan
+    plan = job_of(tmp_path, inputs, params(continues=True, round_lr=0.02), "a").plan
     assert (plan.steps, plan.lr, plan.batch_size) == (3, 0.02, 8)
+    plan = job_of(tmp_path, inputs, params(continues=True, lr=0.06), "b").plan
+    assert plan.lr == pytest.approx(0.02), "a third of lr where round_lr is not set"
 
 
 def test_extra_images_reach_the_fit(tmp_path, inputs):
@@ -69,15 +73,14 @@ def test_extra_images_reach_the_fit(tmp_path, inputs):
 
 
 def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
-    params_of = {"arm": "classical", "counts": {"nv": 2}}
-    run_stage(pool, tmp_path / "classical", inputs, params_of)
-    mixed = {**SECTION, "mix": {"share": 0.5}}
-    given = {**inputs, "pool": tmp_path / "classical"}
-    job = job_of(tmp_path, given, params(classifier=mixed), "a")
+    repeats = run_stage(pool, tmp_path / "classical", inputs, pool.Params.of(CONFIG, "classical", {"nv": 2}))
+    mixed = {"mix": {"share": 0.5}}
+    job = job_of(tmp_path, {**inputs, "pool": repeats}, params("classical", **mixed), "a")
     assert np.flatnonzero(job.added_N).tolist() == [21, 22], "repeats are added, but real"
     assert not job.synthetic_N.any()
     assert job.mix.share == 0.5
-    assert job_of(tmp_path, inputs, params(), "b").mix is None
+    assert job_of(tmp_path, inputs, params("classical"), "b").mix is None
+    assert job_of(tmp_path, inputs, params("real", **mixed), "c").mix is None, "nothing is added to mix in"
 
 
 def test_going_on(tmp_path, inputs):

@@ -11,7 +11,7 @@ import pytest
 from scipy import ndimage
 
 from engine.artifacts import lesions
-from engine.config import DataConfig
+from engine.config import DataConfig, parse_config
 from engine.data.readers.table import read
 from engine.errors import DataError
 from engine.stages import images
@@ -20,8 +20,8 @@ from tests.fakes import run_stage
 
 
 def run(out: Path, **data: object) -> dict:
-    config = DataConfig.model_validate({"image_size": 16, **data}).model_dump(mode="json")
-    run_stage(images, out, {}, {"data": config, "seed": 0})
+    config = parse_config({"data": {"image_size": 16, **data}})
+    run_stage(images, out, {}, images.Params.of(config, fingerprint="as it is"))
     return json.loads((out / "data.json").read_text())
 
 

@@ -12,6 +12,7 @@ import pytest
 from engine.classifier.model import build_model
 from engine.classifier.predict import LogitWorker, predict_logits, softmax
 from engine.classifier.weights import describe, save_classifier
+from engine.config import parse_config
 from engine.errors import ConfigError, DataError, StageError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
@@ -47,18 +48,26 @@ def write_predictions(
     return folder
 
 
-def run(tmp_path: Path, predictions: Path, out: str = "out", **changes: Any) -> pd.DataFrame:
+def run(
+    tmp_path: Path,
+    predictions: Path,
+    out: str = "out",
+    *,
+    policy: dict[str, Any] | None = None,
+    mine_from: str = "mine",
+    number: int = 1,
+    others: dict[str, Path] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     inputs = {"images": tmp_path / "images", "split": tmp_path / "split", "predictions": predictions}
-    params: dict[str, Any] = {
-        "policy": {"name": "misclassified"},
-        "mine_from": "mine",
-        "round": 1,
-        "malignant": ["mel"],
+    tree = {
+        "policy": {"mining": policy or {"name": "misclassified"}},
+        "loop": {"mine_from": mine_from},
+        "data": {"malignant": ["mel"]},
     }
-    history = changes.pop("history", {})
-    seed = changes.pop("seed", 0)
-    run_stage(mine, tmp_path / out, {**inputs, **history}, {**params, **changes}, seed=seed)
-    return pd.read_parquet(tmp_path / out / "hard_cases.parquet")
+    params = mine.Params.of(parse_config(tree), number)
+    folder = run_stage(mine, tmp_path / out, {**inputs, **(others or {})}, params, seed=seed)
+    return pd.read_parquet(folder / "hard_cases.parquet")
 
 
 def part(dataset: Dataset, name: str, dx: str) -> list[str]:
@@ -118,8 +127,6 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     seen: list[Any] = []
 
     class Spy:
-        wanted = None
-
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
             return mine.HardCases(
@@ -130,7 +137,7 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     hard = part(dataset, "mine", "mel")[0]
     folders = {n: write_predictions(tmp_path / f"h{n}", dataset, {hard: p}) for n, p in ((2, 0.2), (10, 0.4))}
     history = {f"history_{n}": folder for n, folder in folders.items()}
-    run(tmp_path, write_predictions(tmp_path / "predictions", dataset, {}), history=history, round=3)
+    run(tmp_path, write_predictions(tmp_path / "predictions", dataset, {}), others=history, number=3)
     (state,) = seen
     assert (state.round, state.malignant) == (3, ("mel",))
     assert [p.image_id.tolist() for p in state.history] == [state.predictions.image_id.tolist()] * 2
@@ -175,8 +182,8 @@ def test_policies_that_ask_for_draws_get_them(
     tmp_path: Path, dataset: Dataset, judged: dict[str, Path], spec: dict[str, Any]
 ) -> None:
     predictions = write_predictions(tmp_path / "predictions", dataset, {})
-    cases = run(tmp_path, predictions, "a", policy=spec, history=judged)
-    again = run(tmp_path, predictions, "b", policy=spec, history=judged)
+    cases = run(tmp_path, predictions, "a", policy=spec, others=judged)
+    again = run(tmp_path, predictions, "b", policy=spec, others=judged)
     assert len(cases) == len(np.unique(dataset.table.lesion_id[dataset.table.split == "mine"]))
     assert cases["score"].tolist() == again["score"].tolist()
     assert (cases["score"] >= 0).all()

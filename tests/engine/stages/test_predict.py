@@ -10,12 +10,15 @@ from engine.classifier.calibration import Calibration
 from engine.classifier.model import build_model
 from engine.classifier.predict import LogitWorker, predict_logits, softmax
 from engine.classifier.weights import describe, save_classifier
+from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import predict
 from tests.fakes import make_dataset_folders, map_in_process, run_stage
 
-PARAMS = {"evaluation": {"specificity": 0.9}, "malignant": ["mel", "bcc"]}
+PARAMS = predict.Params.of(
+    parse_config({"evaluation": {"specificity": 0.9}, "data": {"malignant": ["mel", "bcc"]}})
+)
 
 
 def classifier_folder(folder, classes=("bkl", "mel", "nv"), size=16):

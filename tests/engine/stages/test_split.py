@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from engine.artifacts import lesions
-from engine.config import DataConfig, SplitConfig
+from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import images, split
@@ -30,15 +30,16 @@ READERS: dict[str, tuple[Callable[[Path], object], dict]] = {
     "torchvision": (layouts.write_mnist, {"dataset": "mnist"}),
     "phantom": (lambda r: None, {"phantom": {"lesions": 60, "views": 2, "imbalance": 0.0}}),
 }
+LOOP = {"mine_from": "crossfit"}
+"""So that a config may leave ``mine`` empty."""
 
 
 def decode(tmp_path: Path, kind: str) -> Path:
     make, settings = READERS[kind]
     make(tmp_path / "data")
     data = {"format": kind, "root": str(tmp_path / "data"), "image_size": 16, "mask": "none", **settings}
-    config = DataConfig.model_validate(data).model_dump(mode="json")
-    run_stage(images, tmp_path / "images", {}, {"data": config, "seed": 0})
-    return tmp_path / "images"
+    params = images.Params.of(parse_config({"data": data}), fingerprint="as it is")
+    return run_stage(images, tmp_path / "images", {}, params)
 
 
 def divide(
@@ -46,15 +47,14 @@ def divide(
     folder: Path,
     seed: int,
     *,
-    only: list[int] | None = None,
+    saw: str = "train",
     name: str = "split",
-    **more: object,
+    **section: object,
 ) -> Path:
-    config = SplitConfig.model_validate(more).model_dump(mode="json")
-    out = tmp_path / f"{name}{seed}"
-    params = {"split": config} | ({} if only is None else {"only": only})
-    run_stage(split, out, {"images": folder}, params, seed=seed)
-    return out
+    params = split.Params.of(
+        parse_config({"data": {"split": section}, "loop": {**LOOP, "generator_saw": saw}})
+    )
+    return run_stage(split, tmp_path / f"{name}{seed}", {"images": folder}, params, seed=seed)
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -92,14 +92,18 @@ def test_files(tmp_path: Path) -> None:
     assert json.loads((divide(tmp_path, folder, 1) / "split.json").read_text())["digest"] != info["digest"]
 
 
-SETS = {"count": 3, "images": 12, "use": 1}
+SETS = {"count": 3, "images": 12}
 
 
 def test_training_sets_share_val_and_test_and_where_asked_alone_are_left(tmp_path: Path) -> None:
     folder = decode(tmp_path, "phantom")
-    whole = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, name="whole"))
-    own = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[1], name="own"))
-    other = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[0, 2], name="other"))
+    whole = open_dataset(folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": 1}, name="whole"))
+    own = open_dataset(
+        folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": 1}, saw="own", name="own")
+    )
+    other = open_dataset(
+        folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": [0, 2]}, saw="own", name="other")
+    )
     for part in ("mine", "val", "test"):
         found = [set(d.table.image_id[d.where(part)]) for d in (whole, own, other)]
         assert found[0] == found[1] == found[2] != set()

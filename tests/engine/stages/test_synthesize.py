@@ -11,6 +11,7 @@ from PIL import Image
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, open_logits, save_classifier
+from engine.config import Config
 from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
@@ -18,7 +19,7 @@ from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
 from engine.types import strings
 from tests.fakes import run_stage
-from tests.fakes_diffusion import run_foundation, tiny_params
+from tests.fakes_diffusion import run_foundation, tiny
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def inputs(tmp_path_factory):
 
 def run(folder, inputs, map=None, **settings):
     extra = {} if map is None else {"map": map}
-    run_stage(synthesize, folder, inputs, tiny_params(**settings), **extra)
+    run_stage(synthesize, folder, inputs, synthesize.Params.of(tiny(synthesis=settings)), **extra)
     return np.load(folder / "images.npy")
 
 
@@ -108,8 +109,9 @@ def test_nothing_to_synthesize(tmp_path, inputs):
 
 def test_preview_draws_the_sheet(tmp_path, inputs):
     run(tmp_path / "s", inputs)
-    run_stage(preview, tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, {})
-    run_stage(preview, tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, {})
+    params = preview.Params.of(tiny())
+    run_stage(preview, tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, params)
+    run_stage(preview, tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, params)
     sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
     assert sizes[0][0] > sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
@@ -124,7 +126,8 @@ def test_a_class_in_the_sheet_costs_no_chunk_of_its_own(tmp_path, inputs, monkey
         return decode(codec, latents)
 
     monkeypatch.setattr(LatentCodec, "decode", counted)
-    run_stage(preview, tmp_path / "sheet", {k: inputs[k] for k in ("images", "split", "vae")})
+    shown = {k: inputs[k] for k in ("images", "split", "vae")}
+    run_stage(preview, tmp_path / "sheet", shown, preview.Params.of(Config()))
     dataset = open_dataset(inputs["images"], inputs["split"])
     dx = dataset.table.dx[dataset.where("train")].tolist()
     assert passes == [sum(min(dx.count(name), preview.SHOWN) for name in dataset.classes)]
