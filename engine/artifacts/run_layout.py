@@ -16,6 +16,7 @@ from engine.artifacts import (
     champion,
     classifier_fit,
     report_json,
+    review,
     run_stages,
     split,
     synthesized,
@@ -30,6 +31,14 @@ TRIALS: Final = "trials"
 CACHE: Final = "stages"
 """Folder of the stage cache, beside the run folders of one output."""
 FOUNDATION: Final = "foundation"
+THUMBNAILS: Final = "thumbnails"
+"""Folder of small pictures, in the stage's folder and in the run's round."""
+NEAREST: Final = "nearest.png"
+"""Sheet of synthetic images beside the nearest train image."""
+SHEETS: Final = ("hard_cases.png", "synthetic.png", NEAREST)
+"""Sheets of stage ``thumbnails``, each where there is something to show."""
+REVIEW_SHEET: Final = "review.png"
+"""Sheet of stage ``accept``, where a person decides."""
 
 
 def main_arm(number: int) -> str:
@@ -104,6 +113,11 @@ class RunLayout:
         return self.path / "mlflow.json"
 
     @property
+    def of_an_attempt(self) -> tuple[Path, ...]:
+        """What a run that finished no round leaves of its config, besides the config: gone when another takes its name."""
+        return (self.roles, self.report, self.page, self.champion, self.tracking)
+
+    @property
     def figures(self) -> Path:
         """Folder of contact sheets."""
         return self.path / "figures"
@@ -176,7 +190,7 @@ class RunLayout:
 
     def thumbnails(self, number: int) -> Path:
         """Return the folder of small pictures of a round's hard cases and their neighbours."""
-        return self.round_folder(number) / "thumbnails"
+        return self.round_folder(number) / THUMBNAILS
 
     def pictures(self, number: int) -> Path:
         """Return the folder of a round's synthetic images."""
@@ -184,7 +198,7 @@ class RunLayout:
 
     def review(self, number: int, source: str) -> Path:
         """Return the CSV of a person's verdicts; another source's than hard lies in its own arm's folder."""
-        return self.arm_folder(number, source) / "review.csv"
+        return self.arm_folder(number, source) / review.FILE
 
     def relative(self, path: Path) -> str:
         """Return a file of the run as a path relative to it, with slashes."""

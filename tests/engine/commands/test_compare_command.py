@@ -131,7 +131,7 @@ def test_a_run_mined_from_test_is_marked(tmp_path):
         ("report.json", b'{"rounds": [{}]}', "holds no list of rounds"),
         ("report.json", b"{", "no valid JSON"),
         ("champion.json", b"{}", "names no round and arm"),
-        ("champion.json", b"[", "cannot be read as JSON"),
+        ("champion.json", b"[", "no valid JSON"),
         ("config.yaml", b"a: [", "not valid YAML"),
         ("config.yaml", b"", "is empty"),
         ("split.parquet", b"PAR1", "no readable parquet"),
