@@ -75,6 +75,11 @@ class JsonRecord(JsonPart):
         text = json.dumps(self.to_json(), indent=self.INDENT, sort_keys=self.SORTED, allow_nan=self.NAN)
         return text + "\n" if self.NEWLINE else text
 
+    def content(self) -> dict[str, Any]:
+        """Return the JSON object as the file holds it: keys are sorted where the file sorts them."""
+        found: dict[str, Any] = json.loads(self.file_text())
+        return found
+
     def write(self, folder: Path) -> None:
         """Write the file into a folder, whole or not at all (ValueError: a figure is NaN where none may be)."""
         write_text(self.path(folder), self.file_text())

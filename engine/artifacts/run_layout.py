@@ -20,6 +20,7 @@ from engine.artifacts import (
     run_stages,
     split,
     synthesized,
+    tune_json,
 )
 
 ROUNDS: Final = "rounds"
@@ -136,6 +137,23 @@ class RunLayout:
     def is_sweep(self) -> bool:
         """Whether this is the folder of a sweep."""
         return self.journal.is_file()
+
+    @property
+    def of_a_sweep(self) -> tuple[Path, ...]:
+        """What a sweep leaves beside its trials: gone when it begins afresh."""
+        results = (tune_json.TuneRecord.path(self.path), tune_json.SCHEMA.path(self.path), self.best)
+        return (self.journal, self.config, self.tracking, *results)
+
+    @property
+    def best(self) -> Path:
+        """The best settings of a sweep, as a config."""
+        return self.path / tune_json.BEST
+
+    @property
+    def attached(self) -> tuple[Path, ...]:
+        """Files of a run or a sweep that a tracker keeps with its parent run, those that there are."""
+        results = (tune_json.TuneRecord.path(self.path), tune_json.SCHEMA.path(self.path), self.best)
+        return (self.page, self.report, self.config, self.split, self.champion, *results)
 
     def trial(self, number: int) -> RunLayout:
         """Return a sweep's trial; number 0 is what all trials share."""

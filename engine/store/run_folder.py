@@ -11,9 +11,7 @@ import filelock
 
 from engine.artifacts import champion, report_json, run_stages
 from engine.artifacts.champion import Champion
-from engine.artifacts.run_layout import JOURNAL as JOURNAL
 from engine.artifacts.run_layout import RunLayout
-from engine.artifacts.run_layout import arm_role as arm_role
 from engine.artifacts.run_stages import StageLine
 from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml, read_tree
@@ -131,9 +129,7 @@ class RunFolder:
         self.roles[role] = f"{folder.name}-{folder.key}"
         run_stages.write(self.roles, self.path)
         seconds = round(folder.seconds, 3)
-        line = StageLine(
-            role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds
-        )
+        line = StageLine(role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds)
         run_stages.append(line, self.path)
         return folder
 

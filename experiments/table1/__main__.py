@@ -26,7 +26,8 @@ from rich.console import Console
 
 from engine import build
 from engine.arms import START
-from engine.artifacts.run_files import read_table
+from engine.artifacts import predictions, split
+from engine.artifacts.run_layout import arm_role
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.history import Fit
@@ -35,7 +36,6 @@ from engine.pipeline.foundation import lay_data
 from engine.pipeline.run_report import protocol
 from engine.store import StageFolder
 from engine.store.files import read_json
-from engine.store.run_folder import arm_role
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import replicate_of
 from experiments.lib import keeping
@@ -144,8 +144,8 @@ def scored(
     predict = arms.predict(pipeline, last, arm, classifier)
     contents = read_json(pool.path / "pool.json")
     run = replicate_of(
-        {arm: read_table(predict.path / "predictions.parquet")},
-        read_table(pipeline.stages["split"].path / "split.parquet"),
+        {arm: predictions.read(predict.path)},
+        split.read(pipeline.stages["split"].path),
         config.model_dump(mode="json"),
         name=f"set {request.number}",
         protocol=protocol(config.loop.mine_from, pipeline.stages["images"]),

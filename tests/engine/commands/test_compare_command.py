@@ -25,7 +25,7 @@ def make_run(path, right, ids="abcdef"):
         {"image_id": list(ids), "split": "test", "dx": TRUTH, "p_mel": p_mel, "p_nv": [1 - p for p in p_mel]}
     )
     frame.to_parquet(folder / "predictions.parquet")
-    pd.DataFrame({"image_id": list(ids), "lesion_id": [f"L{i}" for i in ids]}).to_parquet(
+    frame.assign(lesion_id=[f"L{i}" for i in ids])[["image_id", "lesion_id", "dx", "split"]].to_parquet(
         path / "split.parquet"
     )
     calibration = {
