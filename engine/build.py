@@ -16,7 +16,6 @@ from engine.execution.progress import QuietListener
 from engine.loop import Loop
 from engine.stages.base import P, Stage
 from engine.store import Listener, RunFolder, StageCache, StageRunner
-from engine.store.run_folder import JOURNAL
 from engine.tracking.base import NullTracker, Tracker
 from engine.training.plan import Progress
 from policies import registry
@@ -84,7 +83,7 @@ def run(
     """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
     check_models(config)
     folder = RunFolder.create(config)
-    if (folder.path / JOURNAL).exists():
+    if folder.layout.is_sweep:
         raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
     lock = folder.begin()
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
 
+from engine.artifacts.report_json import RoundEntry
 from engine.store import StageFolder
 
 
@@ -82,7 +82,7 @@ class History:
     trained_in: dict[str, int] = field(default_factory=dict)
     sources: dict[tuple[int, str], Made] = field(default_factory=dict)
     hard_predict: list[StageFolder] = field(default_factory=list)
-    reports: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[RoundEntry] = field(default_factory=list)
 
     def made(self, source: str, until: int) -> Mapping[int, Made]:
         """Return the synthesis stages of ``source`` by round, up to and with ``until``."""

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
+from engine.artifacts import champion, report_json
 from engine.artifacts.accept import accepted_counts
+from engine.artifacts.report_json import RoundEntry
+from engine.artifacts.review import read_verdicts
+from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.history import ArmState, Fit, History, Made, Trained
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.pipeline import Runner
 from engine.pipeline.publish import Publisher
-from engine.pipeline.review import read_verdicts
-from engine.pipeline.round_report import RoundFacts, round_report, val_sensitivity
+from engine.pipeline.round_report import RoundFacts, round_report
 from engine.pipeline.run_report import champion_of, protocol, run_report, settled, tracked_dataset
-from engine.store import RunFolder, StageFolder, write_json
-from engine.store.files import read_json
-from engine.store.run_folder import main_arm
+from engine.store import RunFolder, StageFolder
 from engine.tracking.base import Tracker
 from engine.types import Action, StopDecision, StoppingState
 from policies.base import StoppingPolicy
@@ -111,18 +112,17 @@ class Loop:
 
     def publish(self, decision: StopDecision) -> dict[str, Any]:
         """Write report.json as it stands and return it."""
-        path = self.folder.path / "champion.json"
         report = run_report(
             self.config,
             config_digest=self.pipeline.config_digest,
             foundation=self.pipeline.stages,
             rounds=self.history.reports,
-            champion=read_json(path) if path.exists() and self.history.reports else None,
+            champion=champion.read_if_crowned(self.folder.path) if self.history.reports else None,
             decision=decision,
             device=self.pipeline.runner.device,
         )
-        write_json(self.folder.path / "report.json", report)
-        return report
+        report_json.write(report, self.folder.path)
+        return report.to_json()
 
     def _close(self, status: str) -> None:
         """Draw the report page, which the tracker attaches, and close the tracked run.
@@ -217,12 +217,15 @@ class Loop:
         """What the conditioning is told: ``hard`` its val sensitivity so far, other sources hard's counts per class."""
         if source != ENGINE:
             return {"counts": synthesis.generated_counts(self.history.sources[(number, ENGINE)].accept)}
-        mains = [r for r in self.history.reports if r["arm"] == main_arm(r["round"])]
-        return {"seen": [val_sensitivity(r) for r in mains]}
+        return {"seen": [entry.per_class("val", "sensitivity") for entry in self._mains()]}
+
+    def _mains(self) -> list[RoundEntry]:
+        """The main arm's report of every round so far."""
+        return [entry for entry in self.history.reports if entry.arm == main_arm(entry.round)]
 
     def _review_file(self, number: int, source: str) -> Path:
         """Where the verdicts on a round's images lie: beside what the arm publishes."""
-        return self.folder.arm_folder(number, source) / "review.csv"
+        return self.folder.layout.review(number, source)
 
     def _ask(self, path: Path, accept: StageFolder) -> None:
         """Leave a sheet and a CSV where a person decides; wait where nobody has decided on anything yet."""
@@ -268,22 +271,24 @@ class Loop:
         )
         total = (task.start.steps if task.start else 0) + task.steps * len(classifiers)
         facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
-        report = round_report(facts, task, trained)
-        self.publisher.arm(task.round, task.arm, report, trained)
-        self.history.reports.append(report)
-        self.tracker.log_round(report, self.folder.arm_folder(task.round, task.arm), self.folder.path)
+        entry = round_report(facts, task, trained)
+        self.publisher.arm(entry, trained)
+        self.history.reports.append(entry)
+        self.tracker.log_round(
+            entry.to_json(), self.folder.arm_folder(task.round, task.arm), self.folder.path
+        )
         return ArmState(classifier=trained.classifier, predict=predictions, steps=total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""
-        mains = [r for r in self.history.reports if r["arm"] == main_arm(r["round"])]
-        watched = [r["val"][self.config.evaluation.champion]["value"] for r in mains]
+        mains = self._mains()
+        watched = [entry.figure("val", self.config.evaluation.champion).value for entry in mains]
         state = StoppingState(
             round=number,
             planned=self.config.loop.rounds,
             values=tuple(float("-inf") if v is None else v for v in watched),
-            val=tuple(r["val"] for r in mains),
-            accepted=tuple(int(r["n_accepted"]) for r in mains),
+            val=tuple(entry.val for entry in mains),
+            accepted=tuple(entry.n_accepted for entry in mains),
         )
         return settled(self.stopping.decide(state), number)
 
@@ -294,6 +299,6 @@ class Loop:
         """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""
         if self._protocol() == "leaky":
             return
-        champion = champion_of(self.history.reports, self.config.evaluation.champion, keep_round)
-        if self.publisher.champion(champion, after_round=max(r["round"] for r in self.history.reports)):
-            self.tracker.register_champion(champion, self.folder.path)
+        best = champion_of(self.history.reports, self.config.evaluation.champion, keep_round)
+        if self.publisher.champion(best, after_round=max(entry.round for entry in self.history.reports)):
+            self.tracker.register_champion(best.to_json(), self.folder.path)

@@ -300,27 +300,3 @@ class StopDecision:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "action", Action(self.action))  # a plug-in may write its text
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundReport:
-    """One (round, arm): the JSON object of report.json's ``rounds`` list, see ARCHITECTURE.md for its keys."""
-
-    round: int
-    arm: str
-    generator_saw: str
-    protocol: str
-    val: Mapping[str, Any]
-    test: Mapping[str, Any]
-    n_real: int
-    n_generated: int
-    n_accepted: int
-    acceptance_rate: float | None
-    optimizer_steps: int
-    seconds: Mapping[str, float]
-    p_value_vs_round0: float | None
-    digests: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plain JSON object."""
-        return dataclasses.asdict(self)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import SOURCES
+from engine.artifacts.run_layout import arm_role
 from engine.build import open_run
 from engine.store import RunFolder
 from engine.store.files import read_json
-from engine.store.run_folder import arm_role
 from experiments.lib.keeping import provenance, save, script
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")

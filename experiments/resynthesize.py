@@ -19,8 +19,8 @@ import numpy as np
 import pandas as pd
 
 from engine.arms import SOURCES
+from engine.artifacts.run_layout import arm_role
 from engine.evaluation.fidelity.figures import cluster_weights
-from engine.store.run_folder import arm_role
 from engine.types import strings
 from experiments.lib.bench import Bench
 from experiments.lib.keeping import interval, provenance, save, script, this_command

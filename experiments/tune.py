@@ -29,10 +29,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine import build
+from engine.artifacts.run_layout import JOURNAL
 from engine.config import Config
 from engine.store import RunFolder
 from engine.store.files import read_json
-from engine.store.run_folder import JOURNAL
 from engine.study.comparison import paired_t
 from engine.tuning.results import SHARED, StageCosts, trial_folder
 from experiments.lib.keeping import provenance, save, script, this_command

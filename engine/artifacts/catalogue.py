@@ -21,6 +21,7 @@ from engine.artifacts import (
     split,
     synthesized,
     synthetic,
+    tune_json,
 )
 from engine.artifacts.accept import AcceptFacts
 from engine.artifacts.calibration import Calibration
@@ -34,6 +35,7 @@ from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.artifacts.schema import ArraySchema, TableSchema
 from engine.artifacts.scores import Scores
 from engine.artifacts.stage_manifest import StageManifest
+from engine.artifacts.study_json import StudyRecord
 
 TABLES: Final[tuple[TableSchema, ...]] = (
     lesions.SCHEMA,
@@ -48,6 +50,7 @@ TABLES: Final[tuple[TableSchema, ...]] = (
     conditioning.SCHEMA,
     neighbours.SCHEMA,
     synthetic.SCHEMA,
+    tune_json.SCHEMA,
 )
 ARRAYS: Final[tuple[ArraySchema, ...]] = (
     decoded_images.IMAGES,
@@ -83,4 +86,6 @@ RECORDS: Final[tuple[type[JsonRecord], ...]] = (
     Champion,
     RoundEntry,
     RunReport,
+    StudyRecord,
+    tune_json.TuneRecord,
 )

@@ -7,10 +7,12 @@ from typing import ClassVar, Final
 
 from pydantic import Field
 
-from engine.artifacts.json_record import JsonRecord, json_object
+from engine.artifacts.json_record import JsonRecord, json_value
 from engine.errors import DataError
 
 FILE: Final = "champion.json"
+REMEDY: Final = "remove it and rerun `hardcase run`, or give --round and --arm"
+"""A run reads the file itself, so that a rerun alone does not help."""
 
 
 class Champion(JsonRecord):
@@ -42,12 +44,16 @@ def read(run: Path) -> Champion:
     path = Champion.path(run)
     if not path.is_file():
         raise DataError(f"{run}: the run has no champion yet; give --round and --arm, or let the run finish")
-    found = json_object(path)
-    if type(found.get("round")) is not int or not isinstance(found.get("arm"), str):
-        raise DataError(
-            f"{path}: names no round and arm; remove it and rerun `hardcase run`, or give --round and --arm"
-        )
+    found = json_value(path, REMEDY)
+    named = isinstance(found, dict)
+    if not named or type(found.get("round")) is not int or not isinstance(found.get("arm"), str):
+        raise DataError(f"{path}: names no round and arm; {REMEDY}")
     return Champion.of(found, path)
+
+
+def read_if_crowned(run: Path) -> Champion | None:
+    """Return a run's champion, None where it crowned none (DataError as ``read`` where the file is damaged)."""
+    return read(run) if Champion.present(run) else None
 
 
 def write(champion: Champion, run: Path) -> None:

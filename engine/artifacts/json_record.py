@@ -75,19 +75,29 @@ class JsonRecord(JsonPart):
         text = json.dumps(self.to_json(), indent=self.INDENT, sort_keys=self.SORTED, allow_nan=self.NAN)
         return text + "\n" if self.NEWLINE else text
 
+    def content(self) -> dict[str, Any]:
+        """Return the JSON object as the file holds it: keys are sorted where the file sorts them."""
+        found: dict[str, Any] = json.loads(self.file_text())
+        return found
+
     def write(self, folder: Path) -> None:
         """Write the file into a folder, whole or not at all (ValueError: a figure is NaN where none may be)."""
         write_text(self.path(folder), self.file_text())
 
 
+def json_value(path: Path, remedy: str = REMEDY) -> Any:
+    """Return what a JSON file holds (DataError with ``remedy``: it is absent or no JSON)."""
+    if not path.is_file():
+        raise DataError(f"{path}: is missing; {remedy}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: is no valid JSON ({' '.join(str(error).split())}); {remedy}") from None
+
+
 def json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object of a file (DataError: it is absent, no JSON, or no object)."""
-    if not path.is_file():
-        raise DataError(f"{path}: is missing; {REMEDY}")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is no valid JSON ({' '.join(str(error).split())}); {REMEDY}") from None
+    found = json_value(path)
     if not isinstance(found, dict):
         raise DataError(f"{path}: holds no JSON object; {REMEDY}")
     return found

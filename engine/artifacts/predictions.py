@@ -33,15 +33,18 @@ SCHEMA: Final = TableSchema(
 )
 
 
-def read(folder: Path) -> Predictions:
-    """Read the predictions of a stage or of a published (round, arm); the columns' order is the classes'.
+def read(folder: Path, classes: tuple[str, ...] | None = None) -> Predictions:
+    """Read the predictions of a stage or of a published (round, arm).
+
+    ``classes`` are those to read, in this order; None: all, in the order of the columns.
 
     Raises:
         DataError: the file is absent, damaged or lacks a column; an image's dx has no column of probabilities; a probability
             is no number.
     """
-    frame = SCHEMA.read(folder)
-    classes = probability_classes(frame)
+    names = ["image_id", "split", "dx", *(f"{PREFIX}{dx}" for dx in classes)] if classes else []
+    frame = SCHEMA.read(folder, names)
+    classes = classes or probability_classes(frame)
     return Predictions(
         image_id=strings(frame["image_id"].tolist()),
         classes=classes,

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from engine.artifacts.json_record import JsonPart, JsonRecord, json_object
+from engine.artifacts.json_record import JsonPart, JsonRecord, json_value
 from engine.artifacts.schema import REMEDY
 from engine.errors import DataError
 
@@ -143,14 +143,14 @@ def read(run: Path) -> RunReport:
     path = RunReport.path(run)
     if not path.is_file():
         raise DataError(f"{path}: missing; the run has not finished a round yet, or this is no run folder")
-    found = json_object(path)
-    version = found.get("schema_version", SCHEMA_VERSION)
+    found = json_value(path)
+    version = found.get("schema_version") if isinstance(found, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise DataError(
             f"{path}: has schema_version {version}, this hardcase reads up to {SCHEMA_VERSION}; install the hardcase that "
             "made the run, or run it again under another name"
         )
-    rounds = found.get("rounds")
+    rounds = found.get("rounds") if isinstance(found, dict) else None
     if not isinstance(rounds, list) or not all(
         isinstance(r, dict) and {"round", "arm"} <= set(r) for r in rounds
     ):
@@ -161,6 +161,16 @@ def read(run: Path) -> RunReport:
 def read_if_written(run: Path) -> RunReport | None:
     """Return the report, None where the run has not written one yet (DataError as ``read`` where it is damaged)."""
     return read(run) if RunReport.present(run) else None
+
+
+def names_rounds(run: Path) -> bool:
+    """Whether a run folder's report holds a round; whatever is no report of ours counts as one, so that nothing is lost.
+
+    Raises:
+        DataError: the file is no JSON.
+    """
+    found = json_value(RunReport.path(run)) if RunReport.present(run) else {}
+    return not isinstance(found, dict) or bool(found.get("rounds"))
 
 
 def write(report: RunReport, run: Path) -> None:

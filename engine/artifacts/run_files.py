@@ -1,35 +1,51 @@
-"""What report.html is made of: the files of a run folder, each optional but report.json."""
+"""Reads a whole run folder, as pages and studies take it: every file is optional but report.json."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
 import yaml
-from PIL import Image, UnidentifiedImageError
 
-from engine.errors import DataError
+from engine.artifacts import (
+    accept,
+    fidelity,
+    hard_cases,
+    neighbours,
+    predictions,
+    report_json,
+    split,
+    synthetic,
+)
+from engine.artifacts.accept import AcceptFacts
+from engine.artifacts.fidelity import Fidelity
+from engine.artifacts.neighbours import Neighbours
+from engine.artifacts.report_json import RunReport
+from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.split import SplitTable
+from engine.types import HardCases, Predictions
+
+SHOWN: Final = (
+    "sample_id", "parent_image_id", "dx", "file", "accepted", "reasons", "judge_p", "nearest_train_distance"
+)  # fmt: skip
+"""Columns of synthetic.parquet that pages read."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RoundFiles:
-    """The folder of one round; a table is None where its file is missing."""
+    """The folder of one round; what it lacks is None. ``synthetic`` holds the columns SHOWN."""
 
     number: int
     folder: Path
-    hard_cases: pd.DataFrame | None
-    neighbours: pd.DataFrame | None
-    synthetic: pd.DataFrame | None
-    accept: Mapping[str, Any] | None
-    fidelity: Mapping[str, Any] | None = None
-    predictions: pd.DataFrame | None
+    hard_cases: HardCases | None = None
+    neighbours: Neighbours | None = None
+    synthetic: pd.DataFrame | None = None
+    accept: AcceptFacts | None = None
+    fidelity: Fidelity | None = None
+    predictions: Predictions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,116 +53,49 @@ class RunFiles:
     """A run folder as read; ``config`` is {} and ``config_text`` "" without config.yaml."""
 
     path: Path
-    report: Mapping[str, Any]
+    report: RunReport
     config: Mapping[str, Any]
     config_text: str
-    split: pd.DataFrame | None
+    split: SplitTable | None
     rounds: tuple[RoundFiles, ...]
+
+    @property
+    def layout(self) -> RunLayout:
+        """Where its files lie."""
+        return RunLayout(self.path)
 
     def round(self, number: int) -> RoundFiles | None:
         """Return the folder of a round, None where it is missing."""
         return next((entry for entry in self.rounds if entry.number == number), None)
 
 
-def read_report(run: Path) -> dict[str, Any]:
-    """Return report.json's object of a run folder.
-
-    Raises:
-        DataError: it is missing or broken; names the file and what to do.
-    """
-    path = run / "report.json"
-    if not path.is_file():
-        raise DataError(f"{path}: missing; the run has not finished a round yet, or this is no run folder")
-    report = _json(path)
-    rounds = report.get("rounds") if isinstance(report, dict) else None
-    if not isinstance(rounds, list) or not all(
-        isinstance(r, dict) and {"round", "arm"} <= set(r) for r in rounds
-    ):
-        raise DataError(f"{path}: holds no list of rounds; rerun `hardcase run` to write it again")
-    return dict(report)
-
-
 def read_run(run: Path) -> RunFiles:
     """Read a run folder.
 
     Raises:
-        DataError: report.json is missing or broken; names the file and what to do.
+        DataError: report.json is missing, or a file is broken; names the file and what to do.
     """
-    report = read_report(run)
-    config_path = run / "config.yaml"
-    text = config_path.read_text(encoding="utf-8") if config_path.is_file() else ""
-    folders = sorted(p for p in (run / "rounds").glob("*") if p.is_dir() and p.name.isdigit())
+    layout = RunLayout(run)
+    report = report_json.read(run)
+    text = layout.config.read_text(encoding="utf-8") if layout.config.is_file() else ""
     return RunFiles(
         path=run,
         report=report,
         config=yaml.safe_load(text) or {},
         config_text=text,
-        split=optional_table(run / "split.parquet"),
-        rounds=tuple(_read_round(folder) for folder in folders),
+        split=split.read(run) if split.SCHEMA.present(run) else None,
+        rounds=tuple(_read_round(number, layout.round_folder(number)) for number in layout.round_numbers()),
     )
 
 
-def picture(path: Path, side: int) -> str | None:
-    """Return an image file as a PNG data URI no larger than ``side`` pixels a side; None where it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            small = image.convert("RGB")
-    except (OSError, UnidentifiedImageError):
-        return None
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def inside(folder: Path, name: str) -> Path | None:
-    """Return the file ``name`` of ``folder``, None where it is missing or lies outside the folder."""
-    path = (folder / name).resolve()
-    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
-
-
-def without_secrets(text: str) -> str:
-    """Return configuration text with user:password parts of URLs blanked: the page is made to be passed on."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
-
-
-def _read_round(folder: Path) -> RoundFiles:
-    accept, fidelity = folder / "accept.json", folder / "fidelity.json"
+def _read_round(number: int, folder: Path) -> RoundFiles:
     return RoundFiles(
-        number=int(folder.name),
+        number=number,
         folder=folder,
-        hard_cases=optional_table(folder / "hard_cases.parquet"),
-        neighbours=optional_table(folder / "neighbours.parquet"),
-        synthetic=optional_table(folder / "synthetic.parquet"),
-        accept=_json(accept) if accept.is_file() else None,
-        fidelity=_json(fidelity) if fidelity.is_file() else None,
-        predictions=optional_table(folder / "predictions.parquet"),
+        hard_cases=hard_cases.read(folder) if hard_cases.SCHEMA.present(folder) else None,
+        neighbours=neighbours.read(folder) if neighbours.SCHEMA.present(folder) else None,
+        synthetic=synthetic.read_frame(folder, SHOWN) if synthetic.SCHEMA.present(folder) else None,
+        accept=accept.read(folder) if AcceptFacts.present(folder) else None,
+        fidelity=fidelity.read(folder) if Fidelity.present(folder) else None,
+        predictions=predictions.read(folder) if predictions.SCHEMA.present(folder) else None,
     )
-
-
-def optional_table(path: Path) -> pd.DataFrame | None:
-    """Return a parquet file's table, None where there is no file."""
-    return read_table(path) if path.is_file() else None
-
-
-def read_table(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
-    """Return a parquet file's table (DataError: it cannot be read, or lacks one of ``columns``)."""
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: is no readable parquet file ({error}); rerun `hardcase run` to write it again"
-        ) from None
-    absent = [name for name in columns if name not in table.columns]
-    if absent:
-        raise DataError(f"{path}: lacks column {', '.join(absent)}; rerun `hardcase run` to write it again")
-    return table
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(
-            f"{path}: is no valid JSON ({error}); rerun `hardcase run` to write it again"
-        ) from None

@@ -16,9 +16,11 @@ from engine.artifacts import (
     champion,
     classifier_fit,
     report_json,
+    review,
     run_stages,
     split,
     synthesized,
+    tune_json,
 )
 
 ROUNDS: Final = "rounds"
@@ -30,6 +32,14 @@ TRIALS: Final = "trials"
 CACHE: Final = "stages"
 """Folder of the stage cache, beside the run folders of one output."""
 FOUNDATION: Final = "foundation"
+THUMBNAILS: Final = "thumbnails"
+"""Folder of small pictures, in the stage's folder and in the run's round."""
+NEAREST: Final = "nearest.png"
+"""Sheet of synthetic images beside the nearest train image."""
+SHEETS: Final = ("hard_cases.png", "synthetic.png", NEAREST)
+"""Sheets of stage ``thumbnails``, each where there is something to show."""
+REVIEW_SHEET: Final = "review.png"
+"""Sheet of stage ``accept``, where a person decides."""
 
 
 def main_arm(number: int) -> str:
@@ -104,6 +114,11 @@ class RunLayout:
         return self.path / "mlflow.json"
 
     @property
+    def of_an_attempt(self) -> tuple[Path, ...]:
+        """What a run that finished no round leaves of its config, besides the config: gone when another takes its name."""
+        return (self.roles, self.report, self.page, self.champion, self.tracking)
+
+    @property
     def figures(self) -> Path:
         """Folder of contact sheets."""
         return self.path / "figures"
@@ -122,6 +137,23 @@ class RunLayout:
     def is_sweep(self) -> bool:
         """Whether this is the folder of a sweep."""
         return self.journal.is_file()
+
+    @property
+    def of_a_sweep(self) -> tuple[Path, ...]:
+        """What a sweep leaves beside its trials: gone when it begins afresh."""
+        results = (tune_json.TuneRecord.path(self.path), tune_json.SCHEMA.path(self.path), self.best)
+        return (self.journal, self.config, self.tracking, *results)
+
+    @property
+    def best(self) -> Path:
+        """The best settings of a sweep, as a config."""
+        return self.path / tune_json.BEST
+
+    @property
+    def attached(self) -> tuple[Path, ...]:
+        """Files of a run or a sweep that a tracker keeps with its parent run, those that there are."""
+        results = (tune_json.TuneRecord.path(self.path), tune_json.SCHEMA.path(self.path), self.best)
+        return (self.page, self.report, self.config, self.split, self.champion, *results)
 
     def trial(self, number: int) -> RunLayout:
         """Return a sweep's trial; number 0 is what all trials share."""
@@ -176,7 +208,7 @@ class RunLayout:
 
     def thumbnails(self, number: int) -> Path:
         """Return the folder of small pictures of a round's hard cases and their neighbours."""
-        return self.round_folder(number) / "thumbnails"
+        return self.round_folder(number) / THUMBNAILS
 
     def pictures(self, number: int) -> Path:
         """Return the folder of a round's synthetic images."""
@@ -184,7 +216,7 @@ class RunLayout:
 
     def review(self, number: int, source: str) -> Path:
         """Return the CSV of a person's verdicts; another source's than hard lies in its own arm's folder."""
-        return self.arm_folder(number, source) / "review.csv"
+        return self.arm_folder(number, source) / review.FILE
 
     def relative(self, path: Path) -> str:
         """Return a file of the run as a path relative to it, with slashes."""

@@ -8,13 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from engine.artifacts.json_record import json_object
+from engine.artifacts.json_record import json_value
 from engine.artifacts.schema import REMEDY
 from engine.artifacts.whole_files import write_text
 from engine.errors import DataError
 
 ROLES: Final = "stages.json"
 LOG: Final = "stages.jsonl"
+AGAIN: Final = "remove it and rerun `hardcase run` to write it again"
+"""A run reads its roles itself, so that a rerun alone does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +32,15 @@ class StageLine:
 
 def read(run: Path) -> dict[str, str]:
     """Return {role: ``<stage>-<key>``} of a run (DataError: absent or damaged)."""
-    found = json_object(run / ROLES)
-    if not all(isinstance(folder, str) for folder in found.values()):
-        raise DataError(
-            f"{run / ROLES}: holds no stages; remove it and rerun `hardcase run` to write it again"
-        )
+    found = json_value(run / ROLES, AGAIN)
+    if not isinstance(found, dict) or not all(isinstance(folder, str) for folder in found.values()):
+        raise DataError(f"{run / ROLES}: holds no stages; {AGAIN}")
     return found
+
+
+def read_if_written(run: Path) -> dict[str, str]:
+    """Return the roles, none where the run has finished no stage (DataError: the file is damaged)."""
+    return read(run) if (run / ROLES).is_file() else {}
 
 
 def write(roles: Mapping[str, str], run: Path) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from engine.artifacts import lesions
+from engine.artifacts import decoded_images, duplicates, lesions
+from engine.artifacts import split as split_file
+from engine.artifacts.decoded_images import DataFacts
 from engine.commands.audit_sheet import masks_sheet, pairs_sheet
 from engine.commands.data_commands import data_stages
 from engine.commands.output_folder import new_folder, writable_file
@@ -24,7 +25,6 @@ from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
 from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
 from engine.store import StageRunner, write_json
-from engine.store.files import read_json
 from engine.types import ImageArray, LesionTable, strings
 
 SHOWN = 12
@@ -74,16 +74,14 @@ def audit(
         folder = None if out is None else stack.enter_context(new_folder(out))
         images, split = data_stages(config, runner)
         table = _table(images, split)
-        info = read_json(images / "data.json")
-        masks_NHW = np.load(images / "masks.npy", mmap_mode="r")
-        duplicates = pd.read_parquet(images / "duplicates.parquet")
+        facts, masks_NHW = decoded_images.read(images), decoded_images.open_masks(images)
         findings = Findings(
-            pairs=suspicious_pairs(duplicates, table),
+            pairs=suspicious_pairs(duplicates.read_frame(images), table),
             conflicts=lesion_conflicts(table),
-            masks=_masks(table, masks_NHW, info["masks"]["file"], console),
+            masks=_masks(table, masks_NHW, facts.masks["file"], console),
             columns=_columns(config, table),
         )
-        figures = _figures(config, table, info, findings)
+        figures = _figures(config, table, facts, findings)
         if folder is not None:
             _draw(folder, images, table, findings, config.data.fit)
     figures["seconds"] = round(time.monotonic() - start, 1)
@@ -98,9 +96,9 @@ def audit(
 
 def _table(images: Path, split: Path) -> LesionTable:
     """Return all images, ``split`` filled with the part each lies in ("" where it is not used)."""
-    table = lesions.read(images)
-    parts = pd.read_parquet(split / "split.parquet").set_index("image_id")["split"]
-    return table.replace(split=strings(parts.reindex(table.image_id).fillna("").tolist()))
+    table, parts = lesions.read(images), split_file.read(split)
+    part_of = dict(zip(parts.image_id.tolist(), parts.split.tolist(), strict=True))
+    return table.replace(split=strings([part_of.get(name, "") for name in table.image_id.tolist()]))
 
 
 def _masks(table: LesionTable, masks_NHW: ImageArray, from_file: int, console: Console) -> list[MaskFinding]:
@@ -116,14 +114,14 @@ def _columns(config: Config, table: LesionTable) -> list[ColumnFinding]:
     return column_findings(metadata_columns(config.data.root, table, label), table, config.seed)
 
 
-def _figures(config: Config, table: LesionTable, info: dict[str, Any], findings: Findings) -> dict[str, Any]:
+def _figures(config: Config, table: LesionTable, facts: DataFacts, findings: Findings) -> dict[str, Any]:
     """Return the JSON object of the audit."""
     pairs = findings.pairs
     return {
         "n_images": len(table),
         "n_lesions": len(np.unique(table.lesion_id)),
-        "grouped_by": info["grouped_by"],
-        "image_size": info["image_size"],
+        "grouped_by": facts.grouped_by,
+        "image_size": facts.image_size,
         "merge_duplicates": config.data.split.merge_duplicates,
         "score": SCORE,
         "counts": {
@@ -145,7 +143,7 @@ def _figures(config: Config, table: LesionTable, info: dict[str, Any], findings:
 def _draw(folder: Path, images: Path, table: LesionTable, findings: Findings, fit: str) -> None:
     """Write ``pairs.png`` and ``masks.png``, each where there is something to show."""
     if findings.pairs:
-        cached_NHWC = np.load(images / "images.npy", mmap_mode="r")
+        cached_NHWC = decoded_images.open_images(images)
         pairs_sheet(findings.pairs[:DRAWN], table, cached_NHWC, fit).save(folder / "pairs.png")
     with_file = [mask for mask in findings.masks if mask.coverage is not None]
     if with_file and np.any(table.mask_path != ""):

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.run_layout import CACHE
 from engine.commands.finished_run import local
 from engine.config import Config
 from engine.execution.backend import LocalBackend
@@ -24,7 +25,7 @@ def open_cache(path: Path, overrides: Sequence[str], console: Console) -> tuple[
         DataError: the output folder cannot be written.
     """
     config = local(build.load(path, overrides))
-    root = Path(config.output) / "stages"
+    root = Path(config.output) / CACHE
     ensure_writable(root)
     device = build.choose_device(config.backend)
     return config, build.make_runner(config, root, LocalBackend(), device, RichListener(console))

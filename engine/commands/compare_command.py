@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from engine.artifacts.run_files import read_table
-from engine.commands.finished_run import Chosen, choose, find_entry, read_report
+from engine.artifacts import predictions, split
+from engine.artifacts.champion import Champion
+from engine.artifacts.report_json import RoundEntry, RunReport
+from engine.commands.finished_run import Chosen, choose, read_report
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
 from engine.report.wording import PROTOCOLS, percent_interval
-from engine.training.folds import with_groups
 from engine.training.plan import derive_seed
-from engine.types import StrArray, strings
+from engine.types import StrArray
 
 SHOWN = (
     ("balanced accuracy", "balanced_accuracy"),
@@ -37,7 +37,7 @@ class Compared:
 
     label: str
     chosen: Chosen
-    entry: dict[str, Any]
+    entry: RoundEntry
     split_digest: str
     protocol: str
 
@@ -90,9 +90,9 @@ def paired_differences(
         )
     lesions = len(set(ours[0].lesion_id.tolist()))
     points, sampled = [], []
-    for split, _ in (ours, theirs):
+    for scored, _ in (ours, theirs):
         rng = np.random.default_rng(derive_seed(seed, "compare"))
-        point, drawn = bootstrap_figures(split, draws=draws, rng=rng)
+        point, drawn = bootstrap_figures(scored, draws=draws, rng=rng)
         points.append(point)
         sampled.append(drawn)
     return {
@@ -104,27 +104,27 @@ def paired_differences(
 def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
     report = read_report(path)
     chosen = _choose(path, round_number, arm)
-    entry = find_entry(report, chosen.round, chosen.arm)
+    entry = report.entry(chosen.round, chosen.arm)
     if entry is None:
         raise DataError(f"{path}: report.json has no {chosen.name}; rerun `hardcase run` to complete it")
-    absent = [key for key in ("split_digest", "protocol") if key not in report]
+    absent = [key for key in ("split_digest", "protocol") if key not in report.model_fields_set]
     if absent:
         raise DataError(
-            f"{path / 'report.json'}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
+            f"{RunReport.path(path)}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
-    mark = ", LEAKY" if report["protocol"] == "leaky" else ""
+    mark = ", LEAKY" if report.protocol == "leaky" else ""
     return Compared(
         label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,
         entry=entry,
-        split_digest=str(report["split_digest"]),
-        protocol=str(report["protocol"]),
+        split_digest=report.split_digest,
+        protocol=report.protocol,
     )
 
 
 def _choose(path: Path, round_number: int | None, arm: str | None) -> Chosen:
     """The champion; a run without one (mined from test, or unfinished) is compared by its last round of hard."""
-    if round_number is None and arm is None and not (path / "champion.json").exists():
+    if round_number is None and arm is None and not Champion.present(path):
         return choose(path, None, "hard")
     return choose(path, round_number, arm)
 
@@ -135,22 +135,15 @@ def _side_by_side(compared: Sequence[Compared]) -> Table:
     for one in compared:
         table.add_column(one.label, justify="right")
     for label, name in SHOWN:
-        table.add_row(label, *[percent_interval(_figure(one.entry["test"], name)) for one in compared])
-    classes = dict.fromkeys(dx for one in compared for dx in one.entry["test"]["per_class"])
+        table.add_row(label, *[percent_interval(one.entry.figure("test", name)) for one in compared])
+    classes = dict.fromkeys(dx for one in compared for dx in one.entry.test["per_class"])
     for dx in classes:
-        cells = [one.entry["test"]["per_class"].get(dx, {}).get("sensitivity") for one in compared]
+        cells = [one.entry.figure("test", f"per_class.{dx}.sensitivity") for one in compared]
         table.add_row(f"sensitivity {dx}", *[percent_interval(cell) for cell in cells])
     for label, name in (("real images", "n_real"), ("accepted synthetic", "n_accepted"),
                         ("optimizer steps", "optimizer_steps")):  # fmt: skip
-        table.add_row(label, *[str(one.entry[name]) for one in compared])
+        table.add_row(label, *[str(getattr(one.entry, name)) for one in compared])
     return table
-
-
-def _figure(split: dict[str, Any], name: str) -> Any:
-    value: Any = split
-    for part in name.split("."):
-        value = value[part]
-    return value
 
 
 def _differences(first: Compared, other: Compared) -> Table:
@@ -182,20 +175,18 @@ def points(difference: Interval) -> str:
 def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
     """The test predictions of one classifier in the order of image ids, and those ids."""
     calibration = chosen.calibration
-    probabilities = [f"p_{dx}" for dx in calibration.classes]
-    frame = read_table(chosen.folder / "predictions.parquet", ["image_id", "split", "dx", *probabilities])
-    parts = read_table(chosen.run.path / "split.parquet", ["image_id", "lesion_id"])
-    lesions = with_groups(parts)[["image_id", "lesion_id", "group"]]
-    frame = frame[frame["split"] == "test"].merge(lesions, on="image_id").sort_values("image_id")
-    index = {dx: i for i, dx in enumerate(calibration.classes)}
-    split = ScoredSplit(
-        prob_NC=frame[probabilities].to_numpy(dtype=np.float64),
-        label_N=np.array([index[str(dx)] for dx in frame["dx"]], dtype=np.int64),
-        lesion_id=strings(frame["lesion_id"].tolist()),
-        group_N=strings(frame["group"].tolist()),
+    found = predictions.read(chosen.folder, calibration.classes)
+    rows = np.flatnonzero(found.split == "test")
+    test = found.take(rows[np.argsort(found.image_id[rows], kind="stable")])
+    lesions = split.read(chosen.run.path).find(test.image_id)
+    scored = ScoredSplit(
+        prob_NC=test.prob_NC,
+        label_N=test.label_N,
+        lesion_id=lesions.lesion_id,
+        group_N=lesions.group_N,
         classes=calibration.classes,
         malignant=calibration.malignant,
         threshold=calibration.threshold,
         specificity=calibration.specificity,
     )
-    return split, strings(frame["image_id"].tolist())
+    return scored, test.image_id

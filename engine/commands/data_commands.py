@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from engine.artifacts import duplicates
+from engine.artifacts import split as split_file
 from engine.artifacts.whole_files import whole_file
 from engine.commands.data_sheet import class_sheet
 from engine.config import Config
@@ -21,7 +22,6 @@ from engine.pipeline import Pipeline
 from engine.pipeline.foundation import lay_data
 from engine.pipeline.pipeline import NoRoles
 from engine.store import StageRunner, copy_file, write_json
-from engine.store.files import read_json
 from engine.types import SPLITS, FloatArray, StrArray
 
 SHOWN_SKIPPED = 10
@@ -49,9 +49,7 @@ def describe(
     """
     images, split = data_stages(config, runner)
     dataset = open_dataset(images, split)
-    figures = _figures(
-        dataset, read_json(split / "split.json"), len(pd.read_parquet(images / "duplicates.parquet"))
-    )
+    figures = _figures(dataset, split_file.read_facts(split).digest, len(duplicates.read_frame(images)))
     _print_counts(figures, console)
     _print_malignant(config.data.malignant, dataset.classes, console)
     _print_coverage(figures, console)
@@ -68,12 +66,12 @@ def split(config: Config, runner: StageRunner, console: Console, *, out: Path | 
     """
     images, parts = data_stages(config, runner)
     dataset = open_dataset(images, parts)
-    stored = read_json(parts / "split.json")
-    _print_counts(_figures(dataset, stored, 0), console)
-    console.print(f"digest   {stored['digest']}")
+    digest, table = split_file.read_facts(parts).digest, split_file.SCHEMA.path(parts)
+    _print_counts(_figures(dataset, digest, 0), console)
+    console.print(f"digest   {digest}")
     if out is None:
-        return parts / "split.parquet"
-    _write(out, lambda path: copy_file(parts / "split.parquet", path))
+        return table
+    _write(out, lambda path: copy_file(table, path))
     console.print(f"split    {out}")
     return out
 
@@ -111,7 +109,7 @@ def _write(path: Path, write: _Writer) -> None:
         ) from None
 
 
-def _figures(dataset: Dataset, stored: dict[str, Any], duplicates: int) -> dict[str, Any]:
+def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
     """Return the JSON object of ``describe``."""
     table, facts = dataset.table, dataset.facts
     parts = [part for part in SPLITS if np.any(table.split == part)]
@@ -132,9 +130,9 @@ def _figures(dataset: Dataset, stored: dict[str, Any], duplicates: int) -> dict[
         "skin_type": _values(table.skin_type),
         "masks": facts.masks,
         "skipped": list(facts.skipped),
-        "duplicate_pairs": duplicates,
+        "duplicate_pairs": pairs,
         "digest": facts.digest,
-        "split_digest": stored["digest"],
+        "split_digest": split_digest,
     }
 
 

@@ -13,9 +13,10 @@ from rich.table import Table
 
 from engine import build
 from engine.arms import ARMS, ENGINE
+from engine.artifacts import decoded_images, split
+from engine.artifacts.run_layout import CACHE
 from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config
-from engine.config.schema import STAGES
 from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
 from engine.execution.progress import QuietListener
@@ -24,7 +25,7 @@ from engine.pipeline.foundation import lay_data
 from engine.pipeline.pipeline import NoRoles
 from engine.stages.base import CHUNK, Sizes
 from engine.store import StageFolder
-from engine.store.files import check_output, read_json
+from engine.store.files import check_output
 from engine.types import SPLITS
 
 PILOT_STEPS = 6
@@ -108,14 +109,14 @@ def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Con
 
 def _parts(data: Mapping[str, StageFolder]) -> dict[str, int]:
     """Images per part of the split; parts without images are 0."""
-    counts = read_json(data["split"].path / "split.json")["counts"]
+    counts = split.read_facts(data["split"].path).counts
     return {part: sum(counts.get(part, {}).values()) for part in SPLITS}
 
 
 def _sizes(config: Config, data: Mapping[str, StageFolder]) -> Sizes:
     parts = _parts(data)
     return Sizes(
-        images=read_json(data["images"].path / "data.json")["n_images"],
+        images=decoded_images.read(data["images"].path).n_images,
         used=sum(parts.values()),
         train=parts["train"],
         held=parts["val"] + parts["test"],
@@ -124,9 +125,9 @@ def _sizes(config: Config, data: Mapping[str, StageFolder]) -> Sizes:
 
 
 def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
-    info, parts = read_json(data["images"].path / "data.json"), _parts(data)
+    info, parts = decoded_images.read(data["images"].path), _parts(data)
     return (
-        f"{info['n_images']} images of {info['n_lesions']} lesions at {config.data.image_size} px; "
+        f"{info.n_images} images of {info.n_lesions} lesions at {config.data.image_size} px; "
         + ", ".join(f"{part} {count}" for part, count in parts.items())
         + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.budget} samples per round"
     )
@@ -137,7 +138,7 @@ def _read_data(config: Config, place: Path) -> dict[str, StageFolder]:
     root = Path(config.output) if Path(config.output).exists() else place
     here = config.model_copy(update={"backend": _here(config)})
     device = build.choose_device(here.backend)
-    runner = build.make_runner(here, root / STAGES, build.make_backend(here.backend), device, QuietListener())
+    runner = build.make_runner(here, root / CACHE, build.make_backend(here.backend), device, QuietListener())
     pipeline = Pipeline(here, runner, NoRoles(), fingerprint(here.data, runner.cache.root))
     lay_data(pipeline)
     return pipeline.stages

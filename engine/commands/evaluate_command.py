@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from engine import build
-from engine.artifacts import lesions
+from engine.artifacts import decoded_images, duplicates, lesions, scores, split
+from engine.artifacts.run_layout import foundation_role
+from engine.artifacts.split import SplitTable
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
@@ -32,7 +33,6 @@ from engine.report.wording import MARKS, PROTOCOLS, percent_interval
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
-from engine.store.files import read_json
 from engine.types import strings
 
 FREE = ("data.", "backend.", "evaluation.bootstrap")
@@ -138,16 +138,16 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
             seed=config.loop.seed,
             progress=listener.progress,
         )
-        metrics = read_json(figures / "report.json")["test"]
-    info = read_json(images.path / "data.json")
+        metrics = scores.read(figures).test
+    facts = decoded_images.read(images.path)
     data = {
         "format": config.data.format,
         "root": config.data.root,
-        "n_images": info["n_images"],
-        "n_lesions": info["n_lesions"],
-        "grouped_by": info["grouped_by"],
-        "n_skipped": len(info["skipped"]),
-        "digest": info["digest"],
+        "n_images": facts.n_images,
+        "n_lesions": facts.n_lesions,
+        "grouped_by": facts.grouped_by,
+        "n_skipped": len(facts.skipped),
+        "digest": facts.digest,
         "seen": seen_images(chosen.run, images),
     }
     return {
@@ -163,13 +163,13 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
 def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
     """Count the images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
     try:
-        own, split = run.stage("foundation/images"), run.stage("foundation/split")
+        own, parts = (run.stage(foundation_role(name)).path for name in ("images", "split"))
     except DataError:
         return {}
-    parts = pd.read_parquet(split.path / "split.parquet", columns=["row", "split"])
-    pixels = np.load(own.path / "images.npy", mmap_mode="r")
-    known = {_hash(pixels[row]): str(part) for row, part in zip(parts["row"], parts["split"], strict=True)}
-    other = np.load(images.path / "images.npy", mmap_mode="r")
+    table, pixels = split.read(parts), decoded_images.open_images(own)
+    rows = split.rows_of(table, parts).tolist()
+    known = {_hash(pixels[row]): part for row, part in zip(rows, table.split.tolist(), strict=True)}
+    other = decoded_images.open_images(images.path)
     found = [known.get(_hash(image), "") for image in other]
     return {part: found.count(part) for part in ("train", "mine", "val", "test") if part in found}
 
@@ -181,23 +181,18 @@ def _hash(image: Any) -> bytes:
 def _one_part(images: StageFolder, out: Path) -> None:
     """Write a split in which every image is test."""
     table = lesions.read(images.path)
-    pairs = pd.read_parquet(images.path / "duplicates.parquet")
     out.mkdir()
     lesion = strings(np.where(table.lesion_id == "", table.image_id, table.lesion_id).tolist())
-    group = group_rows(
-        table, zip(pairs["image_id_1"].astype(str), pairs["image_id_2"].astype(str), strict=True)
+    group = group_rows(table, duplicates.read(images.path).ids)
+    whole = SplitTable(
+        image_id=table.image_id,
+        lesion_id=lesion,
+        dx=table.dx,
+        split=np.full(len(table), "test"),
+        group_N=group_names(lesion, group),
+        row_N=np.arange(len(table), dtype=np.int64),
     )
-    frame = pd.DataFrame(
-        {
-            "image_id": table.image_id,
-            "lesion_id": lesion,
-            "dx": table.dx,
-            "split": "test",
-            "group": group_names(lesion, group),
-            "row": np.arange(len(table), dtype=np.int64),
-        }
-    )
-    frame.to_parquet(out / "split.parquet", index=False)
+    split.write(whole, out)
 
 
 def _table(result: dict[str, Any]) -> Table:

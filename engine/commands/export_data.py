@@ -10,6 +10,8 @@ from PIL import Image
 from rich.console import Console
 
 from engine import build
+from engine.artifacts import synthetic as synthetic_file
+from engine.artifacts.run_layout import foundation_role
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError
 from engine.parts.dataset import Dataset, open_dataset
@@ -48,7 +50,7 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         DataError: no run folder, its stage cache is gone, or ``out`` is not empty.
     """
     folder = build.open_run(run)
-    dataset = open_dataset(folder.stage("foundation/images").path, folder.stage("foundation/split").path)
+    dataset = open_dataset(*(folder.stage(foundation_role(name)).path for name in ("images", "split")))
     synthetic = accepted_images(folder)
     clash = sorted(set(synthetic["image_id"]) & set(dataset.table.image_id.tolist()))
     if clash:
@@ -83,11 +85,14 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
 def accepted_images(folder: RunFolder) -> pd.DataFrame:
     """Return the accepted rows of every round's synthetic.parquet, with ``image_id``, ``round`` and ``path``."""
     frames = []
-    for table in sorted((folder.path / "rounds").glob("*/synthetic.parquet")):
-        frame = pd.read_parquet(table)
+    for number in folder.layout.round_numbers():
+        home = folder.layout.round_folder(number)
+        if not synthetic_file.SCHEMA.present(home):
+            continue
+        frame = synthetic_file.read_frame(home)
         frame = frame[frame["accepted"]].copy()
-        paths = [str(table.parent / "synthetic" / f"{name}.png") for name in frame["sample_id"]]
-        frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], int(table.parent.name), paths
+        paths = [str(home / synthetic_file.picture(name)) for name in frame["sample_id"]]
+        frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], number, paths
         frames.append(frame)
     if not frames:
         names = ("image_id", "round", "path", "parent_image_id", "dx", "seed")

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from engine.commands.finished_run import Chosen, choose, find_entry, read_report
+from engine.artifacts.calibration import Calibration
+from engine.artifacts.classifier_fit import WEIGHTS
+from engine.commands.finished_run import Chosen, choose, read_report
 from engine.commands.model_card import model_card
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError, StageError
@@ -42,12 +44,12 @@ def export_model(
         StageError: ONNX Runtime does not agree with torch; nothing is written.
     """
     chosen = choose(run, round_number, arm)
-    entry = find_entry(read_report(run), chosen.round, chosen.arm)
+    report = read_report(run)
     if onnx:
         require_onnx()
     with new_folder(out) as target:
-        shutil.copyfile(chosen.weights, target / "classifier.safetensors")
-        shutil.copyfile(chosen.folder / "calibration.json", target / "calibration.json")
+        shutil.copyfile(chosen.weights, target / WEIGHTS)
+        shutil.copyfile(Calibration.path(chosen.folder), Calibration.path(target))
         preprocessing = describe_preprocessing(chosen)
         if onnx:
             difference = export_onnx(chosen, target / "classifier.onnx")
@@ -55,7 +57,7 @@ def export_model(
         else:
             preprocessing["onnx"] = None
         write_json(target / "preprocessing.json", preprocessing)
-        write_text(target / "README.md", model_card(chosen, read_report(run), entry, onnx=onnx))
+        write_text(target / "README.md", model_card(chosen, report, onnx=onnx))
     console.print(f"{chosen.marked} in {out}")
     return preprocessing
 

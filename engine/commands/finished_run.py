@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engine import build
+from engine.artifacts import report_json
+from engine.artifacts.report_json import UNKNOWN, RunReport
+from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import DataError
 from engine.report.wording import MARKS
 from engine.store import RunFolder
-from engine.store.files import read_json
 
 if TYPE_CHECKING:
     from engine.artifacts.calibration import Calibration
@@ -34,7 +35,7 @@ class Chosen:
     @property
     def weights(self) -> Path:
         """Its classifier.safetensors."""
-        return self.folder / "classifier.safetensors"
+        return self.run.layout.weights(self.round, self.arm)
 
     @property
     def calibration(self) -> Calibration:
@@ -53,9 +54,8 @@ class Chosen:
         """How the run was made: safe, leaky (its config says so) or groups_unknown, as report.json has it."""
         if self.run.config.loop.mine_from == "test":
             return "leaky"
-        path = self.run.path / "report.json"
-        report = read_json(path) if path.is_file() else {}
-        return str(report.get("protocol", "groups_unknown")) if isinstance(report, dict) else "groups_unknown"
+        report = report_json.read_if_written(self.run.path)
+        return report.protocol if report is not None else UNKNOWN
 
     @property
     def marked(self) -> str:
@@ -74,8 +74,8 @@ def choose(path: Path, round_number: int | None = None, arm: str | None = None) 
     run = build.open_run(path)
     if round_number is None and arm is None:
         champion = run.champion()
-        return Chosen(run=run, round=champion["round"], arm=champion["arm"])
-    known = finished_arms(run)
+        return Chosen(run=run, round=champion.round, arm=champion.arm)
+    known = run.layout.published_arms()
     fitting = [(r, a) for r, a in known if round_number in (None, r) and arm in (None, a)]
     if not fitting:
         asked = " ".join(f"--{k} {v}" for k, v in (("round", round_number), ("arm", arm)) if v is not None)
@@ -83,35 +83,16 @@ def choose(path: Path, round_number: int | None = None, arm: str | None = None) 
         raise DataError(f"{path}: has no classifier for {asked}; finished rounds and arms: {there}")
     number = max(r for r, _ in fitting)
     arms = [a for r, a in fitting if r == number]
-    main = "real" if number == 0 else "hard"
+    main = main_arm(number)
     return Chosen(run=run, round=number, arm=main if main in arms else arms[0])
 
 
-def finished_arms(run: RunFolder) -> list[tuple[int, str]]:
-    """Return every (round, arm) whose classifier is published, in order."""
-    found = set()
-    for weights in (run.path / "rounds").glob("**/classifier.safetensors"):
-        parts = weights.relative_to(run.path / "rounds").parts
-        if parts[0].isdigit():
-            number = int(parts[0])
-            found.add((number, parts[2] if parts[1] == "arms" else "real" if number == 0 else "hard"))
-    return sorted(found)
-
-
-def read_report(path: Path) -> dict[str, Any]:
-    """Return report.json's object of a run folder (DataError: it is none or broken, or the run has not got that far)."""
+def read_report(path: Path) -> RunReport:
+    """Return the report of a run folder (DataError: it is none or broken, or the run has not got that far)."""
     build.open_run(path)
-    if not (path / "report.json").is_file():
+    if not RunReport.present(path):
         raise DataError(f"{path}: has no report.json yet; rerun `hardcase run` to resume it")
-    from engine.artifacts import run_files as report_files
-
-    return report_files.read_report(path)
-
-
-def find_entry(report: Mapping[str, Any], round_number: int, arm: str) -> dict[str, Any] | None:
-    """Return the object of one (round, arm) in report.json, None where it is missing."""
-    found = [r for r in report["rounds"] if (r["round"], r["arm"]) == (round_number, arm)]
-    return dict(found[0]) if found else None
+    return report_json.read(path)
 
 
 def local(config: Config) -> Config:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
+from engine.artifacts.calibration import Calibration
+from engine.artifacts.classifier_fit import WEIGHTS
+from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
 from engine.report.wording import PROTOCOLS, number_interval, percent_interval
 
@@ -22,14 +24,12 @@ LIMITS = """## Limits
 """
 
 
-def model_card(
-    chosen: Chosen, report: Mapping[str, Any], entry: Mapping[str, Any] | None, *, onnx: bool
-) -> str:
+def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     """Return README.md: origin, figures on test with intervals, operating point, limits."""
     from engine.classifier.weights import read_meta
 
     meta, calibration, config = read_meta(chosen.weights), chosen.calibration, chosen.run.config
-    files = ["classifier.safetensors (weights; the header rebuilds the model)", "calibration.json",
+    files = [f"{WEIGHTS} (weights; the header rebuilds the model)", Calibration.FILE,
              "preprocessing.json"] + (["classifier.onnx (calibrated probabilities)"] if onnx else [])  # fmt: skip
     lines = [
         f"# {config.name}: {chosen.name}",
@@ -39,7 +39,7 @@ def model_card(
         "",
         *[f"- {name}" for name in files],
         "",
-        *_figures(report, entry),
+        *_figures(report.protocol, report.entry(chosen.round, chosen.arm)),
         "## Operating point",
         "",
         _operating_point(calibration),
@@ -49,13 +49,12 @@ def model_card(
     return "\n".join(lines)
 
 
-def _figures(report: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list[str]:
-    protocol = str(report.get("protocol", "groups_unknown"))
+def _figures(protocol: str, entry: RoundEntry | None) -> list[str]:
     title, explanation = PROTOCOLS.get(protocol, (protocol, ""))
     lines = ["## Measured on the run's test lesions", "", f"**{title}.** {explanation}", ""]
     if entry is None:
         return [*lines, "This round and arm is not in report.json: no figures.", ""]
-    test, malignant = entry["test"], entry["test"]["malignant"]
+    test, malignant = entry.test, entry.test["malignant"]
     lines += ["| figure | value (95 % interval by lesion) | images |", "|---|---|---|"]
     rows = [(n.replace("_", " "), test[n], test["n"]) for n in ("balanced_accuracy", "accuracy", "macro_f1")]
     rows += [
@@ -69,8 +68,8 @@ def _figures(report: Mapping[str, Any], entry: Mapping[str, Any] | None) -> list
     for name, figure in (("AUC", test["auc"]), ("malignant AUC", malignant["auc"]), ("ECE", test["ece"])):
         lines.append(f"| {name} | {number_interval(figure)} | {test['n']} |")
     trained = (
-        f"Trained for {entry['optimizer_steps']} optimizer steps on {entry['n_real']} real images"
-        f" and what the arm {entry['arm']} adds ({entry['n_accepted']} synthetic images accepted in this round)."
+        f"Trained for {entry.optimizer_steps} optimizer steps on {entry.n_real} real images"
+        f" and what the arm {entry.arm} adds ({entry.n_accepted} synthetic images accepted in this round)."
     )
     return [
         *lines,

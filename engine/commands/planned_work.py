@@ -12,11 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.accept import AcceptFacts, ClassYield
+from engine.artifacts.fidelity import Fidelity
+from engine.artifacts.generator_parts import LikelihoodFacts
+from engine.artifacts.json_record import JsonRecord
+from engine.artifacts.pool import PoolFacts
+from engine.artifacts.scores import Scores
 from engine.config import Config
 from engine.loop import Loop
 from engine.pipeline.publish import NullPublisher
 from engine.stages.base import P, Sizes, Stage
-from engine.store import RunFolder, StageFolder, write_json
+from engine.store import RunFolder, StageFolder
 from engine.store.cache import stage_key
 from engine.tracking.base import NullTracker
 from policies import registry
@@ -69,23 +75,24 @@ class PlanRunner:
     def _folder(self, name: str, key: str) -> StageFolder:
         path = self.place / f"{name}-{key}"
         path.mkdir()
-        for file, facts in self._facts().get(name, {}).items():
-            write_json(path / file, facts)
+        facts = self._facts().get(name)
+        if facts is not None:
+            facts.write(path)
         return StageFolder(name=name, key=key, path=path, seconds=0.0, cached=False)
 
-    def _facts(self) -> Mapping[str, Mapping[str, Any]]:
-        """The files, by stage, that the loop reads between stages."""
+    def _facts(self) -> Mapping[str, JsonRecord]:
+        """The file of each stage that the loop reads between stages."""
         figure = {"value": 0.5, "low": 0.5, "high": 0.5}
-        figures = dict.fromkeys(("accuracy", "balanced_accuracy", "macro_f1", "auc"), figure) | {
-            "per_class": {}
-        }
-        made = {"generated": self.sizes.samples, "accepted": self.sizes.samples}
+        figures: dict[str, Any] = dict.fromkeys(
+            ("accuracy", "balanced_accuracy", "macro_f1", "auc"), figure
+        ) | {"per_class": {}}
+        made, real = self.sizes.samples, self.sizes.train
         return {
-            "pool": {"pool.json": {"n_real": self.sizes.train}},
-            "evaluate": {"report.json": {"val": figures, "test": figures, "p_value_vs_round0": None}},
-            "accept": {"accept.json": {"per_class": {"": made}}},
-            "fidelity": {"fidelity.json": {}},
-            "likelihood": {"likelihood.json": {}},
+            "pool": PoolFacts(arm="", n_rows=real, n_real=real, n_synthetic=0, counts={}, added={}, short={}),
+            "evaluate": Scores(val=figures, test=figures, p_value_vs_round0=None),
+            "accept": AcceptFacts(per_class={"": ClassYield(generated=made, accepted=made)}),
+            "fidelity": Fidelity(features=""),
+            "likelihood": LikelihoodFacts(n=0, part="", given="", bits_per_dimension={}),
         }
 
 

@@ -48,7 +48,7 @@ def _one(run: Path, console: Console) -> Path:
     from engine.report.blocks.evidence import run_answer
     from engine.report.run_page import write_report
 
-    protocol = str(read_report(run).get("protocol"))
+    protocol = read_report(run).protocol
     path = write_report(run)
     say(run_answer(run), protocol, console)
     console.print(f"report   {path}")
@@ -57,12 +57,13 @@ def _one(run: Path, console: Console) -> Path:
 
 def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     from engine.artifacts.run_files import read_run
+    from engine.artifacts.study_json import PAGE, StudyRecord
     from engine.report.blocks.evidence import draws_of
     from engine.report.study_page import write_study
     from engine.study.contrasts import make_study
     from engine.study.run_replicates import open_replicate, require_finished
 
-    writable_file(out / "study.html", "--out")
+    writable_file(out / PAGE, "--out")
     _check_configs(runs)
     files = []
     for path in runs:
@@ -75,9 +76,9 @@ def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     )
     write_study(study, files, out, out.resolve().name)
     say(study.answer, study.runs[0].protocol, console)
-    console.print(f"study    {out / 'study.html'}")
-    console.print(f"json     {out / 'study.json'}")
-    return out / "study.html"
+    console.print(f"study    {out / PAGE}")
+    console.print(f"json     {StudyRecord.path(out)}")
+    return out / PAGE
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:

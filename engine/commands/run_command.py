@@ -10,6 +10,9 @@ from typing import Any
 from rich.console import Console
 
 from engine import build
+from engine.arms import ENGINE
+from engine.artifacts import accept
+from engine.artifacts.accept import AcceptFacts
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
@@ -48,7 +51,7 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
     for line in ending_lines(report):
         console.print(f"[yellow]{line}[/yellow]")
     say(run_answer(folder.path), report["protocol"], console)
-    console.print(f"report   {folder.path / 'report.html'}")
+    console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
     console.print("[dim]research software, not a medical device; one run with one seed proves no gain[/dim]")
@@ -69,19 +72,17 @@ def ending_lines(report: Mapping[str, Any]) -> list[str]:
 
 def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
     """One line a round: how often the judge sees the intended class in ungated samples, against real val images."""
-    from engine.store.files import read_json
-
     lines = []
     for entry in report["rounds"]:
-        path = folder.path / "rounds" / f"{entry['round']:04d}" / "accept.json"
-        if entry["arm"] == "hard" and path.exists():
-            figures = read_json(path)
-            if figures["agreement_ratio"] is None:
+        home = folder.layout.round_folder(entry["round"])
+        if entry["arm"] == ENGINE and AcceptFacts.present(home):
+            facts = accept.read(home)
+            if facts.agreement_ratio is None:
                 continue
             lines.append(
-                f"round {entry['round']}: the judge agrees with the intended class of {figures['agreement']:.0%} of ungated "
-                f"samples; of real val images of these classes it gets {figures['expected_agreement']:.0%} right "
-                f"(ratio {figures['agreement_ratio']:.2f})"
+                f"round {entry['round']}: the judge agrees with the intended class of {facts.agreement:.0%} of ungated "
+                f"samples; of real val images of these classes it gets {facts.expected_agreement:.0%} right "
+                f"(ratio {facts.agreement_ratio:.2f})"
             )
     return lines
 

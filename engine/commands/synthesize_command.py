@@ -14,6 +14,9 @@ from rich.console import Console
 
 from engine import build
 from engine.arms import ENGINE
+from engine.artifacts import decoded_images, lesions, synthetic
+from engine.artifacts.run_layout import foundation_role
+from engine.artifacts.synthesized import PICTURES, STATES
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
@@ -24,7 +27,6 @@ from engine.stages import condition as condition_stage
 from engine.stages import synthesize as synthesize_stage
 from engine.stages.base import P, Stage
 from engine.store import RunFolder, StageFolder
-from engine.store.files import read_json
 
 PARTS = ("images", "split", "embedder", "index", "judge")
 PROVENANCE = (
@@ -52,17 +54,18 @@ def synthesize(
     """
     folder = build.open_run(run)
     generator = folder.config.synthesis.generator
-    parts = {name: folder.stage(f"foundation/{name}").path for name in (*PARTS, *GENERATOR_PARTS[generator])}
-    classes = read_json(parts["images"] / "data.json")["classes"]
+    names = (*PARTS, *GENERATOR_PARTS[generator])
+    parts = {name: folder.stage(foundation_role(name)).path for name in names}
+    classes = decoded_images.read(parts["images"]).classes
     if dx not in classes:
         raise DataError(f"--class: {dx} is none of the run's classes; choose from {', '.join(classes)}")
     with new_folder(out) as target, tempfile.TemporaryDirectory(prefix="hardcase-synthesize-") as place:
         frame = Generator(folder, parts, Path(place), console, states).make(dx, count, seed)
-        synthetic = Path(place) / "synthesize" / "synthetic"
+        made = Path(place) / "synthesize"
         if states:
-            shutil.copyfile(synthetic.parent / "states.png", target / "states.png")
+            shutil.copyfile(made / STATES, target / STATES)
         for name in frame["image_id"]:
-            shutil.copyfile(synthetic / f"{name}.png", target / f"{name}.png")
+            shutil.copyfile(made / PICTURES / f"{name}.png", target / f"{name}.png")
         frame.to_csv(target / "provenance.csv", index=False, lineterminator="\n")
         (target / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
     accepted = int(frame["accepted"].sum())
@@ -116,9 +119,8 @@ class Generator:
         listener.stage_finished(StageFolder(name=stage.name, key="", path=out, seconds=seconds, cached=False))
 
     def _provenance(self, made: Mapping[str, Path], mixing: str) -> pd.DataFrame:
-        frame = pd.read_parquet(made["accept"] / "synthetic.parquet")
-        table = pd.read_parquet(made["images"] / "table.parquet", columns=["image_id", "lesion_id"])
-        lesion = dict(zip(table["image_id"], table["lesion_id"], strict=True))
+        frame = synthetic.read_frame(made["accept"])
+        lesion = lesions.read_lesion_of(made["images"])
         frame = frame.assign(
             image_id=frame["sample_id"],
             file=[f"{name}.png" for name in frame["sample_id"]],

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import build
+from engine.artifacts import tune_json
+from engine.artifacts.run_layout import RunLayout
 from engine.commands.run_command import mlflow_database
 from engine.execution.progress import RichListener
 from engine.tuning import sweep
@@ -36,9 +38,9 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     shared, trials = found["seconds"]["shared"]["run"], found["seconds"]["trials_run"]
     console.print(f"seconds  {shared:.0f} for what the trials share, {trials:.0f} in the trials")
     console.print(
-        f"best     trial {found['best']['trial']}, chosen on val: hardcase run {folder / 'best.yaml'}"
+        f"best     trial {found['best']['trial']}, chosen on val: hardcase run {RunLayout(folder).best}"
     )
-    console.print(f"trials   {folder / 'trials.parquet'}")
+    console.print(f"trials   {tune_json.SCHEMA.path(folder)}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
     console.print(

@@ -7,10 +7,11 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
+from engine.artifacts.run_layout import arm_role
 from engine.config import Config
 from engine.stages.base import P, Stage
 from engine.store import StageFolder
-from engine.store.run_folder import arm_role, flat_config
+from engine.store.run_folder import flat_config
 
 
 class Runner(Protocol):

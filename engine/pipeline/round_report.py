@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.arms import ARMS
+from engine.artifacts import accept, fidelity, pool, scores
+from engine.artifacts.report_json import RoundEntry
 from engine.config import Config
 from engine.history import Fit, Trained
-from engine.store.files import read_json
-from engine.types import RoundReport
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +38,10 @@ class RoundFacts:
         )
 
 
-def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> dict[str, Any]:
+def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
     """Return report.json's object of one (round, arm); fits passed through on the way count in its seconds."""
-    figures = read_json(trained.evaluate.path / "report.json")
-    contents = read_json(task.pool.path / "pool.json")
+    figures = scores.read(trained.evaluate.path)
+    contents = pool.read_facts(task.pool.path)
     made = task.made.folders if task.made is not None else {}
     folders = {
         **made,
@@ -53,34 +52,29 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> dict[str, An
     }
     generated = accepted = 0
     if task.made is not None:
-        per_class = read_json(task.made.accept.path / "accept.json")["per_class"].values()
-        generated, accepted = (sum(c[k] for c in per_class) for k in ("generated", "accepted"))
+        found = accept.read(task.made.accept.path)
+        generated, accepted = (sum(counts.values()) for counts in (found.generated, found.accepted))
     seconds = {name: folder.seconds for name, folder in folders.items()}
     seconds["classifier"] += sum(folder.seconds for folder in trained.classifiers[:-1])
-    record = RoundReport(
+    more: dict[str, Any] = {"pool": contents.content()}
+    if facts.reference:
+        more["reference"] = True
+    if task.made is not None:
+        more["fidelity"] = fidelity.read(task.made.fidelity.path).content()
+    return RoundEntry(
         round=task.round,
         arm=task.arm,
         generator_saw=facts.generator_saw,
         protocol=facts.protocol,
-        val=figures["val"],
-        test=figures["test"],
-        n_real=contents["n_real"],
+        val=figures.val,
+        test=figures.test,
+        n_real=contents.n_real,
         n_generated=generated,
         n_accepted=accepted,
         acceptance_rate=accepted / generated if generated else None,
         optimizer_steps=facts.optimizer_steps,
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        p_value_vs_round0=figures["p_value_vs_round0"],
+        p_value_vs_round0=figures.p_value_vs_round0,
         digests={name: folder.key for name, folder in folders.items()},
+        **more,
     )
-    more: dict[str, Any] = {"pool": contents}
-    if facts.reference:
-        more["reference"] = True
-    if task.made is not None:
-        more["fidelity"] = read_json(task.made.fidelity.path / "fidelity.json")
-    return {**record.to_json(), **more}
-
-
-def val_sensitivity(report: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return the val sensitivity of each class of one (round, arm)."""
-    return {dx: figures["sensitivity"]["value"] for dx, figures in report["val"]["per_class"].items()}

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from engine.artifacts import decoded_images, generator_parts, split
+from engine.artifacts.champion import Champion
+from engine.artifacts.report_json import SCHEMA_VERSION, RoundEntry, RunReport, Stopping
+from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StageError
 from engine.store import StageFolder
-from engine.store.files import read_json
-from engine.store.run_folder import main_arm
 from engine.types import Action, StopDecision
-
-SCHEMA_VERSION = 1
 
 
 def run_report(
@@ -21,55 +21,57 @@ def run_report(
     *,
     config_digest: str,
     foundation: Mapping[str, StageFolder],
-    rounds: Sequence[Mapping[str, Any]],
-    champion: Mapping[str, Any] | None,
+    rounds: Sequence[RoundEntry],
+    champion: Champion | None,
     decision: StopDecision,
     device: str,
-) -> dict[str, Any]:
+) -> RunReport:
     """Return report.json's object.
 
     Args:
         config: the run's.
         config_digest: hash of every key that decides what is computed.
         foundation: the foundation stages so far, ``images`` and ``split`` among them.
-        rounds: one object a (round, arm), in any order.
-        champion: champion.json's object, None where nobody was crowned.
+        rounds: one object per (round, arm), in any order.
+        champion: None where nobody was crowned.
         decision: how the run ended, or stands.
         device: the torch device that stages run on.
     """
-    likelihood = {
-        k: read_json(v.path / "likelihood.json") for k, v in foundation.items() if k == "likelihood"
+    likelihood: dict[str, Any] = {
+        name: generator_parts.read_likelihood(stage.path).content()
+        for name, stage in foundation.items()
+        if name == "likelihood"
     }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "name": config.name,
-        "protocol": protocol(config.loop.mine_from, foundation["images"]),
-        "config_digest": config_digest,
+    return RunReport(
+        schema_version=SCHEMA_VERSION,
+        name=config.name,
+        protocol=protocol(config.loop.mine_from, foundation["images"]),
+        config_digest=config_digest,
         **_data_report(config.data.format, foundation["images"], foundation["split"]),
-        "stopping": _stopping(decision),
-        "champion": champion,
-        "foundation_seconds": {n: round(s.seconds, 3) for n, s in foundation.items()},
-        "device": device,
+        stopping=_stopping(decision),
+        champion=None if champion is None else champion.to_json(),
+        foundation_seconds={name: round(stage.seconds, 3) for name, stage in foundation.items()},
+        device=device,
         **likelihood,
-        "rounds": sorted(rounds, key=lambda r: (r["round"], r["arm"] != main_arm(r["round"]))),
-    }
+        rounds=tuple(sorted(rounds, key=lambda entry: (entry.round, entry.arm != main_arm(entry.round)))),
+    )
 
 
 def protocol(mine_from: str, images: StageFolder) -> str:
     """Leaky where hard cases come from test, groups_unknown where images could not be grouped, else safe."""
     if mine_from == "test":
         return "leaky"
-    return "groups_unknown" if read_json(images.path / "data.json")["grouped_by"] == "image" else "safe"
+    return "groups_unknown" if decoded_images.read(images.path).grouped_by == "image" else "safe"
 
 
-def tracked_dataset(config: Config, images: StageFolder, split: StageFolder) -> dict[str, Any]:
-    """Return what a tracker is told of the data: name, digest, counts, protocol."""
-    parts = read_json(split.path / "split.json")
+def tracked_dataset(config: Config, images: StageFolder, parts: StageFolder) -> dict[str, Any]:
+    """Return what a tracker is told of the data: name, digest, counts, protocol; ``parts`` is the split's stage."""
+    facts = split.read_facts(parts.path)
     return {
         "name": config.data.format,
-        "digest": parts["digest"],
-        "counts": parts["counts"],
-        "n_images": read_json(images.path / "data.json")["n_images"],
+        "digest": facts.digest,
+        "counts": facts.counts,
+        "n_images": decoded_images.read(images.path).n_images,
         "protocol": protocol(config.loop.mine_from, images),
     }
 
@@ -93,39 +95,48 @@ def settled(decision: StopDecision, number: int) -> StopDecision:
     return replace(decision, keep_round=kept)
 
 
-def champion_of(
-    rounds: Sequence[Mapping[str, Any]], metric: str, keep_round: int | None = None
-) -> dict[str, Any]:
+def champion_of(rounds: Sequence[RoundEntry], metric: str, keep_round: int | None = None) -> Champion:
     """Return the best (round, arm) by a val figure; ties go to the earlier round.
 
     Args:
-        rounds: one object a (round, arm).
+        rounds: one object per (round, arm).
         metric: the figure of ``val``.
         keep_round: no later round may be champion, however well it scored (a roll-back); None: any may.
 
     Raises:
         StageError: the figure is undefined in every round.
     """
-    allowed = [r for r in rounds if keep_round is None or r["round"] <= keep_round]
-    scored = [r for r in allowed if r["val"][metric]["value"] is not None]
+    scored = [
+        (figure.value, -entry.round, entry)
+        for entry in rounds
+        if (keep_round is None or entry.round <= keep_round)
+        and (figure := entry.figure("val", metric)).value is not None
+    ]
     if not scored:
         raise StageError(
             f"evaluation.champion: {metric} is undefined on val in every round; enlarge data.split.val"
         )
-    best = max(scored, key=lambda r: (r["val"][metric]["value"], -r["round"]))
-    return {"round": best["round"], "arm": best["arm"], "metric": f"val/{metric}", **best["val"][metric]}
+    best = max(scored, key=lambda found: found[:2])[2]
+    figure = best.figure("val", metric)
+    return Champion(round=best.round, arm=best.arm, metric=f"val/{metric}", **vars(figure))
 
 
-def _stopping(decision: StopDecision) -> dict[str, Any]:
-    """Return ``stopping``: action, reason, and of a roll-back ``keep_round``, the last round that may be champion."""
+def _stopping(decision: StopDecision) -> Stopping:
+    """Return how the run stands; a roll-back names ``keep_round``, the last round that may be champion."""
     kept = {} if decision.keep_round is None else {"keep_round": decision.keep_round}
-    return {"action": decision.action, "reason": decision.reason, **kept}
+    return Stopping(action=decision.action.value, reason=decision.reason, **kept)
 
 
-def _data_report(data_format: str, images: StageFolder, split: StageFolder) -> dict[str, Any]:
+def _data_report(data_format: str, images: StageFolder, parts: StageFolder) -> dict[str, Any]:
     """Return ``split_digest`` and ``data``: counts, grouping, masks, what was skipped."""
-    info = read_json(images.path / "data.json")
-    parts = read_json(split.path / "split.json")
-    kept = {name: info[name] for name in ("n_images", "n_lesions", "grouped_by", "masks")}
-    data = {"format": data_format, **kept, "n_skipped": len(info["skipped"]), "counts": parts["counts"]}
-    return {"split_digest": parts["digest"], "data": data}
+    info, facts = decoded_images.read(images.path), split.read_facts(parts.path)
+    data = {
+        "format": data_format,
+        "n_images": info.n_images,
+        "n_lesions": info.n_lesions,
+        "grouped_by": info.grouped_by,
+        "masks": info.masks,
+        "n_skipped": len(info.skipped),
+        "counts": facts.counts,
+    }
+    return {"split_digest": facts.digest, "data": data}

@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts.run_files import RunFiles, inside, picture, read_run, without_secrets
+from engine.artifacts.report_json import RunReport
+from engine.artifacts.run_files import RunFiles, read_run
+from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.whole_files import write_text
 from engine.report import tables
 from engine.report.blocks import record
 from engine.report.blocks.cases import MAX_SAMPLES, cases_of
 from engine.report.blocks.evidence import run_evidence
-from engine.report.templating import render_page
+from engine.report.pictures import inside, picture
+from engine.report.templating import render_page, without_secrets
 from engine.report.wording import NOTHING, PROTOCOLS, headline, percent, percent_interval
 
 _SHEET_SIDE = 1400
@@ -35,28 +38,28 @@ def render_report(run: Path) -> str:
 
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` and return its path; a reader never sees half a page."""
-    return write_text(run / "report.html", render_report(run))
+    return write_text(RunLayout(run).page, render_report(run))
 
 
 def _content(run: RunFiles) -> dict[str, Any]:
     """Everything the template prints."""
     report = run.report
-    rounds: Sequence[Mapping[str, Any]] = report["rounds"]
-    protocol = str(report.get("protocol", "groups_unknown"))
+    rounds = [entry.to_json() for entry in report.rounds]
+    protocol = report.protocol
     title, explanation = PROTOCOLS.get(
         protocol, (f"Protocol: {protocol}", "This protocol is unknown to the report.")
     )
     cases, n_mined = cases_of(run)
     return {
-        "name": report.get("name") or run.config.get("name") or run.path.name,
+        "name": report.name or run.config.get("name") or run.path.name,
         "protocol": {"kind": protocol, "title": title, "explanation": explanation},
         "headline": headline(rounds),
         **run_evidence(run),
-        "summary": _summary(run),
+        "summary": _summary(run, rounds),
         "champion": _champion(report),
-        "stopping": report.get("stopping") or {},
-        "arms": list(dict.fromkeys(str(entry["arm"]) for entry in rounds)),
-        "chart_arms": [arm for arm in tables.CHART_ARMS if any(e["arm"] == arm for e in rounds)],
+        "stopping": report.stopping.to_json(),
+        "arms": list(dict.fromkeys(entry.arm for entry in report.rounds)),
+        "chart_arms": [arm for arm in tables.CHART_ARMS if report.of_arm(arm)],
         "rounds": tables.rounds_table(rounds),
         "class_charts": tables.class_charts(rounds),
         "class_table": tables.class_table(rounds),
@@ -80,10 +83,9 @@ def _content(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _summary(run: RunFiles) -> dict[str, Any]:
+def _summary(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The facts of the opening paragraph."""
-    report, config = run.report, run.config
-    data, rounds = report.get("data") or {}, report["rounds"]
+    data, config = run.report.data, run.config
     test = rounds[0]["test"] if rounds else {}
     loop = config.get("loop") or {}
     return {
@@ -95,7 +97,7 @@ def _summary(run: RunFiles) -> dict[str, Any]:
         "n_skipped": data.get("n_skipped") or 0,
         "masks": data.get("masks") or {},
         "n_rounds": len({entry["round"] for entry in rounds if entry["round"] > 0}),
-        "generator_saw": rounds[0]["generator_saw"] if rounds else loop.get("generator_saw"),
+        "generator_saw": run.report.rounds[0].generator_saw if rounds else loop.get("generator_saw"),
         "mine_from": loop.get("mine_from"),
         "malignant": (config.get("data") or {}).get("malignant") or [],
         "n_test": test.get("n"),
@@ -108,8 +110,8 @@ def _summary(run: RunFiles) -> dict[str, Any]:
     }
 
 
-def _champion(report: Mapping[str, Any]) -> dict[str, str] | None:
-    champion = report.get("champion")
+def _champion(report: RunReport) -> dict[str, str] | None:
+    champion = report.champion
     if not champion:
         return None
     figure = champion if "low" in champion else None
@@ -131,7 +133,7 @@ def _confusions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tables.Co
 
 def _sheets(run: RunFiles) -> list[dict[str, str]]:
     """Contact sheets of RUN/figures, in the order of their names."""
-    folder = run.path / "figures"
+    folder = run.layout.figures
     found = []
     for path in sorted(folder.glob("*.png"))[:_MAX_SHEETS]:
         uri = picture(path, _SHEET_SIDE) if inside(folder, path.name) else None
@@ -141,13 +143,14 @@ def _sheets(run: RunFiles) -> list[dict[str, str]]:
     return found
 
 
-def _digests(report: Mapping[str, Any]) -> dict[str, Any]:
+def _digests(report: RunReport) -> dict[str, Any]:
     """Digests of the whole run, then of each (round, arm)."""
     return {
-        "run": [(key, str(report[key])) for key in ("split_digest", "config_digest") if report.get(key)],
-        "rounds": [
-            (f"Round {entry['round']}, {entry['arm']}", sorted((entry.get("digests") or {}).items()))
-            for entry in report["rounds"]
+        "run": [
+            (key, getattr(report, key)) for key in ("split_digest", "config_digest") if getattr(report, key)
         ],
-        "schema_version": report.get("schema_version"),
+        "rounds": [
+            (f"Round {entry.round}, {entry.arm}", sorted(entry.digests.items())) for entry in report.rounds
+        ],
+        "schema_version": report.schema_version,
     }

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.run_files import RunFiles, without_secrets
+from engine.artifacts import study_json
+from engine.artifacts.run_files import RunFiles
 from engine.artifacts.whole_files import write_text
 from engine.report.blocks import record
 from engine.report.blocks.evidence import study_evidence
 from engine.report.blocks.study import challenging_means
 from engine.report.blocks.subgroups import mean_subgroups
 from engine.report.tables import CHART_ARMS
-from engine.report.templating import render_page
+from engine.report.templating import render_page, without_secrets
 from engine.report.wording import NOTHING, PROTOCOLS, percent
 from engine.study.contrasts import Study
 from engine.study.record import study_record
-from engine.study.run_replicates import last_round
 
 
 def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -> tuple[Path, Path]:
@@ -33,9 +32,8 @@ def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -
         name: title of the page.
     """
     found = study_record(study, [_facts(run) for run in files])
-    text = json.dumps(found, indent=1, allow_nan=False) + "\n"
     page = render_page("study.html.j2", _content(study, files, found, name))
-    return write_text(out / "study.html", page), write_text(out / "study.json", text)
+    return write_text(out / study_json.PAGE, page), study_json.write(found, out)
 
 
 def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -61,13 +59,14 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
 
 
 def _facts(run: RunFiles) -> dict[str, Any]:
-    digests = {key: run.report.get(key) for key in ("config_digest", "split_digest")}
-    return {"round": last_round(run.report), **digests}
+    report = run.report
+    digests = {"config_digest": report.config_digest or None, "split_digest": report.split_digest or None}
+    return {"round": report.last_round(), **digests}
 
 
 def _last_entries(run: RunFiles) -> dict[str, Mapping[str, Any]]:
-    number = last_round(run.report)
-    return {str(e["arm"]): e for e in run.report["rounds"] if e["round"] == number and e["arm"] in CHART_ARMS}
+    entries = run.report.of_round(run.report.last_round())
+    return {entry.arm: entry.to_json() for entry in entries if entry.arm in CHART_ARMS}
 
 
 def _copies(files: Sequence[RunFiles]) -> dict[str, Any]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from engine.artifacts.report_json import Figure
+
 NOTHING = "–"
-Figure = Mapping[str, Any]
+Interval = Mapping[str, Any] | Figure
+"""A figure with its interval, as report.json has it or as its reader gives it."""
 
 PROTOCOLS: Mapping[str, tuple[str, str]] = {
     "safe": (
@@ -36,18 +39,24 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{100.0 * value:.{digits}f}\u00a0%"
 
 
-def percent_interval(figure: Figure | None) -> str:
+def percent_interval(figure: Interval | None) -> str:
     """Return ``78.2 % (70.1–85.3)``, or a dash."""
-    if not figure or figure["value"] is None:
-        return NOTHING
-    return f"{percent(figure['value'])} ({100 * figure['low']:.1f}–{100 * figure['high']:.1f})"
+    found = _numbers(figure)
+    return f"{percent(found[0])} ({100 * found[1]:.1f}–{100 * found[2]:.1f})" if found else NOTHING
 
 
-def number_interval(figure: Figure | None) -> str:
+def number_interval(figure: Interval | None) -> str:
     """Return ``0.912 (0.880–0.941)``, or a dash."""
-    if not figure or figure["value"] is None:
-        return NOTHING
-    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+    found = _numbers(figure)
+    return f"{found[0]:.3f} ({found[1]:.3f}–{found[2]:.3f})" if found else NOTHING
+
+
+def _numbers(figure: Interval | None) -> tuple[float, float, float] | None:
+    """Return (value, low, high), None where the figure is undefined."""
+    plain = vars(figure) if isinstance(figure, Figure) else figure
+    if not plain or plain["value"] is None:
+        return None
+    return plain["value"], plain["low"], plain["high"]
 
 
 def p_text(value: float | None) -> str:
@@ -108,7 +117,7 @@ def _when(hard: Mapping[str, Any], real: Mapping[str, Any]) -> str:
     return f" of round {real['round']} (not trained in round {hard['round']}, so not for as many steps)"
 
 
-def _overlap(ours: Figure, theirs: Figure) -> str:
+def _overlap(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     points = 100.0 * (ours["value"] - theirs["value"])
     apart = ours["low"] > theirs["high"] or theirs["low"] > ours["high"]
     relation = "do not overlap" if apart else "overlap"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,23 +9,22 @@ from typing import Any
 
 import filelock
 
+from engine.artifacts import champion, report_json, run_stages
+from engine.artifacts.champion import Champion
+from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.run_stages import StageLine
 from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.loading import section_at
-from engine.config.schema import STAGES
 from engine.errors import ConfigError, DataError
 from engine.store.cache import MANIFEST, StageFolder
-from engine.store.files import check_output, ensure_writable, read_json, write_json
-from engine.store.kept_files import read_champion, read_config, read_roles
+from engine.store.files import check_output, ensure_writable, read_json
+from engine.store.kept_files import read_config
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "backend.checkpoint_minutes", "data.root",
                "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
-JOURNAL, TRIALS = "journal.jsonl", "trials"
-"""What marks the folder of a sweep, and where its trials lie, each an ordinary run folder."""
-OF_AN_ATTEMPT = ("stages.json", "report.json", "report.html", "champion.json", "mlflow.json")
-"""What a run that finished no round leaves of its config, besides config.yaml; gone when another config takes its name."""
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,9 @@ class RunFolder:
         check_output(config.output)
         path = Path(config.output) / config.name
         ensure_writable(path.parent)
-        if not (path / "config.yaml").exists():
+        if not RunLayout(path).config.exists():
             ensure_writable(path)
-            write_text(path / "config.yaml", dump_yaml(config))
+            write_text(RunLayout(path).config, dump_yaml(config))
         elif changed := _changes_since(path, config):
             if has_results(path):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -59,29 +57,35 @@ class RunFolder:
                     "give name=OTHER, or the same values to resume it"
                 )
             cls(path, config)._take_over()
-        return cls(path, config, read_roles(path / "stages.json") if (path / "stages.json").exists() else {})
+        return cls(path, config, run_stages.read_if_written(path))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
         """Open a folder made by `hardcase run`; DataError where it is none."""
-        if not (path / "config.yaml").is_file():
+        layout = RunLayout(path)
+        if not layout.config.is_file():
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
-        config = read_config(path / "config.yaml")
-        if not (path / "stages.json").exists():
+        config = read_config(layout.config)
+        if not layout.roles.exists():
             raise DataError(
                 f"{path}: the run has not finished a stage yet; rerun `hardcase run` to resume it"
             )
-        return cls(path, config, read_roles(path / "stages.json"))
+        return cls(path, config, run_stages.read(path))
+
+    @property
+    def layout(self) -> RunLayout:
+        """Where its files lie."""
+        return RunLayout(self.path)
 
     def _take_over(self) -> None:
         """Make the folder this config's; the stages of the config before stay in the cache, under keys of their own."""
         lock = self.lock()
         try:
-            for name in OF_AN_ATTEMPT:
-                (self.path / name).unlink(missing_ok=True)
-            write_text(self.path / "config.yaml", dump_yaml(self.config))
+            for path in self.layout.of_an_attempt:
+                path.unlink(missing_ok=True)
+            write_text(self.layout.config, dump_yaml(self.config))
         finally:
             lock.release()
 
@@ -91,7 +95,7 @@ class RunFolder:
         Raises:
             ConfigError: another process holds it.
         """
-        lock = filelock.FileLock(self.path / ".lock")
+        lock = filelock.FileLock(self.layout.lock)
         try:
             lock.acquire(timeout=patience)
             return lock
@@ -119,18 +123,15 @@ class RunFolder:
     @property
     def cache_root(self) -> Path:
         """Where the stage cache lies: beside the run folders, shared by all runs of one output and the trials of sweeps."""
-        home = self.path.parent
-        is_trial = home.name == TRIALS and (home.parent / JOURNAL).is_file()
-        return (home.parent.parent if is_trial else home) / STAGES
+        return self.layout.cache
 
     def record(self, role: str, folder: StageFolder) -> StageFolder:
         """Remember which stage folder plays ``role``; append to ``stages.jsonl`` whether it was run or reused."""
         self.roles[role] = f"{folder.name}-{folder.key}"
-        write_json(self.path / "stages.json", self.roles)
-        line = {"role": role, "stage": folder.name, "key": folder.key, "ran": not folder.cached,
-                "seconds": round(folder.seconds, 3)}  # fmt: skip
-        with (self.path / "stages.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
+        run_stages.write(self.roles, self.path)
+        seconds = round(folder.seconds, 3)
+        line = StageLine(role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds)
+        run_stages.append(line, self.path)
         return folder
 
     def stage(self, role: str) -> StageFolder:
@@ -151,29 +152,13 @@ class RunFolder:
             name=name, key=key, path=path, seconds=read_json(path / MANIFEST)["seconds"], cached=True
         )
 
-    def champion(self) -> dict[str, Any]:
-        """Return champion.json: {round, arm, metric, value, ...}; DataError where the run crowned none or it is broken."""
-        path = self.path / "champion.json"
-        if not path.exists():
-            raise DataError(
-                f"{self.path}: the run has no champion yet; give --round and --arm, or let the run finish"
-            )
-        return read_champion(path)
+    def champion(self) -> Champion:
+        """Return the run's champion; DataError where it crowned none or champion.json is broken."""
+        return champion.read(self.path)
 
     def arm_folder(self, round_number: int, arm: str) -> Path:
         """Return where (round, arm) is published: the round's folder for its main arm, ``arms/<arm>`` otherwise."""
-        folder = self.path / "rounds" / f"{round_number:04d}"
-        return folder if arm == main_arm(round_number) else folder / "arms" / arm
-
-
-def main_arm(round_number: int) -> str:
-    """The arm whose files lie directly in the round's folder: real in round 0, hard later."""
-    return "real" if round_number == 0 else "hard"
-
-
-def arm_role(round_number: int, arm: str, stage: str) -> str:
-    """The role of one arm's stage, for example ``rounds/0001/hard/classifier``."""
-    return f"rounds/{round_number:04d}/{arm}/{stage}"
+        return self.layout.arm_folder(round_number, arm)
 
 
 def flat_config(config: Config) -> dict[str, Any]:
@@ -184,15 +169,13 @@ def flat_config(config: Config) -> dict[str, Any]:
 
 def has_results(path: Path) -> bool:
     """Return whether a run folder holds what a person may want to keep: a finished round, or a sweep's trials."""
-    if (path / JOURNAL).exists() or any((path / "rounds").glob("*")):
-        return True
-    report = read_json(path / "report.json") if (path / "report.json").exists() else {}
-    return not isinstance(report, dict) or bool(report.get("rounds"))
+    layout = RunLayout(path)
+    return layout.is_sweep or any(layout.rounds.glob("*")) or report_json.names_rounds(path)
 
 
 def _changes_since(path: Path, config: Config) -> list[str]:
     try:
-        before = read_tree(path / "config.yaml")
+        before = read_tree(RunLayout(path).config)
     except ConfigError as error:
         raise DataError(f"{error}; or remove {path}, or give name=OTHER") from None
     return config_changes(before, config.model_dump(mode="json"))

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from engine.artifacts.study_json import SCHEMA_VERSION
 from engine.study.contrasts import ARM, Contrast, Study
-
-SCHEMA_VERSION = 1
 
 
 def study_record(study: Study, facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

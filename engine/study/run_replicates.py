@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from engine.artifacts.run_files import RunFiles, read_table
+from engine.artifacts import predictions
+from engine.artifacts.run_files import RunFiles
+from engine.artifacts.split import SplitTable
 from engine.errors import DataError
 from engine.study.contrasts import ARM
 from engine.study.replicates import Endpoints, Part, Replicate
-from engine.training.folds import with_groups
-from engine.types import SPLITS, FloatArray, StrArray, strings
-
-FINISHED = ("stop", "roll_back")
-"""What a stopping policy says after the last round of a finished run."""
-
-
-def last_round(report: Mapping[str, Any]) -> int | None:
-    """Return the last round that trained the hard arm, None where none did."""
-    return max((int(e["round"]) for e in report["rounds"] if e["arm"] == ARM), default=None)
+from engine.types import SPLITS, FloatArray, Predictions, StrArray
 
 
 def why_unread(run: RunFiles) -> str:
     """Say what a run folder lacks to compare its arms; "" where nothing is lacking."""
-    number = last_round(run.report)
+    number = run.report.last_round(ARM)
     if number is None:
         return "no round with the hard arm has finished"
     if run.split is None:
         return "split.parquet is not in the run folder"
-    lost = [arm for arm in _arms(run, number) if not _predictions(run, number, arm).is_file()]
+    layout = run.layout
+    lost = [
+        arm for arm in _arms(run, number) if not predictions.SCHEMA.present(layout.arm_folder(number, arm))
+    ]
     return f"predictions of {', '.join(lost)} are not in the run folder" if lost else ""
 
 
 def require_finished(run: RunFiles) -> None:
     """Raise DataError unless the run has ended and every arm of its config was trained in its last round."""
-    stopping = run.report.get("stopping") or {}
-    if stopping.get("action") not in FINISHED:
+    if not run.report.finished:
         raise DataError(
-            f"{run.path}: has not finished ({stopping.get('reason') or 'no round yet'}); rerun `hardcase run`"
+            f"{run.path}: has not finished ({run.report.stopping.reason or 'no round yet'}); rerun `hardcase run`"
         )
     reason = why_unread(run)
     if reason:
         raise DataError(f"{run.path}: {reason}; rerun `hardcase run` to write it again")
     wanted = (run.config.get("loop") or {}).get("arms") or []
-    absent = sorted(set(wanted) - set(_arms(run, last_round(run.report) or 0)))
+    absent = sorted(set(wanted) - set(_arms(run, run.report.last_round(ARM) or 0)))
     if absent:
         raise DataError(f"{run.path}: its last round lacks arm {', '.join(absent)}; rerun `hardcase run`")
 
@@ -60,24 +53,22 @@ def open_replicate(run: RunFiles, name: str | None = None) -> Replicate:
         DataError: a file is missing or broken, or arms predict different images.
     """
     reason = why_unread(run)
-    number = last_round(run.report)
+    number = run.report.last_round(ARM)
     if reason or number is None or run.split is None:
         raise DataError(f"{run.path}: {reason}; rerun `hardcase run`")
     return replicate_of(
-        {arm: read_table(_predictions(run, number, arm)) for arm in _arms(run, number)},
+        {arm: predictions.read(run.layout.arm_folder(number, arm)) for arm in _arms(run, number)},
         run.split,
         run.config,
         name=name or run.path.resolve().name,
-        protocol=str(run.report.get("protocol", "groups_unknown")),
-        references=frozenset(
-            str(e["arm"]) for e in run.report["rounds"] if e["round"] == number and e.get("reference")
-        ),
+        protocol=run.report.protocol,
+        references=frozenset(entry.arm for entry in run.report.of_round(number) if entry.reference),
     )
 
 
 def replicate_of(
-    frames: Mapping[str, pd.DataFrame],
-    split: pd.DataFrame,
+    predicted: Mapping[str, Predictions],
+    split: SplitTable,
     config: Mapping[str, Any],
     *,
     name: str,
@@ -85,22 +76,20 @@ def replicate_of(
     references: frozenset[str] = frozenset(),
     scored: str = "test",
 ) -> Replicate:
-    """Make a replicate of tables: predictions.parquet of each arm, split.parquet, and config.yaml's tree.
+    """Make a replicate of each arm's predictions, the split, and config.yaml's tree.
 
     ``scored`` is the part of the split that stands as test: ``val`` while settings are still chosen.
 
     Raises:
         DataError: arms predict other images or classes, the split lacks one of them, or a part was not predicted.
     """
-    columns = [str(c) for c in next(iter(frames.values())).columns if str(c).startswith("p_")]
-    lesions = with_groups(split)[["image_id", "lesion_id", "group"]]
-    val, test = (_part(name, frames, columns, lesions, part) for part in ("val", scored))
+    val, test = (_part(name, predicted, split, part) for part in ("val", scored))
     parts = _parts(split, config)
     return Replicate(
         name=name,
         seed=int((config.get("loop") or {}).get("seed", 0)),
         protocol=protocol,
-        classes=tuple(c[2:] for c in columns),
+        classes=next(iter(predicted.values())).classes,
         endpoints=endpoints_of(config),
         parts={**parts, "test": parts.get(scored, frozenset())},
         references=references,
@@ -117,56 +106,47 @@ def endpoints_of(config: Mapping[str, Any]) -> Endpoints:
 
 
 def _arms(run: RunFiles, number: int) -> list[str]:
-    return [str(e["arm"]) for e in run.report["rounds"] if int(e["round"]) == number]
+    return [entry.arm for entry in run.report.of_round(number)]
 
 
-def _predictions(run: RunFiles, number: int, arm: str) -> Path:
-    folder = run.path / "rounds" / f"{number:04d}"
-    return (folder if arm == ARM else folder / "arms" / arm) / "predictions.parquet"
-
-
-def _part(
-    name: str,
-    frames: Mapping[str, pd.DataFrame],
-    columns: Sequence[str],
-    lesions: pd.DataFrame,
-    part: str,
-) -> Part:
+def _part(name: str, predicted: Mapping[str, Predictions], split: SplitTable, part: str) -> Part:
     """Rows of one part in the order of image ids, the same in every arm."""
+    classes = next(iter(predicted.values())).classes
     order: StrArray | None = None
     prob: dict[str, FloatArray] = {}
-    for arm, frame in frames.items():
-        if [c for c in frame.columns if str(c).startswith("p_")] != list(columns):
+    for arm, found in predicted.items():
+        if found.classes != classes:
             raise DataError(f"{name}: arm {arm} predicts other classes than the rest; rerun `hardcase run`")
-        rows = frame[frame["split"] == part].merge(lesions, on="image_id", how="left").sort_values("image_id")
-        ids = strings(rows["image_id"].tolist())
-        if order is not None and ids.tolist() != order.tolist():
+        rows = np.flatnonzero(found.split == part)
+        taken = found.take(rows[np.argsort(found.image_id[rows], kind="stable")])
+        if order is not None and taken.image_id.tolist() != order.tolist():
             raise DataError(
                 f"{name}: arm {arm} predicts other {part} images than the rest; rerun `hardcase run`"
             )
-        order = ids
-        prob[arm] = rows[list(columns)].to_numpy(dtype=np.float64)
-    if rows["lesion_id"].isna().any():
+        order = taken.image_id
+        prob[arm] = taken.prob_NC
+    known = np.isin(taken.image_id, split.image_id)
+    if not known.all():
         raise DataError(f"{name}: split.parquet lacks images that were predicted; rerun `hardcase run`")
-    index = {name[2:]: position for position, name in enumerate(columns)}
+    lesions = split.find(taken.image_id)
     return Part(
-        image_id=ids,
-        lesion_id=strings(rows["lesion_id"].tolist()),
-        group_N=strings(rows["group"].tolist()),
-        label_N=np.array([index[str(dx)] for dx in rows["dx"]], dtype=np.int64),
+        image_id=taken.image_id,
+        lesion_id=lesions.lesion_id,
+        group_N=lesions.group_N,
+        label_N=taken.label_N,
         prob=prob,
-    )  # fmt: skip
+    )
 
 
-def _parts(split: pd.DataFrame, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
+def _parts(split: SplitTable, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:
     """Lesions of each part; train images outside the classifier's own training sets are the part ``pool``."""
-    part = split["split"].astype(str)
+    part = split.split
     sets = ((config.get("data") or {}).get("split") or {}).get("train_sets")
-    if sets and "train_set" in split.columns:
-        own = split["train_set"].isin(sets.get("use") or [])
-        part = part.where((part != "train") | own, "pool")
+    if sets and split.train_set_N is not None:
+        other = (part == "train") & ~split.own(sets.get("use") or [])
+        part = np.where(other, "pool", part)
     return {
-        name: frozenset(split["lesion_id"][part == name].astype(str))
+        name: frozenset(split.lesion_id[part == name].tolist())
         for name in (*SPLITS, "pool")
         if (part == name).any()
     }

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from engine.store.files import checksum, read_json
-from engine.store.run_folder import main_arm
+from engine.artifacts import champion as champion_file
+from engine.artifacts.champion import Champion
+from engine.artifacts.run_layout import RunLayout, arm_label
+from engine.store.files import checksum
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
 from engine.tracking.run_log import RunLog
@@ -91,9 +93,8 @@ class MlflowTracker:
     def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
         """Log one (round, arm) with its figures and files."""
         where = folder.resolve().relative_to(run_folder.resolve()).as_posix()
-        self._call(
-            "log_round", f"log_round/{report['round']:04d}/{report['arm']}", report=dict(report), folder=where
-        )
+        key = f"log_round/{arm_label(report['round'], report['arm'])}"
+        self._call("log_round", key, report=dict(report), folder=where)
 
     def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
         """Log one trial of a sweep with its settings and its val figures a round."""
@@ -108,18 +109,18 @@ class MlflowTracker:
         if self._sender is not None:
             self._sender.retry()
             self._patience = max(self._patience, self._finish_patience)
-        if status == "FINISHED" and (run_folder / "champion.json").is_file():
-            self._register(read_json(run_folder / "champion.json"), run_folder, final=True)
+        if status == "FINISHED" and Champion.present(run_folder):
+            self._register(champion_file.read(run_folder).to_json(), run_folder, final=True)
         self._call("finish", "finish", status=status)
 
     def _register(self, champion: Mapping[str, Any], run_folder: Path, *, final: bool) -> None:
         if self._log is None:
             return
         number, arm = int(champion["round"]), str(champion["arm"])
-        weights = arm_path(run_folder, number, arm) / "classifier.safetensors"
+        weights = RunLayout(run_folder).weights(number, arm)
         try:
             weights_digest = checksum(weights)[:16]
-            digest = f"{number:04d}/{arm}/{weights_digest}"
+            digest = f"{arm_label(number, arm)}/{weights_digest}"
             folder = Outbox(run_folder).folder / f"model-{weights_digest}"
             if digest not in self._log.state().get("champions", {}) and not (folder / "MLmodel").exists():
                 model, example = self._load_model(weights)
@@ -157,12 +158,6 @@ class MlflowTracker:
             if _is_refusal(error):
                 raise RefusedError(str(error)) from error
             raise
-
-
-def arm_path(run_folder: Path, round_number: int, arm: str) -> Path:
-    """Where the files of one (round, arm) are published."""
-    folder = run_folder / "rounds" / f"{round_number:04d}"
-    return folder if arm == main_arm(round_number) else folder / "arms" / arm
 
 
 def default_uri(output: Path) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.run_layout import arm_label
 from engine.tracking.run_log import RunLog
 from engine.tracking.sender import RefusedError
 
@@ -68,7 +69,7 @@ def _remember(log: RunLog, digest: str, done: Mapping[str, str]) -> None:
 def _logged_model(log: RunLog, champion: Mapping[str, Any], folder: Path) -> str:
     """Create MLflow's logged model, upload its files and tie it to the child run it came from."""
     experiment_id, parent_id = log.parent()
-    arm = f"{int(champion['round']):04d}/{champion['arm']}"
+    arm = arm_label(int(champion["round"]), champion["arm"])
     source = log.state()["rounds"].get(arm, {}).get("run_id", parent_id)
     created = log.client.create_logged_model(experiment_id, name="champion", source_run_id=source)
     _stamp(folder / "MLmodel", created, source)

@@ -16,17 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts import report_json
+from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
 from engine.store import write_json
-from engine.store.run_folder import main_arm
 from engine.tracking.confusion import confusion_png
 from engine.tracking.flatten import headline, metrics, parameters
 from engine.tracking.outbox import Entry
 from engine.tracking.sender import RefusedError
 
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
-ATTACHED = ("report.html", "report.json", "config.yaml", "split.parquet", "champion.json", "tune.json", "trials.parquet",
-            "best.yaml")  # fmt: skip
-"""Files of a run's or sweep's folder that go to its parent run."""
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 
@@ -54,7 +52,7 @@ class RunLog:
 
     def state(self) -> dict[str, Any]:
         """Return mlflow.json's object; an empty one when the run was tracked elsewhere before."""
-        path = self.run_folder / "mlflow.json"
+        path = RunLayout(self.run_folder).tracking
         try:
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -67,7 +65,7 @@ class RunLog:
 
     def remember(self, **changes: Any) -> None:
         """Merge ``changes`` into mlflow.json."""
-        write_json(self.run_folder / "mlflow.json", {**self.state(), **changes})
+        write_json(RunLayout(self.run_folder).tracking, {**self.state(), **changes})
 
     def parent(self) -> tuple[str, str]:
         """Return (experiment id, parent run id); RefusedError where the run was never started."""
@@ -102,7 +100,7 @@ class RunLog:
         tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
         shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
         with self._child(
-            f"{round_number:04d}/{arm}", f"round {round_number} {arm}", report, tags, shown
+            arm_label(round_number, arm), f"round {round_number} {arm}", report, tags, shown
         ) as run_id:
             if run_id is None:
                 return
@@ -155,12 +153,13 @@ class RunLog:
     def finish(self, status: str) -> None:
         """Attach the run's own files and tags to the parent run and close it."""
         _, run_id = self.parent()
-        for name in ATTACHED:
-            if (self.run_folder / name).is_file():
-                self.client.log_artifact(run_id, str(self.run_folder / name))
-        if (self.run_folder / "report.json").is_file():
-            report = json.loads((self.run_folder / "report.json").read_text(encoding="utf-8"))
-            tags = {k: str(report[k]) for k in ("protocol", "split_digest", "config_digest") if k in report}
+        for path in RunLayout(self.run_folder).attached:
+            if path.is_file():
+                self.client.log_artifact(run_id, str(path))
+        report = report_json.read_if_written(self.run_folder)
+        if report is not None:
+            names = [n for n in ("protocol", "split_digest", "config_digest") if n in report.model_fields_set]
+            tags = {name: str(getattr(report, name)) for name in names}
             self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
         self.client.set_terminated(run_id, status=status)
 
@@ -190,7 +189,7 @@ class RunLog:
         return self.client.create_run(experiment_id, run_name=name, tags={**tags, "hardcase.key": key})
 
     def _dataset(self, dataset: Mapping[str, Any]) -> Any:
-        source = json.dumps({"uri": str((self.run_folder / "split.parquet").resolve())})
+        source = json.dumps({"uri": str(RunLayout(self.run_folder).split.resolve())})
         entity = self.entities.Dataset(
             name=str(dataset.get("name", "data")),
             digest=str(dataset.get("digest", ""))[:36],

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.run_layout import RunLayout
 from engine.errors import ConfigError, DataError
-from engine.store.run_folder import JOURNAL
 
 FRESH = "give name=OTHER, the same values to go on with it, or --fresh to forget it (finished stages stay in the cache)"
 
@@ -33,7 +33,7 @@ class Journal:
             ConfigError: it was made by another search; names what differs and the remedy.
             DataError: a line cannot be read.
         """
-        journal = cls(folder / JOURNAL)
+        journal = cls(RunLayout(folder).journal)
         lines = journal._whole_lines()
         if not lines:
             journal.append({"event": "sweep", **identity})

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.artifacts.report_json import RoundEntry
 from engine.errors import ConfigError
 from engine.evaluation.scoring import null_split
 
@@ -33,19 +34,16 @@ class Objective:
         """``min`` or ``max``."""
         return "min" if self.metric.rpartition(".")[2] in SMALLER_IS_BETTER else "max"
 
-    def of(self, report: Mapping[str, Any]) -> float:
+    def of(self, entry: RoundEntry) -> float:
         """Return the figure of one (round, arm)'s val.
 
         Raises:
             ConfigError: val does not define it (no such class, no malignant lesion).
         """
-        node: Any = report["val"]
-        for part in self.metric.split("."):
-            node = node.get(part) if isinstance(node, Mapping) else None
-        value = node.get("value") if isinstance(node, Mapping) else None
+        value = entry.figure("val", self.metric).value
         if value is None or not math.isfinite(value):
             raise ConfigError(
-                f"tune.metric: {self.metric} is undefined on val in round {report['round']}; "
+                f"tune.metric: {self.metric} is undefined on val in round {entry.round}; "
                 "choose another figure, or enlarge data.split.val"
             )
         return float(value)

@@ -10,17 +10,16 @@ from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.whole_files import whole_file
+from engine.artifacts import report_json, run_stages, tune_json
+from engine.artifacts.run_layout import RunLayout, main_arm
+from engine.artifacts.tune_json import SCHEMA_VERSION
+from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml
-from engine.store import write_json, write_text
-from engine.store.files import read_json
-from engine.store.run_folder import TRIALS, main_arm
 from engine.tracking.flatten import metrics
 from engine.tuning.decisions import Sweep, TrialRecord
 from engine.tuning.objective import Objective
 from engine.tuning.space import setting_text
 
-SCHEMA_VERSION = 1
 SHARED = 0
 """The number under which foundation and round 0 lie beside the trials."""
 
@@ -35,15 +34,13 @@ class StageCosts:
     @classmethod
     def read(cls, folder: Path) -> StageCosts:
         """Read stages.jsonl: a stage counts once, and as run where any process of this run ran it."""
-        path = folder / "stages.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         run: dict[str, float] = {}
         seen: dict[str, float] = {}
-        for entry in map(json.loads, lines):
-            name = f"{entry['stage']}-{entry['key']}"
-            seen[name] = entry["seconds"]
-            if entry["ran"]:
-                run[name] = entry["seconds"]
+        for line in run_stages.read_log(folder):
+            name = f"{line.stage}-{line.key}"
+            seen[name] = line.seconds
+            if line.ran:
+                run[name] = line.seconds
         return cls(run=run, found={name: s for name, s in seen.items() if name not in run})
 
     def seconds(self) -> dict[str, float]:
@@ -53,7 +50,7 @@ class StageCosts:
 
 def trial_folder(sweep: Path, number: int) -> Path:
     """Return a trial's run folder; number 0 is what all trials share."""
-    return sweep / TRIALS / f"{number:04d}"
+    return RunLayout(sweep).trial(number).path
 
 
 def trial_object(trial: TrialRecord, sweep: Path) -> dict[str, Any]:
@@ -67,7 +64,7 @@ def trial_object(trial: TrialRecord, sweep: Path) -> dict[str, Any]:
         "reason": trial.reason,
         "value": trial.last,
         "values": {str(number): value for number, value in sorted(trial.values.items())},
-        "val": _val_figures(folder / "report.json", trial),
+        "val": _val_figures(folder, trial),
         "seconds": costs.seconds(),
         "stages": {"run": len(costs.run), "found": len(costs.found)},
     }
@@ -94,10 +91,8 @@ def tune_object(config: Config, objective: Objective, sweep: Sweep, folder: Path
 
 
 def write_results(found: Mapping[str, Any], folder: Path) -> None:
-    """Write tune.json and trials.parquet (one row a trial and round)."""
-    write_json(folder / "tune.json", found)
-    with whole_file(folder / "trials.parquet") as partial:
-        pd.DataFrame(_rows(found["trials"])).to_parquet(partial, index=False)
+    """Write tune.json and trials.parquet (one row per trial and round)."""
+    tune_json.write(found, pd.DataFrame(_rows(found["trials"])), folder)
 
 
 def write_best(best: Config, found: Mapping[str, Any], path: Path) -> None:
@@ -114,13 +109,13 @@ def write_best(best: Config, found: Mapping[str, Any], path: Path) -> None:
     write_text(path, "".join(f"# {line}\n" for line in lines) + dump_yaml(best))
 
 
-def _val_figures(path: Path, trial: TrialRecord) -> dict[str, dict[str, float]]:
+def _val_figures(run: Path, trial: TrialRecord) -> dict[str, dict[str, float]]:
     """The figures of val by round of the arm that counts, for the rounds the trial reported; nothing of test."""
-    rounds = read_json(path)["rounds"] if path.exists() else []
+    report = report_json.read_if_written(run)
     return {
-        str(entry["round"]): metrics({"val": entry["val"]})
-        for entry in rounds
-        if entry["arm"] == main_arm(entry["round"]) and entry["round"] in trial.values
+        str(entry.round): metrics({"val": entry.val})
+        for entry in (report.rounds if report is not None else ())
+        if entry.arm == main_arm(entry.round) and entry.round in trial.values
     }
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from engine import build
+from engine.artifacts.run_layout import TRIALS, RunLayout
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
 from engine.errors import ConfigError, StageError
 from engine.pipeline.run_report import tracked_dataset
 from engine.store import Listener, RunFolder
-from engine.store.run_folder import JOURNAL, TRIALS
 from engine.tuning.decisions import RUNNING, Sweep, TrialRecord
 from engine.tuning.journal import FRESH, Journal
 from engine.tuning.objective import Objective
@@ -103,22 +103,21 @@ def _device(config: Config) -> str:
 def _open_folder(config: Config, fresh: bool) -> RunFolder:
     """Make or reopen ``<output>/<name>``; ``fresh`` forgets journal, trials and results (not the stage cache)."""
     path = Path(config.output) / config.name
-    if (path / "stages.json").exists():
+    layout = RunLayout(path)
+    if layout.roles.exists():
         raise ConfigError(f"{path}: holds a run; give name=OTHER")
-    if fresh and (path / JOURNAL).exists():
+    if fresh and layout.is_sweep:
         lock = RunFolder(path, config).lock()
         try:
             shutil.rmtree(path / TRIALS, ignore_errors=True)
-            for file in (JOURNAL, "config.yaml", "mlflow.json", "tune.json", "trials.parquet", "best.yaml"):
-                (path / file).unlink(missing_ok=True)
+            for file in layout.of_a_sweep:
+                file.unlink(missing_ok=True)
         finally:
             lock.release()
     try:
         return RunFolder.create(config)
     except ConfigError as error:
-        raise ConfigError(
-            f"{error} (a sweep: {FRESH})" if (path / JOURNAL).exists() else str(error)
-        ) from None
+        raise ConfigError(f"{error} (a sweep: {FRESH})" if layout.is_sweep else str(error)) from None
 
 
 def _sweep(plan: Plan, space: SearchSpace, listener: Listener, heard: Heard) -> dict[str, Any]:
@@ -214,7 +213,7 @@ def _write_best(plan: Plan, sweep: Sweep, found: Mapping[str, Any]) -> None:
         raise StageError(
             f"no trial finished: {reasons[0] if reasons else 'all were stopped'}; change search_space, and {FRESH}"
         )
-    path = plan.folder / "best.yaml"
+    path = RunLayout(plan.folder).best
     name = f"{plan.config.name}_best"
     write_best(trial_config(plan.config, best.settings, registry.check, name=name, tune={}), found, path)
     build.load(path)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine import build
+from engine.artifacts.run_layout import TRIALS
 from engine.config import Config
 from engine.store import RunFolder
-from engine.store.run_folder import TRIALS
 from engine.tuning.objective import Objective
 from engine.tuning.results import SHARED
 from engine.tuning.space import Settings, trial_config
@@ -94,7 +94,7 @@ def _report(
     loop: Loop, round_number: int, objective: Objective, report: Callable[[int, float], None]
 ) -> None:
     """Report a round; Ray ends a stopped trial inside ``report``."""
-    entry = next(r for r in loop.history.reports if r["round"] == round_number)
+    entry = next(r for r in loop.history.reports if r.round == round_number)
     try:
         report(round_number, objective.of(entry))
     except SystemExit:

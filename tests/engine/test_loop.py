@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine.artifacts.report_json import RoundEntry
 from engine.config import Config, parse_config
 from engine.errors import StageError
 from engine.execution.backend import StageCall
@@ -83,7 +84,7 @@ def test_a_caller_may_look_between_the_rounds(tmp_path: Path) -> None:
         decision = loop.round(number)
         published = json.loads((loop.folder.path / "report.json").read_text())
         assert [r["round"] for r in published["rounds"]] == list(range(number + 1))
-        assert loop.history.reports[-1]["val"]["auc"]["value"] == [0.5, 0.6, 0.7][number]
+        assert loop.history.reports[-1].figure("val", "auc").value == [0.5, 0.6, 0.7][number]
     report = loop.finish(decision)
     assert tracker.events[-1] == "FINISHED"
     assert [{**r, "seconds": 0} for r in report["rounds"]] == [{**r, "seconds": 0} for r in whole["rounds"]]
@@ -279,9 +280,9 @@ def test_val_alone_picks_the_champion(tmp_path: Path) -> None:
 
 def test_no_round_after_the_kept_one_is_champion() -> None:
     scores = [(0, "real", 0.5), (1, "hard", 0.6), (1, "real", 0.4), (2, "hard", 0.7), (2, "real", 0.8)]
-    rounds = [{"round": n, "arm": arm, "val": {"auc": figure(value)}} for n, arm, value in scores]
+    rounds = [RoundEntry(round=n, arm=arm, val={"auc": figure(value)}) for n, arm, value in scores]
     crowned = [champion_of(rounds, "auc", kept) for kept in (None, 2, 1, 0)]
-    assert [(c["round"], c["arm"]) for c in crowned] == [(2, "real"), (2, "real"), (1, "hard"), (0, "real")]
+    assert [(c.round, c.arm) for c in crowned] == [(2, "real"), (2, "real"), (1, "hard"), (0, "real")]
 
 
 def test_a_roll_back_without_a_round_gives_up_the_one_just_finished() -> None:

@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from engine.artifacts.run_files import RoundFiles, RunFiles, inside, picture
+from engine.artifacts.run_files import RoundFiles, RunFiles
+from engine.artifacts.run_layout import THUMBNAILS
+from engine.artifacts.synthesized import PICTURES
 from engine.report.blocks.record import reason_group
+from engine.report.pictures import inside, picture
+from engine.types import StrArray
 
 MAX_CASES = 36
 """Most hard cases on a page, all rounds together."""
@@ -83,45 +88,44 @@ def cases_of(run: RunFiles) -> tuple[list[Case], int]:
     return cases, total
 
 
-def pick(frame: pd.DataFrame, has_picture: Sequence[bool], count: int) -> list[int]:
+def pick(dx_M: StrArray, has_picture: Sequence[bool], count: int) -> list[int]:
     """Return the rows to show, in the order they were mined: class by class in turn, pictures first.
 
     Args:
-        frame: hard_cases.parquet, hardest first.
+        dx_M: class of each hard case, hardest first.
         has_picture: whether each row's image has a thumbnail.
         count: most rows to pick.
     """
-    ranked = sorted(range(len(frame)), key=lambda row: (not has_picture[row], row))
+    ranked = sorted(range(len(dx_M)), key=lambda row: (not has_picture[row], row))
     turn: dict[str, int] = {}
     keyed = []
     for row in ranked:
-        dx = str(frame["dx"].iloc[row])
+        dx = str(dx_M[row])
         turn[dx] = turn.get(dx, 0) + 1
         keyed.append((not has_picture[row], turn[dx], row))
     return sorted(row for _, _, row in sorted(keyed)[:count])
 
 
 def _round_cases(run: RunFiles, entry: RoundFiles, count: int) -> list[Case]:
-    frame = entry.hard_cases
-    if frame is None:
+    mined = entry.hard_cases
+    if mined is None:
         return []
-    thumbnails = [_thumbnail(run, entry, str(image_id)) for image_id in frame["image_id"]]
+    thumbnails = [_thumbnail(run, entry, image_id) for image_id in mined.image_id.tolist()]
     previous = run.round(entry.number - 1)
     before, after = (_true_probability(files) for files in (previous, entry))
     samples = _by_parent(entry.synthetic)
-    neighbours = _neighbour_rows(entry)
+    neighbours = dict(entry.neighbours.rows()) if entry.neighbours is not None else {}
     cases = []
-    for row in pick(frame, [path is not None for path in thumbnails], count):
-        record = frame.iloc[row]
-        image_id, path = str(record["image_id"]), thumbnails[row]
+    for row in pick(mined.true, [path is not None for path in thumbnails], count):
+        image_id, path = str(mined.image_id[row]), thumbnails[row]
         made = samples.get(image_id, [])
         cases.append(
             Case(
                 round=entry.number,
                 image_id=image_id,
-                true=str(record["dx"]),
-                predicted=str(record["predicted"]),
-                score=float(record["score"]),
+                true=str(mined.true[row]),
+                predicted=str(mined.predicted[row]),
+                score=float(mined.score[row]),
                 uri=picture(path, SIDE) if path else None,
                 before=before.get(image_id),
                 after=after.get(image_id),
@@ -135,7 +139,7 @@ def _round_cases(run: RunFiles, entry: RoundFiles, count: int) -> list[Case]:
 
 
 def _thumbnail(run: RunFiles, entry: RoundFiles, image_id: str) -> Path | None:
-    for folder in (entry.folder / "thumbnails", run.path / "thumbnails"):
+    for folder in (entry.folder / THUMBNAILS, run.path / THUMBNAILS):
         found = inside(folder, f"{image_id}.png")
         if found:
             return found
@@ -146,12 +150,9 @@ def _true_probability(entry: RoundFiles | None) -> dict[str, float]:
     """Probability of the true class of each predicted image."""
     if entry is None or entry.predictions is None:
         return {}
-    frame = entry.predictions
-    return {
-        str(record["image_id"]): float(record[f"p_{record['dx']}"])
-        for record in frame.to_dict("records")
-        if f"p_{record['dx']}" in record
-    }
+    found = entry.predictions
+    prob_N = found.prob_NC[np.arange(len(found)), found.label_N]
+    return dict(zip(found.image_id.tolist(), prob_N.tolist(), strict=True))
 
 
 def _by_parent(frame: pd.DataFrame | None) -> dict[str, list[Mapping[str, Any]]]:
@@ -174,8 +175,8 @@ def _mixed(made: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _sample(entry: RoundFiles, record: Mapping[str, Any]) -> Sample:
-    name = str(record.get("file") or f"{record['sample_id']}.png")
-    path = inside(entry.folder, name) or inside(entry.folder / "synthetic", Path(name).name)
+    name = str(record["file"])
+    path = inside(entry.folder, name) or inside(entry.folder / PICTURES, Path(name).name)
     accepted = bool(record["accepted"])
     return Sample(
         sample_id=str(record["sample_id"]),
@@ -183,27 +184,13 @@ def _sample(entry: RoundFiles, record: Mapping[str, Any]) -> Sample:
         accepted=accepted,
         reason="" if accepted else str(record["reasons"]),
         group="" if accepted else reason_group(record["reasons"]),
-        judge_p=_number(record.get("judge_p")),
-        distance=_number(record.get("nearest_train_distance")),
+        judge_p=_number(record["judge_p"]),
+        distance=_number(record["nearest_train_distance"]),
     )
 
 
 def _number(value: Any) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
-
-
-def _neighbour_rows(entry: RoundFiles) -> dict[str, list[tuple[str, float]]]:
-    frame = entry.neighbours
-    if frame is None:
-        return {}
-    return {
-        str(record["image_id"]): [
-            (str(name), float(similarity))
-            for name, similarity in zip(record["neighbour_ids"], record["similarity"], strict=True)
-            if name
-        ]
-        for record in frame.to_dict("records")
-    }
 
 
 def _neighbours(

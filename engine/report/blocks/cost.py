@@ -13,7 +13,6 @@ from engine.evaluation.scoring import malignant_score
 from engine.report.wording import NOTHING, duration
 from engine.study.contrasts import ARM
 from engine.study.replicates import Replicate
-from engine.study.run_replicates import last_round
 
 GENERATOR: Final = ("embedder", "index", "vae", "latents", "denoiser", "gan", "judge")
 """Foundation stages that only synthesis and its gates need."""
@@ -46,23 +45,22 @@ class Cost:
 
 def cost_of(run: RunFiles, replicate: Replicate) -> Cost | None:
     """Return the cost of one run; None where an arm is missing."""
-    number = last_round(run.report)
+    number = run.report.last_round(ARM)
     if number is None or not {ARM, "real"} <= set(replicate.arms):
         return None
-    rounds = [e for e in run.report["rounds"] if e["round"] > 0]
-    mine = [e["seconds"] for e in rounds if e["arm"] == ARM]
+    mine = [e.seconds for e in run.report.of_arm(ARM) if e.round > 0]
     trained = {
-        arm: sum(e["seconds"].get("classifier", 0.0) for e in rounds if e["arm"] == arm)
+        arm: sum(e.seconds.get("classifier", 0.0) for e in run.report.of_arm(arm) if e.round > 0)
         for arm in (ARM, "real")
     }
-    last = {str(e["arm"]): e["test"] for e in rounds if e["round"] == number}
+    last = {e.arm: e.test for e in run.report.of_round(number)}
     return Cost(
-        generator=sum((run.report.get("foundation_seconds") or {}).get(name, 0.0) for name in GENERATOR),
+        generator=sum(run.report.foundation_seconds.get(name, 0.0) for name in GENERATOR),
         synthesis=sum(seconds.get(name, 0.0) for seconds in mine for name in SYNTHESIS),
         training=trained[ARM] - trained["real"],
         errors=int(replicate.right(ARM).sum() - replicate.right("real").sum()),
         malignant=_recovered_malignant(replicate, last),
-        device=str(run.report.get("device") or ""),
+        device=run.report.device,
     )  # fmt: skip
 
 

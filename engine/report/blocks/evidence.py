@@ -43,7 +43,8 @@ def draws_of(run: RunFiles) -> int:
 def run_evidence(run: RunFiles) -> dict[str, Any]:
     """Return what the page of one run prints of its evidence."""
     study = run_study(run)
-    shown = {str(e["arm"]): e for e in last_of_each_arm(run.report["rounds"]) if e["arm"] in CHART_ARMS}
+    rounds = [entry.to_json() for entry in run.report.rounds]
+    shown = {e["arm"]: e for e in last_of_each_arm(rounds) if e["arm"] in CHART_ARMS}
     if study is None:
         found: dict[str, Any] = {"answer": _no_answer(run), "study": None, "calibration": None, "cost": None}
     else:
@@ -89,7 +90,7 @@ def _predictions(study: Study) -> Mapping[str, Any]:
 def _no_answer(run: RunFiles) -> Answer:
     return answer(
         Evidence(
-            protocol=str(run.report.get("protocol", "groups_unknown")),
+            protocol=run.report.protocol,
             replicates=0,
             against_real=None,
             against_random=None,

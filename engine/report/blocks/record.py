@@ -8,10 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.run_files import RoundFiles, RunFiles, picture
+from engine.artifacts.report_json import RunReport
+from engine.artifacts.run_files import RoundFiles, RunFiles
+from engine.artifacts.run_layout import NEAREST
 from engine.report import charts as draw
+from engine.report.pictures import picture
 from engine.report.wording import NOTHING, duration, percent
-from engine.training.folds import with_groups
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -63,18 +65,16 @@ def yields_table(frame: pd.DataFrame) -> dict[str, Any]:
 
 def copies_table(entry: RoundFiles) -> dict[str, Any] | None:
     """Images that are nearer to a train image than nearly all train lesions are to another; None without figures."""
-    accept = entry.accept or {}
-    found = accept.get("memorized")
-    if not found:
+    if entry.accept is None or entry.accept.memorized is None:
         return None
-    nearest = entry.folder / "nearest.png"
+    found, nearest = entry.accept.memorized, entry.folder / NEAREST
     return {
         "round": entry.number,
-        "count": found["count"],
-        "generated": sum(figures.get("generated", 0) for figures in (accept.get("per_class") or {}).values()),
-        "rate": percent(found["rate"]),
-        "threshold": f"{found['threshold']:.3f}",
-        "share": 100 - found["percentile"],
+        "count": found.count,
+        "generated": sum(entry.accept.generated.values()),
+        "rate": percent(found.rate),
+        "threshold": f"{found.threshold:.3f}",
+        "share": 100 - found.percentile,
         "nearest": picture(nearest, 1400) if nearest.is_file() else None,
     }
 
@@ -91,21 +91,21 @@ def reason_group(reason: Any) -> str:
 def judge_table(entry: RoundFiles) -> dict[str, Any] | None:
     """How often the judge took ungated samples for their class, beside its recall on real val images."""
     accept = entry.accept
-    if not accept:
+    if accept is None:
         return None
     return {
         "round": entry.number,
-        "agreement": percent(accept.get("agreement")),
-        "expected": percent(accept.get("expected_agreement")),
-        "ratio": percent(accept.get("agreement_ratio"), 0),
+        "agreement": percent(accept.agreement),
+        "expected": percent(accept.expected_agreement),
+        "ratio": percent(accept.agreement_ratio, 0),
         "rows": [
             {
                 "dx": dx,
-                "generated": figures.get("generated"),
-                "agreement": percent(figures.get("agreement")),
-                "recall": percent(figures.get("val_recall")),
+                "generated": figures.generated,
+                "agreement": percent(figures.agreement),
+                "recall": percent(figures.val_recall),
             }
-            for dx, figures in sorted((accept.get("per_class") or {}).items())
+            for dx, figures in sorted(accept.per_class.items())
         ],
     }
 
@@ -126,12 +126,12 @@ FIDELITY: Mapping[str, str] = {
 def fidelity_table(entry: RoundFiles) -> dict[str, Any] | None:
     """How far the ungated samples of a round are from train images, overall and by class; None without the file."""
     found = entry.fidelity
-    if not found or not found.get("overall"):
+    if found is None or not found.overall:
         return None
-    rows = [("all classes", found["overall"]), *sorted(found["per_class"].items())]
+    rows = [("all classes", found.overall), *sorted(found.per_class.items())]
     return {
         "round": entry.number,
-        "features": found["features"],
+        "features": found.features,
         "columns": list(FIDELITY.values()),
         "rows": [
             {
@@ -154,9 +154,9 @@ def _fidelity_cell(key: str, figure: Mapping[str, float] | None) -> str:
 
 def split_table(run: RunFiles) -> dict[str, Any] | None:
     """Images (lesions) of each class in each part, how many lesions lie in two parts, which stay together; None without."""
-    frame = run.split
-    if frame is None:
+    if run.split is None:
         return None
+    frame = run.split.frame()
     present = [part for part in SPLITS if (frame["split"] == part).any()]
 
     def cell(rows: pd.DataFrame) -> str:
@@ -168,26 +168,26 @@ def split_table(run: RunFiles) -> dict[str, Any] | None:
     ]
     total = ("all", [cell(frame[frame["split"] == part]) for part in present], cell(frame))
     straddling = int((frame.groupby("lesion_id")["split"].nunique() > 1).sum())
-    lesions_G = with_groups(frame).groupby("group")["lesion_id"].nunique()
+    lesions_G = frame.groupby("group")["lesion_id"].nunique()
     joined = lesions_G[lesions_G > 1]
     together = {"lesions": int(joined.sum()), "groups": len(joined)}
     return {"parts": present, "rows": [*by_class, total], "straddling": straddling, "together": together}
 
 
-def seconds_table(report: Mapping[str, Any]) -> dict[str, Any]:
+def seconds_table(report: RunReport) -> dict[str, Any]:
     """Time by stage: the foundation once, then a row a (round, arm)."""
-    rounds = report["rounds"]
-    stages = list(dict.fromkeys(name for entry in rounds for name in entry["seconds"]))
+    rounds = report.rounds
+    stages = list(dict.fromkeys(name for entry in rounds for name in entry.seconds))
     rows = [
         {
-            "name": f"Round {entry['round']}, {entry['arm']}",
-            "cells": [duration(entry["seconds"][s]) if s in entry["seconds"] else "" for s in stages],
-            "total": duration(sum(entry["seconds"].values())),
+            "name": f"Round {entry.round}, {entry.arm}",
+            "cells": [duration(entry.seconds[s]) if s in entry.seconds else "" for s in stages],
+            "total": duration(sum(entry.seconds.values())),
         }
         for entry in rounds
     ]
-    foundation = report.get("foundation_seconds") or {}
-    total = sum(foundation.values()) + sum(sum(entry["seconds"].values()) for entry in rounds)
+    foundation = report.foundation_seconds
+    total = sum(foundation.values()) + sum(sum(entry.seconds.values()) for entry in rounds)
     return {
         "stages": stages,
         "rows": rows,

@@ -13,7 +13,6 @@ from engine.report.wording import NOTHING, p_text, percent
 from engine.study.answer import difference_text
 from engine.study.comparison import Difference
 from engine.study.contrasts import ARM, FIGURES, PRIMARY, Contrast, Study
-from engine.study.run_replicates import last_round
 
 SHARES: Final = ("auc", "malignant.auc", "ece")
 """Figures that are no percentages: differences are printed as numbers."""
@@ -114,23 +113,15 @@ def exploratory_table(study: Study) -> dict[str, Any]:
 
 def challenging_means(files: Sequence[RunFiles]) -> list[dict[str, Any]]:
     """Each arm's malignant sensitivity on challenging test lesions and on the rest: mean over runs and range."""
+    figures = ("balanced_accuracy", "malignant.sensitivity")
+    columns = [f"{part}.{figure}" for part in ("challenging", "rest") for figure in figures]
     found: dict[str, dict[str, list[float]]] = {}
     for run in files:
-        number = last_round(run.report)
-        for entry in run.report["rounds"]:
-            if entry["round"] != number or "challenging" not in entry["test"]:
-                continue
-            for part in ("challenging", "rest"):
-                for figure in ("balanced_accuracy", "sensitivity"):
-                    group = entry["test"][part]
-                    value = (group if figure == "balanced_accuracy" else group["malignant"])[figure]["value"]
-                    if value is not None:
-                        found.setdefault(entry["arm"], {}).setdefault(f"{part} {figure}", []).append(value)
-    columns = [
-        f"{part} {figure}"
-        for part in ("challenging", "rest")
-        for figure in ("balanced_accuracy", "sensitivity")
-    ]
+        for entry in run.report.of_round(run.report.last_round(ARM)):
+            for name in columns:
+                value = entry.figure("test", name).value
+                if value is not None:
+                    found.setdefault(entry.arm, {}).setdefault(name, []).append(value)
     return [
         {
             "arm": arm,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from engine.artifacts import (
     accept,
@@ -23,8 +24,10 @@ from engine.artifacts import (
     pool,
     predictions,
     split,
+    study_json,
     synthesized,
     synthetic,
+    tune_json,
 )
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
@@ -243,6 +246,17 @@ def _write_run(folder: Path) -> None:
     Champion(
         round=1, arm="hard", metric="val/macro_f1", value=0.5, low=0.25, high=0.75, classifier="w", after_round=1
     ).write(folder)  # fmt: skip
+    study_json.write(
+        {"schema_version": 1, "answer": {"verdict": "not shown"}, "protocol": "safe", "design": {"replicates": 1},
+         "endpoints": {"malignant": ["mel"]}, "draws": 10, "runs": [{"name": "demo"}], "arms": {},
+         "contrasts": [{"figure": "auc", "baseline": "real", "value": 0.25}]},
+        folder,
+    )  # fmt: skip
+    rows = pd.DataFrame({"trial": [1], "status": ["finished"], "round": [0], "value": [0.5], "seconds_run": [2.0],
+                         "seconds_found": [1.5]})  # fmt: skip
+    tune_json.write(
+        {"schema_version": 1, "name": "search", "trials": [{"trial": 1, "value": 0.5}]}, rows, folder
+    )
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {

@@ -25,7 +25,7 @@ def make_run(path, right, ids="abcdef"):
         {"image_id": list(ids), "split": "test", "dx": TRUTH, "p_mel": p_mel, "p_nv": [1 - p for p in p_mel]}
     )
     frame.to_parquet(folder / "predictions.parquet")
-    pd.DataFrame({"image_id": list(ids), "lesion_id": [f"L{i}" for i in ids]}).to_parquet(
+    frame.assign(lesion_id=[f"L{i}" for i in ids])[["image_id", "lesion_id", "dx", "split"]].to_parquet(
         path / "split.parquet"
     )
     calibration = {
@@ -131,7 +131,7 @@ def test_a_run_mined_from_test_is_marked(tmp_path):
         ("report.json", b'{"rounds": [{}]}', "holds no list of rounds"),
         ("report.json", b"{", "no valid JSON"),
         ("champion.json", b"{}", "names no round and arm"),
-        ("champion.json", b"[", "cannot be read as JSON"),
+        ("champion.json", b"[", "no valid JSON"),
         ("config.yaml", b"a: [", "not valid YAML"),
         ("config.yaml", b"", "is empty"),
         ("split.parquet", b"PAR1", "no readable parquet"),

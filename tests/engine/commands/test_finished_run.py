@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.commands.finished_run import choose, find_entry, finished_arms, local, read_report
+from engine.commands.finished_run import choose, local, read_report
 from engine.config import Config, dump_yaml
 from engine.config.loading import parse_config
 from engine.errors import DataError
@@ -31,7 +31,7 @@ def run(tmp_path):
 def test_every_published_classifier_is_found(run):
     (run / "rounds" / "notes").mkdir()
     (run / "rounds" / "notes" / "classifier.safetensors").touch()
-    assert finished_arms(choose(run).run) == [
+    assert choose(run).run.layout.published_arms() == [
         (0, "real"),
         (1, "hard"),
         (1, "mined"),
@@ -66,7 +66,7 @@ def test_what_is_not_there_is_refused_with_what_there_is(run, number, arm):
 
 def test_a_run_mined_from_test_is_marked_wherever_it_is_named(run):
     assert choose(run).protocol == "groups_unknown", "no report.json says better"
-    (run / "report.json").write_text(json.dumps({"protocol": "safe"}))
+    (run / "report.json").write_text(json.dumps({"protocol": "safe", "rounds": []}))
     assert (choose(run).protocol, choose(run).marked) == ("safe", "round 1 hard")
     (run / "config.yaml").write_text(dump_yaml(parse_config({"loop": {"mine_from": "test"}})))
     assert (choose(run).protocol, choose(run).marked) == ("leaky", "round 1 hard (LEAKY: mined from test)")
@@ -98,12 +98,6 @@ def test_a_champion_without_round_and_arm_says_so(run, text):
     with pytest.raises(DataError, match=r"champion\.json: names no round and arm; .*--round and --arm"):
         choose(run)
     assert choose(run, 1, "hard").round == 1
-
-
-def test_entries_are_found_by_round_and_arm():
-    report = {"rounds": [{"round": 0, "arm": "real", "x": 1}, {"round": 1, "arm": "hard", "x": 2}]}
-    assert find_entry(report, 1, "hard") == {"round": 1, "arm": "hard", "x": 2}
-    assert find_entry(report, 1, "real") is None
 
 
 def test_commands_start_no_cluster():

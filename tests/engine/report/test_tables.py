@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts.accept import AcceptFacts
+from engine.artifacts.report_json import RunReport
 from engine.artifacts.run_files import RoundFiles, RunFiles, read_run
+from engine.artifacts.split import SplitTable
 from engine.report import tables as report_tables
 from engine.report.blocks import record as report_record
+from engine.types import strings
 from tests.engine.report.fake_run import make_run
 
 
@@ -21,24 +27,33 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFiles:
     )
 
 
+def rounds_of(run: RunFiles) -> list[dict[str, Any]]:
+    return [entry.to_json() for entry in run.report.rounds]
+
+
 def round_files(**tables: object) -> RoundFiles:
-    empty = dict.fromkeys(("hard_cases", "neighbours", "synthetic", "accept", "predictions"))
-    return RoundFiles(number=1, folder=Path(), **(empty | tables))  # type: ignore[arg-type]
+    return RoundFiles(number=1, folder=Path(), **tables)  # type: ignore[arg-type]
+
+
+def files_of(table: SplitTable) -> RunFiles:
+    return RunFiles(
+        path=Path(), report=RunReport(rounds=()), config={}, config_text="", split=table, rounds=()
+    )
 
 
 def test_rounds_table_has_a_row_a_round_and_arm(run: RunFiles) -> None:
-    rows = report_tables.rounds_table(run.report["rounds"])
+    rows = report_tables.rounds_table(rounds_of(run))
     assert [(r["round"], r["arm"]) for r in rows] == [
         (0, "real"), (1, "real"), (1, "random"), (1, "hard"), (2, "real"), (2, "random"), (2, "hard")
     ]  # fmt: skip
-    value = run.report["rounds"][3]["test"]["balanced_accuracy"]["value"]
+    value = rounds_of(run)[3]["test"]["balanced_accuracy"]["value"]
     assert rows[3]["balanced_accuracy"].startswith(f"{100 * value:.1f}\u00a0% (")
     assert rows[3]["made"] == "74 / 120" and rows[0]["made"] == "none"
     assert rows[0]["p"] == "–" and rows[1]["p"] == "0.310" and rows[1]["steps"] == "2\u202f100"
 
 
 def test_class_tables(run: RunFiles) -> None:
-    rounds = run.report["rounds"]
+    rounds = rounds_of(run)
     assert len(report_tables.class_table(rounds)) == 7 * len(rounds)
     assert [name for name, _ in report_tables.class_charts(rounds)] == [
         "akiec",
@@ -49,7 +64,8 @@ def test_class_tables(run: RunFiles) -> None:
         "nv",
         "vasc",
     ]
-    test = run.split[run.split["split"] == "test"]
+    frame = run.split.frame()
+    test = frame[frame["split"] == "test"]
     mel = test[test["dx"] == "mel"]
     assert (
         report_tables.class_counts(rounds)["mel"]
@@ -59,7 +75,7 @@ def test_class_tables(run: RunFiles) -> None:
 
 
 def test_arms_side_by_side_shows_the_last_report_of_each(run: RunFiles) -> None:
-    figures = report_tables.arms_side_by_side(run.report["rounds"])
+    figures = report_tables.arms_side_by_side(rounds_of(run))
     assert len(figures) == 3
     assert [(row["arm"], row["round"]) for row in figures[0][1]] == [("real", 2), ("random", 2), ("hard", 2)]
 
@@ -115,7 +131,7 @@ def test_acceptance_table_counts() -> None:
 def test_judge_table_shows_undefined_figures_as_dashes() -> None:
     accept = {"agreement": 0.5, "expected_agreement": None, "agreement_ratio": None,
               "per_class": {"mel": {"generated": 4, "accepted": 1, "agreement": 0.25, "val_recall": None}}}  # fmt: skip
-    table = report_record.judge_table(round_files(accept=accept))
+    table = report_record.judge_table(round_files(accept=AcceptFacts.of(accept, Path("accept.json"))))
     assert table is not None
     assert (table["agreement"], table["expected"], table["ratio"]) == ("50.0\u00a0%", "–", "–")
     assert table["rows"] == [{"dx": "mel", "generated": 4, "agreement": "25.0\u00a0%", "recall": "–"}]
@@ -128,17 +144,19 @@ def test_split_table_counts_images_and_lesions(run: RunFiles) -> None:
         table is not None and table["parts"] == ["train", "mine", "val", "test"] and table["straddling"] == 0
     )
     name, _, total = table["rows"][-1]
-    assert name == "all" and total == f"{len(run.split)} ({run.split['lesion_id'].nunique()})"
-    train = run.split[(run.split["split"] == "train") & (run.split["dx"] == "akiec")]
+    frame = run.split.frame()
+    assert name == "all" and total == f"{len(frame)} ({frame['lesion_id'].nunique()})"
+    train = frame[(frame["split"] == "train") & (frame["dx"] == "akiec")]
     assert table["rows"][0][1][0] == f"{len(train)} ({train['lesion_id'].nunique()})"
 
 
 def test_split_table_counts_straddling_lesions() -> None:
-    frame = pd.DataFrame(
-        {"image_id": ["a", "b"], "lesion_id": ["L", "L"], "dx": ["nv", "nv"], "split": ["train", "test"]}
-    )
-    files = RunFiles(path=Path(), report={}, config={}, config_text="", split=frame, rounds=())
-    table = report_record.split_table(files)
+    lesions = strings(["L", "L"])
+    found = SplitTable(
+        image_id=strings(["a", "b"]), lesion_id=lesions, dx=strings(["nv", "nv"]), split=strings(["train", "test"]),
+        group_N=lesions,
+    )  # fmt: skip
+    table = report_record.split_table(files_of(found))
     assert table is not None and table["straddling"] == 1
 
 
@@ -147,18 +165,17 @@ def test_seconds_add_up(run: RunFiles) -> None:
     assert table["stages"] == ["classifier", "predict", "evaluate", "mine", "synthesize", "accept"]
     assert table["rows"][0]["cells"] == ["1 min 1 s", "4.1 s", "0.7 s", "", "", ""]
     assert table["rows"][0]["total"] == "1 min 6 s"
-    seconds = [sum(e["seconds"].values()) for e in run.report["rounds"]]
+    seconds = [sum(e["seconds"].values()) for e in rounds_of(run)]
     total = np.sum(seconds) + 3.2 + 41.0 + 160.4 + 420.0 + 65.0
     assert table["total"] == f"{int(total // 60)} min {round(total) % 60} s"
 
 
 def test_split_table_counts_lesions_that_belong_together() -> None:
-    frame = pd.DataFrame(
-        {"image_id": list("abcd"), "lesion_id": ["K", "L", "L", "M"], "group": ["K", "K", "K", "M"], "dx": ["nv"] * 4,
-         "split": ["test"] * 4}
+    found = SplitTable(
+        image_id=strings(list("abcd")), lesion_id=strings(["K", "L", "L", "M"]), group_N=strings(["K", "K", "K", "M"]),
+        dx=strings(["nv"] * 4), split=strings(["test"] * 4),
     )  # fmt: skip
-    files = RunFiles(path=Path(), report={}, config={}, config_text="", split=frame, rounds=())
-    table = report_record.split_table(files)
+    table = report_record.split_table(files_of(found))
     assert table is not None and table["together"] == {"lesions": 2, "groups": 1}
-    older = RunFiles(**{**vars(files), "split": frame.drop(columns="group")})
+    older = files_of(replace(found, group_N=found.lesion_id))
     assert report_record.split_table(older)["together"] == {"lesions": 0, "groups": 0}  # type: ignore[index]

@@ -191,9 +191,9 @@ def test_a_broken_config_is_not_written_over(tmp_path: Path, text: str) -> None:
         ("champion.json", "{}", "names no round and arm"),
         ("champion.json", "[]", "names no round and arm"),
         ("champion.json", '{"round": "1", "arm": "hard"}', "names no round and arm"),
-        ("champion.json", "{", "cannot be read as JSON"),
+        ("champion.json", "{", "no valid JSON"),
         ("stages.json", "[]", "holds no stages"),
-        ("stages.json", "{", "cannot be read as JSON"),
+        ("stages.json", "{", "no valid JSON"),
     ],
 )
 def test_a_broken_file_of_a_run_is_named_with_the_remedy(

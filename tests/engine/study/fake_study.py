@@ -145,15 +145,20 @@ def _groups(scored: ScoredSplit, figures: Mapping[str, Any]) -> dict[str, Any]:
 def _write_synthetic(folder: Path) -> None:
     """Ten images: six accepted, four rejected by the judge, one copy."""
     accepted = [True] * 6 + [False] * 4
+    names = [f"s{number}" for number in range(10)]
     frame = {
+        "sample_id": names,
         "dx": ["mel", "bcc"] * 5,
+        "file": [f"synthetic/{name}.png" for name in names],
         "accepted": accepted,
         "reasons": ["" if a else "judge: 0.1" for a in accepted],
+        "judge_p": 0.5,
+        "nearest_train_distance": 0.1,
     }
     pd.DataFrame({"parent_image_id": "I00000_0", **frame}).to_parquet(folder / "synthetic.parquet")
     accept = {
         "memorized": {"count": 1, "rate": 0.1, "threshold": 0.01, "percentile": 1},
-        "per_class": {"mel": {"generated": 5}, "bcc": {"generated": 5}},
+        "per_class": {dx: {"generated": 5, "accepted": 3} for dx in ("mel", "bcc")},
     }
     (folder / "accept.json").write_text(json.dumps(accept))
 

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from engine.artifacts.run_files import read_run
+from engine.artifacts.split import SplitTable
 from engine.errors import DataError
 from engine.study.contrasts import PRIMARY, make_study
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import open_replicate, replicate_of
+from engine.types import Predictions, strings
 from experiments.lib.outcomes import pack_arm, pack_cases, point_figures, unpack
 from tests.engine.study.fake_study import write_study
 from tests.experiments.fake_replicates import ARMS, opened
@@ -65,19 +67,26 @@ def test_a_study_of_kept_replicates_is_that_of_the_run_folders(tmp_path: Path, f
 
 
 def test_point_figures_by_hand() -> None:
-    frame = pd.DataFrame(
-        {
-            "image_id": ["v1", "v2", "v3", "c", "a", "b", "d"],
-            "split": ["val"] * 3 + ["test"] * 4,
-            "dx": ["nv", "nv", "mel", "mel", "nv", "mel", "bkl"],
-            "p_bkl": [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.5],
-            "p_mel": [0.1, 0.4, 0.9, 0.6, 0.5, 0.3, 0.2],
-            "p_nv": [0.8, 0.5, 0.0, 0.3, 0.4, 0.6, 0.3],
-        }
+    ids = strings(["v1", "v2", "v3", "c", "a", "b", "d"])
+    parts = strings(["val"] * 3 + ["test"] * 4)
+    dx = strings(["nv", "nv", "mel", "mel", "nv", "mel", "bkl"])
+    lesions = strings(["L3", "L4", "L5", "L1", "L2", "L1", "L6"])
+    bkl, mel, nv = (
+        [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.5],
+        [0.1, 0.4, 0.9, 0.6, 0.5, 0.3, 0.2],
+        [0.8, 0.5, 0.0, 0.3, 0.4, 0.6, 0.3],
     )
-    split = frame.assign(lesion_id=["L3", "L4", "L5", "L1", "L2", "L1", "L6"])
+    classes = ("bkl", "mel", "nv")
+    found = Predictions(
+        image_id=ids,
+        classes=classes,
+        prob_NC=np.array([bkl, mel, nv]).T,
+        label_N=np.array([classes.index(name) for name in dx]),
+        split=parts,
+    )
+    split = SplitTable(image_id=ids, lesion_id=lesions, dx=dx, split=parts, group_N=lesions)
     tree = {"data": {"malignant": ["mel"]}, "loop": {"seed": 4}}
-    run = replicate_of({"hard": frame}, split, tree, name="set 2", protocol="safe")
+    run = replicate_of({"hard": found}, split, tree, name="set 2", protocol="safe")
     assert run.test.image_id.tolist() == ["a", "b", "c", "d"]
     assert run.test.lesion_id.tolist() == ["L2", "L1", "L1", "L6"]
     assert (run.seed, run.endpoints.malignant) == (4, ("mel",))
@@ -89,21 +98,29 @@ def test_point_figures_by_hand() -> None:
         "accuracy": 2 / 4,  # c and d
         "balanced_accuracy": pytest.approx((1 + 1 / 2 + 0) / 3),
     }
-    chosen = replicate_of({"hard": frame}, split, tree, name="set 0", protocol="safe", scored="val")
+    chosen = replicate_of({"hard": found}, split, tree, name="set 0", protocol="safe", scored="val")
     assert chosen.test.image_id.tolist() == chosen.val.image_id.tolist() == ["v1", "v2", "v3"]
     assert chosen.parts["test"] == chosen.parts["val"]
     assert point_figures(chosen, "hard")["accuracy"] == 1.0
-    nothing = replicate_of({"hard": frame}, split, {}, name="set 0", protocol="safe")
+    nothing = replicate_of({"hard": found}, split, {}, name="set 0", protocol="safe")
     assert point_figures(nothing, "hard")[PRIMARY] is None
 
 
 def test_an_image_the_split_lacks_is_named_an_error() -> None:
-    frame = pd.DataFrame({"image_id": ["a"], "split": ["test"], "dx": ["nv"], "p_nv": [0.9], "p_mel": [0.1]})
+    found = Predictions(
+        image_id=strings(["a"]),
+        classes=("nv", "mel"),
+        prob_NC=np.array([[0.9, 0.1]]),
+        label_N=np.array([0]),
+        split=strings(["test"]),
+    )
+    lesions = strings(["L"])
+    other = SplitTable(
+        image_id=strings(["b"]),
+        lesion_id=lesions,
+        dx=strings(["nv"]),
+        split=strings(["test"]),
+        group_N=lesions,
+    )
     with pytest.raises(DataError, match=r"set 2: split\.parquet lacks images"):
-        replicate_of(
-            {"hard": frame},
-            pd.DataFrame({"image_id": ["b"], "lesion_id": ["L"]}),
-            {},
-            name="set 2",
-            protocol="safe",
-        )
+        replicate_of({"hard": found}, other, {}, name="set 2", protocol="safe")

@@ -10,6 +10,7 @@ import pytest
 from engine.artifacts.run_files import read_run
 from engine.report.blocks import cases as report_cases
 from engine.report.blocks.cases import cases_of, pick
+from engine.types import strings
 from tests.engine.report.fake_run import make_run
 
 
@@ -19,16 +20,16 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_pick_takes_classes_in_turn_hardest_first() -> None:
-    frame = pd.DataFrame({"dx": ["nv", "nv", "nv", "mel", "nv", "df"]})
-    assert pick(frame, [True] * 6, 3) == [0, 3, 5]
-    assert pick(frame, [True] * 6, 4) == [0, 1, 3, 5]
-    assert pick(frame, [True] * 6, 99) == [0, 1, 2, 3, 4, 5]
+    dx = strings(["nv", "nv", "nv", "mel", "nv", "df"])
+    assert pick(dx, [True] * 6, 3) == [0, 3, 5]
+    assert pick(dx, [True] * 6, 4) == [0, 1, 3, 5]
+    assert pick(dx, [True] * 6, 99) == [0, 1, 2, 3, 4, 5]
 
 
 def test_pick_prefers_cases_with_a_picture() -> None:
-    frame = pd.DataFrame({"dx": ["nv", "nv", "mel", "nv"]})
-    assert pick(frame, [False, True, False, True], 2) == [1, 3]
-    assert pick(frame, [False, True, False, True], 3) == [1, 2, 3]  # mel's hardest before nv's third
+    dx = strings(["nv", "nv", "mel", "nv"])
+    assert pick(dx, [False, True, False, True], 2) == [1, 3]
+    assert pick(dx, [False, True, False, True], 3) == [1, 2, 3]  # mel's hardest before nv's third
 
 
 def test_cases_hold_pictures_neighbours_and_samples(run: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from engine.artifacts.review import read_verdicts, write_blank
 from engine.errors import DataError
-from engine.pipeline.review import read_verdicts, write_blank
 
 
 def test_blank_then_filled(tmp_path: Path) -> None:

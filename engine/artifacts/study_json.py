@@ -1,0 +1,42 @@
+"""Reads and writes ``study.json``, and names ``study.html`` beside it: several runs compared as one study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+from pydantic import Field
+
+from engine.artifacts.json_record import JsonRecord
+
+PAGE: Final = "study.html"
+SCHEMA_VERSION: Final = 1
+
+
+class StudyRecord(JsonRecord):
+    """A study: ``study.json``."""
+
+    FILE: ClassVar[str] = "study.json"
+
+    schema_version: int = Field(description="version of this layout")
+    answer: dict[str, Any] = Field(description="sentence, verdict and reason")
+    protocol: str = Field(description="safe, leaky or groups_unknown")
+    design: dict[str, Any] = Field(description="kind, unit, number of replicates, lesions, objection")
+    endpoints: dict[str, Any] = Field(description="malignant classes, melanoma, and their operating points")
+    draws: int = Field(description="bootstrap draws")
+    runs: tuple[dict[str, Any], ...] = Field(description="one object per run, in the order given")
+    arms: dict[str, Any] = Field(description="per arm and figure: mean and the values of the replicates")
+    contrasts: tuple[dict[str, Any], ...] = Field(description="hard minus one arm in one figure")
+
+
+def read(folder: Path) -> StudyRecord:
+    """Read ``study.json`` (DataError: absent, damaged, or a key is missing)."""
+    return StudyRecord.read(folder)
+
+
+def write(found: Mapping[str, Any], folder: Path) -> Path:
+    """Write a study's object as ``study.json``; return the file (DataError: a key is missing)."""
+    path = StudyRecord.path(folder)
+    StudyRecord.of(found, path).write(folder)
+    return path

@@ -1,0 +1,28 @@
+"""Pictures of a run folder, made small and put into the page itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+
+def picture(path: Path, side: int) -> str | None:
+    """Return an image file as a PNG data URI no larger than ``side`` pixels a side; None where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            small = image.convert("RGB")
+    except (OSError, UnidentifiedImageError):
+        return None
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def inside(folder: Path, name: str) -> Path | None:
+    """Return the file ``name`` of ``folder``, None where it is missing or lies outside the folder."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
