@@ -127,6 +127,8 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     seen: list[Any] = []
 
     class Spy:
+        wanted = None
+
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
             return mine.HardCases(
@@ -151,7 +153,7 @@ def test_bad_input_is_named(tmp_path: Path, dataset: Dataset) -> None:
         run(tmp_path, predictions, policy={"name": "hardest"})
     missing = part(dataset, "mine", "bkl")[0]
     short = write_predictions(tmp_path / "short", dataset, {}, dataset.table.image_id != missing)
-    with pytest.raises(DataError, match=rf"predictions.parquet lacks image_id {missing} .*rerun predict"):
+    with pytest.raises(DataError, match=rf"predictions.parquet lacks image_id {missing} .*rerun"):
         run(tmp_path, short, "out2")
     split = pd.read_parquet(tmp_path / "split" / "split.parquet")
     split[split["split"] != "mine"].to_parquet(tmp_path / "split" / "split.parquet", index=False)
