@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.artifacts.decoded_images import DataFacts
+from engine.artifacts.generator_parts import LikelihoodFacts
+from engine.artifacts.pool import PoolFacts
+from engine.artifacts.split import SplitFacts
 from engine.execution.backend import StageCall
 from engine.training.plan import Progress
 
@@ -50,15 +54,19 @@ class PaperBackend:
         (call.out / "done.txt").write_text(f"{call.params}{call.seed}{sorted(call.inputs)}")
 
     def _images(self, call: StageCall) -> None:
-        info = {
-            "n_images": 40,
-            "n_lesions": 20,
-            "grouped_by": "lesion",
-            "masks": {},
-            "skipped": [],
-            "classes": CLASSES,
-        }
-        (call.out / "data.json").write_text(json.dumps(info))
+        facts = DataFacts(
+            classes=CLASSES,
+            n_images=40,
+            n_lesions=20,
+            counts={"mel": 10, "nv": 30},
+            grouped_by="lesion",
+            masks={},
+            masks_degenerate=0,
+            skipped=(),
+            image_size=16,
+            digest="d",
+        )
+        facts.write(call.out)
 
     def _split(self, call: StageCall) -> None:
         frame = pd.DataFrame(
@@ -74,10 +82,22 @@ class PaperBackend:
             frame["train_set"] = [1, 1, 1, 0]
         frame.to_parquet(call.out / "split.parquet")
         counts = {"train": {"mel": 4, "nv": 20}, "val": {"mel": 2, "nv": 4}, "test": {"mel": 2, "nv": 4}}
-        (call.out / "split.json").write_text(json.dumps({"digest": "d", "counts": counts}))
+        facts = SplitFacts(
+            counts=counts, grouped_by="lesion", merged_groups=0, unused=0, left_out=0, digest="d"
+        )
+        facts.write(call.out)
 
     def _pool(self, call: StageCall) -> None:
-        (call.out / "pool.json").write_text(json.dumps({"n_real": 24, "n_synthetic": 0, "counts": {}}))
+        counts: dict[str, int] = {}
+        PoolFacts(
+            arm=call.params["arm"],
+            n_rows=24,
+            n_real=24,
+            n_synthetic=0,
+            counts=counts,
+            added=counts,
+            short=counts,
+        ).write(call.out)
 
     def _classifier(self, call: StageCall) -> None:
         (call.out / "classifier.safetensors").write_text(str(len(self.of("classifier")) - 1))
@@ -121,7 +141,7 @@ class PaperBackend:
         (call.out / "done.txt").write_text("")
 
     def _likelihood(self, call: StageCall) -> None:
-        (call.out / "likelihood.json").write_text("{}")
+        LikelihoodFacts(n=0, part="test", given="", bits_per_dimension={}).write(call.out)
 
 
 class VariedBackend(PaperBackend):

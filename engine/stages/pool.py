@@ -152,13 +152,13 @@ def _own_again(task: Task) -> Addition:
 
 def _mined(task: Task) -> Addition:
     ids = [name for folder in task.inputs("mine") for name in hard_cases.read_ids(folder).tolist()]
-    positions = _positions(task.dataset, ids, "hard_cases.parquet")
+    positions = _positions(task.dataset, ids, hard_cases.FILE)
     return _real(task, _repeated(task, positions))
 
 
 def _neighbours(task: Task) -> Addition:
     ids = [name for folder in task.inputs("condition") for name in neighbours.read_ids(folder)]
-    positions = _positions(task.dataset, ids, "neighbours.parquet")
+    positions = _positions(task.dataset, ids, neighbours.FILE)
     return _real(task, _repeated(task, positions))
 
 
