@@ -23,8 +23,8 @@ ARMS_BLOCK = re.compile(r"(<!-- arms -->\n).*?(<!-- end of arms -->)", re.DOTALL
 HEAD = """# Stages and their files
 
 Written by `python -m docs.write` from the code; do not edit. A stage reads the folders named as inputs and fills one of its
-own, `<output>/stages/<stage>-<key>/`. `accept_#` stands for one folder per round. Shapes: N images, M hard cases, S samples, C
-classes, L levels, D width, K neighbours, F features.
+own, `<output>/stages/<stage>-<key>/`. `accept_#` stands for one folder per round. Shapes: N images, M hard cases,
+S samples, C classes, L levels, D width, K neighbours, F features.
 """
 
 
