@@ -25,6 +25,7 @@ from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect, first_line
 from engine.stages.base import ChunkWorker, run_stage
 from engine.training.plan import Progress, TrainEnv
+from engine.training.set_aside import LOG, said_in
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -77,6 +78,8 @@ class RayBackend:
             ) from error
         finally:
             note.unlink(missing_ok=True)
+            for line in said_in(call.checkpoint):  # the worker's log does not reach this process
+                LOG.warning("%s", line)
 
     def close(self) -> None:
         """Disconnect, where this backend connected."""

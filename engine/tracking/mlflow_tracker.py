@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
-from engine.store.files import checksum, read_json
+from engine.artifacts.digests import checksum
+from engine.store.files import read_json
 from engine.store.run_folder import main_arm
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
