@@ -13,6 +13,7 @@ from rich.console import Console
 from engine import build
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
+from engine.data.readers.files import IMAGE_SUFFIXES, walk
 from engine.errors import DataError
 from engine.store import write_text
 from engine.types import FloatArray, ImageArray
@@ -20,7 +21,6 @@ from engine.types import FloatArray, ImageArray
 if TYPE_CHECKING:
     from engine.classifier.calibration import Calibration
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CHUNK = 32
 SHOWN = 5
 
@@ -72,10 +72,10 @@ def find_images(given: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            below = [p for p in walk(path) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
             if not below:
                 raise DataError(
-                    f"{path}: holds no image ({', '.join(SUFFIXES)}); give image files or another folder"
+                    f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}); give image files or another folder"
                 )
             found |= dict.fromkeys(below)
         elif path.is_file():

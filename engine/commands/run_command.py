@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from engine import build
+from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
@@ -30,6 +31,7 @@ def run(
 
         plan(config, console)
         return
+    say_output_inside_data(config, console)
     start = time.monotonic()
     folder, report = build.run(config, listener=RichListener(console), fresh=fresh)
     show(folder, report, config, console)

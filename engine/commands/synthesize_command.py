@@ -14,6 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
+from engine.artifacts import own_output
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
@@ -30,7 +31,7 @@ PROVENANCE = (
     "image_id", "file", "dx", "parent_image_id", "parent_lesion_id", "neighbour_ids", "weights", "seed", "accepted",
     "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "mixing", "checkpoint",
 )  # fmt: skip
-NOTICE = """Synthetic skin-lesion images, made by hardcase. No patient has these lesions, but generated images can
+NOTICE = f"""{own_output.NOTICE} No patient has these lesions, but generated images can
 reproduce training images: handle them as patient data and under the licence of the data they were made from.
 provenance.csv names each image's parent, neighbours, seed, and what judge and nearest train image say of it.
 """

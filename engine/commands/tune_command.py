@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine import build
+from engine.commands.output_folder import say_output_inside_data
 from engine.commands.run_command import mlflow_database
 from engine.execution.progress import RichListener
 from engine.tuning import sweep
@@ -26,6 +27,7 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
         StageError: a trial was lost, or none finished.
     """
     config = build.load(path, overrides)
+    say_output_inside_data(config, console)
     start = time.monotonic()
 
     def say(trial: TrialRecord, round_number: int | None) -> None:

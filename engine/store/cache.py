@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import filelock
 
+from engine.artifacts.own_output import mark
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import STAGES
 from engine.store.files import checksums, write_json
@@ -122,6 +123,7 @@ class StageCache:
         for stale in self.root.glob(f"{name}-{key}.tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
         out.mkdir(parents=True)
+        mark(self.root, "stages")
         checkpoint.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:

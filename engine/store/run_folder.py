@@ -10,6 +10,7 @@ from typing import Any
 
 import filelock
 
+from engine.artifacts.own_output import mark
 from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.loading import section_at
@@ -58,6 +59,7 @@ class RunFolder:
                     "give name=OTHER, or the same values to resume it"
                 )
             cls(path, config)._take_over()
+        mark(path, "run")
         return cls(path, config, read_roles(path / "stages.json") if (path / "stages.json").exists() else {})
 
     @classmethod
