@@ -19,7 +19,7 @@ from engine.pipeline.publish import Publisher
 from engine.pipeline.review import read_verdicts
 from engine.pipeline.round_report import round_report, val_sensitivity
 from engine.pipeline.run_report import champion_of, protocol, run_report, settled, tracked_dataset
-from engine.store import RunFolder, StageFolder, StageRunner, write_json
+from engine.store import RunFolder, StageFolder, StageRunner
 from engine.store.files import read_json
 from engine.store.run_folder import main_arm
 from engine.tracking.base import Tracker
@@ -115,7 +115,7 @@ class Loop:
             decision=decision,
             device=self.recipes.runner.device,
         )
-        write_json(self.folder.path / "report.json", report)
+        self.publisher.json(self.folder.path / "report.json", report)
         return report
 
     def _close(self, status: str) -> None:

@@ -22,7 +22,7 @@ from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
-from engine.errors import ConfigError, DataError
+from engine.errors import ConfigError, DamagedError, DataError
 from engine.execution.backend import StageCall, run_here
 from engine.execution.progress import RichListener
 from engine.parts.dataset import read_table
@@ -65,12 +65,12 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result)
     if result["protocol"] == "leaky":
-        console.print(f"[red]{'. '.join(PROTOCOLS['leaky'])}[/red]")
+        console.print(". ".join(PROTOCOLS["leaky"]), style="red")
     console.print(_table(result))
     for part, count in result["data"]["seen"].items():
         console.print(
-            f"[yellow]{count} of these images are in the run's own {part} split: "
-            "this is no external validation[/yellow]"
+            f"{count} of these images are in the run's own {part} split: this is no external validation",
+            style="yellow",
         )
     return result
 
@@ -104,11 +104,12 @@ def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
 
 def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
     """Decode the data set, predict with fixed calibration, and score; returns the result object."""
+    place = chosen.weights.parent
     wiring = build.wire(config, listener=listener, folder=chosen.run, track=False)
     from engine.data.fingerprint import fingerprint
 
-    with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as place:
-        scratch = Path(place)
+    with tempfile.TemporaryDirectory(prefix="hardcase-evaluate-") as temporary:
+        scratch = Path(temporary)
         recipes = Recipes(
             config,
             wiring.runner,
@@ -119,7 +120,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         images = recipes.stages["images"]
         _one_part(images, scratch / "split")
         inputs = {"images": images.path, "split": scratch / "split"}
-        calibrated = {"classifier": chosen.folder, "calibration": chosen.folder}
+        calibrated = {"classifier": place, "calibration": place}
         predictions = _here(
             config, wiring.runner.device, "predict", {**inputs, **calibrated}, scratch, listener
         )
@@ -157,6 +158,8 @@ def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
     """Count the images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
     try:
         own, split = run.stage("foundation/images"), run.stage("foundation/split")
+    except DamagedError:
+        raise
     except DataError:
         return {}
     parts = pd.read_parquet(split.path / "split.parquet", columns=["row", "split"])

@@ -10,6 +10,7 @@ from PIL import Image
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.run_files import read_table
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError
 from engine.parts.dataset import Dataset, open_dataset
@@ -64,7 +65,10 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
             _save(np.asarray(dataset.images_NHWC[row]), target / "images" / f"{image_id}.png")
         for image_id, path in zip(synthetic["image_id"], synthetic["path"], strict=True):
-            _save(np.asarray(Image.open(path).convert("RGB")), target / "images" / f"{image_id}.png")
+            _save(
+                np.asarray(Image.open(folder.whole(Path(path))).convert("RGB")),
+                target / "images" / f"{image_id}.png",
+            )
         frame.to_csv(target / METADATA, index=False, lineterminator="\n")
         text = README.format(
             metadata=METADATA,
@@ -84,7 +88,7 @@ def accepted_images(folder: RunFolder) -> pd.DataFrame:
     """Return the accepted rows of every round's synthetic.parquet, with ``image_id``, ``round`` and ``path``."""
     frames = []
     for table in sorted((folder.path / "rounds").glob("*/synthetic.parquet")):
-        frame = pd.read_parquet(table)
+        frame = read_table(table, ["sample_id", "accepted", "parent_image_id", "dx", "seed"])
         frame = frame[frame["accepted"]].copy()
         paths = [str(table.parent / "synthetic" / f"{name}.png") for name in frame["sample_id"]]
         frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], int(table.parent.name), paths

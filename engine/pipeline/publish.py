@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from engine.artifacts.digests import checksum
 from engine.artifacts.whole_files import whole_file
 from engine.pipeline.review import write_blank
 from engine.store.cache import StageFolder
-from engine.store.files import copy_file, copy_folder, write_json
+from engine.store.files import checksums, copy_file, copy_folder, json_text
 from engine.store.run_folder import RunFolder
+from engine.store.verified import PublishedFiles
 
 
 class Publisher:
@@ -20,31 +22,47 @@ class Publisher:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
+        self.published = PublishedFiles(folder.path)
+
+    def _copy(self, files: Mapping[Path, Path]) -> None:
+        """Copy {target: source}, their checksums noted first."""
+        self.published.expect({target: checksum(source) for target, source in files.items()})
+        for target, source in files.items():
+            copy_file(source, target)
+
+    def _copy_folder(self, source: Path, target: Path) -> None:
+        self.published.expect({target / name: digest for name, digest in checksums(source).items()})
+        copy_folder(source, target)
+
+    def json(self, path: Path, value: Any) -> None:
+        """Write a JSON file of the run folder, its checksum noted first."""
+        self.published.write(path, json_text(value))
 
     def split(self, split: StageFolder) -> None:
         """RUN/split.parquet: image_id, lesion_id, dx, split, group; with training sets each image's train_set (-1: none)."""
         frame = pd.read_parquet(split.path / "split.parquet")
-        with whole_file(self.folder.path / "split.parquet") as partial:
+        target = self.folder.path / "split.parquet"
+        with whole_file(target) as partial:
             frame.drop(columns="row").to_parquet(partial, index=False)
+            self.published.expect({target: checksum(partial)})
 
     def synthesis(self, number: int, stages: Mapping[str, StageFolder], thumbnails: StageFolder) -> None:
         """RUN/rounds/NNNN: hard cases, conditioning, synthetic images with verdicts, small pictures."""
         target = self.folder.path / "rounds" / f"{number:04d}"
-        for stage, name in (
+        tables = (
             ("mine", "hard_cases.parquet"),
             ("condition", "conditioning.parquet"),
             ("condition", "neighbours.parquet"),
             ("accept", "synthetic.parquet"),
             ("accept", "accept.json"),
             ("fidelity", "fidelity.json"),
-        ):
-            copy_file(stages[stage].path / name, target / name)
-        copy_folder(stages["synthesize"].path / "synthetic", target / "synthetic")
-        copy_folder(thumbnails.path / "thumbnails", target / "thumbnails")
+        )
+        self._copy({target / name: stages[stage].path / name for stage, name in tables})
+        self._copy_folder(stages["synthesize"].path / "synthetic", target / "synthetic")
+        self._copy_folder(thumbnails.path / "thumbnails", target / "thumbnails")
         pictures = [thumbnails.path / name for name in ("hard_cases.png", "synthetic.png", "nearest.png")]
-        for picture in (*pictures, stages["synthesize"].path / "states.png"):
-            if picture.exists():
-                copy_file(picture, target / picture.name)
+        pictures.append(stages["synthesize"].path / "states.png")
+        self._copy({target / picture.name: picture for picture in pictures if picture.exists()})
 
     def review(self, path: Path, accept: StageFolder) -> None:
         """Write the blank CSV of verdicts and the sheet beside it."""
@@ -63,10 +81,13 @@ class Publisher:
     ) -> None:
         """One (round, arm): predictions, calibration, weights, report."""
         target = self.folder.arm_folder(number, arm)
-        copy_file(predict.path / "predictions.parquet", target / "predictions.parquet")
-        copy_file(predict.path / "calibration.json", target / "calibration.json")
-        copy_file(classifier.path / "classifier.safetensors", target / "classifier.safetensors")
-        write_json(target / "report.json", report)
+        made = {
+            "predictions.parquet": predict,
+            "calibration.json": predict,
+            "classifier.safetensors": classifier,
+        }
+        self._copy({target / name: stage.path / name for name, stage in made.items()})
+        self.json(target / "report.json", report)
 
     def champion(self, champion: Mapping[str, Any], after_round: int) -> bool:
         """RUN/champion.json as val sees it after a round; returns whether it changed.
@@ -82,10 +103,10 @@ class Publisher:
             crowned_after = kept.pop("after_round", kept["round"])
             if kept == entry or crowned_after > after_round:
                 return False
-        write_json(path, {**entry, "after_round": after_round})
+        self.json(path, {**entry, "after_round": after_round})
         return True
 
     def contact_sheet(self, preview: StageFolder) -> None:
         """RUN/figures/*.png."""
-        for picture in sorted(Path(preview.path).glob("*.png")):
-            copy_file(picture, self.folder.path / "figures" / picture.name)
+        pictures = sorted(Path(preview.path).glob("*.png"))
+        self._copy({self.folder.path / "figures" / picture.name: picture for picture in pictures})

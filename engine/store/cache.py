@@ -18,8 +18,8 @@ from engine.artifacts.own_output import mark
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import STAGES
 from engine.store.files import checksums, write_json
+from engine.store.verified import MANIFEST, damaged_file, digest_of, read_manifest, sizes_of
 
-MANIFEST = "stage.json"
 UNKEYED = frozenset({("data", "root"), ("data", "workers")})
 """Params that say where or how fast, not what: the fingerprint of the data stands for its root."""
 
@@ -94,18 +94,14 @@ class StageCache:
     verified: dict[Path, StageFolder] = field(default_factory=dict)
 
     def find(self, name: str, key: str) -> StageFolder | None:
-        """Return the finished folder, checksums verified once a process; None where absent or damaged."""
+        """Return the finished folder, sizes compared each time, checksums once; None where absent or damaged."""
         path = self.root / f"{name}-{key}"
-        if path in self.verified and (path / MANIFEST).exists():
+        manifest = read_manifest(path)
+        if manifest is None or damaged_file(path, manifest, thorough=path not in self.verified) is not None:
+            self.verified.pop(path, None)
+            return None
+        if path in self.verified:
             return replace(self.verified[path], cached=True)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        found = checksums(path)
-        found.pop(MANIFEST)
-        if found != manifest["files"]:
-            return None
         folder = StageFolder(name=name, key=key, path=path, seconds=manifest["seconds"], cached=True)
         self.verified[path] = folder
         return folder
@@ -132,7 +128,9 @@ class StageCache:
             shutil.rmtree(out, ignore_errors=True)
             raise
         seconds = time.perf_counter() - start
-        write_json(out / MANIFEST, {**recipe, "key": key, "seconds": seconds, "files": checksums(out)})
+        files = checksums(out)
+        facts = {**recipe, "key": key, "seconds": seconds, "files": files, "sizes": sizes_of(out, files)}
+        write_json(out / MANIFEST, {**facts, "digest": digest_of(facts)})
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)

@@ -16,7 +16,12 @@ from engine.errors import ConfigError, DataError
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN is refused (undefined figures are null)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as we write it; NaN is refused (ValueError)."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:

@@ -27,7 +27,7 @@ def read_config(path: Path) -> Config:
 def read_roles(path: Path) -> dict[str, str]:
     """Return stages.json: {role: stage folder} (DataError: it is broken)."""
     roles = read_json(path)
-    if not isinstance(roles, dict):
+    if not isinstance(roles, dict) or not all(isinstance(folder, str) for folder in roles.values()):
         raise DataError(f"{path}: holds no stages; remove it and rerun `hardcase run` to write it again")
     return roles
 

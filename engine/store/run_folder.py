@@ -11,21 +11,23 @@ from typing import Any
 import filelock
 
 from engine.artifacts.own_output import mark
-from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.loading import section_at
 from engine.config.schema import STAGES
-from engine.errors import ConfigError, DataError
-from engine.store.cache import MANIFEST, StageFolder
-from engine.store.files import check_output, ensure_writable, read_json, write_json
+from engine.errors import ConfigError, DamagedError, DataError
+from engine.store.cache import StageFolder
+from engine.store.files import check_output, ensure_writable, json_text, read_json
 from engine.store.kept_files import read_champion, read_config, read_roles
+from engine.store.verified import MANIFEST, PUBLISHED, PublishedFiles, damaged_file, read_manifest
 
+CHECKED_WHEN_OPENED = (".json", ".parquet", ".yaml")
+"""Files of a run folder that are small; weights and pictures are checked by who reads them."""
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 JOURNAL, TRIALS = "journal.jsonl", "trials"
 """What marks the folder of a sweep, and where its trials lie, each an ordinary run folder."""
-OF_AN_ATTEMPT = ("stages.json", "report.json", "report.html", "champion.json", "mlflow.json")
+OF_AN_ATTEMPT = ("stages.json", "report.json", "report.html", "champion.json", "mlflow.json", PUBLISHED)
 """What a run that finished no round leaves of its config, besides config.yaml; gone when another config takes its name."""
 
 
@@ -36,6 +38,7 @@ class RunFolder:
     path: Path
     config: Config
     roles: dict[str, str] = field(default_factory=dict)
+    verified: set[Path] = field(default_factory=set, compare=False)
 
     @classmethod
     def create(cls, config: Config) -> RunFolder:
@@ -50,7 +53,7 @@ class RunFolder:
         ensure_writable(path.parent)
         if not (path / "config.yaml").exists():
             ensure_writable(path)
-            write_text(path / "config.yaml", dump_yaml(config))
+            _write_config(path, config)
         elif changed := _changes_since(path, config):
             if has_results(path):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -64,11 +67,16 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Open a folder made by `hardcase run`; DataError where it is none."""
+        """Open a folder made by `hardcase run`, its tables and JSON held against their checksums.
+
+        Raises:
+            DataError: it is none, or a file in it is damaged (named, with the command that makes it again).
+        """
         if not (path / "config.yaml").is_file():
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
+        PublishedFiles(path).verify(suffixes=CHECKED_WHEN_OPENED)
         config = read_config(path / "config.yaml")
         if not (path / "stages.json").exists():
             raise DataError(
@@ -82,7 +90,7 @@ class RunFolder:
         try:
             for name in OF_AN_ATTEMPT:
                 (self.path / name).unlink(missing_ok=True)
-            write_text(self.path / "config.yaml", dump_yaml(self.config))
+            _write_config(self.path, self.config)
         finally:
             lock.release()
 
@@ -127,7 +135,7 @@ class RunFolder:
     def record(self, role: str, folder: StageFolder) -> StageFolder:
         """Remember which stage folder plays ``role``; append to ``stages.jsonl`` whether it was run or reused."""
         self.roles[role] = f"{folder.name}-{folder.key}"
-        write_json(self.path / "stages.json", self.roles)
+        PublishedFiles(self.path).write(self.path / "stages.json", json_text(self.roles))
         line = {"role": role, "stage": folder.name, "key": folder.key, "ran": not folder.cached,
                 "seconds": round(folder.seconds, 3)}  # fmt: skip
         with (self.path / "stages.jsonl").open("a", encoding="utf-8") as log:
@@ -137,8 +145,11 @@ class RunFolder:
     def stage(self, role: str) -> StageFolder:
         """Return the stage folder of a role such as ``foundation/vae`` or ``rounds/0001/hard/classifier``.
 
+        Sizes are compared each time, checksums once per process.
+
         Raises:
             DataError: the run has no such stage, or the cache was removed.
+            DamagedError: a file of the stage differs from its manifest; named with the command that makes it again.
         """
         if role not in self.roles:
             raise DataError(f"{self.path}: has no {role}; known: {', '.join(sorted(self.roles))}")
@@ -147,10 +158,22 @@ class RunFolder:
             raise DataError(
                 f"{path}: the stage cache of {self.path} is gone; rerun `hardcase run` to compute it again"
             )
-        name, _, key = self.roles[role].rpartition("-")
-        return StageFolder(
-            name=name, key=key, path=path, seconds=read_json(path / MANIFEST)["seconds"], cached=True
+        manifest = read_manifest(path)
+        damaged = (
+            MANIFEST if manifest is None else damaged_file(path, manifest, thorough=path not in self.verified)
         )
+        if manifest is None or damaged is not None:
+            raise DamagedError(
+                f"{path / str(damaged)}: is damaged; run `hardcase run {self.path / 'config.yaml'}` to compute {role} again"
+            )
+        self.verified.add(path)
+        name, _, key = self.roles[role].rpartition("-")
+        return StageFolder(name=name, key=key, path=path, seconds=manifest["seconds"], cached=True)
+
+    def whole(self, path: Path) -> Path:
+        """Return a published file (weights, a picture) after its checksum was compared; DamagedError where it differs."""
+        PublishedFiles(self.path).verify([path.relative_to(self.path).as_posix()])
+        return path
 
     def champion(self) -> dict[str, Any]:
         """Return champion.json: {round, arm, metric, value, ...}; DataError where the run crowned none or it is broken."""
@@ -165,6 +188,10 @@ class RunFolder:
         """Return where (round, arm) is published: the round's folder for its main arm, ``arms/<arm>`` otherwise."""
         folder = self.path / "rounds" / f"{round_number:04d}"
         return folder if arm == main_arm(round_number) else folder / "arms" / arm
+
+
+def _write_config(run: Path, config: Config) -> None:
+    PublishedFiles(run).write(run / "config.yaml", dump_yaml(config))
 
 
 def main_arm(round_number: int) -> str:

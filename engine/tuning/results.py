@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
+from engine.artifacts.run_files import read_report
 from engine.artifacts.whole_files import whole_file
 from engine.config import Config, dump_yaml
 from engine.store import write_json, write_text
-from engine.store.files import read_json
 from engine.store.run_folder import TRIALS, main_arm
 from engine.tracking.flatten import metrics
 from engine.tuning.decisions import Sweep, TrialRecord
@@ -116,7 +116,7 @@ def write_best(best: Config, found: Mapping[str, Any], path: Path) -> None:
 
 def _val_figures(path: Path, trial: TrialRecord) -> dict[str, dict[str, float]]:
     """The figures of val by round of the arm that counts, for the rounds the trial reported; nothing of test."""
-    rounds = read_json(path)["rounds"] if path.exists() else []
+    rounds = read_report(path.parent)["rounds"] if path.exists() else []
     return {
         str(entry["round"]): metrics({"val": entry["val"]})
         for entry in rounds
