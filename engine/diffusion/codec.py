@@ -111,7 +111,11 @@ def load_codec(folder: Path, device: str = "cpu") -> LatentCodec:
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+            folder / "vae",
+            torch_dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            **PLAIN_LOADING,
         )
         vae = vae.to(device).eval().requires_grad_(False)
     return LatentCodec(
