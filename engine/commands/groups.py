@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from engine.execution.console import plain_console
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -36,7 +37,7 @@ def export_data(run: Run, out: Out) -> None:
     """Real and accepted synthetic images in HAM10000's layout, marked and traceable."""
     from engine.commands import export_data as command
 
-    command.export_data(run, out, Console())
+    command.export_data(run, out, plain_console())
 
 
 @export_app.command("model")
@@ -50,7 +51,7 @@ def export_model(
     """Weights, ONNX, preprocessing, temperature, thresholds and a model card."""
     from engine.commands import export_model as command
 
-    command.export_model(run, out, Console(), round_number=round_number, arm=arm, onnx=onnx)
+    command.export_model(run, out, plain_console(), round_number=round_number, arm=arm, onnx=onnx)
 
 
 @data_app.command("describe")
@@ -63,7 +64,7 @@ def data_describe(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.describe(loaded, runner, Console(), json_path=json)
+    data_commands.describe(loaded, runner, plain_console(), json_path=json)
 
 
 @data_app.command("split")
@@ -76,7 +77,7 @@ def data_split(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.split(loaded, runner, Console(), out=out)
+    data_commands.split(loaded, runner, plain_console(), out=out)
 
 
 @data_app.command("preview")
@@ -89,7 +90,7 @@ def data_preview(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.preview(loaded, runner, Console(), out=out)
+    data_commands.preview(loaded, runner, plain_console(), out=out)
 
 
 @data_app.command("audit")
@@ -105,7 +106,7 @@ def data_audit(
     from engine.commands import audit_command
 
     loaded, runner = _data(config, overrides)
-    audit_command.audit(loaded, runner, Console(), json_path=json, out=out)
+    audit_command.audit(loaded, runner, plain_console(), json_path=json, out=out)
 
 
 @config_app.command("explain")
@@ -117,7 +118,7 @@ def config_explain(
     """Say what a config key means, its type, bounds and default."""
     from engine.commands import config_command
 
-    config_command.explain(key, Console())
+    config_command.explain(key, plain_console())
 
 
 @config_app.command("show")
@@ -133,4 +134,4 @@ def _data(config: Path, overrides: list[str] | None) -> tuple[Config, StageRunne
     """The config and a stage runner on its cache, for the data commands."""
     from engine.commands import cached_stages
 
-    return cached_stages.open_cache(config, overrides or [], Console())
+    return cached_stages.open_cache(config, overrides or [], plain_console())

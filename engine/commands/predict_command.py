@@ -51,15 +51,13 @@ def predict(
             f"{len(bad)} of {len(files)} images cannot be read; replace them or give --skip-bad\n{named}{more}"
         )
     for line in bad:
-        console.print(f"[yellow]skipped {line}[/yellow]")
+        console.print(f"skipped {line}", style="yellow")
     if not good:
         raise DataError(f"none of the {len(files)} images can be read; nothing written")
     frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
     write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
-    console.print(
-        f"{len(frame)} predictions of {chosen.marked} in {csv_path}\n"
-        "[dim]research software, not a medical device; never for decisions about a patient[/dim]"
-    )
+    console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
+    console.print("research software, not a medical device; never for decisions about a patient", style="dim")
     return frame
 
 

@@ -44,9 +44,9 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
     console.print(
-        "[dim]the best of many looks better on val than it is; compare it on fresh loop.seed values[/dim]"
+        "the best of many looks better on val than it is; compare it on fresh loop.seed values", style="dim"
     )
-    console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
+    console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
 
 
 def trial_line(trial: TrialRecord, round_number: int | None) -> str:
