@@ -15,6 +15,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
     ConfigFile,
@@ -236,7 +237,7 @@ def main() -> None:
     try:
         app()
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
         say_error(
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )

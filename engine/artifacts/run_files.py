@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +102,6 @@ def inside(folder: Path, name: str) -> Path | None:
     """Return the file ``name`` of ``folder``, None where it is missing or lies outside the folder."""
     path = (folder / name).resolve()
     return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
-
-
-def without_secrets(text: str) -> str:
-    """Return configuration text with user:password parts of URLs blanked: the page is made to be passed on."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
 def _read_round(folder: Path) -> RoundFiles:

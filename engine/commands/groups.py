@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.artifacts.secrets import masked
 from engine.execution.console import plain_console
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
     from engine import build
     from engine.config import dump_yaml
 
-    typer.echo(dump_yaml(build.load(config, overrides or [])), nl=False)
+    typer.echo(masked(dump_yaml(build.load(config, overrides or []))), nl=False)
 
 
 def _data(config: Path, overrides: list[str] | None) -> tuple[Config, StageRunner]:

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts.run_files import RunFiles, inside, picture, read_run, without_secrets
+from engine.artifacts.run_files import RunFiles, inside, picture, read_run
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
 from engine.report import tables
 from engine.report.blocks import record
@@ -75,7 +76,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "split": record.split_table(run),
         "seconds": record.seconds_table(report),
         "digests": _digests(report),
-        "config_text": without_secrets(run.config_text),
+        "config_text": masked(run.config_text),
         "nothing": NOTHING,
     }
 

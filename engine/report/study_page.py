@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.run_files import RunFiles, without_secrets
+from engine.artifacts.run_files import RunFiles
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
 from engine.report.blocks import record
 from engine.report.blocks.evidence import study_evidence
@@ -55,7 +56,7 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
         "brackets": "mean over runs; brackets hold the lowest and the highest, no interval",
         "yields": record.yields_table(pd.concat(synthetic, ignore_index=True)) if synthetic else None,
         "copies": _copies(files),
-        "config_text": without_secrets(files[0].config_text),
+        "config_text": masked(files[0].config_text),
         "nothing": NOTHING,
     }
 

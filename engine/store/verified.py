@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
 from engine.errors import DamagedError
 from engine.store.files import checksums, read_json, write_json
@@ -88,6 +89,7 @@ class PublishedFiles:
 
     def write(self, path: Path, text: str) -> None:
         """Write a text file of the run folder whole, its checksum noted first."""
+        text = masked(text)
         self.expect({path: hashlib.sha256(text.encode()).hexdigest()})
         write_text(path, text)
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from pathlib import Path
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.secrets import masking_logger
 from engine.artifacts.whole_files import write_text
 
-LOG = logging.getLogger("hardcase.checkpoints")
+LOG = masking_logger("hardcase.checkpoints")
 NOTE = "set_aside.txt"
 SUFFIX = ".damaged"
 

@@ -66,8 +66,3 @@ def test_inside_refuses_ways_out(tmp_path: Path) -> None:
     assert files.inside(tmp_path / "round", "../secret.png") is None
     assert files.inside(tmp_path / "round", str(tmp_path / "secret.png")) is None
     assert files.inside(tmp_path / "round", "absent.png") is None
-
-
-def test_passwords_in_urls_are_blanked() -> None:
-    text = "uri: https://ann:pw@host.example/x\nroot: /data/a@b\n"
-    assert files.without_secrets(text) == "uri: https://***@host.example/x\nroot: /data/a@b\n"
