@@ -13,7 +13,7 @@ from engine.artifacts.digests import checksum
 from engine.errors import DamagedError
 from engine.store import RunFolder
 from engine.store.verified import PublishedFiles
-from tests.engine.store.test_cache import CountingBackend, make_runner
+from tests.engine.store.test_cache import VAE, CountingBackend, Params, make_runner
 from tests.engine.training.test_checkpoints import empty, flip, truncate
 from tests.integration.tiny import tiny_config
 
@@ -25,9 +25,9 @@ STUBS = ["[]", "{}", '{"seconds": 1}', '{"seconds": "x", "files": {}}', '{"secon
 @pytest.mark.parametrize("stub", STUBS)
 def test_a_stub_of_a_manifest_is_mended_by_a_rerun(tmp_path: Path, stub: str) -> None:
     backend = CountingBackend()
-    folder = make_runner(tmp_path, backend)("vae", params={})
+    folder = make_runner(tmp_path, backend)(VAE, Params())
     (folder.path / "stage.json").write_text(stub)
-    again = make_runner(tmp_path, backend)("vae", params={})
+    again = make_runner(tmp_path, backend)(VAE, Params())
     assert backend.calls == ["vae", "vae"]
     assert json.loads((again.path / "stage.json").read_text())["files"].keys() == {"result.txt"}
 
@@ -36,14 +36,14 @@ def test_a_stub_of_a_manifest_is_mended_by_a_rerun(tmp_path: Path, stub: str) ->
 def test_sizes_are_compared_each_time(tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
     backend = CountingBackend()
     runner = make_runner(tmp_path, backend)
-    folder = runner("vae", params={})
+    folder = runner(VAE, Params())
     damage(folder.path / "result.txt", random.Random(0))
-    assert runner("vae", params={}).cached is False
+    assert runner(VAE, Params()).cached is False
 
 
 def run_with_stage(tmp_path: Path) -> tuple[RunFolder, Path]:
     run = RunFolder.create(tiny_config(str(tmp_path)))
-    folder = make_runner(tmp_path / "stages", CountingBackend())("vae", params={})
+    folder = make_runner(tmp_path / "stages", CountingBackend())(VAE, Params())
     run.record("foundation/vae", folder)
     return run, folder.path
 
