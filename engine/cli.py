@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
     ConfigFile,
@@ -28,6 +28,7 @@ from engine.commands.groups import (
     export_app,
 )
 from engine.errors import HardcaseError
+from engine.execution.console import plain_console
 
 
 class Commands(TyperGroup):
@@ -87,7 +88,7 @@ def run(
     """Run the loop of a config, or resume it."""
     from engine.commands import run_command
 
-    run_command.run(config, overrides or [], Console(), fresh=fresh, dry_run=dry_run)
+    run_command.run(config, overrides or [], plain_console(), fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
@@ -102,7 +103,7 @@ def tune(
     """Search the config's search_space for the best policy on val, or resume the search."""
     from engine.commands import tune_command
 
-    tune_command.tune(config, overrides or [], Console(), fresh=fresh)
+    tune_command.tune(config, overrides or [], plain_console(), fresh=fresh)
 
 
 @app.command()
@@ -119,7 +120,7 @@ def evaluate(
     from engine.commands import evaluate_command
 
     evaluate_command.evaluate(
-        run, overrides or [], Console(), round_number=round_number, arm=arm, json_path=json
+        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json
     )
 
 
@@ -138,7 +139,7 @@ def predict(
     from engine.commands import predict_command
 
     predict_command.predict(
-        run, images, Console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
+        run, images, plain_console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
     )
 
 
@@ -152,7 +153,7 @@ def report(
     """Answer whether hard cases helped: render RUN/report.html again, or of several runs one study page and JSON."""
     from engine.commands import report_command
 
-    report_command.report(runs, Console(), out=out)
+    report_command.report(runs, plain_console(), out=out)
 
 
 @app.command()
@@ -164,7 +165,7 @@ def compare(
     """Show runs side by side; the paired difference where they share the split."""
     from engine.commands import compare_command
 
-    compare_command.compare(runs, Console(), round_number=round_number, arm=arm)
+    compare_command.compare(runs, plain_console(), round_number=round_number, arm=arm)
 
 
 @app.command()
@@ -184,7 +185,7 @@ def synthesize(
     """Make new images of one class with a run's generator, each with its provenance."""
     from engine.commands import synthesize_command
 
-    synthesize_command.synthesize(run, dx, count, out, Console(), seed=seed, states=states)
+    synthesize_command.synthesize(run, dx, count, out, plain_console(), seed=seed, states=states)
 
 
 @app.command()
@@ -195,7 +196,7 @@ def init(
     """Look at a data folder and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(directory, out, Console())
+    init_command.init(directory, out, plain_console())
 
 
 @app.command()
@@ -208,7 +209,7 @@ def doctor(
     """Versions, devices, disk, tracking, Ray; with a config: missing weights, and what would be slow and why."""
     from engine.commands import doctor_command
 
-    if not doctor_command.doctor(config, overrides or [], Console()):
+    if not doctor_command.doctor(config, overrides or [], plain_console()):
         raise typer.Exit(1)
 
 
@@ -228,7 +229,7 @@ def say_what_to_mend(error: BaseException) -> int:
 
 def say_error(message: str) -> None:
     """Print one red message on stderr."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
+    plain_console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
 
 
 def main() -> None:
@@ -236,7 +237,7 @@ def main() -> None:
     try:
         app()
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
         say_error(
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )

@@ -17,6 +17,10 @@ class DataError(HardcaseError):
     """A data file is missing, broken or inconsistent; the message names it."""
 
 
+class DamagedError(DataError):
+    """A file that hardcase wrote differs from its checksum; the message names the command that makes it again."""
+
+
 class StageError(HardcaseError):
     """A stage could not finish (diverged training, a lost worker, too few cases); what was done is kept."""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
-from engine.artifacts import champion, report_json
+from engine.artifacts import champion
 from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.review import read_verdicts
@@ -121,7 +121,7 @@ class Loop:
             decision=decision,
             device=self.pipeline.runner.device,
         )
-        report_json.write(report, self.folder.path)
+        self.publisher.report(report)
         return report.to_json()
 
     def _close(self, status: str) -> None:

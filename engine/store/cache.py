@@ -14,11 +14,14 @@ from typing import Any, Protocol
 
 import filelock
 
+from engine.artifacts import stage_manifest
+from engine.artifacts.own_output import mark
+from engine.artifacts.stage_manifest import StageManifest
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import P, Stage
-from engine.store.files import checksums, write_json
+from engine.store.files import checksums
+from engine.store.verified import damaged_file, sizes_of
 
-MANIFEST = "stage.json"
 UNKEYED = frozenset({("data", "root"), ("data", "workers")})
 """Params that say where or how fast, not what: the fingerprint of the data stands for its root."""
 
@@ -93,19 +96,15 @@ class StageCache:
     verified: dict[Path, StageFolder] = field(default_factory=dict)
 
     def find(self, name: str, key: str) -> StageFolder | None:
-        """Return the finished folder, checksums verified once a process; None where absent or damaged."""
+        """Return the finished folder, sizes compared each time, checksums once; None where absent or damaged."""
         path = self.root / f"{name}-{key}"
-        if path in self.verified and (path / MANIFEST).exists():
+        manifest = stage_manifest.find(path)
+        if manifest is None or damaged_file(path, manifest, thorough=path not in self.verified) is not None:
+            self.verified.pop(path, None)
+            return None
+        if path in self.verified:
             return replace(self.verified[path], cached=True)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        found = checksums(path)
-        found.pop(MANIFEST)
-        if found != manifest["files"]:
-            return None
-        folder = StageFolder(name=name, key=key, path=path, seconds=manifest["seconds"], cached=True)
+        folder = StageFolder(name=name, key=key, path=path, seconds=manifest.seconds, cached=True)
         self.verified[path] = folder
         return folder
 
@@ -122,6 +121,7 @@ class StageCache:
         for stale in self.root.glob(f"{name}-{key}.tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
         out.mkdir(parents=True)
+        mark(self.root, "stages")
         checkpoint.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
@@ -130,7 +130,10 @@ class StageCache:
             shutil.rmtree(out, ignore_errors=True)
             raise
         seconds = time.perf_counter() - start
-        write_json(out / MANIFEST, {**recipe, "key": key, "seconds": seconds, "files": checksums(out)})
+        files = checksums(out)
+        sizes = sizes_of(out, files)
+        manifest = StageManifest(**recipe, key=key, seconds=seconds, files=files, sizes=sizes)
+        stage_manifest.write(manifest.sealed(), out)
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)
