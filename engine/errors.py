@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class HardcaseError(Exception):
     """Base of every error shown to the user without a traceback; exit code 2 unless said otherwise."""
@@ -15,6 +17,25 @@ class ConfigError(HardcaseError):
 
 class DataError(HardcaseError):
     """A data file is missing, broken or inconsistent; the message names it."""
+
+
+class StoppedError(BaseException):
+    """SIGTERM or SIGHUP asked the program to stop; like KeyboardInterrupt it is no mistake that anything may swallow."""
+
+    def __init__(self, number: int) -> None:
+        """Take the signal's number."""
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """The signal's name, for example SIGTERM."""
+        return signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number: 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.number
 
 
 class DamagedError(DataError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.config import SOURCES, Config
+from engine.errors import StoppedError
 from engine.history import ArmState, History
 from engine.pipeline import Recipes, accepted_counts
 from engine.pipeline.publish import Publisher
@@ -97,10 +98,11 @@ class Loop:
         """Whatever fails inside leaves a report that says so and a tracked run that is closed as failed."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if "split" in self.recipes.stages:
+                stopped = isinstance(error, StoppedError | KeyboardInterrupt)
                 self.publish(StopDecision(action="failed", reason="the run did not finish"))
-                self._close("FAILED")
+                self._close("KILLED" if stopped else "FAILED")
             raise
 
     def publish(self, decision: StopDecision) -> dict[str, Any]:

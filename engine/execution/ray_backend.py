@@ -20,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from engine.config import BackendConfig
 from engine.errors import HardcaseError, StageError
+from engine.execution import stop_signals
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect, first_line
@@ -42,6 +43,7 @@ class RayBackend:
         self.owns_ray = not ray.is_initialized()
         if self.owns_ray:
             connect(config.address)
+            stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
         total = ray.cluster_resources()
         self.gpus = config.gpus_per_worker
         check_gpus(self.gpus, total.get("GPU", 0))
