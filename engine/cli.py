@@ -13,10 +13,12 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from engine.artifacts.full_disk import no_space, place_of
 from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
@@ -29,7 +31,7 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import HardcaseError, StoppedError
+from engine.errors import FullDiskError, HardcaseError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
 
@@ -41,7 +43,9 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except (HardcaseError, KeyboardInterrupt, StoppedError, OSError) as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
 
 
@@ -228,8 +232,11 @@ def say_what_to_mend(error: BaseException) -> int:
         again = shlex.join(["hardcase", *sys.argv[1:]])
         say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        say_error(f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder")
+    full = no_space(error)
+    if full is not None:
+        return say_what_to_mend(FullDiskError.at(place_of(full) or "output"))
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        say_error(f"{error.filename or 'output'}: {error.strerror}; give another output folder")
         return 1
     raise error
 

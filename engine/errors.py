@@ -46,3 +46,14 @@ class StageError(HardcaseError):
     """A stage could not finish (diverged training, a lost worker, too few cases); what was done is kept."""
 
     exit_code = 1
+
+
+class FullDiskError(StageError):
+    """A disk is full; the message names the file or folder. What was finished is kept, and a rerun goes on."""
+
+    @classmethod
+    def at(cls, place: object) -> FullDiskError:
+        """Return the error for a file or folder."""
+        return cls(
+            f"{place}: no space left on device; free some on that disk, or give another output folder, then rerun to resume"
+        )

@@ -8,7 +8,7 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ class Loop:
         except BaseException as error:
             if "split" in self.recipes.stages:
                 stopped = isinstance(error, StoppedError | KeyboardInterrupt)
-                self.publish(StopDecision(action="failed", reason="the run did not finish"))
+                with suppress(OSError):  # a full disk must not hide what stopped the run, nor leave it open
+                    self.publish(StopDecision(action="failed", reason="the run did not finish"))
                 self._close("KILLED" if stopped else "FAILED")
             raise
 

@@ -14,7 +14,9 @@ from typing import Any, Protocol
 
 import filelock
 
+from engine.artifacts.full_disk import no_space, place_of
 from engine.artifacts.own_output import mark
+from engine.errors import FullDiskError
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import STAGES
 from engine.store.files import checksums, write_json
@@ -113,6 +115,9 @@ class StageCache:
 
         ``checkpoint`` is the same folder for every attempt, so that a killed training goes on; it is removed at
         the end. Folders that earlier attempts left half written are removed first.
+
+        Raises:
+            FullDiskError: a disk filled meanwhile, whatever library found out.
         """
         final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
         checkpoint = self.root / f"{name}-{key}.checkpoint"
@@ -124,13 +129,14 @@ class StageCache:
         start = time.perf_counter()
         try:
             work(out, checkpoint)
-        except BaseException:
+            seconds = time.perf_counter() - start
+            _write_manifest(out, {**recipe, "key": key, "seconds": seconds})
+        except BaseException as error:
             shutil.rmtree(out, ignore_errors=True)
-            raise
-        seconds = time.perf_counter() - start
-        files = checksums(out)
-        facts = {**recipe, "key": key, "seconds": seconds, "files": files, "sizes": sizes_of(out, files)}
-        write_json(out / MANIFEST, {**facts, "digest": digest_of(facts)})
+            full = no_space(error)
+            if full is None or isinstance(error, FullDiskError):
+                raise
+            raise FullDiskError.at(place_of(full) or final) from error
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)
@@ -150,6 +156,12 @@ class StageCache:
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(folder / f"{name}-{key}.lock")
+
+
+def _write_manifest(out: Path, recipe: Mapping[str, Any]) -> None:
+    files = checksums(out)
+    facts = {**recipe, "files": files, "sizes": sizes_of(out, files)}
+    write_json(out / MANIFEST, {**facts, "digest": digest_of(facts)})
 
 
 @dataclass(frozen=True)
