@@ -32,9 +32,9 @@ def no_space(error: BaseException) -> BaseException | None:
 
 
 def place_of(error: BaseException) -> str | None:
-    """Return the file an error names, None where it names none."""
-    name = getattr(error, "filename", None)
-    return None if name is None else os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
+    """Return the file an error names (of a copy the target, which is named second), None where it names none."""
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else None
 
 
 def allocated_memmap(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
