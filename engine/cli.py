@@ -1,20 +1,24 @@
 """The command line: parses arguments, calls a function of `engine.commands`, turns errors into one message.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Nothing heavy is imported before a command runs.
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 and 129 stopped by SIGTERM and SIGHUP. Nothing heavy is
+imported before a command runs.
 """
 
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
+from engine.artifacts.full_disk import no_space, place_of
 from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
@@ -27,7 +31,8 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import HardcaseError
+from engine.errors import FullDiskError, HardcaseError, StoppedError
+from engine.execution import stop_signals
 from engine.execution.console import plain_console
 
 
@@ -38,7 +43,9 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except (HardcaseError, KeyboardInterrupt, OSError) as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
 
 
@@ -221,8 +228,15 @@ def say_what_to_mend(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         say_error("interrupted; the same command goes on where this one stopped")
         return 130
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        say_error(f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder")
+    if isinstance(error, StoppedError):
+        again = shlex.join(["hardcase", *sys.argv[1:]])
+        say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
+        return error.exit_code
+    full = no_space(error)
+    if full is not None:
+        return say_what_to_mend(FullDiskError.at(place_of(full) or "output"))
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        say_error(f"{error.filename or 'output'}: {error.strerror}; give another output folder")
         return 1
     raise error
 
@@ -234,6 +248,7 @@ def say_error(message: str) -> None:
 
 def main() -> None:
     """Entry point of the `hardcase` command."""
+    stop_signals.install()
     try:
         app()
     except Exception:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.artifacts.full_disk import NO_SPACE
 from engine.artifacts.secrets import masked
 
 
@@ -22,6 +23,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in NO_SPACE and error.filename is None:  # of a write: it names no file
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

@@ -86,6 +86,7 @@ class RayBackend:
             self.owns_ray = not ray.is_initialized()
             if self.owns_ray:
                 connect(self.config.address)
+                stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
             total = ray.cluster_resources()
             check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
             self.cpus = int(total.get("CPU", 1))

@@ -15,8 +15,10 @@ from typing import Any, Protocol
 import filelock
 
 from engine.artifacts import stage_manifest
+from engine.artifacts.full_disk import no_space, place_of
 from engine.artifacts.own_output import mark
 from engine.artifacts.stage_manifest import StageManifest
+from engine.errors import FullDiskError
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import P, Stage
 from engine.store.files import checksums
@@ -115,6 +117,9 @@ class StageCache:
 
         ``checkpoint`` is the same folder for every attempt, so that a killed training goes on; it is removed at
         the end. Folders that earlier attempts left half written are removed first.
+
+        Raises:
+            FullDiskError: a disk filled meanwhile, whatever library found out.
         """
         final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
         checkpoint = self.root / f"{name}-{key}.checkpoint"
@@ -126,14 +131,14 @@ class StageCache:
         start = time.perf_counter()
         try:
             work(out, checkpoint)
-        except BaseException:
+            seconds = time.perf_counter() - start
+            _write_manifest(out, {**recipe, "key": key, "seconds": seconds})
+        except BaseException as error:
             shutil.rmtree(out, ignore_errors=True)
-            raise
-        seconds = time.perf_counter() - start
-        files = checksums(out)
-        sizes = sizes_of(out, files)
-        manifest = StageManifest(**recipe, key=key, seconds=seconds, files=files, sizes=sizes)
-        stage_manifest.write(manifest.sealed(), out)
+            full = no_space(error)
+            if full is None or isinstance(error, FullDiskError):
+                raise
+            raise FullDiskError.at(place_of(full) or final) from error
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)
@@ -153,6 +158,12 @@ class StageCache:
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(folder / f"{name}-{key}.lock")
+
+
+def _write_manifest(out: Path, recipe: Mapping[str, Any]) -> None:
+    files = checksums(out)
+    manifest = StageManifest(**recipe, files=files, sizes=sizes_of(out, files))
+    stage_manifest.write(manifest.sealed(), out)
 
 
 @dataclass(frozen=True)

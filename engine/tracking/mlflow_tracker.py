@@ -144,7 +144,11 @@ class MlflowTracker:
     def _call(self, call: str, key: str, **arguments: Any) -> None:
         if self._sender is None:
             return
-        self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
+        try:
+            self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
+        except OSError as error:
+            self._notify(f"tracking: {key} could not be kept ({error}); it is not logged")
+            return
         self._sender.flush(self._patience)
 
     def _send(self, entry: Entry) -> None:

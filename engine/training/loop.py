@@ -34,6 +34,7 @@ from engine.training.plan import (
     learning_rate,
     step_generator,
 )
+from engine.training.stop_request import deferred, requested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ class Objective(Protocol):
         ...
 
 
+@deferred()
 def train(
     model: nn.Module,
     objective: Objective,
@@ -85,6 +87,8 @@ def train(
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but
     not within ``env.checkpoint_minutes`` of the last one, and resumed from where it is whole and of this plan and model.
     ``objective`` computes the loss with ``model`` in the mode it was given.
+
+    A request to stop (``engine.training.stop_request``) is followed after the step, with a checkpoint of it.
 
     Raises:
         StageError: the loss is not finite; names the step, the last good checkpoint stays.
@@ -113,10 +117,14 @@ def train(
             env.progress(plan.name, step + 1, plan.steps)
         if watcher is not None and env.is_main:
             watcher(step + 1, partial(_averaged, model, average))
-        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due():
+        asked = requested()
+        due = (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due()
+        if env.is_main and (due or asked is not None):
             state = scaler.state_dict()
             save_checkpoint(model, optimizer, average, losses, checkpoint, state, identity=identity)
             clock.restart()
+        if asked is not None:
+            raise asked
     if plan.ema > 0:
         model.load_state_dict(average)
     return TrainLog(losses=losses, resumed_from=start)
