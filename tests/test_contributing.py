@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,7 @@ from policies.base import STRICT
 
 PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, flags=re.DOTALL))
+ROOT = Path(__file__).parents[1]
 
 
 def run_block(name: str, names: dict[str, Any]) -> dict[str, Any]:
@@ -37,9 +42,7 @@ def run_block(name: str, names: dict[str, Any]) -> dict[str, Any]:
     return namespace
 
 
-@pytest.mark.parametrize(
-    "name", ["policies/budget.py", "engine/data/readers_manifest.py", "engine/diffusion/samplers.py"]
-)
+@pytest.mark.parametrize("name", list(BLOCKS))
 def test_an_example_is_short(name: str) -> None:
     assert 0 < len(BLOCKS[name].strip().splitlines()) < 30
 
@@ -104,3 +107,126 @@ def test_the_sampler(monkeypatch: pytest.MonkeyPatch) -> None:
     sampled = sampler.run(denoise, start, [torch.Generator()] * 2000)
     assert float(sampled.mean()) == pytest.approx(2.0, abs=0.02)
     assert float(sampled.std()) == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A copy of the code in which an example is put into its file."""
+    for folder in ("engine", "policies"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def put(clone: Path, file: str, before: str, after: str) -> None:
+    text = (clone / file).read_text(encoding="utf-8")
+    assert text.count(before) == 1, f"{file}: {before!r}"
+    (clone / file).write_text(text.replace(before, after), encoding="utf-8")
+
+
+def run_in(clone: Path, code: str) -> str:
+    """Run a script on the copy alone; return what it prints."""
+    script = f"import sys; sys.path[:0] = [{str(clone)!r}, {str(ROOT)!r}]\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=clone, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+IMPORTS = """import json
+
+import numpy as np
+
+from engine.config import Config
+from engine.parts.context import StageContext
+from engine.parts.dataset import open_dataset
+from engine.stages import base
+from engine.stages.outputs import File
+"""
+
+
+def test_the_stage(clone: Path, tmp_path: Path) -> None:
+    """Two places: the module and the list. The foundation runs it, the dry run counts it."""
+    (clone / "engine/stages/brightness.py").write_text(
+        f'"""Stage ``brightness``: how bright train images are."""\n\n{IMPORTS}\n\n{BLOCKS["engine/stages/brightness.py"]}',
+        encoding="utf-8",
+    )
+    put(clone, "engine/stages/__init__.py", '"images", "split", ', '"images", "split", "brightness", ')
+    code = """
+from pathlib import Path
+from engine.artifacts import decoded_images
+from engine.commands.planned_work import plan_work
+from engine.stages import brightness, find
+from engine.stages.base import Sizes
+from engine.store import StageFolder
+from tests.fakes import make_dataset_folders, run_stage
+from tests.integration.tiny import tiny_config
+place = Path("made")
+images, split = make_dataset_folders(place)
+config = tiny_config("out")
+out = run_stage(brightness, place / "b", {"images": images, "split": split}, brightness.Params.of(config))
+data = {n: StageFolder(name=n, key=n, path=p, seconds=0.0, cached=True) for n, p in (("images", images), ("split", split))}
+work = plan_work(config, Sizes(images=9, used=9, train=64, held=4, samples=4), data)
+print((out / "brightness.json").read_text(), work["brightness"].units, list(work).index("brightness"))
+"""
+    text, units, position = run_in(clone, code).rsplit(" ", 2)
+    assert 100 < json.loads(text)["mean"] < 255
+    assert (int(units), int(position)) == (2, 2)  # 64 images in chunks of 32; behind images and split
+
+
+def test_the_arm(clone: Path) -> None:
+    """One place: the row. Config, plan, pool and charts know it."""
+    row = textwrap.indent(BLOCKS["engine/arms.py"].rstrip(), "    ")
+    put(clone, "engine/arms.py", "_TABLE: Final = (\n", f"_TABLE: Final = (\n{row},\n")
+    code = """
+from engine.arms import ARMS
+from engine.report.charts import colour
+from engine.stages import classifier, pool
+from tests.integration.tiny import tiny_config
+config = tiny_config("out", loop={"arms": ["hard", "repeated"]})
+fit = classifier.Params.of(config, "repeated", steps=3, continues=False)
+print(colour("repeated"), pool.Params.of(config, "repeated", {"mel": 2}).counts, fit.plain, ARMS["repeated"].makes_images)
+"""
+    assert run_in(clone, code).split() == ["#4d4d4d", "{'mel':", "2}", "True", "False"]
+
+
+def test_the_figure(clone: Path) -> None:
+    """Two places: metrics.py and the report's table. It stands in report.json with its interval."""
+    block = BLOCKS["engine/evaluation/metrics.py"]
+    function, line = block.split("\n\n\n")
+    assert line.strip() == 'FROM_CONFUSION["kappa"] = kappa'
+    put(
+        clone,
+        "engine/evaluation/metrics.py",
+        "FROM_CONFUSION: Final",
+        f"{function}\n\n\nFROM_CONFUSION: Final",
+    )
+    put(
+        clone,
+        "engine/evaluation/metrics.py",
+        '    "macro_f1": macro_f1,\n',
+        '    "macro_f1": macro_f1,\n    "kappa": kappa,\n',
+    )
+    column = textwrap.indent(BLOCKS["engine/report/tables.py"].rstrip(), "    ")
+    put(
+        clone,
+        "engine/report/tables.py",
+        "COLUMNS: list[Column] = [\n",
+        f"COLUMNS: list[Column] = [\n{column},\n",
+    )
+    code = """
+import json
+import numpy as np
+from engine.evaluation.scoring import ScoredSplit, score_split
+from engine.report.tables import COLUMNS
+from engine.types import strings
+prob = np.eye(2)[[0, 0, 1, 1]]
+names = strings(["a", "b", "c", "d"])
+split = ScoredSplit(prob_NC=prob, label_N=np.array([0, 0, 1, 0]), lesion_id=names, group_N=names, classes=("nv", "mel"))
+found = score_split(split, draws=100, rng=np.random.default_rng(0))
+print(json.dumps([found["kappa"]["value"], COLUMNS[0].heading, COLUMNS[0].text({"test": found})]))
+"""
+    value, heading, text = json.loads(run_in(clone, code))
+    assert value == pytest.approx((0.75 - 0.5) / (1 - 0.5))  # by chance: 3/4 x 1/2 + 1/4 x 1/2
+    assert heading == "Cohen's kappa"
+    assert text.startswith("0.500 (")

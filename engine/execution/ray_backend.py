@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.config import BackendConfig
 from engine.errors import StageError
+from engine.execution import stop_signals
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect, first_line

@@ -31,33 +31,64 @@ def classes_of(rounds: Sequence[Entry]) -> list[str]:
     return list(rounds[0]["test"]["per_class"]) if rounds else []
 
 
-def rounds_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
-    """One row a (round, arm): the figures of the test part, then the counts."""
-    rows = []
-    for entry in rounds:
-        test, malignant = entry["test"], entry["test"]["malignant"]
-        rows.append(
-            {
-                "round": entry["round"],
-                "arm": entry["arm"],
-                "key": draw.legend_marker(entry["arm"]),
-                "balanced_accuracy": percent_interval(test["balanced_accuracy"]),
-                "val_balanced_accuracy": percent_interval(entry["val"]["balanced_accuracy"]),
-                "accuracy": percent_interval(test["accuracy"]),
-                "sensitivity": percent_interval(malignant["sensitivity"]),
-                "specificity": percent_interval(malignant["specificity"]),
-                "melanoma_sensitivity": percent_interval((test.get("melanoma") or {}).get("sensitivity")),
-                "melanoma_specificity": percent_interval((test.get("melanoma") or {}).get("specificity")),
-                "descriptive": percent_interval(malignant["sensitivity_at_specificity_90"]),
-                "auc": number_interval(test["auc"]),
-                "ece": number_interval(test["ece"]),
-                "made": f"{entry['n_accepted']} / {entry['n_generated']}" if entry["n_generated"] else "none",
-                "n_real": entry["n_real"],
-                "steps": f"{entry['optimizer_steps']:,}".replace(",", "\u202f"),
-                "p": p_text(entry["p_value_vs_round0"]),
-            }
-        )
-    return rows
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of a table with one row per (round, arm); ``text`` reads its cell from report.json's object."""
+
+    heading: str
+    text: Callable[[Entry], str]
+
+
+def _melanoma(entry: Entry, name: str) -> str:
+    return percent_interval((entry["test"].get("melanoma") or {}).get(name))
+
+
+def _made(entry: Entry) -> str:
+    return f"{entry['n_accepted']} / {entry['n_generated']}" if entry["n_generated"] else "none"
+
+
+COLUMNS: list[Column] = [
+    Column(heading="Balanced accuracy", text=lambda e: percent_interval(e["test"]["balanced_accuracy"])),
+    Column(
+        heading="Malignant sensitivity",
+        text=lambda e: percent_interval(e["test"]["malignant"]["sensitivity"]),
+    ),
+    Column(
+        heading="Malignant specificity",
+        text=lambda e: percent_interval(e["test"]["malignant"]["specificity"]),
+    ),
+    Column(heading="Accuracy", text=lambda e: percent_interval(e["test"]["accuracy"])),
+    Column(heading="AUC", text=lambda e: number_interval(e["test"]["auc"])),
+    Column(heading="ECE", text=lambda e: number_interval(e["test"]["ece"])),
+    Column(heading="Accepted / generated", text=_made),
+    Column(heading="Steps", text=lambda e: f"{e['optimizer_steps']:,}".replace(",", "\u202f")),
+    Column(heading="p against round 0", text=lambda e: p_text(e["p_value_vs_round0"])),
+]
+"""The table of rounds and arms, on the test part; a further figure is one line here."""
+FURTHER: list[Column] = [
+    Column(heading="Balanced accuracy, val", text=lambda e: percent_interval(e["val"]["balanced_accuracy"])),
+    Column(heading="Real training images", text=lambda e: str(e["n_real"])),
+    Column(heading="Melanoma sensitivity", text=lambda e: _melanoma(e, "sensitivity")),
+    Column(heading="Melanoma specificity", text=lambda e: _melanoma(e, "specificity")),
+    Column(
+        heading="Malignant sensitivity at the split's own operating point",
+        text=lambda e: percent_interval(e["test"]["malignant"]["sensitivity_at_specificity_90"]),
+    ),
+]
+"""The folded table below it."""
+
+
+def rounds_table(rounds: Sequence[Entry], columns: Sequence[Column]) -> list[dict[str, Any]]:
+    """Return one row per (round, arm), its ``cells`` in the order of ``columns``."""
+    return [
+        {
+            "round": entry["round"],
+            "arm": entry["arm"],
+            "key": draw.legend_marker(entry["arm"]),
+            "cells": [column.text(entry) for column in columns],
+        }
+        for entry in rounds
+    ]
 
 
 def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:

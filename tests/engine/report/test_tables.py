@@ -42,14 +42,21 @@ def files_of(table: SplitTable) -> RunFiles:
 
 
 def test_rounds_table_has_a_row_a_round_and_arm(run: RunFiles) -> None:
-    rows = report_tables.rounds_table(rounds_of(run))
+    rows = report_tables.rounds_table(rounds_of(run), report_tables.COLUMNS)
+    headings = [column.heading for column in report_tables.COLUMNS]
+
+    def cell(row: int, heading: str) -> str:
+        text: str = rows[row]["cells"][headings.index(heading)]
+        return text
+
     assert [(r["round"], r["arm"]) for r in rows] == [
         (0, "real"), (1, "real"), (1, "random"), (1, "hard"), (2, "real"), (2, "random"), (2, "hard")
     ]  # fmt: skip
     value = rounds_of(run)[3]["test"]["balanced_accuracy"]["value"]
-    assert rows[3]["balanced_accuracy"].startswith(f"{100 * value:.1f}\u00a0% (")
-    assert rows[3]["made"] == "74 / 120" and rows[0]["made"] == "none"
-    assert rows[0]["p"] == "–" and rows[1]["p"] == "0.310" and rows[1]["steps"] == "2\u202f100"
+    assert cell(3, "Balanced accuracy").startswith(f"{100 * value:.1f}\u00a0% (")
+    assert cell(3, "Accepted / generated") == "74 / 120" and cell(0, "Accepted / generated") == "none"
+    assert cell(0, "p against round 0") == "–" and cell(1, "p against round 0") == "0.310"
+    assert cell(1, "Steps") == "2\u202f100"
 
 
 def test_class_tables(run: RunFiles) -> None:
