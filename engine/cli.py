@@ -1,21 +1,25 @@
 """The command line: parses arguments, calls a function of `engine.commands`, turns errors into one message.
 
-Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted. Nothing heavy is imported before a command runs.
+Exit codes: 0 done, 1 failed, 2 bad input, 130 interrupted, 143 and 129 stopped by SIGTERM and SIGHUP. Nothing heavy is
+imported before a command runs.
 """
 
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
-from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
+from engine.artifacts.full_disk import no_space, place_of
+from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
     ConfigFile,
@@ -27,7 +31,9 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import HardcaseError
+from engine.errors import FullDiskError, HardcaseError, StoppedError
+from engine.execution import stop_signals
+from engine.execution.console import plain_console
 
 
 class Commands(TyperGroup):
@@ -37,7 +43,9 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except (HardcaseError, KeyboardInterrupt, OSError) as error:
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
 
 
@@ -87,7 +95,7 @@ def run(
     """Run the loop of a config, or resume it."""
     from engine.commands import run_command
 
-    run_command.run(config, overrides or [], Console(), fresh=fresh, dry_run=dry_run)
+    run_command.run(config, overrides or [], plain_console(), fresh=fresh, dry_run=dry_run)
 
 
 @app.command()
@@ -102,7 +110,7 @@ def tune(
     """Search the config's search_space for the best policy on val, or resume the search."""
     from engine.commands import tune_command
 
-    tune_command.tune(config, overrides or [], Console(), fresh=fresh)
+    tune_command.tune(config, overrides or [], plain_console(), fresh=fresh)
 
 
 @app.command()
@@ -119,7 +127,7 @@ def evaluate(
     from engine.commands import evaluate_command
 
     evaluate_command.evaluate(
-        run, overrides or [], Console(), round_number=round_number, arm=arm, json_path=json
+        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json
     )
 
 
@@ -138,7 +146,7 @@ def predict(
     from engine.commands import predict_command
 
     predict_command.predict(
-        run, images, Console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
+        run, images, plain_console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
     )
 
 
@@ -152,7 +160,7 @@ def report(
     """Answer whether hard cases helped: render RUN/report.html again, or of several runs one study page and JSON."""
     from engine.commands import report_command
 
-    report_command.report(runs, Console(), out=out)
+    report_command.report(runs, plain_console(), out=out)
 
 
 @app.command()
@@ -164,7 +172,7 @@ def compare(
     """Show runs side by side; the paired difference where they share the split."""
     from engine.commands import compare_command
 
-    compare_command.compare(runs, Console(), round_number=round_number, arm=arm)
+    compare_command.compare(runs, plain_console(), round_number=round_number, arm=arm)
 
 
 @app.command()
@@ -184,7 +192,7 @@ def synthesize(
     """Make new images of one class with a run's generator, each with its provenance."""
     from engine.commands import synthesize_command
 
-    synthesize_command.synthesize(run, dx, count, out, Console(), seed=seed, states=states)
+    synthesize_command.synthesize(run, dx, count, out, plain_console(), seed=seed, states=states)
 
 
 @app.command()
@@ -195,7 +203,7 @@ def init(
     """Look at a data folder and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(directory, out, Console())
+    init_command.init(directory, out, plain_console())
 
 
 @app.command()
@@ -208,7 +216,7 @@ def doctor(
     """Versions, devices, disk, tracking, Ray; with a config: missing weights, and what would be slow and why."""
     from engine.commands import doctor_command
 
-    if not doctor_command.doctor(config, overrides or [], Console()):
+    if not doctor_command.doctor(config, overrides or [], plain_console()):
         raise typer.Exit(1)
 
 
@@ -220,23 +228,31 @@ def say_what_to_mend(error: BaseException) -> int:
     if isinstance(error, KeyboardInterrupt):
         say_error("interrupted; the same command goes on where this one stopped")
         return 130
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        say_error(f"{error.filename or 'output'}: {error.strerror}; make room or give another output folder")
+    if isinstance(error, StoppedError):
+        again = shlex.join(["hardcase", *sys.argv[1:]])
+        say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
+        return error.exit_code
+    full = no_space(error)
+    if full is not None:
+        return say_what_to_mend(FullDiskError.at(place_of(full) or "output"))
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        say_error(f"{error.filename or 'output'}: {error.strerror}; give another output folder")
         return 1
     raise error
 
 
 def say_error(message: str) -> None:
     """Print one red message on stderr."""
-    Console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
+    plain_console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
 
 
 def main() -> None:
     """Entry point of the `hardcase` command."""
+    stop_signals.install()
     try:
         app()
     except Exception:
-        traceback.print_exc()
+        sys.stderr.write(masked(traceback.format_exc()))
         say_error(
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )

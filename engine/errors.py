@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 
 class HardcaseError(Exception):
     """Base of every error shown to the user without a traceback; exit code 2 unless said otherwise."""
@@ -17,7 +19,41 @@ class DataError(HardcaseError):
     """A data file is missing, broken or inconsistent; the message names it."""
 
 
+class StoppedError(BaseException):
+    """SIGTERM or SIGHUP asked the program to stop; like KeyboardInterrupt it is no mistake that anything may swallow."""
+
+    def __init__(self, number: int) -> None:
+        """Take the signal's number."""
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """The signal's name, for example SIGTERM."""
+        return signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """128 and the signal's number: 143 for SIGTERM, 129 for SIGHUP."""
+        return 128 + self.number
+
+
+class DamagedError(DataError):
+    """A file that hardcase wrote differs from its checksum; the message names the command that makes it again."""
+
+
 class StageError(HardcaseError):
     """A stage could not finish (diverged training, a lost worker, too few cases); what was done is kept."""
 
     exit_code = 1
+
+
+class FullDiskError(StageError):
+    """A disk is full; the message names the file or folder. What was finished is kept, and a rerun goes on."""
+
+    @classmethod
+    def at(cls, place: object) -> FullDiskError:
+        """Return the error for a file or folder."""
+        return cls(
+            f"{place}: no space left on device; free some on that disk, or give another output folder, then rerun to resume"
+        )

@@ -8,17 +8,18 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
-from engine.artifacts import champion, report_json
+from engine.artifacts import champion
 from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
+from engine.errors import StoppedError
 from engine.history import ArmState, Fit, History, Made, Trained
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
@@ -104,10 +105,12 @@ class Loop:
         """On any error, publish the report with ``stopping`` failed and close the tracked run as failed."""
         try:
             yield
-        except BaseException:
+        except BaseException as error:
             if "split" in self.pipeline.stages:
-                self.publish(StopDecision(action=Action.FAILED, reason="the run did not finish"))
-                self._close("FAILED")
+                stopped = isinstance(error, StoppedError | KeyboardInterrupt)
+                with suppress(OSError):  # a full disk must not hide what stopped the run, nor leave it open
+                    self.publish(StopDecision(action=Action.FAILED, reason="the run did not finish"))
+                self._close("KILLED" if stopped else "FAILED")
             raise
 
     def publish(self, decision: StopDecision) -> dict[str, Any]:
@@ -121,7 +124,7 @@ class Loop:
             decision=decision,
             device=self.pipeline.runner.device,
         )
-        report_json.write(report, self.folder.path)
+        self.publisher.report(report)
         return report.to_json()
 
     def _close(self, status: str) -> None:

@@ -27,6 +27,7 @@ from engine.artifacts.accept import AcceptFacts
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.challenging import ChallengingFacts
 from engine.artifacts.champion import Champion
+from engine.artifacts.checksums_json import Checksums
 from engine.artifacts.classifier_fit import FitFacts
 from engine.artifacts.embedder import EmbedderFacts
 from engine.artifacts.fidelity import Fidelity
@@ -86,6 +87,7 @@ RECORDS: Final[tuple[type[JsonRecord], ...]] = (
     Champion,
     RoundEntry,
     RunReport,
+    Checksums,
     StudyRecord,
     tune_json.TuneRecord,
 )

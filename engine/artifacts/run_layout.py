@@ -14,6 +14,7 @@ from engine.artifacts import (
     accept,
     calibration,
     champion,
+    checksums_json,
     classifier_fit,
     report_json,
     review,
@@ -114,9 +115,14 @@ class RunLayout:
         return self.path / "mlflow.json"
 
     @property
+    def checksums(self) -> Path:
+        """What the files of the run are held against."""
+        return checksums_json.Checksums.path(self.path)
+
+    @property
     def of_an_attempt(self) -> tuple[Path, ...]:
         """What a run that finished no round leaves of its config, besides the config: gone when another takes its name."""
-        return (self.roles, self.report, self.page, self.champion, self.tracking)
+        return (self.roles, self.report, self.page, self.champion, self.tracking, self.checksums)
 
     @property
     def figures(self) -> Path:

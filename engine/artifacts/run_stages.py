@@ -45,7 +45,12 @@ def read_if_written(run: Path) -> dict[str, str]:
 
 def write(roles: Mapping[str, str], run: Path) -> None:
     """Write ``stages.json``."""
-    write_text(run / ROLES, json.dumps(roles, indent=1, allow_nan=False) + "\n")
+    write_text(run / ROLES, text(roles))
+
+
+def text(roles: Mapping[str, str]) -> str:
+    """Return the text of ``stages.json``."""
+    return json.dumps(roles, indent=1, allow_nan=False) + "\n"
 
 
 def read_log(run: Path) -> list[StageLine]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from pydantic import Field
 
-from engine.artifacts.json_record import JsonRecord
+from engine.artifacts.json_record import JsonRecord, json_object
 from engine.errors import DataError
 
 FILE: Final = "stage.json"
@@ -32,6 +35,12 @@ class StageManifest(JsonRecord):
     key: str = Field("", description="hash of all of these")
     seconds: float = Field(description="how long it took")
     files: dict[str, str] = Field(description="file to its sha256")
+    sizes: dict[str, int] = Field(default_factory=dict, description="file to its bytes; since 0.2")
+    digest: str | None = Field(None, description="sha256 of all of these; since 0.2")
+
+    def sealed(self) -> StageManifest:
+        """Return the manifest with the checksum of its own content."""
+        return self.model_copy(update={"digest": digest_of(self.to_json())})
 
 
 def read(folder: Path) -> StageManifest:
@@ -41,12 +50,22 @@ def read(folder: Path) -> StageManifest:
 
 def find(folder: Path) -> StageManifest | None:
     """Return the manifest, None where the stage is not finished or its manifest is damaged: it is computed again."""
+    path = StageManifest.path(folder)
     try:
-        return read(folder)
+        found = json_object(path)
+        manifest = StageManifest.of(found, path)
     except DataError:
         return None
+    kept = found.pop("digest", None)
+    return manifest if kept is None or kept == digest_of(found) else None
 
 
 def write(manifest: StageManifest, folder: Path) -> None:
     """Write ``stage.json``, the last file of a stage."""
     manifest.write(folder)
+
+
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the checksum of a manifest's content without its ``digest``."""
+    plain = json.loads(json.dumps(content))  # keys as they are read back
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

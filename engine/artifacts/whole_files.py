@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from engine.artifacts.full_disk import NO_SPACE
+from engine.artifacts.secrets import masked
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -20,12 +23,16 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno in NO_SPACE and error.filename is None:  # of a write: it names no file
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write ``path`` whole or not at all; return it."""
+    """Write ``path`` whole or not at all, secrets of addresses masked; return it."""
     with whole_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(masked(text), encoding="utf-8")
     return path

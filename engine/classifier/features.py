@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +20,7 @@ from engine.artifacts import decoded_images
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD, normalise, to_unit
 from engine.classifier.predict import CHUNK, MapRows, chunks
 from engine.classifier.weights import load_classifier
+from engine.config.safe_weights import PICKLED, pickled_reason
 from engine.errors import DataError
 
 Rows = npt.NDArray[np.int64]
@@ -92,21 +92,23 @@ def watch_head(network: nn.Module) -> list[Tensor]:
 
 
 def load_inception(path: Path) -> nn.Module:
-    """Build torchvision's inception_v3 with the weights of a local file (.safetensors, or .pth without pickled code).
+    """Build torchvision's inception_v3 with the weights of a local safetensors file.
 
     Raises:
         DataError: the file is missing, broken, or holds another network; says where to get the right one.
     """
     remedy = (
         "save it once on a machine with a network: "
-        "torch.save(torchvision.models.inception_v3(weights='DEFAULT').state_dict(), 'inception_v3.pth')"
+        "safetensors.torch.save_file(torchvision.models.inception_v3(weights='DEFAULT').state_dict(), "
+        "'inception_v3.safetensors')"
     )
     if not path.is_file():
         raise DataError(f"evaluation.inception: {path} does not exist; {remedy}")
+    if path.suffix in PICKLED:
+        raise DataError(f"evaluation.inception: {path} {pickled_reason(path)}")
     network: nn.Module = torchvision.models.inception_v3(weights=None, aux_logits=True, init_weights=False)
     try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        network.load_state_dict(state)
+        network.load_state_dict(load_file(path))
     except Exception as error:
         reason = str(error).splitlines()[0][:120]
         raise DataError(

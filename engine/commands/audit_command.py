@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -154,15 +153,13 @@ def _print(figures: dict[str, Any], console: Console) -> None:
     counts = figures["counts"]
     _print_pairs(figures, console)
     for conflict in figures["lesion_conflicts"][:SHOWN]:
-        console.print(
-            f"lesion {escape(conflict['lesion_id'])} has two diagnoses: {', '.join(conflict['images'])}"
-        )
+        console.print(f"lesion {conflict['lesion_id']} has two diagnoses: {', '.join(conflict['images'])}")
     if counts["masks"]:
         said = ", ".join(f"{count} {problem}" for problem, count in sorted(counts["masks"].items()))
         console.print(f"masks    {said} of {figures['n_images']}")
         for mask in [m for m in figures["masks"] if m["problem"] != "missing"][:SHOWN]:
             share = "" if mask["coverage"] is None else f", {mask['coverage']:.2%} of the frame"
-            console.print(f"         {escape(mask['image_id'])}: {mask['problem']}{share}")
+            console.print(f"         {mask['image_id']}: {mask['problem']}{share}")
     else:
         console.print("masks    nothing suspicious")
     _print_columns(figures["columns"], console)
@@ -191,7 +188,7 @@ def _print_pairs(figures: dict[str, Any], console: Console) -> None:
             for k in (1, 2)
         )
         moved = f"{place['turn']}, zoom {place['zoom']:.2f}"
-        table.add_row(f"{pair['score']:.3f}", f"{pair['kind']}\n{moved}", *map(escape, images))
+        table.add_row(f"{pair['score']:.3f}", f"{pair['kind']}\n{moved}", *images)
     console.print(table)
 
 
@@ -204,7 +201,5 @@ def _print_columns(columns: list[dict[str, Any]], console: Console) -> None:
         accuracy = column["balanced_accuracy"]
         guessed = "" if accuracy is None else f"{accuracy:.1%} (chance {column['chance']:.1%})"
         read = "yes" if column["read"] else "no"
-        table.add_row(
-            escape(column["column"]), column["verdict"], explains, guessed, str(column["values"]), read
-        )
+        table.add_row(column["column"], column["verdict"], explains, guessed, str(column["values"]), read)
     console.print(table)

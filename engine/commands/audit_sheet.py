@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from engine.commands.data_sheet import GAP, GREEN, outline
+from engine.commands.data_sheet import GREEN, outline
 from engine.data.audit.findings import MaskFinding
 from engine.data.duplicates.candidates import TURNS, turned
 from engine.data.duplicates.registration import warp
 from engine.data.images import decode_image
 from engine.data.masks import binary_mask
+from engine.report.sheets import GAP
 from engine.types import ImageArray, LesionTable
 
 TILE = 150

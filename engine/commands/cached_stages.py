@@ -8,8 +8,10 @@ from pathlib import Path
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import CACHE
 from engine.commands.finished_run import local
+from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.execution.backend import LocalBackend
 from engine.execution.progress import RichListener
@@ -26,6 +28,8 @@ def open_cache(path: Path, overrides: Sequence[str], console: Console) -> tuple[
     """
     config = local(build.load(path, overrides))
     root = Path(config.output) / CACHE
+    say_output_inside_data(config, console)
     ensure_writable(root)
+    mark(root, "stages")
     device = build.choose_device(config.backend)
     return config, build.make_runner(config, root, LocalBackend(), device, RichListener(console))

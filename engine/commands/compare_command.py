@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from engine.artifacts import predictions, split
 from engine.artifacts.champion import Champion
@@ -60,18 +61,19 @@ def compare(
     for one in compared:
         if one.protocol != "safe":
             title, _ = PROTOCOLS.get(one.protocol, (f"protocol {one.protocol}", ""))
-            console.print(f"[red]{one.label}: {title}; its figures are not those of new lesions[/red]")
+            console.print(f"{one.label}: {title}; its figures are not those of new lesions", style="red")
     for found in beside:
         console.print(found)
 
 
-def _beside(first: Compared, other: Compared) -> Table | str:
+def _beside(first: Compared, other: Compared) -> Table | Text:
     """The paired differences, or why there are none."""
     if other.split_digest == first.split_digest:
         return _differences(first, other)
-    return (
-        f"[yellow]{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
-        f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared[/yellow]"
+    return Text(
+        f"{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
+        f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared",
+        style="yellow",
     )
 
 
@@ -163,13 +165,13 @@ def _differences(first: Compared, other: Compared) -> Table:
     return table
 
 
-def points(difference: Interval) -> str:
-    """Return ``+1.2 (-0.4 to +2.8)`` in percentage points, or a dash; with "clear" where the interval excludes 0."""
+def points(difference: Interval) -> Text:
+    """Return ``+1.2 (-0.4 to +2.8)`` in percentage points, or a dash; bold where the interval excludes 0."""
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None or low is None or high is None:
-        return "–"
+        return Text("–")
     text = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    return f"[bold]{text}[/bold]" if low > 0 or high < 0 else text
+    return Text(text, style="bold" if low > 0 or high < 0 else "")
 
 
 def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -99,7 +98,7 @@ def _print_section(path: tuple[str, ...], section: type[Section], console: Conso
         inner = section_at((*path, name))
         kind = "section" if inner is not None else allowed_text(field)
         default = "" if inner is not None else default_text(field.get_default())
-        table.add_row(*(_plain(text) for text in (name, kind, default, field.description or "")))
+        table.add_row(name, kind, default, field.description or "")
     console.print(table)
     example = ".".join((*path, next(iter(section.model_fields))))
     console.print(
@@ -166,8 +165,3 @@ def _unknown(key: str) -> str:
     close = list(dict.fromkeys([*difflib.get_close_matches(key, known, n=2), *same]))[:5]
     hint = f"did you mean {', '.join(close)}?" if close else f"sections: {', '.join(Config.model_fields)}"
     return f"{key}: no such key; {hint}"
-
-
-def _plain(text: str) -> str:
-    """Escape Rich markup: a bracketed type or default is not a style."""
-    return re.sub(r"(\[)", r"\\\1", text)

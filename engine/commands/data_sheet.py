@@ -1,36 +1,32 @@
-"""A contact sheet of a data set: a row a class, one image a lesion, the lesion mask outlined in green."""
+"""A contact sheet of a data set: one row per class, one image per lesion, the lesion mask outlined in green."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from engine.parts.dataset import Dataset
+from engine.report.sheets import labelled_rows
 from engine.types import BoolArray, IntArray
 
 TILE = 128
-GAP = 4
 LABEL = 110
 GREEN = (60, 230, 60)
 
 
 def class_sheet(dataset: Dataset, columns: int) -> Image.Image:
     """Return the sheet; images are spread evenly over each class's lesions in the order of their ids."""
-    rows = len(dataset.classes)
-    sheet = Image.new("RGB", (LABEL + columns * (TILE + GAP), rows * (TILE + GAP)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for row, dx in enumerate(dataset.classes):
-        top = row * (TILE + GAP)
+    rows = {}
+    for dx in dataset.classes:
         members = np.flatnonzero(dataset.table.dx == dx).astype(np.int64)
-        draw.text((6, top + TILE // 2 - 10), f"{dx[:16]}\n{len(members)} images", fill="black")
-        for column, position in enumerate(spread(dataset, members, columns)):
-            sheet.paste(tile(dataset, int(position)), (LABEL + column * (TILE + GAP), top))
-    return sheet
+        shown = spread(dataset, members, columns)
+        rows[f"{dx[:16]}\n{len(members)} images"] = [tile(dataset, int(position)) for position in shown]
+    return labelled_rows(rows, columns, TILE, LABEL)
 
 
 def spread(dataset: Dataset, members: IntArray, count: int) -> IntArray:
-    """Pick at most ``count`` of ``members``: one image a lesion, evenly over the lesions."""
+    """Pick at most ``count`` of ``members``: one image per lesion, evenly over the lesions."""
     _, first = np.unique(dataset.table.lesion_id[members], return_index=True)
     one_each = members[np.sort(first)]
     if len(one_each) <= count:

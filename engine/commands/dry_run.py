@@ -89,7 +89,7 @@ def dry_run(config: Config, console: Console) -> None:
     )
     if config.backend.kind == "ray":
         trainings = "; each training some 15 s more (train_workers)" if config.backend.train_workers else ""
-        console.print(f"[dim]measured in this process; Ray adds its start-up, about 20 s{trainings}[/dim]")
+        console.print(f"measured in this process; Ray adds its start-up, about 20 s{trainings}", style="dim")
 
 
 def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Console) -> float:
@@ -181,8 +181,8 @@ def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Conso
                 ),
             }
         )
-        console.print("[dim]timing a pilot of every stage ...[/dim]")
+        console.print("timing a pilot of every stage ...", style="dim")
         try:
             build.wire(small, listener=listener, track=False).loop().play()
         except HardcaseError as error:
-            console.print(f"[yellow]the pilot on {small.data.limit} images stopped early: {error}[/yellow]")
+            console.print(f"the pilot on {small.data.limit} images stopped early: {error}", style="yellow")

@@ -24,7 +24,7 @@ from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
 from engine.data.splits import group_names, group_rows
-from engine.errors import ConfigError, DataError
+from engine.errors import ConfigError, DamagedError, DataError
 from engine.execution.progress import RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
@@ -68,12 +68,12 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result)
     if result["protocol"] == "leaky":
-        console.print(f"[red]{'. '.join(PROTOCOLS['leaky'])}[/red]")
+        console.print(". ".join(PROTOCOLS["leaky"]), style="red")
     console.print(_table(result))
     for part, count in result["data"]["seen"].items():
         console.print(
-            f"[yellow]{count} of these images are in the run's own {part} split: "
-            "this is no external validation[/yellow]"
+            f"{count} of these images are in the run's own {part} split: this is no external validation",
+            style="yellow",
         )
     return result
 
@@ -107,6 +107,7 @@ def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
 
 def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
     """Decode the data set, predict with fixed calibration, and score; returns the result object."""
+    published = chosen.weights.parent
     wiring = build.wire(config, listener=listener, folder=chosen.run, track=False)
     from engine.data.fingerprint import fingerprint
 
@@ -119,7 +120,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         images = pipeline.stages["images"]
         _one_part(images, scratch / "split")
         inputs = {"images": images.path, "split": scratch / "split"}
-        calibrated = {"classifier": chosen.folder, "calibration": chosen.folder}
+        calibrated = {"classifier": published, "calibration": published}
         predictions = build.run_stage_here(
             config,
             predict_stage.STAGE,
@@ -164,6 +165,8 @@ def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
     """Count the images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
     try:
         own, parts = (run.stage(foundation_role(name)).path for name in ("images", "split"))
+    except DamagedError:
+        raise
     except DataError:
         return {}
     table, pixels = split.read(parts), decoded_images.open_images(own)

@@ -66,7 +66,10 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
             _save(np.asarray(dataset.images_NHWC[row]), target / "images" / f"{image_id}.png")
         for image_id, path in zip(synthetic["image_id"], synthetic["path"], strict=True):
-            _save(np.asarray(Image.open(path).convert("RGB")), target / "images" / f"{image_id}.png")
+            _save(
+                np.asarray(Image.open(folder.whole(Path(path))).convert("RGB")),
+                target / "images" / f"{image_id}.png",
+            )
         frame.to_csv(target / METADATA, index=False, lineterminator="\n")
         text = README.format(
             metadata=METADATA,

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from engine.artifacts.secrets import masked
+from engine.execution.console import plain_console
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -36,7 +38,7 @@ def export_data(run: Run, out: Out) -> None:
     """Real and accepted synthetic images in HAM10000's layout, marked and traceable."""
     from engine.commands import export_data as command
 
-    command.export_data(run, out, Console())
+    command.export_data(run, out, plain_console())
 
 
 @export_app.command("model")
@@ -50,7 +52,7 @@ def export_model(
     """Weights, ONNX, preprocessing, temperature, thresholds and a model card."""
     from engine.commands import export_model as command
 
-    command.export_model(run, out, Console(), round_number=round_number, arm=arm, onnx=onnx)
+    command.export_model(run, out, plain_console(), round_number=round_number, arm=arm, onnx=onnx)
 
 
 @data_app.command("describe")
@@ -63,7 +65,7 @@ def data_describe(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.describe(loaded, runner, Console(), json_path=json)
+    data_commands.describe(loaded, runner, plain_console(), json_path=json)
 
 
 @data_app.command("split")
@@ -76,7 +78,7 @@ def data_split(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.split(loaded, runner, Console(), out=out)
+    data_commands.split(loaded, runner, plain_console(), out=out)
 
 
 @data_app.command("preview")
@@ -89,7 +91,7 @@ def data_preview(
     from engine.commands import data_commands
 
     loaded, runner = _data(config, overrides)
-    data_commands.preview(loaded, runner, Console(), out=out)
+    data_commands.preview(loaded, runner, plain_console(), out=out)
 
 
 @data_app.command("audit")
@@ -105,7 +107,7 @@ def data_audit(
     from engine.commands import audit_command
 
     loaded, runner = _data(config, overrides)
-    audit_command.audit(loaded, runner, Console(), json_path=json, out=out)
+    audit_command.audit(loaded, runner, plain_console(), json_path=json, out=out)
 
 
 @config_app.command("explain")
@@ -117,7 +119,7 @@ def config_explain(
     """Say what a config key means, its type, bounds and default."""
     from engine.commands import config_command
 
-    config_command.explain(key, Console())
+    config_command.explain(key, plain_console())
 
 
 @config_app.command("show")
@@ -126,11 +128,11 @@ def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
     from engine import build
     from engine.config import dump_yaml
 
-    typer.echo(dump_yaml(build.load(config, overrides or [])), nl=False)
+    typer.echo(masked(dump_yaml(build.load(config, overrides or []))), nl=False)
 
 
 def _data(config: Path, overrides: list[str] | None) -> tuple[Config, StageRunner]:
     """The config and a stage runner on its cache, for the data commands."""
     from engine.commands import cached_stages
 
-    return cached_stages.open_cache(config, overrides or [], Console())
+    return cached_stages.open_cache(config, overrides or [], plain_console())

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
 from PIL import Image
 from rich.console import Console
 
-from engine.commands.config_command import all_keys, default_text
+from engine.commands.config_command import all_keys
 from engine.commands.layout import Layout, recognise
 from engine.config import as_argument, parse_config
-from engine.config.loading import apply_override
+from engine.config.data_text import flow_value, one_line
+from engine.config.loading import set_key
+from engine.config.yaml_text import parse_yaml
 from engine.errors import ConfigError
 from engine.store import write_text
 
@@ -53,7 +54,7 @@ def init(directory: Path, out: Path, console: Console, *, machine: Machine | Non
     _refuse_existing(out)
     layout = recognise(directory)
     text = render(layout, machine or Machine.here(), out)
-    parse_config(yaml.safe_load(text), source=str(out))
+    parse_config(parse_yaml(text, str(out)), source=str(out))
     _refuse_existing(out)
     try:
         write_text(out, text)
@@ -78,9 +79,10 @@ def render(layout: Layout, machine: Machine, out: Path) -> str:
         "# Every other key keeps its default: hardcase config explain [KEY]",
     ]
     lines += [f"# CHECK: {note}" for note in _notes(layout)]
+    lines = [one_line(line) for line in lines]
     tree: dict[str, Any] = {}
     for key, value in values.items():
-        apply_override(tree, f"{key}={default_text(value)}")
+        set_key(tree, key, value)
     return "\n".join([*lines, "", *_lines(tree, ())]) + "\n"
 
 
@@ -194,7 +196,7 @@ def _lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:
             yield f"{pad}{name}:"
             yield from _lines(value, (*path, name))
         else:
-            entry = f"{pad}{name}: {default_text(value)}"
+            entry = f"{pad}{name}: {flow_value(value)}"
             yield f"{entry:36s} # {meaning}"
 
 
@@ -213,4 +215,4 @@ def _report(layout: Layout, out: Path, console: Console) -> None:
         f"next     hardcase run {out} --dry-run",
     ]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.artifacts.own_output import is_own
 from engine.config import DataConfig
 from engine.data.readers.files import EXCEL_SUFFIXES, find_files, read_rows, text_column
 from engine.data.readers.general import PART_FOLDERS
@@ -191,7 +192,7 @@ def _folders(place: Path) -> Found | None:
     images = [path.relative_to(place) for path in find_files(place).images]
     if not images or any(len(path.parts) < 2 for path in images):
         return None
-    for inner in sorted(path for path in place.iterdir() if path.is_dir()):
+    for inner in sorted(path for path in place.iterdir() if path.is_dir() and not is_own(path)):
         if _ham10000(inner) or _isic(inner):
             raise DataError(f"{place}: {inner.name} in it is a data set of its own; give {inner}")
     classes = READERS["folder"](DataConfig(format="folder", root=str(place))).labels

@@ -1,4 +1,4 @@
-"""A new output folder that is whole or absent."""
+"""Where a command writes: a new folder that is whole or absent, and an output folder that lies inside the data."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
+from engine.artifacts.own_output import mark
+from engine.config import Config
 from engine.errors import DataError
 
 
@@ -29,11 +34,24 @@ def new_folder(path: Path) -> Iterator[Path]:
         ) from None
     try:
         yield partial
+        mark(partial, "export")
         if path.is_dir():
             path.rmdir()
         partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def say_output_inside_data(config: Config, console: Console) -> None:
+    """Say in one line that the output lies inside ``data.root``: it is allowed, and never read as data."""
+    if config.data.root is None:
+        return
+    root, output = Path(config.data.root).expanduser().resolve(), Path(config.output).resolve()
+    if root.is_dir() and output.is_relative_to(root):
+        line = (
+            f"output: {output} lies inside data.root {root}; what hardcase writes there is not read as data"
+        )
+        console.print(Text(line, style="dim"), soft_wrap=True)
 
 
 def writable_file(path: Path, option: str) -> Path:

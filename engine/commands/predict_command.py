@@ -13,6 +13,7 @@ from rich.console import Console
 from engine import build
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
+from engine.data.readers.files import IMAGE_SUFFIXES, walk
 from engine.errors import DataError
 from engine.store import write_text
 from engine.types import FloatArray, ImageArray
@@ -20,7 +21,6 @@ from engine.types import FloatArray, ImageArray
 if TYPE_CHECKING:
     from engine.artifacts.calibration import Calibration
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CHUNK = 32
 SHOWN = 5
 
@@ -51,15 +51,13 @@ def predict(
             f"{len(bad)} of {len(files)} images cannot be read; replace them or give --skip-bad\n{named}{more}"
         )
     for line in bad:
-        console.print(f"[yellow]skipped {line}[/yellow]")
+        console.print(f"skipped {line}", style="yellow")
     if not good:
         raise DataError(f"none of the {len(files)} images can be read; nothing written")
     frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
     write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
-    console.print(
-        f"{len(frame)} predictions of {chosen.marked} in {csv_path}\n"
-        "[dim]research software, not a medical device; never for decisions about a patient[/dim]"
-    )
+    console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
+    console.print("research software, not a medical device; never for decisions about a patient", style="dim")
     return frame
 
 
@@ -72,10 +70,10 @@ def find_images(given: Sequence[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            below = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+            below = [p for p in walk(path) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
             if not below:
                 raise DataError(
-                    f"{path}: holds no image ({', '.join(SUFFIXES)}); give image files or another folder"
+                    f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}); give image files or another folder"
                 )
             found |= dict.fromkeys(below)
         elif path.is_file():

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from engine import build
 from engine.commands.finished_run import read_report
@@ -39,8 +40,8 @@ def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -
 def say(answer: Answer, protocol: str, console: Console) -> None:
     """Print the sentence, LEAKY before it where the protocol is, and its reason."""
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
-    mark = "[red]LEAKY:[/red] " if protocol == "leaky" else ""
-    console.print(f"[{colour}]answer[/{colour}]   {mark}{answer.sentence}", highlight=False)
+    mark = [("LEAKY: ", "red")] if protocol == "leaky" else []
+    console.print(Text.assemble(("answer", colour), "   ", *mark, answer.sentence))
     console.print(f"why      {answer.reason}", highlight=False)
 
 

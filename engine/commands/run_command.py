@@ -13,6 +13,7 @@ from engine import build
 from engine.arms import ENGINE
 from engine.artifacts import accept
 from engine.artifacts.accept import AcceptFacts
+from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
@@ -33,10 +34,11 @@ def run(
 
         plan(config, console)
         return
+    say_output_inside_data(config, console)
     start = time.monotonic()
     folder, report = build.run(config, listener=RichListener(console), fresh=fresh)
     show(folder, report, config, console)
-    console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
+    console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
 
 
 def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
@@ -49,12 +51,14 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
     for line in synthesis_lines(folder, report):
         console.print(line)
     for line in ending_lines(report):
-        console.print(f"[yellow]{line}[/yellow]")
+        console.print(line, style="yellow")
     say(run_answer(folder.path), report["protocol"], console)
     console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
-    console.print("[dim]research software, not a medical device; one run with one seed proves no gain[/dim]")
+    console.print(
+        "research software, not a medical device; one run with one seed proves no gain", style="dim"
+    )
 
 
 def ending_lines(report: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from engine import build
 from engine.arms import ENGINE
-from engine.artifacts import decoded_images, lesions, synthetic
+from engine.artifacts import decoded_images, lesions, own_output, synthetic
 from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.synthesized import PICTURES, STATES
 from engine.commands.finished_run import choose, local
@@ -33,7 +33,7 @@ PROVENANCE = (
     "image_id", "file", "dx", "parent_image_id", "parent_lesion_id", "neighbour_ids", "weights", "seed", "accepted",
     "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "mixing", "checkpoint",
 )  # fmt: skip
-NOTICE = """Synthetic skin-lesion images, made by hardcase. No patient has these lesions, but generated images can
+NOTICE = f"""{own_output.NOTICE} No patient has these lesions, but generated images can
 reproduce training images: handle them as patient data and under the licence of the data they were made from.
 provenance.csv names each image's parent, neighbours, seed, and what judge and nearest train image say of it.
 """

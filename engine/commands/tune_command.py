@@ -13,6 +13,7 @@ from rich.table import Table
 from engine import build
 from engine.artifacts import tune_json
 from engine.artifacts.run_layout import RunLayout
+from engine.commands.output_folder import say_output_inside_data
 from engine.commands.run_command import mlflow_database
 from engine.execution.progress import RichListener
 from engine.tuning import sweep
@@ -28,6 +29,7 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
         StageError: a trial was lost, or none finished.
     """
     config = build.load(path, overrides)
+    say_output_inside_data(config, console)
     start = time.monotonic()
 
     def say(trial: TrialRecord, round_number: int | None) -> None:
@@ -44,9 +46,9 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
     console.print(
-        "[dim]the best of many looks better on val than it is; compare it on fresh loop.seed values[/dim]"
+        "the best of many looks better on val than it is; compare it on fresh loop.seed values", style="dim"
     )
-    console.print(f"[dim]{time.monotonic() - start:.0f} s in all[/dim]")
+    console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
 
 
 def trial_line(trial: TrialRecord, round_number: int | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from engine.config.safe_weights import unsafe_reason
 from engine.errors import HardcaseError
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def weights_problems(config: Config, read_file: Callable[[Path], object]) -> lis
         config: whose ``embedder``, ``vae``, ``denoiser``, ``classifier`` and ``judge`` are looked at.
         read_file: opens a classifier's weights; raises a HardcaseError where they are broken.
     """
-    problems = []
+    problems: list[str] = []
     for section, (what, part) in FOLDER_PARTS.items():
         given = getattr(config, section).pretrained
         path = None if given is None else as_path(given)
@@ -47,6 +48,8 @@ def weights_problems(config: Config, read_file: Callable[[Path], object]) -> lis
                 f"{section}.pretrained: {given} {state}; give the folder of {what} in the Hugging Face layout, "
                 "a hub id, or null"
             )
+        elif path is not None:
+            problems += [f"{section}.pretrained: {given} {reason}" for reason in unsafe_reasons(path, part)]
     for section in ("classifier", "judge"):
         given = getattr(config, section).pretrained
         if isinstance(given, str):
@@ -55,6 +58,14 @@ def weights_problems(config: Config, read_file: Callable[[Path], object]) -> lis
             except HardcaseError as error:
                 problems.append(f"{section}.pretrained: {error}")
     return problems
+
+
+def unsafe_reasons(path: Path, part: str) -> list[str]:
+    """Return why a local folder, or a part of it that is read, is refused (none: it cannot run code)."""
+    parts = (part, "text_encoder", "tokenizer") if part == "unet" else (part,)
+    places = [path / name for name in parts if name and (path / name).is_dir()]
+    reasons = [unsafe_reason(place) for place in places or [path]]
+    return [reason for reason in reasons if reason]
 
 
 def _folder_problem(path: Path, part: str) -> str:

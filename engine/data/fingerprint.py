@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from engine.artifacts.own_output import mark
 from engine.artifacts.whole_files import write_text
 from engine.config import DataConfig
 from engine.data.readers.files import walk
@@ -45,6 +46,7 @@ def fingerprint(config: DataConfig, notes: Path | None = None) -> str:
         return note.read_text(encoding="utf-8").strip()
     found = _digest(names, _each(_content, paths))
     notes.mkdir(parents=True, exist_ok=True)
+    mark(notes, "stages")
     write_text(note, found + "\n")
     return found
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engine.artifacts import decoded_images
+from engine.artifacts.full_disk import allocated_memmap
 from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
 from engine.data.masks import MaskKind, choose_mask
@@ -84,10 +85,8 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
         DataError: an image or mask cannot be decoded and ``on_bad_image`` is fail (names it), or none can.
     """
     count, size = len(source.table), config.image_size
-    images_NHWC = np.lib.format.open_memmap(
-        decoded_images.IMAGES.path(out), "w+", np.uint8, (count, size, size, 3)
-    )
-    masks_NHW = np.lib.format.open_memmap(decoded_images.MASKS.path(out), "w+", np.uint8, (count, size, size))
+    images_NHWC = allocated_memmap(decoded_images.IMAGES.path(out), np.uint8, (count, size, size, 3))
+    masks_NHW = allocated_memmap(decoded_images.MASKS.path(out), np.uint8, (count, size, size))
 
     def decode_chunk(start: int) -> list[tuple[MaskKind, bool] | str]:
         rows = range(start, min(start + CHUNK, count))
@@ -186,7 +185,7 @@ def _summarise(source: Source, outcomes: list[tuple[MaskKind, bool] | str]) -> D
 
 def _keep_rows(path: Path, array: npt.NDArray[Any], keep_N: BoolArray) -> None:
     with whole_file(path) as partial:
-        kept = np.lib.format.open_memmap(partial, "w+", array.dtype, (int(keep_N.sum()), *array.shape[1:]))
+        kept = allocated_memmap(partial, array.dtype, (int(keep_N.sum()), *array.shape[1:]))
         for position, row in enumerate(np.flatnonzero(keep_N)):
             kept[position] = array[row]
         kept.flush()

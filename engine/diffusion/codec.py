@@ -120,7 +120,11 @@ def load_codec(folder: Path, device: str = "cpu", chunk: int = CHUNK) -> LatentC
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(
-            folder / MODEL, torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+            folder / MODEL,
+            torch_dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            **PLAIN_LOADING,
         )
         vae = vae.to(device).eval().requires_grad_(False)
     return LatentCodec(

@@ -148,7 +148,11 @@ def load_denoiser(folder: Path, device: str = "cpu") -> Denoiser:
 
     tensors = load_file(folder / "adapter.safetensors")
     unet = UNet2DConditionModel.from_pretrained(
-        folder / "unet", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+        folder / "unet",
+        torch_dtype=torch.float32,
+        local_files_only=True,
+        use_safetensors=True,
+        **PLAIN_LOADING,
     )
     model = Denoiser(unet, len(tensors["null"]))
     prefix = "adapters."

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.config import BigModelConfig
 from engine.config.local_weights import as_path
+from engine.config.safe_weights import unsafe_reason
 from engine.errors import ConfigError
 
 REMADE = "_hardcase_remade"
@@ -13,7 +14,9 @@ PLAIN_LOADING = {"low_cpu_mem_usage": False}
 """For diffusers models: weights are filled into an ordinary model whether or not accelerate is installed, unwarned."""
 
 
-def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any) -> Any:
+def load_part(
+    kind: Any, pretrained: str, part: str, field: str, *, weights: bool = True, **options: Any
+) -> Any:
     """Return ``kind.from_pretrained`` of ``part``: a sub-folder ``part`` where there is one, else the top.
 
     Args:
@@ -21,13 +24,20 @@ def load_part(kind: Any, pretrained: str, part: str, field: str, **options: Any)
         pretrained: hub id or local folder.
         part: name in the Stable Diffusion layout ("vae", "unet", "text_encoder", "tokenizer").
         field: dotted config key, for the message.
+        weights: whether ``kind`` has weights, which must be safetensors (a tokenizer has none).
         options: passed on.
 
     Raises:
-        ConfigError: nothing loadable there.
+        ConfigError: nothing loadable there, or it could run code (pickled weights, ``auto_map``).
     """
+    if weights:
+        options = {**options, "use_safetensors": True}
     folder = as_path(pretrained)
     if folder is not None:
+        place = folder / part if (folder / part).is_dir() else folder
+        reason = unsafe_reason(place)
+        if reason:
+            raise ConfigError(f"{field}: {place} {reason}")
         attempts = [folder / part] if (folder / part).is_dir() else [folder]
         calls: list[tuple[str, dict[str, Any]]] = [
             (str(path), {"local_files_only": True}) for path in attempts

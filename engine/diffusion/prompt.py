@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config.safe_weights import SAFE_MODEL
 from engine.diffusion.pretrained import load_part
 from engine.types import IntArray
 
@@ -75,11 +76,15 @@ def load_prompt_encoder(clip: Path, pretrained: str | None, device: str = "cpu")
 
     if pretrained is None:
         transformers_logging.disable_progress_bar()
-        text_model = CLIPModel.from_pretrained(clip, dtype=torch.float32, local_files_only=True).text_model
-        tokenizer = AutoTokenizer.from_pretrained(clip, local_files_only=True)
+        text_model = CLIPModel.from_pretrained(
+            clip, dtype=torch.float32, local_files_only=True, **SAFE_MODEL
+        ).text_model
+        tokenizer = AutoTokenizer.from_pretrained(clip, local_files_only=True, trust_remote_code=False)
     else:
         field = "denoiser.pretrained"
         text_model = load_part(CLIPTextModel, pretrained, "text_encoder", field, dtype=torch.float32)
-        tokenizer = load_part(AutoTokenizer, pretrained, "tokenizer", field)
+        tokenizer = load_part(
+            AutoTokenizer, pretrained, "tokenizer", field, weights=False, trust_remote_code=False
+        )
     text_model = text_model.to(device).eval().requires_grad_(False)
     return PromptEncoder(text_model=text_model, tokenizer=tokenizer, device=device)

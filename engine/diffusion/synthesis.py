@@ -22,11 +22,11 @@ from engine.diffusion.codec import LatentCodec
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.inpaint import SKIN_STRENGTH, known_outside, latent_mask, smooth_fill, toward
-from engine.diffusion.preview import State
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.samplers.sampling import Predict, Sampler, SamplerSettings, sample_noise
 from engine.diffusion.samplers.table import make_sampler
+from engine.diffusion.states import State
 from engine.diffusion.steering import LogitsFn, Steering, steered
 from engine.diffusion.tokens import fuse_levels
 from engine.errors import StageError

@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from engine.store import StageFolder
 
@@ -47,7 +48,7 @@ class RichListener:
     def __post_init__(self) -> None:
         self.bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -65,7 +66,7 @@ class RichListener:
             self.bars.start()
             self.task = self.bars.add_task(name, total=None)
         else:
-            self.console.print(f"[dim]{name} ...[/dim]")
+            self.console.print(f"{name} ...", style="dim")
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Move the bar; what was done before the first call (a resumed training) tells nothing about the speed."""
@@ -79,7 +80,7 @@ class RichListener:
         elif now - self.said > self.every and self.first[2] < done < total:
             self.said = now
             left = (now - self.first[1]) / (done - self.first[2]) * (total - done)
-            self.console.print(f"[dim]  {what} {done}/{total}, about {left:.0f} s left[/dim]")
+            self.console.print(f"  {what} {done}/{total}, about {left:.0f} s left", style="dim")
 
     def stage_finished(self, folder: StageFolder) -> None:
         """Remove the bar and say what was done."""
@@ -88,4 +89,6 @@ class RichListener:
             self.bars.stop()
             self.task = None
         how = "ready" if folder.cached else f"{folder.seconds:.1f} s"
-        self.console.print(f"[green]✓[/green] {folder.name:<11} [dim]{folder.key} {how}[/dim]")
+        self.console.print(
+            Text.assemble(("✓", "green"), f" {folder.name:<11} ", (f"{folder.key} {how}", "dim"))
+        )

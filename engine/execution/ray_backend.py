@@ -8,6 +8,7 @@ from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect, first_line
 from engine.training.plan import Progress
+from engine.training.set_aside import LOG, said_in
 
 POLL_SECONDS = 0.5
 
@@ -65,6 +66,8 @@ class RayBackend:
             ) from error
         finally:
             note.unlink(missing_ok=True)
+            for line in said_in(call.checkpoint):  # the worker's log does not reach this process
+                LOG.warning("%s", line)
 
     def close(self) -> None:
         """Disconnect, where this backend connected."""
@@ -83,6 +86,7 @@ class RayBackend:
             self.owns_ray = not ray.is_initialized()
             if self.owns_ray:
                 connect(self.config.address)
+                stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
             total = ray.cluster_resources()
             check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
             self.cpus = int(total.get("CPU", 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from engine.config import MixConfig
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset
 from engine.parts.judge_folds import logit_worker
+from engine.training.checkpoints import digest_of, plan_facts
 from engine.training.folds import lesion_folds
+from engine.training.set_aside import is_sealed, seal
 from engine.types import IntArray, LesionTable
 
 
@@ -66,7 +69,7 @@ def crossfit(
     """Run ``folds`` fits through ``context.launch`` over the train images at positions ``train``; predict out of fold.
 
     A fold's fit sees the train images of the other folds and those of ``extras`` that were made of no lesion of this one.
-    A fold whose weights are already under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
+    A fold whose weights lie whole under ``context.checkpoint`` (an attempt that was killed) is not fitted again.
 
     Raises:
         DataError: fewer train lesions than folds.
@@ -95,12 +98,26 @@ def crossfit(
             weights=context.checkpoint / judge_file.WEIGHTS.format(fold=fold),
             checkpoint=context.checkpoint / f"fold_{fold}",
         )
-        if not job.weights.exists():
+        identity = _identity(job)
+        if not is_sealed(job.weights, identity, "this fold is fitted again"):
             context.launch(functools.partial(run_job, job))
+            seal(job.weights, identity)
         worker = logit_worker(context, job.weights, images)
         prob_NC[outside] = softmax(predict_logits(context.map, worker, rows[outside], f"{name} out of fold"))
         paths.append(job.weights)
     return Crossfit(table=table, label_N=label_N, fold_N=fold_N, prob_NC=prob_NC, weights=tuple(paths))
+
+
+def _identity(job: FitJob) -> str:
+    """Return what a fold's weights were made by: its plan, model, images and labels."""
+    rows = hashlib.sha256()
+    for array in (job.images.source_N, job.images.row_N, job.labels_N):
+        rows.update(np.ascontiguousarray(array).tobytes())
+    config = job.config.model_dump(mode="json")
+    return digest_of({
+        "plan": plan_facts(job.plan), "config": config, "classes": list(job.classes), "size": job.image_size,
+        "augment": job.augment, "rows": rows.hexdigest(),
+    })  # fmt: skip
 
 
 def _with(

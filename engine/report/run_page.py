@@ -13,13 +13,14 @@ from typing import Any
 from engine.artifacts.report_json import RunReport
 from engine.artifacts.run_files import RunFiles, read_run
 from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
 from engine.report import tables
 from engine.report.blocks import record
 from engine.report.blocks.cases import MAX_SAMPLES, cases_of
 from engine.report.blocks.evidence import run_evidence
 from engine.report.pictures import inside, picture
-from engine.report.templating import render_page, without_secrets
+from engine.report.templating import render_page
 from engine.report.wording import NOTHING, PROTOCOLS, headline, percent, percent_interval
 
 _SHEET_SIDE = 1400
@@ -78,7 +79,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "split": record.split_table(run),
         "seconds": record.seconds_table(report),
         "digests": _digests(report),
-        "config_text": without_secrets(run.config_text),
+        "config_text": masked(run.config_text),
         "nothing": NOTHING,
     }
 

@@ -10,13 +10,14 @@ import pandas as pd
 
 from engine.artifacts import study_json
 from engine.artifacts.run_files import RunFiles
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
 from engine.report.blocks import record
 from engine.report.blocks.evidence import study_evidence
 from engine.report.blocks.study import challenging_means
 from engine.report.blocks.subgroups import mean_subgroups
 from engine.report.tables import CHART_ARMS
-from engine.report.templating import render_page, without_secrets
+from engine.report.templating import render_page
 from engine.report.wording import NOTHING, PROTOCOLS, percent
 from engine.study.contrasts import Study
 from engine.study.record import study_record
@@ -53,7 +54,7 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
         "brackets": "mean over runs; brackets hold the lowest and the highest, no interval",
         "yields": record.yields_table(pd.concat(synthetic, ignore_index=True)) if synthetic else None,
         "copies": _copies(files),
-        "config_text": without_secrets(files[0].config_text),
+        "config_text": masked(files[0].config_text),
         "nothing": NOTHING,
     }
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,6 @@ def render_page(template: str, content: Mapping[str, Any]) -> str:
         for name in ("css", "js")
     }
     return environment.get_template(template).render(**content, **assets) + "\n"
-
-
-def without_secrets(text: str) -> str:
-    """Return configuration text with user:password parts of URLs blanked: the page is made to be passed on."""
-    return re.sub(r"(://)[^/@\s]+@", r"\1***@", text)
 
 
 def stacked(text: str) -> Markup:

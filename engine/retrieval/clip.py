@@ -22,6 +22,7 @@ from transformers import (
 
 from engine.config import EmbedderConfig
 from engine.config.local_weights import as_path
+from engine.config.safe_weights import SAFE_MODEL, unsafe_reason
 from engine.errors import DataError
 
 CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
@@ -86,19 +87,27 @@ def copy_pretrained(source: str, folder: Path) -> dict[str, Any]:
     Raises:
         DataError: not found, not reachable, broken, or no CLIP; names ``embedder.pretrained``.
     """
-    source = str(as_path(source) or source)
+    folder_given = as_path(source)
+    reason = "" if folder_given is None else unsafe_reason(folder_given)
+    if reason:
+        raise DataError(f"embedder.pretrained: {source} {reason}")
+    source = str(folder_given or source)
     with quiet(), _readable(source):
-        config = AutoConfig.from_pretrained(source)
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     if config.model_type not in ("clip", "clip_vision_model"):
         raise DataError(
             f"embedder.pretrained: {source} holds a {config.model_type} model; give a CLIPModel or CLIPVisionModel"
         )
+    if getattr(config, "auto_map", None):
+        raise DataError(
+            f"embedder.pretrained: {source} asks to run Python code of its own (auto_map); give another model"
+        )
     text = config.model_type == "clip"
     with quiet(), _readable(source):
         model, report = (CLIPModel if text else CLIPVisionModel).from_pretrained(
-            source, output_loading_info=True, dtype=torch.float32
+            source, output_loading_info=True, dtype=torch.float32, **SAFE_MODEL
         )
-        tokenizer = AutoTokenizer.from_pretrained(source) if text else None
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False) if text else None
     if report["missing_keys"]:
         raise DataError(
             f"embedder.pretrained: {source} lacks {len(report['missing_keys'])} weights, among them "
@@ -126,7 +135,7 @@ def open_vision(folder: Path, device: str) -> tuple[CLIPVisionModel, tuple[float
         DataError: the folder is missing or broken.
     """
     with quiet(), _readable(str(folder)):
-        model = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32)
+        model = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, **SAFE_MODEL)
         mean, std = _read_preprocessing(folder / _PREPROCESSOR)
     return model.to(device).eval().requires_grad_(False), mean, std
 

@@ -32,10 +32,10 @@ from engine.parts.context import StageContext
 from engine.parts.embed import Extraction, embed_rows
 from engine.parts.judge_folds import judge_workers
 from engine.parts.parent_turns import by_turns
+from engine.report.sheets import captioned_sheet
 from engine.retrieval.embedding import fuse
 from engine.stages import base
 from engine.stages.outputs import File
-from engine.stages.thumbnails import contact_sheet
 from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
 from policies import registry
 
@@ -160,7 +160,7 @@ def _reviewed(context: StageContext, params: Params, samples: Samples) -> StrArr
     images = synthesized.open_images(context.inputs["synthesize"])
     captions = [f"{dx} {name}" for dx, name in zip(samples.label_S.tolist(), names, strict=True)]
     if names:
-        contact_sheet([np.asarray(image) for image in images], captions, context.out / "review.png")
+        captioned_sheet([np.asarray(image) for image in images], captions, context.out / "review.png")
     return strings([review.get(name, "") for name in names])
 
 

@@ -8,9 +8,9 @@ from engine.artifacts import conditioning, synthesized
 from engine.config import Config, VaeConfig
 from engine.diffusion.codec import LatentCodec, load_codec
 from engine.diffusion.holdout import held_out
-from engine.diffusion.preview import contact_sheet
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
+from engine.report.sheets import class_sheet
 from engine.stages import base
 from engine.stages.outputs import File
 from engine.types import ImageArray, IntArray
@@ -43,7 +43,7 @@ def run(context: StageContext, _params: Params) -> None:
         for name, positions in _shown(dataset).items()
     }
     recon = _reconstructed(codec, real) if codec is not None and real else {}
-    contact_sheet(real, recon, _synthetic(context), context.out / "contact_sheet.png")
+    class_sheet(real, recon, _synthetic(context), context.out / "contact_sheet.png")
 
 
 def _reconstructed(codec: LatentCodec, real: dict[str, ImageArray]) -> dict[str, ImageArray]:

@@ -11,10 +11,10 @@ from engine.artifacts import conditioning, decoded_images, synthesized, syntheti
 from engine.artifacts.synthesized import SynthesisFacts
 from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
 from engine.config.synthesis_section import LARGEST_VAE_CHUNK
-from engine.diffusion.preview import draw_states
 from engine.diffusion.synthesis import save_png, weights_digest
 from engine.parts.context import StageContext
 from engine.parts.generators.table import GENERATORS
+from engine.report.sheets import draw_states
 from engine.stages import base
 from engine.stages.outputs import File
 

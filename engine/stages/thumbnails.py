@@ -6,20 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
 from engine.config import Config
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.blocks.cases import pick
+from engine.report.sheets import CAPTIONED_COLUMNS, CELL, captioned_sheet
 from engine.stages import base
 from engine.stages.outputs import File
 from engine.types import ImageArray, strings
 
-CELL = 96
-CAPTION = 14
-COLUMNS = 10
 MOST = 40
 """Pictures per sheet."""
 
@@ -38,37 +36,24 @@ class Params(base.Params):
 def run(context: StageContext, params: Params) -> None:
     """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    cases = hard_cases.read_frame(context.inputs["mine"])
-    cases = cases.iloc[pick(cases, [True] * len(cases), params.most)]
-    picked = set(cases["image_id"])
+    cases = hard_cases.read(context.inputs["mine"])
+    shown = pick(cases.true, [True] * len(cases), params.most)
+    picked = cases.image_id[shown].tolist()
     retrieved = neighbours.read(context.inputs["condition"]).rows()
     ids = [*picked, *(name for case, found in retrieved if case in picked for name, _ in found)]
     folder = context.out / "thumbnails"
     folder.mkdir()
     for image_id in sorted(set(ids)):
         _picture(dataset, image_id).save(folder / f"{image_id}.png")
-    if len(cases):
-        tiles = [np.asarray(_picture(dataset, image_id)) for image_id in cases["image_id"]]
-        captions = [f"{dx} as {taken}" for dx, taken in zip(cases["dx"], cases["predicted"], strict=True)]
-        contact_sheet(tiles, captions, context.out / "hard_cases.png")
+    if picked:
+        tiles = [np.asarray(_picture(dataset, image_id)) for image_id in picked]
+        captions = [f"{cases.true[row]} as {cases.predicted[row]}" for row in shown]
+        captioned_sheet(tiles, captions, context.out / "hard_cases.png")
     frame = synthetic.read_frame(context.inputs["accept"])
     if len(frame):
         images = synthesized.open_images(context.inputs["synthesize"])
         _synthetic_sheet(frame, images, params.most, context.out / "synthetic.png")
         _nearest_sheet(frame, images, dataset, context.out / "nearest.png")
-
-
-def contact_sheet(tiles: list[ImageArray], captions: list[str], path: Path) -> None:
-    """Write tiles (H, W, 3) uint8 in rows of COLUMNS, each with its caption below."""
-    rows = (len(tiles) + COLUMNS - 1) // COLUMNS
-    columns = min(COLUMNS, len(tiles))
-    sheet = Image.new("RGB", (columns * (CELL + 4), rows * (CELL + CAPTION + 4)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for position, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
-        left, top = position % COLUMNS * (CELL + 4), position // COLUMNS * (CELL + CAPTION + 4)
-        sheet.paste(Image.fromarray(tile).resize((CELL, CELL), Image.Resampling.BICUBIC), (left, top))
-        draw.text((left + 2, top + CELL + 1), caption, fill="black")
-    sheet.save(path)
 
 
 def _picture(dataset: Dataset, image_id: str) -> Image.Image:
@@ -84,12 +69,12 @@ def _synthetic_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, most: int, pa
         f"{dx} {'accepted' if accepted else 'rejected'}"
         for dx, accepted in zip(frame["dx"], frame["accepted"], strict=True)
     ]
-    contact_sheet([np.asarray(image) for image in images_SHWC[frame.index.to_numpy()]], captions, path)
+    captioned_sheet([np.asarray(image) for image in images_SHWC[frame.index.to_numpy()]], captions, path)
 
 
 def _nearest_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, dataset: Dataset, path: Path) -> None:
     """The samples that come nearest to a train image, each beside that image: copies would be seen here."""
-    pairs = frame.nsmallest(2 * COLUMNS, "nearest_train_distance", keep="first")
+    pairs = frame.nsmallest(2 * CAPTIONED_COLUMNS, "nearest_train_distance", keep="first")
     tiles: list[ImageArray] = []
     captions: list[str] = []
     for row, (_, sample) in zip(pairs.index.to_numpy().tolist(), pairs.iterrows(), strict=True):
@@ -98,7 +83,7 @@ def _nearest_sheet(frame: pd.DataFrame, images_SHWC: ImageArray, dataset: Datase
             np.asarray(_picture(dataset, str(sample["nearest_train_id"]))),
         ]
         captions += [f"{sample['dx']} {sample['nearest_train_distance']:.3f}", "train image"]
-    contact_sheet(tiles, captions, path)
+    captioned_sheet(tiles, captions, path)
 
 
 STAGE = base.Stage(

@@ -14,11 +14,16 @@ from typing import Any, Protocol
 
 import filelock
 
+from engine.artifacts import stage_manifest
+from engine.artifacts.full_disk import no_space, place_of
+from engine.artifacts.own_output import mark
+from engine.artifacts.stage_manifest import StageManifest
+from engine.errors import FullDiskError
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import P, Stage
-from engine.store.files import checksums, write_json
+from engine.store.files import checksums
+from engine.store.verified import damaged_file, sizes_of
 
-MANIFEST = "stage.json"
 UNKEYED = frozenset({("data", "root"), ("data", "workers")})
 """Params that say where or how fast, not what: the fingerprint of the data stands for its root."""
 
@@ -93,19 +98,15 @@ class StageCache:
     verified: dict[Path, StageFolder] = field(default_factory=dict)
 
     def find(self, name: str, key: str) -> StageFolder | None:
-        """Return the finished folder, checksums verified once a process; None where absent or damaged."""
+        """Return the finished folder, sizes compared each time, checksums once; None where absent or damaged."""
         path = self.root / f"{name}-{key}"
-        if path in self.verified and (path / MANIFEST).exists():
+        manifest = stage_manifest.find(path)
+        if manifest is None or damaged_file(path, manifest, thorough=path not in self.verified) is not None:
+            self.verified.pop(path, None)
+            return None
+        if path in self.verified:
             return replace(self.verified[path], cached=True)
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        found = checksums(path)
-        found.pop(MANIFEST)
-        if found != manifest["files"]:
-            return None
-        folder = StageFolder(name=name, key=key, path=path, seconds=manifest["seconds"], cached=True)
+        folder = StageFolder(name=name, key=key, path=path, seconds=manifest.seconds, cached=True)
         self.verified[path] = folder
         return folder
 
@@ -116,21 +117,28 @@ class StageCache:
 
         ``checkpoint`` is the same folder for every attempt, so that a killed training goes on; it is removed at
         the end. Folders that earlier attempts left half written are removed first.
+
+        Raises:
+            FullDiskError: a disk filled meanwhile, whatever library found out.
         """
         final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
         checkpoint = self.root / f"{name}-{key}.checkpoint"
         for stale in self.root.glob(f"{name}-{key}.tmp-*"):
             shutil.rmtree(stale, ignore_errors=True)
         out.mkdir(parents=True)
+        mark(self.root, "stages")
         checkpoint.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         try:
             work(out, checkpoint)
-        except BaseException:
+            seconds = time.perf_counter() - start
+            _write_manifest(out, {**recipe, "key": key, "seconds": seconds})
+        except BaseException as error:
             shutil.rmtree(out, ignore_errors=True)
-            raise
-        seconds = time.perf_counter() - start
-        write_json(out / MANIFEST, {**recipe, "key": key, "seconds": seconds, "files": checksums(out)})
+            full = no_space(error)
+            if full is None or isinstance(error, FullDiskError):
+                raise
+            raise FullDiskError.at(place_of(full) or final) from error
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)
@@ -150,6 +158,12 @@ class StageCache:
         folder = self.root / ".locks"
         folder.mkdir(parents=True, exist_ok=True)
         return filelock.FileLock(folder / f"{name}-{key}.lock")
+
+
+def _write_manifest(out: Path, recipe: Mapping[str, Any]) -> None:
+    files = checksums(out)
+    manifest = StageManifest(**recipe, files=files, sizes=sizes_of(out, files))
+    stage_manifest.write(manifest.sealed(), out)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -10,13 +9,19 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.digests import checksum
 from engine.artifacts.whole_files import whole_file, write_text
 from engine.errors import ConfigError, DataError
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically; NaN is refused (undefined figures are null)."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as we write it; NaN is refused (ValueError)."""
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"
 
 
 def read_json(path: Path) -> Any:
@@ -44,12 +49,6 @@ def copy_folder(source: Path, target: Path) -> None:
     if target.exists():
         shutil.rmtree(target)
     partial.replace(target)
-
-
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file, read in blocks."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -9,18 +9,22 @@ from typing import Any
 
 import filelock
 
-from engine.artifacts import champion, report_json, run_stages
+from engine.artifacts import champion, report_json, run_stages, stage_manifest
 from engine.artifacts.champion import Champion
+from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.run_stages import StageLine
-from engine.artifacts.whole_files import write_text
+from engine.artifacts.stage_manifest import StageManifest
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.loading import section_at
-from engine.errors import ConfigError, DataError
-from engine.store.cache import MANIFEST, StageFolder
-from engine.store.files import check_output, ensure_writable, read_json
+from engine.errors import ConfigError, DamagedError, DataError
+from engine.store.cache import StageFolder
+from engine.store.files import check_output, ensure_writable
 from engine.store.kept_files import read_config
+from engine.store.verified import PublishedFiles, damaged_file
 
+CHECKED_WHEN_OPENED = (".json", ".parquet", ".yaml")
+"""Files of a run folder that are small; weights and pictures are checked by who reads them."""
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "backend.checkpoint_minutes", "data.root",
                "data.workers")  # fmt: skip
@@ -34,6 +38,7 @@ class RunFolder:
     path: Path
     config: Config
     roles: dict[str, str] = field(default_factory=dict)
+    verified: set[Path] = field(default_factory=set, compare=False)
 
     @classmethod
     def create(cls, config: Config) -> RunFolder:
@@ -48,7 +53,7 @@ class RunFolder:
         ensure_writable(path.parent)
         if not RunLayout(path).config.exists():
             ensure_writable(path)
-            write_text(RunLayout(path).config, dump_yaml(config))
+            _write_config(path, config)
         elif changed := _changes_since(path, config):
             if has_results(path):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -57,16 +62,22 @@ class RunFolder:
                     "give name=OTHER, or the same values to resume it"
                 )
             cls(path, config)._take_over()
+        mark(path, "run")
         return cls(path, config, run_stages.read_if_written(path))
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Open a folder made by `hardcase run`; DataError where it is none."""
+        """Open a folder made by `hardcase run`, its tables and JSON held against their checksums.
+
+        Raises:
+            DataError: it is none, or a file in it is damaged (named, with the command that makes it again).
+        """
         layout = RunLayout(path)
         if not layout.config.is_file():
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
+        PublishedFiles(path).verify(suffixes=CHECKED_WHEN_OPENED)
         config = read_config(layout.config)
         if not layout.roles.exists():
             raise DataError(
@@ -85,7 +96,7 @@ class RunFolder:
         try:
             for path in self.layout.of_an_attempt:
                 path.unlink(missing_ok=True)
-            write_text(self.layout.config, dump_yaml(self.config))
+            _write_config(self.path, self.config)
         finally:
             lock.release()
 
@@ -128,7 +139,7 @@ class RunFolder:
     def record(self, role: str, folder: StageFolder) -> StageFolder:
         """Remember which stage folder plays ``role``; append to ``stages.jsonl`` whether it was run or reused."""
         self.roles[role] = f"{folder.name}-{folder.key}"
-        run_stages.write(self.roles, self.path)
+        PublishedFiles(self.path).write(self.layout.roles, run_stages.text(self.roles))
         seconds = round(folder.seconds, 3)
         line = StageLine(role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds)
         run_stages.append(line, self.path)
@@ -137,20 +148,35 @@ class RunFolder:
     def stage(self, role: str) -> StageFolder:
         """Return the stage folder of a role such as ``foundation/vae`` or ``rounds/0001/hard/classifier``.
 
+        Sizes are compared each time, checksums once per process.
+
         Raises:
             DataError: the run has no such stage, or the cache was removed.
+            DamagedError: a file of the stage differs from its manifest; named with the command that makes it again.
         """
         if role not in self.roles:
             raise DataError(f"{self.path}: has no {role}; known: {', '.join(sorted(self.roles))}")
         path = self.cache_root / self.roles[role]
-        if not (path / MANIFEST).exists():
+        if not StageManifest.present(path):
             raise DataError(
                 f"{path}: the stage cache of {self.path} is gone; rerun `hardcase run` to compute it again"
             )
+        manifest = stage_manifest.find(path)
+        damaged: str | None = stage_manifest.FILE
+        if manifest is not None:
+            damaged = damaged_file(path, manifest, thorough=path not in self.verified)
+        if manifest is None or damaged is not None:
+            raise DamagedError(
+                f"{path / str(damaged)}: is damaged; run `hardcase run {self.layout.config}` to compute {role} again"
+            )
+        self.verified.add(path)
         name, _, key = self.roles[role].rpartition("-")
-        return StageFolder(
-            name=name, key=key, path=path, seconds=read_json(path / MANIFEST)["seconds"], cached=True
-        )
+        return StageFolder(name=name, key=key, path=path, seconds=manifest.seconds, cached=True)
+
+    def whole(self, path: Path) -> Path:
+        """Return a published file (weights, a picture) after its checksum was compared; DamagedError where it differs."""
+        PublishedFiles(self.path).verify([self.layout.relative(path)])
+        return path
 
     def champion(self) -> Champion:
         """Return the run's champion; DataError where it crowned none or champion.json is broken."""
@@ -159,6 +185,10 @@ class RunFolder:
     def arm_folder(self, round_number: int, arm: str) -> Path:
         """Return where (round, arm) is published: the round's folder for its main arm, ``arms/<arm>`` otherwise."""
         return self.layout.arm_folder(round_number, arm)
+
+
+def _write_config(run: Path, config: Config) -> None:
+    PublishedFiles(run).write(RunLayout(run).config, dump_yaml(config))
 
 
 def flat_config(config: Config) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class Tracker(Protocol):
         ...
 
     def finish(self, status: str, run_folder: Path) -> None:
-        """Close the parent run with "FINISHED" or "FAILED"; attach report.html and report.json."""
+        """Close the parent run with "FINISHED", "FAILED" or "KILLED"; attach report.html and report.json."""
         ...
 
 

@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from engine.artifacts import champion as champion_file
 from engine.artifacts.champion import Champion
+from engine.artifacts.digests import checksum
 from engine.artifacts.run_layout import RunLayout, arm_label
-from engine.store.files import checksum
+from engine.artifacts.secrets import MASK, without_secrets
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
 from engine.tracking.run_log import RunLog
@@ -55,7 +56,8 @@ class MlflowTracker:
         notify: Callable[[str], None] = LOG.warning,
     ) -> None:
         """Take the places to log to; nothing is opened before ``start``."""
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output)
+        given = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output)
+        self.uri = without_secrets(given) if MASK in given else given  # of a run's own config.yaml
         self._local = urlsplit(self.uri).scheme in ("sqlite", "file", "")
         self._artifacts = (output.resolve().parent / "mlartifacts").as_uri() if self._local else None
         self._experiment = experiment
@@ -83,7 +85,7 @@ class MlflowTracker:
             client=mlflow.MlflowClient(self.uri),
             entities=mlflow.entities,
             run_folder=run_folder,
-            uri=without_password(self.uri),
+            uri=without_secrets(self.uri),
             experiment=self._experiment,
             artifact_location=self._artifacts,
         )
@@ -142,7 +144,11 @@ class MlflowTracker:
     def _call(self, call: str, key: str, **arguments: Any) -> None:
         if self._sender is None:
             return
-        self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
+        try:
+            self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
+        except OSError as error:
+            self._notify(f"tracking: {key} could not be kept ({error}); it is not logged")
+            return
         self._sender.flush(self._patience)
 
     def _send(self, entry: Entry) -> None:
@@ -163,14 +169,6 @@ class MlflowTracker:
 def default_uri(output: Path) -> str:
     """The database file beside the output folder: ``runs`` gives ``sqlite:///.../mlflow.db``."""
     return f"sqlite:///{(output.resolve().parent / 'mlflow.db').as_posix()}"
-
-
-def without_password(uri: str) -> str:
-    """The address without user and password, fit to be written into a file."""
-    parts = urlsplit(uri)
-    if not parts.username:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def quiet_mlflow(patience: float) -> Any:

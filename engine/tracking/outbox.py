@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.secrets import masked
 from engine.store import write_text
 
 FOLDER = "tracking_outbox"
@@ -73,7 +74,7 @@ class Outbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         line = json.dumps({**json.loads(entry.line()), "reason": reason})
         with (self.folder / "rejected.jsonl").open("a", encoding="utf-8") as log:
-            log.write(line + "\n")
+            log.write(masked(line) + "\n")
         self.take(entry)
 
     def _write(self, entries: list[Entry]) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable
 
+from engine.artifacts.secrets import masking_logger
 from engine.tracking.outbox import Entry, Outbox
 
-LOG = logging.getLogger("hardcase.tracking")
+LOG = masking_logger("hardcase.tracking")
 
 
 class RefusedError(Exception):

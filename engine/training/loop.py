@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.errors import StageError
-from engine.training.checkpoints import resume, save_checkpoint
+from engine.training.checkpoints import identity_of, resume, save_checkpoint
 from engine.training.plan import (
     CheckpointClock,
     FloatWeights,
@@ -34,6 +34,7 @@ from engine.training.plan import (
     learning_rate,
     step_generator,
 )
+from engine.training.stop_request import deferred, requested
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +70,7 @@ class Objective(Protocol):
         ...
 
 
+@deferred()
 def train(
     model: nn.Module,
     objective: Objective,
@@ -83,8 +85,10 @@ def train(
     Batches are drawn by weights (``draw_rows``), or by a function of the step.
 
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but
-    not within ``env.checkpoint_minutes`` of the last one, and resumed from when present. ``objective`` computes the loss
-    with ``model`` in the mode it was given.
+    not within ``env.checkpoint_minutes`` of the last one, and resumed from where it is whole and of this plan and model.
+    ``objective`` computes the loss with ``model`` in the mode it was given.
+
+    A request to stop (``engine.training.stop_request``) is followed after the step, with a checkpoint of it.
 
     Raises:
         StageError: the loss is not finite; names the step, the last good checkpoint stays.
@@ -96,7 +100,8 @@ def train(
     optimizer = _optimizer(parameters, plan)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
     scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
-    losses, scale = resume(model, optimizer, average, checkpoint, steps=plan.steps)
+    identity = identity_of(plan, model)
+    losses, scale = resume(model, optimizer, average, checkpoint, identity=identity)
     scaler.load_state_dict(scale) if scale else None
     start, clock = len(losses), CheckpointClock(env.checkpoint_minutes)
     for step in range(start, plan.steps):
@@ -112,9 +117,14 @@ def train(
             env.progress(plan.name, step + 1, plan.steps)
         if watcher is not None and env.is_main:
             watcher(step + 1, partial(_averaged, model, average))
-        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due():
-            save_checkpoint(model, optimizer, average, losses, checkpoint, scaler.state_dict())
+        asked = requested()
+        due = (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due()
+        if env.is_main and (due or asked is not None):
+            state = scaler.state_dict()
+            save_checkpoint(model, optimizer, average, losses, checkpoint, state, identity=identity)
             clock.restart()
+        if asked is not None:
+            raise asked
     if plan.ema > 0:
         model.load_state_dict(average)
     return TrainLog(losses=losses, resumed_from=start)

@@ -16,7 +16,7 @@ from engine import build
 from engine.artifacts.run_layout import TRIALS, RunLayout
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
-from engine.errors import ConfigError, StageError
+from engine.errors import ConfigError, StageError, StoppedError
 from engine.pipeline.run_report import tracked_dataset
 from engine.store import Listener, RunFolder
 from engine.tuning.decisions import RUNNING, Sweep, TrialRecord
@@ -149,8 +149,9 @@ def _sweep(plan: Plan, space: SearchSpace, listener: Listener, heard: Heard) -> 
             found = tune_object(plan.config, plan.objective, sweep, plan.folder)
             write_results(found, plan.folder)
         _write_best(plan, sweep, found)
-    except BaseException:
-        tracker.finish("FAILED", plan.folder)
+    except BaseException as error:
+        stopped = isinstance(error, StoppedError | KeyboardInterrupt)
+        tracker.finish("KILLED" if stopped else "FAILED", plan.folder)
         raise
     finally:
         if cluster is not None:

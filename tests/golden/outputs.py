@@ -13,9 +13,10 @@ from typing import Any
 import torch
 
 from engine import build
+from engine.artifacts.stage_manifest import FILE as MANIFEST
 from engine.config import Config
 from engine.store import RunFolder
-from engine.store.cache import MANIFEST, UNKEYED
+from engine.store.cache import UNKEYED
 from engine.store.files import read_json
 from tests.integration.tiny import tiny_config
 

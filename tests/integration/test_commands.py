@@ -144,6 +144,7 @@ def leaky_run(finished_run, tmp_path):
     """The run as `loop.mine_from: test` would have left it: its config says so, and it has no champion."""
     copy = tmp_path / "leaky"
     shutil.copytree(finished_run, copy)
+    (copy / "checksums.json").unlink()
     text = (copy / "config.yaml").read_text()
     assert "mine_from: mine" in text
     (copy / "config.yaml").write_text(text.replace("mine_from: mine", "mine_from: test"))
@@ -319,7 +320,7 @@ def test_a_model_without_onnx(finished_run, tmp_path):
         "export", "model", finished_run, "--out", tmp_path / "m", "--no-onnx", "--round", 1, "--arm", "real"
     )
     assert code == 0, error
-    names = sorted(p.name for p in (tmp_path / "m").iterdir())
+    names = sorted(p.name for p in (tmp_path / "m").glob("[!.]*"))
     assert names == ["README.md", "calibration.json", "classifier.safetensors", "preprocessing.json"]
     assert "round 1 real" in (tmp_path / "m" / "README.md").read_text()
 
@@ -331,6 +332,7 @@ def test_compare_pairs_runs_on_one_split_and_warns_where_splits_differ(finished_
     other = tmp_path / "other"
     shutil.copytree(finished_run, other)
     report = json.loads((other / "report.json").read_text())
+    (other / "checksums.json").unlink()
     (other / "report.json").write_text(json.dumps({**report, "split_digest": "0" * 16, "protocol": "leaky"}))
     code, out, _ = hardcase("compare", finished_run, other)
     assert code == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.artifacts.own_output import below, is_own
 from engine.errors import DataError
 from engine.types import FloatArray
 
@@ -55,18 +55,8 @@ def find_files(root: Path) -> Files:
 
 
 def walk(root: Path) -> list[Path]:
-    """List every file below ``root``, sorted; hidden ones are left out, linked folders are entered once."""
-    paths = []
-    seen: set[str] = set()
-    for folder, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        inner[:] = sorted(name for name in inner if not name.startswith((".", "__")))
-        paths += [Path(folder) / name for name in names if not name.startswith(".")]
-    return sorted(paths)
+    """List every file below ``root``, sorted; hidden ones and what hardcase wrote there are left out."""
+    return sorted(below(root))
 
 
 def require_folder(root: str) -> Path:
@@ -87,8 +77,12 @@ def require_folder(root: str) -> Path:
 def require_images(files: Files) -> Files:
     """Raise DataError where no image lies below the folder."""
     if not files.images:
+        inner = sorted(path for path in files.root.iterdir() if path.is_dir())
+        own = next(
+            (f" (what hardcase wrote, {path.name}, is not read)" for path in inner if is_own(path)), ""
+        )
         raise DataError(
-            f"data.root: {files.root} holds no image ({' '.join(IMAGE_SUFFIXES)}) in it or below; "
+            f"data.root: {files.root} holds no image ({' '.join(IMAGE_SUFFIXES)}) in it or below{own}; "
             "give the folder the images lie in"
         )
     return files

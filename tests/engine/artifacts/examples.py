@@ -31,6 +31,7 @@ from engine.artifacts import (
 )
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
+from engine.artifacts.checksums_json import Checksums
 from engine.artifacts.classifier_fit import FitFacts
 from engine.artifacts.conditioning import Samples
 from engine.artifacts.embedder import EmbedderFacts
@@ -243,6 +244,7 @@ def _write_predict(folder: Path) -> None:
 def _write_run(folder: Path) -> None:
     run_report().write(folder)
     entry().write(folder / "rounds" / "0001")
+    Checksums(files={"report.json": ("0", "1")}).write(folder)
     Champion(
         round=1, arm="hard", metric="val/macro_f1", value=0.5, low=0.25, high=0.75, classifier="w", after_round=1
     ).write(folder)  # fmt: skip
@@ -281,7 +283,9 @@ WRITERS: dict[str, Callable[[Path], None]] = {
         features="clip", n_synthetic=2, overall={"kid": {"value": 0.5}}, per_class={}
     ).write(folder),
     "evaluate": lambda folder: Scores(val={"n": 1}, test={"n": 2}, p_value_vs_round0=0.5).write(folder),
-    "manifest": lambda folder: StageManifest(stage="vae", version=3, key="k", seconds=1.5, files={"a": "0"}).write(folder),
+    "manifest": lambda folder: StageManifest(stage="vae", version=3, key="k", seconds=1.5, files={"a": "0"}, sizes={"a": 1})
+    .sealed()
+    .write(folder),
     "run": _write_run,
 }  # fmt: skip
 

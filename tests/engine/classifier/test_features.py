@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 
 from engine.classifier.features import FeatureWorker, load_inception, watch_head
 from engine.classifier.inputs import normalise, to_unit
@@ -46,16 +47,19 @@ def test_a_row_does_not_depend_on_the_others(tmp_path, image_file):
 @pytest.mark.slow
 def test_inception_comes_from_a_file(tmp_path, image_file):
     network = torchvision.models.inception_v3(weights=None, aux_logits=True, init_weights=False)
-    torch.save(network.state_dict(), tmp_path / "inception_v3.pth")
-    worker = FeatureWorker(weights=tmp_path / "inception_v3.pth", images=image_file, inception=True)
+    save_file(network.state_dict(), tmp_path / "inception_v3.safetensors")
+    worker = FeatureWorker(weights=tmp_path / "inception_v3.safetensors", images=image_file, inception=True)
     assert worker.load()(np.arange(2)).shape == (2, 2048)
 
 
 def test_wrong_inception_files_say_where_to_get_the_right_one(tmp_path):
     with pytest.raises(DataError, match=r"evaluation\.inception: .*does not exist; save it once"):
-        load_inception(tmp_path / "none.pth")
-    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+        load_inception(tmp_path / "none.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
     with pytest.raises(DataError, match="holds no inception_v3 weights"):
+        load_inception(tmp_path / "other.safetensors")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(DataError, match="holds pickled weights"):
         load_inception(tmp_path / "other.pth")
 
 

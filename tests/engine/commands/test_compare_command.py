@@ -73,7 +73,7 @@ def test_other_images_are_refused(tmp_path):
     ],
 )
 def test_differences_are_shown_in_points(value, low, high, text):
-    assert points({"value": value, "low": low, "high": high}) == text
+    assert points({"value": value, "low": low, "high": high}).markup == text
 
 
 def test_one_run_is_too_few(tmp_path):

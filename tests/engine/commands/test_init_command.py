@@ -11,12 +11,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
 from engine.commands.init_command import Machine, init
 from engine.config import load_config
+from engine.config.yaml_text import parse_yaml
 from engine.errors import ConfigError, DataError
+from tests.engine.config.test_data_text import HOSTILE
 
 CPU, GPU = Machine(cores=2, gpu=False), Machine(cores=64, gpu=True)
 CLASSES = ("mel", "nv")
@@ -267,3 +271,60 @@ def test_real_ham10000(tmp_path):
     tree, text = _init(Path(place) / "ham10000", tmp_path / "config.yaml")
     assert tree["data"]["format"] == "ham10000" and tree["data"]["malignant"] == ["mel", "bcc", "akiec"]
     assert "10015 images, 7470 lesions" in text
+
+
+INJECTED = "df\nevaluation: {inception: /tmp/weights.pth, bootstrap: 1}\n#"
+"""A class name that would end the comment it is written into and go on as a section of the config."""
+
+
+def _ham_with(root: Path, names: list[str]) -> None:
+    rows = []
+    for number, dx in enumerate(name for name in names for _ in range(5)):
+        _image(root / "images" / f"ISIC_{number}.jpg", (8, 8))
+        rows.append([f"HAM_{number}", f"ISIC_{number}", dx, "50", "male", "back"])
+    columns = ["lesion_id", "image_id", "dx", "age", "sex", "localization"]
+    pd.DataFrame(rows, columns=columns).to_csv(root / "HAM10000_metadata.csv", index=False)
+
+
+def _written(names: list[str], root: Path) -> tuple[str, dict[str, object]]:
+    _ham_with(root, names)
+    init(root, root / "c.yaml", Console(quiet=True), machine=CPU)
+    text = (root / "c.yaml").read_text(encoding="utf-8")
+    return text, parse_yaml(text, "c.yaml")
+
+
+def test_a_class_name_with_a_newline_writes_no_config_keys(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    _, plain = _written(["mel", "nv", "df"], tmp_path / "a")
+    text, tree = _written(["mel", "nv", INJECTED], tmp_path / "b")
+    assert "evaluation" not in tree
+    assert tree.keys() == plain.keys()
+    assert text.count("inception") == text.count("# Images a class")
+    assert r"df\nevaluation" in text
+
+
+@settings(max_examples=25, deadline=None)
+@given(name=st.one_of(st.sampled_from([*HOSTILE, INJECTED]), st.text(min_size=1, max_size=20)))
+def test_no_class_name_changes_the_config(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    root = tmp_path_factory.mktemp("data")
+    try:
+        text, tree = _written(["mel", "nv", name], root)
+    except DataError:  # a name that readers refuse
+        return
+    config = load_config(root / "c.yaml")
+    assert set(tree) == {"name", "seed", "output", "data", "classifier", "vae", "denoiser", "loop", "policy",
+                         "backend", "tracking"}  # fmt: skip
+    assert config.data.map_labels == {}
+    assert config.data.root == str(root)
+    assert config.data.malignant == ["mel"]
+    assert [line for line in text.splitlines() if line.startswith("# Images a class")]
+
+
+@pytest.mark.parametrize("folder", ["a\nloop: {rounds: 9}", "a: b", "# a", "1e3", "é", "a'b\"c"])
+def test_a_data_folder_of_any_name_is_quoted(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder
+    root.mkdir()
+    _, tree = _written(["mel", "nv"], root)
+    assert tree["data"]["root"] == str(root)  # type: ignore[index]
+    assert tree["loop"]["rounds"] == 2  # type: ignore[index]

@@ -43,12 +43,12 @@ def test_local_folder_is_never_looked_for_on_the_hub(tmp_path):
     kind = library((str(tmp_path / "vae"), None))
     place, options = load_part(kind, str(tmp_path), "vae", "vae.pretrained", extra=1)
     assert place == (str(tmp_path / "vae"), None)
-    assert options == {"local_files_only": True, "extra": 1}
+    assert options == {"local_files_only": True, "extra": 1, "use_safetensors": True}
 
 
 def test_a_path_that_is_gone_is_not_looked_for_on_the_hub_either():
     place, options = load_part(library(("/nowhere", None)), "/nowhere", "vae", "vae.pretrained")
-    assert (place, options) == (("/nowhere", None), {"local_files_only": True})
+    assert (place, options) == (("/nowhere", None), {"local_files_only": True, "use_safetensors": True})
 
 
 def test_message_names_field_value_and_remedy_on_one_line():

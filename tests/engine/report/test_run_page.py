@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from engine.report.run_page import render_report, write_report
-from engine.report.templating import TEMPLATES, points, stacked, without_secrets
+from engine.report.templating import TEMPLATES, points, stacked
 from tests.engine.report.fake_run import make_run
 
 FORBIDDEN = (
@@ -310,8 +310,3 @@ def test_what_the_generator_saw_is_said(run: Path, tmp_path: Path, generator_saw
     text = words(render_report(altered(run, tmp_path, rounds=report["rounds"])))
     expected = {"own": "the classifier's own training images only", "train": "the whole train part"}
     assert expected.get(str(generator_saw), "what is not recorded") in text.replace("&#39;", "'")
-
-
-def test_passwords_in_urls_are_blanked() -> None:
-    text = "uri: https://ann:pw@host.example/x\nroot: /data/a@b\n"
-    assert without_secrets(text) == "uri: https://***@host.example/x\nroot: /data/a@b\n"

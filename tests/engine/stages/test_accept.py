@@ -105,7 +105,9 @@ def write_samples(
         folder.mkdir()
     conditioning_file.write(conditioning, folders["condition"])
     np.save(folders["synthesize"] / "images.npy", images)
-    (folders["synthesize"] / "synthesis.json").write_text(json.dumps({"nfe": 8, "checkpoint": "abc"}))
+    (folders["synthesize"] / "synthesis.json").write_text(
+        json.dumps({"nfe": 8, "sampler": "ddim", "steps": 4, "checkpoint": "abc"})
+    )
     return folders
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,13 @@ import pytest
 from engine.classifier.weights import read_meta
 from engine.config import parse_config
 from engine.stages import judge
+from engine.training.plan import TrainEnv
+from tests.engine.training.test_checkpoints import DAMAGES
 from tests.fakes import make_dataset_folders, run_stage
 
 SECTION = {"model": "test_resnet", "steps": 25, "folds": 2, "batch_size": 12, "lr": 3e-3, "ema": 0.8}
 PARAMS = judge.Params.of(parse_config({"judge": SECTION}))
+QUICK = judge.Params.of(parse_config({"judge": {**SECTION, "batch_size": 4, "checkpoint_every": 5}}))
 
 
 def run(tmp_path, name, inputs):
@@ -45,6 +49,45 @@ def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
     again = run(tmp_path, "blind", inputs)
     assert again["thresholds"] == found["thresholds"]
     assert again["val_accuracy"] == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("step", [5, 22])
+def test_damaged_files_of_a_killed_attempt_change_nothing(tmp_path, whole_judge, damage, step):
+    """Killed in fold 2 after fold 1 was finished; then every file of the checkpoint folder is damaged in turn."""
+    inputs, whole = whole_judge
+    out, checkpoint = tmp_path / "out", tmp_path / "out.checkpoint"
+    started = []
+
+    def dies_in_fold_2(fit):
+        started.append(fit)
+        if len(started) == 1:
+            return fit(TrainEnv())
+
+        def progress(what, done, total):
+            if done == step:
+                raise KeyboardInterrupt
+
+        return fit(TrainEnv(progress=progress))
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(judge, out, inputs, QUICK, launch=dies_in_fold_2)
+    rng = random.Random(step)
+    for path in sorted(p for p in checkpoint.rglob("*") if p.is_file()):
+        damage(path, rng)
+    run_stage(judge, out, inputs, QUICK)
+    for path in whole.iterdir():
+        assert (out / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+@pytest.fixture(scope="module")
+def whole_judge(tmp_path_factory):
+    """An uninterrupted judge, of a few steps."""
+    root = tmp_path_factory.mktemp("judge")
+    images, split = make_dataset_folders(root, n_lesions=15)
+    inputs = {"images": images, "split": split}
+    run_stage(judge, root / "whole", inputs, QUICK)
+    return inputs, root / "whole"
 
 
 def test_recall_by_hand():

@@ -17,7 +17,7 @@ from engine.errors import ConfigError, DataError, StageError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
 from engine.stages import mine
-from engine.types import DrawRequest, strings
+from engine.types import DrawRequest, HardCases, strings
 from tests.fakes import make_context, make_dataset_folders, map_in_process, run_stage
 
 
@@ -131,9 +131,7 @@ def test_history_is_given_oldest_first_on_the_mined_images(
 
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
-            return mine.HardCases(
-                image_id=strings([]), true=strings([]), predicted=strings([]), score=np.zeros(0)
-            )
+            return HardCases(image_id=strings([]), true=strings([]), predicted=strings([]), score=np.zeros(0))
 
     monkeypatch.setattr(mine.registry, "make", lambda kind, spec: Spy())
     hard = part(dataset, "mine", "mel")[0]

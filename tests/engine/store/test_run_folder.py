@@ -23,7 +23,7 @@ def test_reopening_with_the_same_config_keeps_the_roles(tmp_path: Path) -> None:
     folder = RunFolder.create(config(tmp_path))
     stage = folder.cache_root / "vae-k"
     stage.mkdir(parents=True)
-    write_json(stage / "stage.json", {"seconds": 2.5})
+    write_json(stage / "stage.json", {"seconds": 2.5, "files": {}})
     folder.record("foundation/vae", StageFolder(name="vae", key="k", path=stage, seconds=2.5, cached=False))
     again = RunFolder.create(config(tmp_path))
     assert again.stage("foundation/vae").seconds == 2.5

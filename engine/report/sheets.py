@@ -1,35 +1,60 @@
-"""Pictures to look at: a contact sheet (real, reconstructed, synthetic by class), and samples on their way from noise.
+"""Pictures to look at: rows by class, captioned tiles, and samples on their way from noise.
 
-Shape legend: K images of a class, H side.
+Shape legend: K images of a class, H side. The bytes of a sheet depend on the arguments alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from engine.diffusion.states import State
 from engine.types import ImageArray
 
 GAP, MARGIN, HEADER = 4, 16, 28
 INK, PAPER = (30, 30, 30), (255, 255, 255)
-COLUMNS = ("real", "VAE reconstruction", "synthetic")
+GROUPS = ("real", "VAE reconstruction", "synthetic")
+CELL = 96
+"""Side of a captioned tile, pixels."""
+CAPTION = 14
+CAPTIONED_COLUMNS = 10
 
 
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """One look on the way: the noisy latents and the estimate of x_0 at a timestep, both decoded (K, H, H, 3)."""
+def labelled_rows(
+    rows: Mapping[str, Sequence[Image.Image]], columns: int, tile: int, label: int
+) -> Image.Image:
+    """Return a sheet with one row of tiles per label, at most ``columns`` of side ``tile``; ``label``: width of the text."""
+    sheet = Image.new("RGB", (label + columns * (tile + GAP), len(rows) * (tile + GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for row, (text, tiles) in enumerate(rows.items()):
+        top = row * (tile + GAP)
+        draw.text((6, top + tile // 2 - 10), text, fill="black")
+        for column, picture in enumerate(tiles):
+            sheet.paste(picture, (label + column * (tile + GAP), top))
+    return sheet
 
-    timestep: float
-    noisy_BHWC: ImageArray
-    clean_BHWC: ImageArray
+
+def captioned_sheet(tiles: list[ImageArray], captions: list[str], path: Path) -> None:
+    """Write tiles (H, W, 3) uint8 in rows of CAPTIONED_COLUMNS, each with its caption below."""
+    rows = (len(tiles) + CAPTIONED_COLUMNS - 1) // CAPTIONED_COLUMNS
+    columns = min(CAPTIONED_COLUMNS, len(tiles))
+    sheet = Image.new("RGB", (columns * (CELL + 4), rows * (CELL + CAPTION + 4)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for position, (tile, caption) in enumerate(zip(tiles, captions, strict=True)):
+        left, top = (
+            position % CAPTIONED_COLUMNS * (CELL + 4),
+            position // CAPTIONED_COLUMNS * (CELL + CAPTION + 4),
+        )
+        sheet.paste(Image.fromarray(tile).resize((CELL, CELL), Image.Resampling.BICUBIC), (left, top))
+        draw.text((left + 2, top + CELL + 1), caption, fill="black")
+    sheet.save(path)
 
 
 def draw_states(states: Sequence[State], path: Path, most: int, tile: int = 72) -> None:
-    """Write a PNG: two rows a sample (what the sampler had, what it took for the image), a column a timestep."""
+    """Write a PNG: two rows per sample (what the sampler had, its estimate of the image), one column per timestep."""
     count = min(most, len(states[0].noisy_BHWC))
     font = ImageFont.load_default(13)
     left = 16 + int(font.getlength("estimate"))
@@ -48,20 +73,20 @@ def draw_states(states: Sequence[State], path: Path, most: int, tile: int = 72) 
     sheet.save(path, format="PNG", compress_level=6)
 
 
-def contact_sheet(
+def class_sheet(
     real_by_class: Mapping[str, ImageArray],
     recon_by_class: Mapping[str, ImageArray],
     synthetic_by_class: Mapping[str, ImageArray],
     path: Path,
     tile: int = 96,
 ) -> None:
-    """Write a PNG: a row a class (sorted), three groups of columns with their titles.
+    """Write a PNG: one row per class (sorted), three groups of columns with their titles.
 
     Args:
         real_by_class: (K, H, H, 3) uint8 by class name.
         recon_by_class: the same images, reconstructed.
         synthetic_by_class: synthetic images; a class may have none.
-        path: of the PNG; its bytes depend on the arguments alone.
+        path: of the PNG.
         tile: side an image is drawn at, pixels.
     """
     groups = (real_by_class, recon_by_class, synthetic_by_class)
@@ -75,7 +100,7 @@ def contact_sheet(
     size = (starts[-1] + most[-1] * (tile + GAP) + MARGIN, HEADER + len(names) * (tile + GAP) + GAP)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    for title, start, count in zip(COLUMNS, starts, most, strict=True):
+    for title, start, count in zip(GROUPS, starts, most, strict=True):
         if count:
             pen.text((start, 6), title, fill=INK, font=font)
     for row, name in enumerate(names):

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from engine.diffusion.preview import contact_sheet
+from engine.report.sheets import class_sheet
 
 
 def flat(*colours):
@@ -15,7 +15,7 @@ def test_every_tile_is_drawn_and_bytes_repeat(tmp_path):
     recon = {"nv": flat((201, 0, 0), (0, 201, 0)), "mel": flat((0, 0, 201))}
     synthetic = {"mel": flat((9, 9, 90))}
     for name in ("a.png", "b.png"):
-        contact_sheet(real, recon, synthetic, tmp_path / name, tile=20)
+        class_sheet(real, recon, synthetic, tmp_path / name, tile=20)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     pixels = np.asarray(Image.open(tmp_path / "a.png"))
     for colour in [(200, 0, 0), (0, 200, 0), (0, 0, 200), (201, 0, 0), (0, 0, 201), (9, 9, 90)]:
@@ -28,5 +28,5 @@ def test_every_tile_is_drawn_and_bytes_repeat(tmp_path):
 
 
 def test_without_synthetic_images(tmp_path):
-    contact_sheet({"a": flat((1, 2, 3))}, {"a": flat((1, 2, 3))}, {}, tmp_path / "a.png", tile=10)
+    class_sheet({"a": flat((1, 2, 3))}, {"a": flat((1, 2, 3))}, {}, tmp_path / "a.png", tile=10)
     assert int((np.asarray(Image.open(tmp_path / "a.png")) == (1, 2, 3)).all(axis=-1).sum()) == 200

@@ -1,0 +1,87 @@
+"""SIGTERM and SIGHUP: raised at once outside of a training, after the step inside; exit code and command that resumes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from engine import cli
+from engine.errors import StoppedError
+from engine.execution import stop_signals
+from engine.training.stop_request import deferred, requested
+
+
+@pytest.fixture(autouse=True)
+def _handlers() -> Iterator[None]:
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_outside_of_a_training_it_is_raised_at_once(number: int, code: int) -> None:
+    stop_signals.install()
+    with pytest.raises(StoppedError) as caught:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    assert caught.value.exit_code == code
+    os.kill(os.getpid(), number)  # what ends now may take its time
+    time.sleep(0.1)
+
+
+def test_inside_of_a_training_it_waits() -> None:
+    stop_signals.install()
+    with pytest.raises(StoppedError), deferred():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+        assert isinstance(requested(), StoppedError)
+
+
+def test_nohup_is_respected() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop_signals.install()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+
+
+def test_the_message_names_the_command_that_resumes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/hardcase", "run", "my config.yaml", "loop.rounds=2"])
+    assert cli.say_what_to_mend(StoppedError(15)) == 143
+    error = capsys.readouterr().err
+    assert "stopped by SIGTERM" in error
+    assert "hardcase run 'my config.yaml' loop.rounds=2" in error
+
+
+WAITS = """
+import sys, time
+from engine import cli
+from engine.commands import doctor_command
+def waits(*_):
+    print("ready", flush=True)
+    time.sleep(60)
+doctor_command.doctor = waits
+sys.argv = ["hardcase", "doctor"]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_the_process_exits_with_128_and_the_signal(number: int, code: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "goes on where it stopped: hardcase doctor" in error
+    assert "Traceback" not in error
