@@ -13,7 +13,7 @@ from engine import build
 from engine.config import BackendConfig
 from engine.execution import backend as backends
 from engine.execution.backend import LocalBackend, LocalLaunch, LocalMap, StageCall
-from engine.stages.base import STAGES, run_stage
+from engine.stages import find, run_stage
 from engine.training.plan import Progress, TrainEnv
 from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
@@ -36,7 +36,8 @@ class Watched:
             used.add("trains")
             LocalLaunch(call.threads, call.device, call.precision, progress)(fit)
 
-        run_stage(call.stage, call.context(progress=progress, mapper=mapped, launch=launched))
+        context = call.context(progress=progress, mapper=mapped, launch=launched)
+        run_stage(call.stage, context, call.params)
 
     def close(self) -> None:
         """Hold nothing."""
@@ -50,7 +51,7 @@ def test_stages_train_and_map_as_their_specs_say(tmp_path: Path, monkeypatch: py
     build.run(tiny_config(str(tmp_path), loop=loop, gan={"steps": 2, "batch_size": 8}))
     assert {"vae", "judge", "crossfit", "gan", "embedder", "synthesize", "accept"} <= set(watched.used)
     for name, used in watched.used.items():
-        spec = STAGES[name]
+        spec = find(name)
         said = {flag for flag in ("trains", "maps") if getattr(spec, flag)}
         assert used <= said, f"{name} {used} but its spec says {said}"
         if name != "mine":  # which maps for some policies alone
@@ -62,7 +63,7 @@ def test_trainings_hear_how_far_apart_their_checkpoints_are(
 ) -> None:
     seen: list[TrainEnv] = []
 
-    def stage(_name: str, context: Any) -> None:
+    def stage(_name: str, context: Any, _params: Any) -> None:
         context.launch(seen.append)
 
     monkeypatch.setattr(backends, "run_stage", stage)

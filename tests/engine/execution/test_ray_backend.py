@@ -22,10 +22,12 @@ from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
+from engine.execution.ray_backend import RayBackend
 from engine.stages import run_stage
 from engine.store import RunFolder
 from engine.store.files import checksums
 from engine.training.plan import TrainEnv
+from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
 
 ray = pytest.importorskip("ray")
@@ -90,8 +92,6 @@ def two_nodes() -> Iterator[str]:
 @pytest.fixture
 def backend_on(two_nodes: str) -> Iterator[Callable[..., Any]]:
     """Make a backend on the two nodes."""
-    from engine.execution.ray_backend import RayBackend
-
     made = []
 
     def make(**settings: Any) -> RayBackend:
@@ -104,8 +104,6 @@ def backend_on(two_nodes: str) -> Iterator[Callable[..., Any]]:
 
 
 def test_an_address_that_does_not_answer_fails_within_seconds() -> None:
-    from engine.execution.ray_backend import RayBackend
-
     start = time.monotonic()
     with pytest.raises(ConfigError, match=r"backend\.address: 127\.0\.0\.1:9 does not answer"):
         RayBackend(BackendConfig(kind="ray", address="127.0.0.1:9"))
@@ -114,8 +112,6 @@ def test_an_address_that_does_not_answer_fails_within_seconds() -> None:
 
 @pytest.mark.parametrize("address", ["ray://", "host:port", "a b", "127.0.0.1:99999"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
-    from engine.execution.ray_backend import RayBackend
-
     with pytest.raises(ConfigError, match=r"backend\.address"):
         RayBackend(BackendConfig(kind="ray", address=address))
 
@@ -131,8 +127,6 @@ def test_ray_is_neither_imported_nor_started_before_a_stage_runs() -> None:
 def test_more_gpus_than_there_are_is_refused_when_the_first_stage_runs(
     monkeypatch: pytest.MonkeyPatch, two_nodes: str
 ) -> None:
-    from engine.execution.ray_backend import RayBackend
-
     asked = {"kind": "ray", "gpus_per_worker": 1.0}
     with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker: 1 asked for, the cluster has 0 GPUs"):
         RayBackend(BackendConfig(**asked, address=two_nodes))
@@ -226,12 +220,15 @@ def test_one_train_worker_gives_the_local_bits(
 def test_one_gpu_that_trains_in_tasks_and_maps_on_actors_gives_the_local_bits(
     tmp_path: Path, tiny_run: Path
 ) -> None:
+    """Two stages tell as much as a run, whose every map starts four actors: vae only trains, judge does both in turns."""
     ray.shutdown()
     ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)  # a GPU by name alone
     try:
-        backend = {"kind": "ray", "device": "cpu", "gpus_per_worker": 1.0, "map_workers": 4}
-        folder, _ = build.run(tiny_config(str(tmp_path), loop={"rounds": 1}, backend=backend))
-        assert results(folder.path) == results(tiny_run)
+        backend = RayBackend(BackendConfig(kind="ray", device="cpu", gpus_per_worker=1.0, map_workers=4))
+        for stage in ("vae", "judge"):
+            call = call_again(tiny_run, f"foundation/{stage}", tmp_path / stage)
+            backend.run(call, no_progress)
+            assert files(call.out) == files(stage_folder(tiny_run, f"foundation/{stage}")), stage
     finally:
         ray.shutdown()
 
