@@ -26,14 +26,6 @@ from engine.artifacts.catalogue import ARRAYS, RECORDS, TABLES
 ROOT: Final = Path(engine.__file__).parent.parent
 SEARCHED: Final = ("engine",)
 """Folders that the rule holds in."""
-TO_COME: Final = (
-    "engine/stages",
-    "engine/classifier",
-    "engine/retrieval",
-    "engine/diffusion",
-    "engine/data",
-)
-"""What does not keep to the rule yet; this list is to be empty."""
 ALLOWED: Final[Mapping[str, str]] = {
     "engine/data/readers": "the user's own data",
     "engine/store/files.py": "JSON that commands write for people",
@@ -41,6 +33,10 @@ ALLOWED: Final[Mapping[str, str]] = {
     "engine/tuning/ray_tune.py": "settings that travel to Ray's workers as text",
     "engine/tracking": "ids and calls that a tracking server is sent",
     "engine/execution/progress_file.py": "how far a worker is",
+    "engine/classifier/model.py": "a model's description, in the header of its weights",
+    "engine/diffusion/dcgan.py": "a generator's description, in the header of its weights",
+    "engine/diffusion/keep_best.py": "the state of a training",
+    "engine/retrieval/clip.py": "model folders that others made",
     "engine/training/checkpoints.py": "the state of a training, in the header of its weights",
     "engine/training/set_aside.py": "the checksum of a file that a killed training left",
     "engine/config/safe_weights.py": "model folders that others made",
@@ -63,7 +59,7 @@ def modules(folders: tuple[str, ...] = SEARCHED, root: Path = ROOT) -> Iterator[
     """Yield (path, text) of every module that has to keep to the rule."""
     for path in sorted(path for folder in folders for path in (root / folder).rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if not within(name, ("engine/artifacts", *TO_COME, *ALLOWED)):
+        if not within(name, ("engine/artifacts", *ALLOWED)):
             yield name, path.read_text(encoding="utf-8")
 
 
@@ -86,7 +82,7 @@ def test_artifacts_are_the_only_door() -> None:
 
 
 def test_every_exception_is_needed() -> None:
-    for place in (*TO_COME, *ALLOWED):
+    for place in ALLOWED:
         path = ROOT / place
         paths = sorted(path.rglob("*.py")) if path.is_dir() else [path]
         assert any(by_hand(p.name, p.read_text(encoding="utf-8")) for p in paths), (
