@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.config import BackendConfig, Config, load_config
 from engine.config.local_weights import weights_problems
+from engine.config.pretrained_parts import parts_problems
 from engine.errors import ConfigError
 from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
 from engine.execution.progress import QuietListener
@@ -108,7 +109,7 @@ def check_models(config: Config) -> None:
 
 
 def model_problems(config: Config) -> list[str]:
-    """Return a message for each model that no library knows and for each path of weights that holds none."""
+    """Return a message for each model that no library knows, each path without weights, and each part that does not fit."""
     from engine.classifier.model import check_model_name, read_header
 
     problems = []
@@ -117,7 +118,7 @@ def model_problems(config: Config) -> list[str]:
             check_model_name(model)
         except ConfigError as error:
             problems.append(f"{section}.{error}")
-    return problems + weights_problems(config, read_header)
+    return [*problems, *weights_problems(config, read_header), *parts_problems(config)]
 
 
 def _write_report(path: Path) -> None:
@@ -150,7 +151,7 @@ def make_runner(
 def make_backend(config: BackendConfig) -> Backend:
     """Return the local backend, or Ray's."""
     if config.kind == "local":
-        return LocalBackend()
+        return LocalBackend(config.checkpoint_minutes)
     from engine.execution.ray_backend import RayBackend
 
     return RayBackend(config)
@@ -181,11 +182,10 @@ def run_stage_here(
     ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``.
     """
     out.mkdir()
-    known = {*stage.inputs, *stage.optional}
     call = StageCall(
         stage=stage.name,
         out=out.resolve(),
-        inputs={role: path.resolve() for role, path in inputs.items() if role in known},
+        inputs={role: path.resolve() for role, path in inputs.items() if stage.takes(role)},
         params=params.to_json(),
         seed=seed,
         threads=config.backend.threads,

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
 from engine.artifacts import champion, report_json
+from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
@@ -240,7 +241,7 @@ class Loop:
         before = self.history.arms[arm]
         hard = self.history.made(ENGINE, number)
         own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
-        counts = synthesis.accepted_counts(hard[n].accept for n in sorted(hard))
+        counts = accepted_counts(hard[n].accept.path for n in sorted(hard))
         pool = arms.pool(self.pipeline, number, arm, own or hard, counts)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before

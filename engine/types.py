@@ -114,8 +114,16 @@ class Predictions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What of a run's config decides whether a policy can work in it: ``loop.mine_from`` and ``synthesis.generator``."""
+
+    mine_from: str
+    generator: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DrawRequest:
-    """Several probabilities an image that a mining policy asks for (its attribute ``wanted``).
+    """Several probabilities per image that a mining policy asks for (it declares them as ``wanted``).
 
     ``dropout``: ``count`` passes of the classifier's last layer with its input dropped out at ``rate`` (Monte-Carlo
     dropout). ``committee``: the classifier and every fold of the judge, one each.

@@ -1,11 +1,11 @@
-"""All arms on all of the data, five-fold lesion-grouped cross-validation: one fold at a time.
+"""Trains all arms on all of the data, in five-fold lesion-grouped cross-validation, one fold at a time.
 
 usage: python -m experiments.arms_full run CONFIG --fold K [--seed S] [--with key=value ...]
        python -m experiments.arms_full collect
 
 ``run`` plays CONFIG with fold K as test and writes results/arms_full/fold_K_seed_S.json; killed, the same command goes on.
-Every fold is scored on its own test lesions, so it takes the configuration as it is committed. ``collect`` needs no data: it
-reads the folds and writes result.json, table.md and contrasts.png.
+Every fold is scored on its own test lesions, so ``run`` takes only the committed configuration. ``collect`` needs no data:
+it reads the folds and writes result.json, table.md and contrasts.png.
 """
 
 from __future__ import annotations
@@ -37,16 +37,15 @@ from experiments.lib.keeping import (
     script,
     this_command,
 )
-from experiments.lib.outcomes import ENDPOINTS, beside, pack_cases, scored_arm, unpack
+from experiments.lib.outcomes import DRAWS, ENDPOINTS, beside, pack_cases, scored_arm, unpack
 from experiments.lib.study_beside import challenging
-from experiments.lib.study_tables import challenging_lines, class_lines
-from experiments.table1.report import DRAWS, percent, study_lines
+from experiments.lib.study_tables import challenging_lines, class_lines, percent, study_lines
 
 FOLDS = 5
 """PROTOCOL.md: no claim before all of them are scored."""
 FROZEN = "3e428b4"
-"""The commit whose engine scores the folds. 0 and 1 came from a6073a7, where a classifier's fit that was resumed, or had two
-workers, went wrong; theirs had neither (results/arms_full/README.md)."""
+"""The commit whose engine scores the folds. Folds 0 and 1 came from a6073a7, where a classifier's fit went wrong if it was
+resumed or had two workers; theirs had neither (results/arms_full/README.md)."""
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
 
 
 def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path:
-    """Play one fold and keep what its arms said of its test lesions in the last round."""
+    """Play one fold and keep each arm's predictions of the last round for its test lesions."""
     config = build.load(config_path, [*settings, f"data.split.folds.use={fold}"])
     seed = config.loop.seed
     config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-seed-{seed}"})
@@ -92,12 +91,17 @@ def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
     return beside([entry for entry in report["rounds"] if entry["arm"] == arm][-1], "test")
 
 
-def collect(folder: Path) -> Path:
-    """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have."""
+def collect(folder: Path, draws: int = DRAWS) -> Path:
+    """Write result.json, table.md and contrasts.png of the finished folds, with the seeds that all of them have.
+
+    Args:
+        folder: where the folds' files are.
+        draws: bootstrap draws of lesions.
+    """
     files, seeds = finished(folder)
     runs = replicates(files)
     objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
-    study = make_study(runs, draws=DRAWS, objection=objection) if runs else None
+    study = make_study(runs, draws=draws, objection=objection) if runs else None
     if study is not None:
         draw_contrasts(study, folder / "contrasts.png")
     facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]
@@ -131,7 +135,7 @@ def finished(folder: Path) -> tuple[list[dict[str, Any]], dict[int, set[int]]]:
 
 
 def replicates(files: Iterable[Mapping[str, Any]]) -> list[Replicate]:
-    """Return what each file's arms said of its val and test parts."""
+    """Return each file's replicate: every arm's predictions for its val and test parts."""
     return [
         unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
         for file in files

@@ -1,10 +1,10 @@
-"""Finds planted duplicates in HAM10000: thresholds are chosen on one random half of the lesions, measured on the other.
+"""Measures how well the audit finds duplicates planted in HAM10000: threshold from half of the lesions, result on the rest.
 
 usage: HARDCASE_DATA=... python -m experiments.audit [--copies 100] [--seed 0] [--name audit]
 
 Copies of images are saved as files and planted under new lesion ids: mirrored, rotated by 90 to 270 degrees, cropped by 5 %,
-re-compressed, all of these, and four copies of one image. Pairs of different lesions that nobody planted are judged by eye
-(by_eye.csv in the results folder): those that show one lesion are no false alarms; those nobody looked at are.
+re-compressed, all of these, and four copies of one image. Pairs of different lesions that nobody planted were judged by eye
+(by_eye.csv in the results folder). A pair that shows one lesion is no false alarm; a pair that nobody looked at is one.
 `hardcase data audit` itself is run and timed on the whole set.
 """
 
@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from engine.artifacts import lesions
 from engine.commands.audit_command import audit
 from engine.commands.audit_sheet import pairs_sheet
 from engine.commands.cached_stages import open_cache
 from engine.commands.data_commands import data_stages
 from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
-from engine.parts.dataset import read_table
 from engine.types import LesionTable, strings
 from experiments.lib.bench import progress_line
 from experiments.lib.keeping import RESULTS, data_root, provenance, save, script, this_command
@@ -168,7 +168,7 @@ def main() -> None:
         whole = audit(config, runner, Console())
         whole["cpu_seconds"] = round(time.process_time() - start, 1)
         stages, _ = data_stages(config, runner)
-        table, images = read_table(stages / "table.parquet"), np.load(stages / "images.npy", mmap_mode="r")
+        table, images = lesions.read(stages), np.load(stages / "images.npy", mmap_mode="r")
         judged = Judged.read(RESULTS / arguments.name / "by_eye.csv", table)
         rng = np.random.default_rng(arguments.seed)
         found = [

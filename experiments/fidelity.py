@@ -1,19 +1,18 @@
-"""Is the default sampling as good as the paper's and faster; does conditioning work; does the adapter help; any copies?
+"""Measures samples: the default sampling against the paper's, conditioning, the adapter, and copies of train images.
 
 usage: python -m experiments.fidelity RUN|CONFIG [key=value ...] [--count 1000] [--more 0] [--twins 0]
            [--only conditioning beta beta_unguided speed] [--name fidelity] [--ahead] [--with steps=20 ...]
 
 speed: the run's preset against our reading of the paper's (DDIM, 150 steps, separate guidance passes for prompt and lesion,
-batch 8) on the same weights, parents and seeds, in turns; KID to train images on the judge's features, difference paired;
-all train images count, weighted to the samples' class shares. The paper's images are dear, so the difference is also read
-with the help of a twin, the run's preset with a deterministic solver: the twin's images are nearly DDIM's (same noise, same
-equation), which makes twin minus paper sharp, and ours minus twin comes from as many cheap images as one likes.
-conditioning: samples conditioned on a mine lesion against samples of the same seed conditioned on another lesion of its
-class; the share of pairs in which the first is nearer to the lesion, in the judge's features, which took no part in
-generation; and the share of samples nearer to a train image than the 5th percentile of distances between two photographs of
-one lesion (copies), beside that share of unseen real lesions. beta: the adapter on against off, KID by class, as the run
-samples; beta_unguided: the same without guidance, which is the model's own distribution. Each part is kept as soon as it is
-measured.
+batch 8) on the same weights, parents and seeds, in turns. KID to train images on the judge's features; the difference is
+paired; all train images count, weighted to the samples' class shares. The paper's images take long, so the difference is
+also read with a control variate: a twin, the run's preset with a deterministic solver, whose images are nearly DDIM's (same
+noise, same equation). That makes twin minus paper precise, and ours minus twin needs only cheap images.
+conditioning: pairs of samples from one seed, the first conditioned on a mine lesion, the second on another lesion of its
+class; the share of pairs in which the first is nearer to the lesion, in the features of the judge, which had no part in
+generation. Copies: the share of samples nearer to a train image than the 5th percentile of distances between two photographs
+of one lesion, beside the same share of unseen real lesions. beta: the adapter on against off, KID by class, as the run
+samples. beta_unguided: the same without guidance, the model's own distribution. Each part is kept as soon as it is measured.
 """
 
 from __future__ import annotations

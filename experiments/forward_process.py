@@ -1,10 +1,10 @@
-"""The forward process on digits, and what the model makes before and after training (the thesis's figure).
+"""Shows the forward process on digits, and what the model makes before and after training (the thesis's figure).
 
 usage: python -m experiments.forward_process experiments/configs/mnist_28.yaml data.root=$HARDCASE_DATA/mnist
 
 Rows: test digits at 0, 25, 50, 75 and 100 % of the noise range; below them samples of the untrained and of the trained
 network from the same noise. Figures: how well the judge (trained on train digits) reads the samples, beside its recall on
-real val digits, the empirical mean and spread of x_t against the closed form of q(x_t | x_0), and bits per dimension of val
+real val digits; the empirical mean and spread of x_t against the closed form of q(x_t | x_0); and bits per dimension of val
 digits (``evaluation.likelihood``).
 """
 
@@ -119,7 +119,7 @@ def untrained(bench: Bench) -> Path:
 
 
 def sheet(noised: list[Any], samples: dict[str, Any], path: Path) -> None:
-    """Write a row a noise level, then a row of samples before and after training; a column a class."""
+    """Write one row per noise level, then a row of samples before and one after training; one column per class."""
     rows = [(f"{share:.0%} noise", images) for share, images in zip(LEVELS, noised, strict=True)]
     rows += [(f"{name} model", images) for name, images in samples.items()]
     left = 130

@@ -1,9 +1,9 @@
-"""Diffusion against a GAN, classical augmentation and retrieved real images: closeness, variety, label, copies, cost.
+"""Compares diffusion with a GAN, classical augmentation and retrieved images: closeness, variety, label, copies, cost.
 
 usage: python -m experiments.generators RUN [--count 350] [--gan-steps 4000] [--name generators]
 
-The same parents, classes and seeds for all; figures before any gate. Classical and retrieved images are (changed) real ones:
-they bound what closeness can be, not what a generator adds. The GAN is trained here, on the same train lesions.
+All have the same parents, classes and seeds; figures are taken before any gate. Classical and retrieved images are (changed)
+real ones: they bound what closeness can be, not what a generator adds. The GAN is trained here, on the same train lesions.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def train_gan(bench: Bench, steps: int | None) -> Path:
 
 
 def sheet(pictures: dict[str, Any], shown: dict[str, Any], path: Path) -> None:
-    """Write a row a class with its samples ``shown`` (rows of the conditioning), the same of each generator side by side."""
+    """Write one row per class: its samples ``shown`` (rows of the conditioning) of each generator, side by side."""
     group = SHOWN * (TILE + 2) + 14
     picture = Image.new("RGB", (60 + len(pictures) * group, 20 + len(shown) * (TILE + 2)), "white")
     pen = ImageDraw.Draw(picture)

@@ -1,11 +1,11 @@
-"""Adversarial guidance: how hard samples become for the classifier, and whether they stay their class, against scale.
+"""Measures adversarial guidance by scale: how hard samples become for the classifier, and whether they keep their class.
 
 usage: python -m experiments.guidance RUN [--count 210] [--scales 0 0.5 1 2 4] [--name guidance]
 
 The same parents, neighbours and seeds at every scale; only the gradient's scale differs, so differences are paired. The
-classifier is round 0's, which the guidance pushes against. Its loss on the samples is what is raised; a second classifier
-that guidance never saw (the last round's) tells how much of it is hardness and how much an attack on one network's
-weights. The judge's folds that took no part keep score of the class. Nothing here is read from the test split.
+classifier is round 0's, and guidance raises its loss on the samples. A second classifier that guidance never saw (the last
+round's) tells how much of that is hardness and how much an attack on one network's weights. The judge's folds that had no
+part in guidance check the class. Nothing here is read from the test split.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""The samples of a run made again with the VAE and denoiser its folder has now: does the judge know them more often?
+"""Makes a run's samples again with the VAE and denoiser its folder has now: does the judge recognise them more often?
 
 usage: python -m experiments.resynthesize RUN [--name resynthesize]
 
 Every conditioning of the run (hard and random parents of each round) is synthesized again with the same parents, neighbours,
-prompts and noise seeds; the run's own images are the other side of the pair. The judge looks at both before any gate. For a
-generator that was trained again beside a finished run; with the run's own weights the differences are 0.
+prompts and noise seeds. The run's own images are the other half of each pair. The judge looks at both before any gate.
+For a generator that was trained again beside a finished run; with the run's own weights the differences are 0.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Which CLIP level finds lesions of the same class: precision@10 of each level, their mean, and all side by side.
+"""Measures which CLIP level finds lesions of the same class: precision@10 of each, their mean, and all side by side.
 
 usage: python -m experiments.retrieval_levels RUN [--name retrieval_levels]
 
 Queries are the run's mine, val and test lesions (one image each), the index holds its train lesions; no lesion is in
-both. Each is embedded as the extracted lesion (Eq. 1) and as the whole image. Intervals: bootstrap over query lesions;
-"macro" gives every class the same weight, which the many nevi would otherwise decide.
+both. Each is embedded as the extracted lesion (Eq. 1) and as the whole image. Intervals: bootstrap over query lesions.
+"macro" gives every class the same weight; otherwise the many nevi would decide.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Every sampler on one trained denoiser: how close to real images for how many evaluations and seconds (Table A.2 measured).
+"""Compares every sampler on one trained denoiser: distance to real images by evaluations and seconds (Table A.2, measured).
 
 usage: python -m experiments.samplers RUN [--count 512] [--name samplers/ham10000] [--only dpmpp ddim ...]
        python -m experiments.samplers CONFIG [key=value ...]      (trains the foundation first, for MNIST and CIFAR-10)
 
-The same classes, conditioning and seeds for every sampler, class shares as in training, no guidance, so that what is
-sampled is the model's own distribution. KID, precision and coverage against train images on the judge's features (a timm
-classifier trained on train images), with the KID of unseen real images as the floor; judge agreement with the intended
-class; diversity as the mean distance between samples of a class over that of real images. Each row is kept as soon as it is
-measured: a rerun goes on.
+The same classes, conditioning and seeds for every sampler, class shares as in training, no guidance: what is sampled is the
+model's own distribution. KID, precision and coverage against train images on the judge's features (a timm classifier trained
+on train images), with the KID of unseen real images as the floor; judge agreement with the intended class; diversity as the
+mean distance between samples of a class over that of real images. Each row is kept as soon as it is measured: a rerun goes
+on.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def main() -> None:
 
 
 def shares(bench: Bench, count: int) -> dict[str, int]:
-    """Return samples a class in the shares of train images, at least one each."""
+    """Return the samples per class in the shares of train images, at least one each."""
     train = Counter(bench.dataset.table.dx[bench.dataset.where("train")].tolist())
     total = sum(train.values())
     return {dx: max(1, round(count * n / total)) for dx, n in sorted(train.items())}
@@ -146,7 +146,7 @@ def _bits(likelihood: dict[str, Any] | None) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Draw KID against NFE, a line a sampler."""
+    """Draw KID against NFE, one line per sampler."""
     rows = [row for row in rows if row["kid"]]  # too few samples have none
     if not rows:
         return
@@ -170,7 +170,7 @@ def draw(rows: list[dict[str, Any]], path: Path, title: str) -> None:
         1000 * rows[0]["kid_unseen"]["value"], color="#888", linestyle=":", label="unseen real images"
     )
     axis.set_xscale("log")
-    axis.set_xlabel("denoiser evaluations a sample (NFE)")
+    axis.set_xlabel("denoiser evaluations per sample (NFE)")
     axis.set_ylabel("KID x 1000 (judge features)")
     axis.set_title(title)
     axis.legend(fontsize=8)

@@ -1,11 +1,12 @@
-"""Do the study's 95 % intervals cover 95 %, do its 5 % tests reject 5 %? Simulated null studies, analysed like real ones.
+"""Simulates null studies and analyses them like real ones: do 95 % intervals cover 95 %, do 5 % tests reject 5 %?
 
 usage: python -m experiments.statistics [--studies 600] [--draws 300] [--designs shared folds pair] [--name statistics]
 
-Lesions with one to three photographs; two arms look at different but equally telling halves of the features, so that neither
-is better. Each arm learns a linear discriminant from its training lesions: differences between training sets, the overlap of
-folds and what a lesion does to both arms come about as they do in a study, not by numbers put in. Val fixes the thresholds.
-`pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong speak of one pair of classifiers.
+Lesions have one to three photographs. Two arms look at different but equally telling halves of the features, so neither is
+better. Each arm learns a linear discriminant from its training lesions: differences between training sets, the overlap of
+folds and what a lesion does to both arms arise as they do in a study, and are not put in as numbers. Val fixes the
+thresholds. `pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong test one pair of
+classifiers.
 """
 
 from __future__ import annotations

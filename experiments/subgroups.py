@@ -1,4 +1,4 @@
-"""Sensitivity and specificity by sex, age and site of the two studies, from the probabilities they have kept.
+"""Writes sensitivity and specificity by sex, age and site for both studies, from their kept probabilities.
 
 usage: python -m experiments.subgroups        (HARDCASE_DATA: the folder that holds ham10000, for its metadata alone)
 
@@ -7,6 +7,7 @@ Reads results/table1/set_*.json and results/arms_full/fold_*.json, and writes su
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from experiments.lib import keeping
 from experiments.lib.keeping import data_root, provenance, script, this_command
 from experiments.lib.study_beside import subgroups
 from experiments.lib.study_tables import subgroup_lines
-from experiments.table1 import report as table1_report
+from experiments.table1 import studies
 
 INTRODUCTION = """# By sex, age and site
 
@@ -34,14 +35,16 @@ classifier is fair.
 
 def main() -> None:
     """Write the subgroups of both studies."""
+    form = argparse.RawDescriptionHelpFormatter
+    argparse.ArgumentParser(description=__doc__, formatter_class=form).parse_args()
     columns = pd.read_csv(data_root("ham10000") / "HAM10000_metadata.csv", index_col="image_id")
     sets = {
         number: table
-        for number, part, label, table in table1_report.tables(keeping.RESULTS / "table1")
-        if (part, label) == ("confirm", table1_report.PRIMARY_TABLE)
+        for number, part, label, table in studies.tables(keeping.RESULTS / "table1")
+        if (part, label) == ("confirm", studies.PRIMARY_TABLE)
     }
-    done = table1_report.finished(sets)
-    print(write(keeping.RESULTS / "table1", table1_report.replicates(done.values()), columns))
+    done = studies.finished(sets)
+    print(write(keeping.RESULTS / "table1", studies.replicates(done.values()), columns))
     files, _ = arms_full.finished(keeping.RESULTS / "arms_full")
     print(write(keeping.RESULTS / "arms_full", arms_full.replicates(files), columns))
 

@@ -1,12 +1,12 @@
-"""What three shortcuts of a training step save on a CPU: the same trainings, each shortcut undone in turn.
+"""Measures what three shortcuts of a training step save on a CPU: the same trainings, each shortcut undone in turn.
+
+usage: python -m experiments.train_speed [--turns 5] [--steps 6]
 
 Trains the sizes of part (b) (arms_full_32.yaml: ResNet18 at 32 px with its published stem, the denoiser, the embedder) for a
-few steps on random images in bf16 with one thread, once with everything and once without each shortcut, in turns,
-because machines are noisy. A step counts its own processor seconds, so that other work on the machine matters less. Then
-attention alone, fused against plain, by number of tokens; and, in float32, how far the losses with and without all
-shortcuts come apart.
-
-Run: python -m experiments.train_speed        (about 8 minutes on one core)
+few steps on random images in bf16 with one thread, once with everything and once without each shortcut. Variants take turns,
+because machines are noisy, and a step counts its own processor seconds, so that other work on the machine matters less. Then
+it times attention alone, fused against plain, by number of tokens; and measures, in float32, how far the losses with and
+without all shortcuts come apart.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "denoiser": ("fused Adam", "plain attention"),
     "embedder": ("fused Adam", "plain attention"),
 }
-"""Which shortcuts a part has any use for."""
+"""The shortcuts that a part uses."""
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def main() -> None:
 def measured(
     training: Training, names: tuple[str, ...], turns: int, steps: int
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the median processor seconds a step of each variant, by turn: with all, without each, without any."""
+    """Return the median processor seconds per step of each variant, by turn: with all, without each, without any."""
     variants = {"all": (), **{f"without {name}": (name,) for name in names}, "none": names}
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     for _ in range(turns):

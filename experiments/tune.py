@@ -1,10 +1,10 @@
-"""A sweep killed half way and run again: what it costs beside separate runs, and its winner against random mining.
+"""Measures a sweep that is killed half way and run again: its cost beside separate runs, its winner beside random mining.
 
 usage: python -m experiments.tune CONFIG [--kill-after 14] [--seeds 1 2 3 4 5 6] [--output runs] [--name tune]
 
-The sweep runs as a user would run it, `hardcase tune CONFIG`; it is killed (SIGKILL) once so many rounds are reported,
+The sweep runs as a user would run it, `hardcase tune CONFIG`. It is killed (SIGKILL) once that many rounds are reported,
 and run again. Compute is the seconds of the stages in each stages.jsonl. A separate run would compute every stage
-that a trial used, so separate runs cost the sum over trials of all stages each of them recorded, run or found; stopped
+that a trial used, so separate runs cost the sum over trials of all stages each of them recorded, run or found. Stopped
 trials count only as far as they went, which favours the separate runs.
 
 The winner was chosen on val with one loop seed. It is then played on fresh loop seeds beside the same config with

@@ -1,10 +1,10 @@
-"""Latents of 4 against 8 channels (Kim et al., Fig. 2): what survives of a lesion at equal budget.
+"""Compares latents of 4 and 8 channels (Kim et al., Fig. 2): what remains of a lesion at equal budget.
 
 usage: python -m experiments.vae_channels RUN [--name vae_channels]
 
-One VAE for each number of channels, all else as in the run's config (the run's own VAE is taken where it fits), trained on
-train lesions, measured on mine and val lesions (see experiments.reconstructions). Seconds a step are timed apart, the two
-alternating, because machines are noisy.
+Trains one VAE per number of channels on train lesions, everything else as in the run's config (the run's own VAE is used
+where it fits), and measures it on mine and val lesions (see experiments.lib.reconstructions). Seconds per step are timed
+apart, the two in turns, because machines are noisy.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What the linear start is worth: two VAEs trained for the same few steps, from random weights and from the linear start.
+"""Measures what the linear start brings: two VAEs trained for the same few steps, from random weights and from that start.
 
 usage: python -m experiments.vae_start RUN [--steps 250] [--batch 16] [--name vae_start]
 
-All else is as in the run's config; train lesions teach, mine and val lesions measure (see experiments.reconstructions).
+Everything else is as in the run's config. Both learn from train lesions and are measured on mine and val lesions (see
+experiments.lib.reconstructions).
 """
 
 from __future__ import annotations

@@ -6,23 +6,34 @@ Legend: S synthetic images, C classes. Reasons are short and stable, for countin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 import numpy as np
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass
 
 from engine.errors import ConfigError
 from engine.types import AcceptanceState, BoolArray, Verdicts
-from policies.base import AcceptancePolicy
-from policies.parameters import REQUIRED, param
+from policies.base import STRICT, AcceptancePolicy
 from policies.registry import register
 
 PERCENTILES: Final = (1, 5, 25, 50, 75, 95, 99)
 """The percentiles of distances between train lesions that are measured."""
+_MEASURED: Final = f"one of {', '.join(map(str, PERCENTILES))}"
+
+
+def _measured(percentile: int) -> int:
+    if percentile not in PERCENTILES:
+        raise ValueError(f"{percentile} is not {_MEASURED}")
+    return percentile
+
+
+Percentile = Annotated[int, AfterValidator(_measured)]
+"""A percentile of distances between train lesions that is measured: one of PERCENTILES."""
 
 
 @register("acceptance", "all")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class AcceptAll:
     """Every image, ungated: the control."""
 
@@ -32,26 +43,28 @@ class AcceptAll:
 
 
 @register("acceptance", "label_consistent")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LabelConsistent:
-    """The images an independent judge takes for the intended class.
+    """The images that an independent judge assigns to the intended class.
 
-    As He et al. 2023 drop images in which CLIP finds the class with little confidence; here the judge is a classifier of
-    its own, trained on real lesions alone.
+    As He et al. 2023 drop images in which CLIP finds the class with little confidence; here the judge is a separate
+    classifier, trained on real lesions alone.
     ``probability``: the judge gives the class at least ``threshold`` (null: the class's own, from judge.json; a class
     without one is decided as by ``argmax``). ``argmax``: the class is the judge's first choice.
     """
 
-    mode: Literal["probability", "argmax"] = param(
-        "probability", "probability: the judge gives enough; argmax: its first choice"
+    mode: Literal["probability", "argmax"] = Field(
+        "probability", description="probability: the judge gives enough; argmax: its first choice"
     )
-    threshold: float | None = param(
-        None, "least judge probability of the intended class; null: the judge's own a class", ge=0.0, le=1.0
+    threshold: float | None = Field(
+        None,
+        ge=0.0,
+        le=1.0,
+        description="least judge probability of the intended class; null: the judge's own per class",
     )
 
     def __post_init__(self) -> None:
-        if self.mode == "argmax" and self.threshold is not None:
-            raise ValueError("threshold has no effect with mode: argmax; remove it or use mode: probability")
+        _check_threshold(self.mode, self.threshold)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept where the judge agrees; reasons ``judge: mel 0.12 < 0.50`` and ``judge: nv, not mel``."""
@@ -69,7 +82,7 @@ class LabelConsistent:
 
 
 @register("acceptance", "not_memorized")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class NotMemorized:
     """The images no closer to a train image than two different train lesions usually are.
 
@@ -79,12 +92,11 @@ class NotMemorized:
     data-copying of Meehan et al. 2020.
     """
 
-    percentile: int = param(
-        1, f"percentile of distances between train lesions: one of {', '.join(map(str, PERCENTILES))}"
+    percentile: Percentile = Field(
+        1, description=f"percentile of distances between train lesions: {_MEASURED}"
     )
 
-    def __post_init__(self) -> None:
-        _check_measured(self.percentile)
+    rejects_train_images: ClassVar[bool] = True
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept at or above the bound; reason ``memorized: 0.012 < 0.034``.
@@ -102,21 +114,18 @@ class NotMemorized:
 
 
 @register("acceptance", "in_distribution")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class InDistribution:
-    """The images with a train lesion as near as train lesions have one: what lies off the data is rejected.
+    """The images about as near to a train lesion as train lesions are to each other; images off the data are rejected.
 
     The bound is a percentile of the distances from each train lesion to the nearest other one (cosine distance, 0-2).
     It asks what improved precision asks (Kynkäänniemi et al. 2019), with one radius for all train images instead of each
     image's own.
     """
 
-    percentile: int = param(
-        99, f"percentile of distances between train lesions: one of {', '.join(map(str, PERCENTILES))}"
+    percentile: Percentile = Field(
+        99, description=f"percentile of distances between train lesions: {_MEASURED}"
     )
-
-    def __post_init__(self) -> None:
-        _check_measured(self.percentile)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept at or below the bound; reason ``support: 0.512 > 0.410``.
@@ -134,18 +143,15 @@ class InDistribution:
 
 
 @register("acceptance", "reviewed")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Reviewed:
     """The images a person has approved; without a verdict an image does not train.
 
     The run stops after synthesis and leaves a contact sheet and a CSV to fill in; the same command then goes on. Ours:
-    any gate of this kind with a person in its place.
+    a gate in which a person decides.
     """
 
-    @property
-    def wants_review(self) -> bool:
-        """Whether verdicts of a person are needed."""
-        return True
+    wants_review: ClassVar[bool] = True
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept what has the verdict accept; reasons ``review: rejected`` and ``review: no verdict yet``."""
@@ -155,48 +161,48 @@ class Reviewed:
 
 
 @register("acceptance", "conjunction")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Conjunction:
     """The images that every policy of a list accepts. Ours: the logical "and" of gates, whose sources are their own."""
 
-    of: tuple[AcceptancePolicy, ...] = param(REQUIRED, "the policies that must all accept", of="acceptance")
+    of: tuple[AcceptancePolicy, ...] = Field(min_length=1, description="the policies that must all accept")
 
     @property
     def wants_review(self) -> bool:
         """Whether one of them needs verdicts of a person."""
-        return any(getattr(policy, "wants_review", False) for policy in self.of)
+        return any(policy.wants_review for policy in self.of)
+
+    @property
+    def rejects_train_images(self) -> bool:
+        """Whether one of them rejects copies of train images."""
+        return any(policy.rejects_train_images for policy in self.of)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept where all do; the reasons are joined by ``; `` in the order of the list."""
-        every = [policy.accept(state) for policy in self.of]
-        columns = [[str(reason) for reason in verdicts.reason_S] for verdicts in every]
-        accepted_S: BoolArray = np.all([verdicts.accepted_S for verdicts in every], axis=0)
-        joined = ["; ".join(reason for reason in row if reason) for row in zip(*columns, strict=True)]
-        return Verdicts(accepted_S=accepted_S, reason_S=np.array(joined, dtype=np.str_))
+        return _all_of([policy.accept(state) for policy in self.of])
 
 
 @register("acceptance", "default")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Default:
-    """What the judge takes for its class and what copies no train image: both gates with their own parameters.
+    """The images that the judge assigns to their class and that copy no train image: two gates, each with its parameters.
 
     Ours: the ``conjunction`` of ``label_consistent`` and ``not_memorized``; their sources are there.
     """
 
-    mode: Literal["probability", "argmax"] = param("probability", "as label_consistent.mode")
-    threshold: float | None = param(None, "as label_consistent.threshold", ge=0.0, le=1.0)
-    percentile: int = param(1, "as not_memorized.percentile")
+    mode: Literal["probability", "argmax"] = Field("probability", description="as label_consistent.mode")
+    threshold: float | None = Field(None, ge=0.0, le=1.0, description="as label_consistent.threshold")
+    percentile: Percentile = Field(1, description="as not_memorized.percentile")
+
+    rejects_train_images: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        self._gates()
+        _check_threshold(self.mode, self.threshold)
 
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Accept where both gates do; the reasons are joined by ``; ``, the judge's first."""
-        return self._gates().accept(state)
-
-    def _gates(self) -> Conjunction:
         judge = LabelConsistent(mode=self.mode, threshold=self.threshold)
-        return Conjunction(of=(judge, NotMemorized(percentile=self.percentile)))
+        return _all_of([judge.accept(state), NotMemorized(percentile=self.percentile).accept(state)])
 
 
 def _verdicts(reasons: Sequence[str]) -> Verdicts:
@@ -205,9 +211,17 @@ def _verdicts(reasons: Sequence[str]) -> Verdicts:
     return Verdicts(accepted_S=reason_S == "", reason_S=reason_S)
 
 
-def _check_measured(percentile: int) -> None:
-    if percentile not in PERCENTILES:
-        raise ValueError(f"percentile {percentile} is not one of {', '.join(map(str, PERCENTILES))}")
+def _all_of(every: Sequence[Verdicts]) -> Verdicts:
+    """Accept where every verdict does; join the reasons by ``; ``."""
+    columns = [[str(reason) for reason in verdicts.reason_S] for verdicts in every]
+    accepted_S: BoolArray = np.all([verdicts.accepted_S for verdicts in every], axis=0)
+    joined = ["; ".join(reason for reason in row if reason) for row in zip(*columns, strict=True)]
+    return Verdicts(accepted_S=accepted_S, reason_S=np.array(joined, dtype=np.str_))
+
+
+def _check_threshold(mode: str, threshold: float | None) -> None:
+    if mode == "argmax" and threshold is not None:
+        raise ValueError("threshold has no effect with mode: argmax; remove it or use mode: probability")
 
 
 def _quantile(state: AcceptanceState, percentile: int) -> float:

@@ -1,17 +1,22 @@
 """The five decisions of a round, as Protocols: state in, decision out; no I/O, no torch, no ray.
 
-A policy is a frozen dataclass; its fields are its YAML parameters. All randomness comes from ``rng``.
+A policy is a frozen dataclass; its fields are its YAML parameters, which pydantic checks. All randomness comes from
+``rng``. Properties of a Protocol are declarations: facts about a policy that the engine reads before it asks for a
+decision. A policy that leaves one out gets the Protocol's own value (``policies/declarations.py``).
 """
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
+from pydantic import ConfigDict
 
 from engine.types import (
     AcceptanceState,
     BudgetState,
+    DrawRequest,
     HardCases,
     IntArray,
     MiningState,
@@ -22,14 +27,21 @@ from engine.types import (
     Verdicts,
 )
 
+STRICT: Final = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
+"""How pydantic checks parameters: "1" and true are no numbers, 1 is a valid float, NaN and infinity are refused."""
+
 
 @runtime_checkable
 class MiningPolicy(Protocol):
-    """Decides which cases are hard.
+    """Decides which cases are hard."""
 
-    A policy that needs several probabilities an image says so by an attribute ``wanted`` (a ``DrawRequest``) and finds them
-    in ``state.draws_TNC``.
-    """
+    @property
+    def wanted(self) -> DrawRequest | None:
+        """The probabilities that the policy needs in ``state.draws_TNC``; None (the default): it needs none.
+
+        Draws come from classifiers trained on every train image. Such a policy cannot work with ``mine_from: crossfit``.
+        """
+        return None
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the hard cases, hardest first, each image at most once, whatever the order of the input."""
@@ -58,6 +70,19 @@ class MixingPolicy(Protocol):
 class AcceptancePolicy(Protocol):
     """Decides which synthetic images may train."""
 
+    @property
+    def wants_review(self) -> bool:
+        """Whether a person's verdicts are needed in ``state.verdict_S``; default False."""
+        return False
+
+    @property
+    def rejects_train_images(self) -> bool:
+        """Whether copies of train images are rejected; default False.
+
+        Such a policy cannot work with ``synthesis.generator: retrieved``, which returns nothing else.
+        """
+        return False
+
     def accept(self, state: AcceptanceState) -> Verdicts:
         """Return a verdict and, for rejected images, the reason."""
         ...
@@ -70,3 +95,13 @@ class StoppingPolicy(Protocol):
     def decide(self, state: StoppingState) -> StopDecision:
         """Return the decision after ``state.round`` finished."""
         ...
+
+
+KINDS: Final[Mapping[str, type]] = {
+    "mining": MiningPolicy,
+    "budget": BudgetPolicy,
+    "mixing": MixingPolicy,
+    "acceptance": AcceptancePolicy,
+    "stopping": StoppingPolicy,
+}
+"""The keys under ``policy`` in YAML, each with its Protocol."""

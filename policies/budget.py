@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.types import BudgetState, HardCases, IntArray
-from policies.parameters import param
+from policies.base import STRICT
 from policies.registry import register
 
 
 @register("budget", "uniform")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Uniform:
-    """Every hard case gets as many; what does not divide goes one each to the hardest."""
+    """Every hard case gets the same number of images; the remainder goes to the hardest, one each."""
 
     def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
         """Return counts that differ by at most 1."""
@@ -31,18 +32,19 @@ class Uniform:
 
 
 @register("budget", "class_balanced")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClassBalanced:
     """Every class among the hard cases gets its share, divided evenly between its cases, hardest first.
 
-    ``equal`` gives the classes the same number (what does not divide goes one each to the classes with the fewest
-    training images), as class-balanced sampling does (Kang et al. 2020). ``even_out`` fills up the class with the fewest
-    training + synthetic images, one by one: oversampling until classes are level (Japkowicz and Stephen 2002), with
-    synthetic images in the place of copies.
+    ``equal`` gives the classes the same number, as class-balanced sampling does (Kang et al. 2020); the remainder goes to
+    the classes with the fewest training images, one each. ``even_out`` adds images one by one to the class with the
+    fewest training + synthetic images: oversampling until classes are level (Japkowicz and Stephen 2002), with synthetic
+    images instead of copies.
     """
 
-    mode: Literal["equal", "even_out"] = param(
-        "equal", "equal: as many a class; even_out: until real + synthetic counts are level"
+    mode: Literal["equal", "even_out"] = Field(
+        "equal",
+        description="equal: the same number per class; even_out: until real + synthetic counts are level",
     )
 
     def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
@@ -60,7 +62,7 @@ class ClassBalanced:
 
 
 @register("budget", "inverse_sensitivity")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class InverseSensitivity:
     """Classes the classifier misses most get most: shares in proportion to (1 - val sensitivity) ^ power.
 
@@ -69,9 +71,12 @@ class InverseSensitivity:
     evenly between its cases.
     """
 
-    power: float = param(1.0, "above 1: more to the weakest classes; 0: equal shares", ge=0.0)
-    floor: float = param(
-        0.05, "least miss rate a class counts with, so that none is left out", gt=0.0, le=1.0
+    power: float = Field(1.0, ge=0.0, description="above 1: more to the weakest classes; 0: equal shares")
+    floor: float = Field(
+        0.05,
+        gt=0.0,
+        le=1.0,
+        description="lower bound of a class's miss rate, so that every class gets a share",
     )
 
     def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
@@ -85,17 +90,23 @@ class InverseSensitivity:
 
 
 @register("budget", "bandit")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Bandit:
     """Classes that gained from images before get more: Thompson sampling over classes (Thompson 1933; Russo et al. 2018).
 
-    A class's gain a round (change of val sensitivity) is normal around an unknown mean with prior N(0, prior_std^2).
-    One mean a class is drawn from its posterior; shares are the softmax of the means at ``temperature``.
+    A class's gain per round (change of val sensitivity) is normal around an unknown mean with prior N(0, prior_std^2).
+    One mean per class is drawn from its posterior; shares are the softmax of the means at ``temperature``.
     """
 
-    prior_std: float = param(0.05, "how large a class's mean gain may be before anything is seen", gt=0.0)
-    noise_std: float = param(0.05, "how much the gain of one round scatters around its mean", gt=0.0)
-    temperature: float = param(0.03, "small: nearly all to the class that was drawn best", gt=0.0)
+    prior_std: float = Field(
+        0.05, gt=0.0, description="how large a class's mean gain may be before anything is seen"
+    )
+    noise_std: float = Field(
+        0.05, gt=0.0, description="how much the gain of one round scatters around its mean"
+    )
+    temperature: float = Field(
+        0.03, gt=0.0, description="small: nearly all images go to the class with the best draw"
+    )
 
     def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
         """Return counts (M,); classes without a hard case get nothing."""

@@ -5,28 +5,29 @@ Legend: T draws (or members of a committee), N images, C classes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.types import DrawRequest, HardCases, MiningState
+from policies.base import STRICT
 from policies.mining import Cut, Scores, by_image_id, entropy
-from policies.parameters import param
 from policies.registry import register
 
 
 @register("mining", "bald")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Bald(Cut):
-    """What the classifier does not know, apart from what nobody can: BALD (Houlsby et al. 2011; Gal et al. 2017).
+    """Uncertainty of the classifier itself, without the ambiguity of the image: BALD (Houlsby et al. 2011; Gal et al. 2017).
 
     score = H(mean p) - mean H(p) over Monte-Carlo-dropout draws, nats: high where draws are sure and contradict each other.
     Dropout acts on what the classifier's last layer sees. Does not look at the label.
     """
 
-    draws: int = param(30, "Monte-Carlo-dropout draws", ge=2, le=1000)
-    rate: float = param(0.3, "share of features dropped in a draw", gt=0.0, lt=1.0)
+    draws: int = Field(30, ge=2, le=1000, description="Monte-Carlo-dropout draws")
+    rate: float = Field(0.3, gt=0.0, lt=1.0, description="share of features dropped in a draw")
 
     @property
     def wanted(self) -> DrawRequest:
@@ -40,7 +41,7 @@ class Bald(Cut):
 
 
 @register("mining", "committee")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Committee(Cut):
     """Query by committee (Seung et al. 1992): where the classifier and the judge's folds disagree.
 
@@ -48,8 +49,8 @@ class Committee(Cut):
     entropy of the members' first choices, nats (Dagan and Engelson 1995). Does not look at the label.
     """
 
-    measure: Literal["kl", "votes"] = param(
-        "kl", "kl: divergence from the mean; votes: entropy of first choices"
+    measure: Literal["kl", "votes"] = Field(
+        "kl", description="kl: divergence from the mean; votes: entropy of first choices"
     )
 
     @property

@@ -5,14 +5,14 @@ Legend: N images, C classes, M hard cases. All scores grow with hardness; ties a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.errors import ConfigError
 from engine.types import BoolArray, HardCases, MiningState, Predictions, StrArray
-from policies.parameters import param
+from policies.base import STRICT
 from policies.registry import register
 
 Scores = npt.NDArray[np.float64]
@@ -21,14 +21,16 @@ SMALLEST_PROBABILITY = 1e-12
 """Probabilities are raised to this before a logarithm, so that a loss is at most 27.6."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Cut:
     """The parameters every mining policy has: how many of the scored images it keeps."""
 
-    top_k: int | None = param(64, "most hard cases kept, hardest first; null: all", ge=1)
-    min_score: float | None = param(None, "least score of a hard case; null: no bound")
-    max_score: float | None = param(None, "largest score of a hard case (drops the hopeless); null: no bound")
-    per_lesion: bool = param(True, "keep only the hardest image of a lesion")
+    top_k: int | None = Field(64, ge=1, description="most hard cases kept, hardest first; null: all")
+    min_score: float | None = Field(None, description="least score of a hard case; null: no bound")
+    max_score: float | None = Field(
+        None, description="largest score of a hard case (drops the hopeless); null: no bound"
+    )
+    per_lesion: bool = Field(True, description="keep only the hardest image of a lesion")
 
     def __post_init__(self) -> None:
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
@@ -53,7 +55,7 @@ class Cut:
 
 
 @register("mining", "misclassified")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Misclassified(Cut):
     """The images whose most probable class is wrong; score 1 - p_true. May find none.
 
@@ -61,7 +63,7 @@ class Misclassified(Cut):
     bootstrapping of Sung and Poggio 1998.
     """
 
-    top_k: int | None = param(None, "most hard cases kept, hardest first; null: all", ge=1)
+    top_k: int | None = Field(None, ge=1, description="most hard cases kept, hardest first; null: all")
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the misclassified images, the true class's least probable first."""
@@ -71,7 +73,7 @@ class Misclassified(Cut):
 
 
 @register("mining", "margin")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Margin(Cut):
     """Largest wrong class's probability minus the true class's, in [-1, 1]; above 0 where misclassified.
 
@@ -88,7 +90,7 @@ class Margin(Cut):
 
 
 @register("mining", "entropy")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Entropy(Cut):
     """Entropy (Shannon 1948) of the prediction over log C, in [0, 1]; does not look at the label.
 
@@ -104,7 +106,7 @@ class Entropy(Cut):
 
 
 @register("mining", "least_confidence")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class LeastConfidence(Cut):
     """1 - the largest probability, in [0, 1 - 1/C]; does not look at the label.
 
@@ -118,11 +120,11 @@ class LeastConfidence(Cut):
 
 
 @register("mining", "loss")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Loss(Cut):
     """Cross-entropy -log p_true in nats; with ``max_score`` the hopeless (often mislabelled) are left out.
 
-    The score of online hard example mining (Shrivastava et al. 2016), here over whole images once a round.
+    The score of online hard example mining (Shrivastava et al. 2016), here over whole images once per round.
     """
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
@@ -132,15 +134,15 @@ class Loss(Cut):
 
 
 @register("mining", "missed_malignancy")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MissedMalignancy(Cut):
     """Expected cost of the decision "malignant or not" (Elkan 2001): a missed malignancy costs more than a false alarm.
 
     score = miss_cost (1 - p_malignant) where the lesion is malignant, false_alarm_cost p_malignant where it is not.
     """
 
-    miss_cost: float = param(10.0, "cost of calling a malignant lesion benign", gt=0.0)
-    false_alarm_cost: float = param(1.0, "cost of calling a benign lesion malignant", ge=0.0)
+    miss_cost: float = Field(10.0, gt=0.0, description="cost of calling a malignant lesion benign")
+    false_alarm_cost: float = Field(1.0, ge=0.0, description="cost of calling a benign lesion malignant")
 
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling expected cost.
@@ -163,7 +165,7 @@ class MissedMalignancy(Cut):
 
 
 @register("mining", "medium_hard")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MediumHard(Cut):
     """A band of the loss averaged over rounds: slowly learned images, without the hopeless and often mislabelled.
 
@@ -171,8 +173,8 @@ class MediumHard(Cut):
     Paul et al. 2021). score is the mean loss over all rounds so far, nats.
     """
 
-    low: float = param(0.6, "quantile of the mean loss at which the band begins", ge=0.0, le=1.0)
-    high: float = param(0.95, "quantile of the mean loss at which it ends", ge=0.0, le=1.0)
+    low: float = Field(0.6, ge=0.0, le=1.0, description="quantile of the mean loss at which the band begins")
+    high: float = Field(0.95, ge=0.0, le=1.0, description="quantile of the mean loss at which it ends")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,7 +194,7 @@ class MediumHard(Cut):
 
 
 @register("mining", "random")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Random(Cut):
     """Images at random, hard or not: the control; score is the draw in [0, 1)."""
 

@@ -6,13 +6,13 @@ would be shorter than what the denoiser was trained on: every mix keeps the (int
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.types import IntArray, Mixture, Neighbourhood, StrArray
-from policies.parameters import param
+from policies.base import STRICT
 from policies.registry import register
 
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ NEARLY_PARALLEL = 1e-6
 
 
 @register("mixing", "self")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Self:
     """The hard case's own embedding, unchanged."""
 
@@ -38,16 +38,20 @@ class Self:
 
 
 @register("mixing", "neighbours")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Neighbours:
-    """A convex mix of the case's train neighbours, shares drawn from a Dirichlet distribution a sample.
+    """A convex mix of the case's train neighbours, with shares drawn per sample from a Dirichlet distribution.
 
     Mixup (Zhang et al. 2018), whose Beta is the Dirichlet of two shares, among same-class neighbours as in SMOTE (Chawla
-    et al. 2002), of embeddings in the place of images. A case without neighbours is conditioned on itself.
+    et al. 2002), of embeddings instead of images. A case without neighbours is conditioned on itself.
     """
 
-    alpha: float = param(1.0, "concentration of the Dirichlet shares; small: mostly one neighbour", gt=0.0)
-    nearest: int | None = param(None, "mix only this many nearest neighbours; null: all retrieved", ge=1)
+    alpha: float = Field(
+        1.0, gt=0.0, description="concentration of the Dirichlet shares; small: mostly one neighbour"
+    )
+    nearest: int | None = Field(
+        None, ge=1, description="mix only this many nearest neighbours; null: all retrieved"
+    )
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Return mixes of the neighbours; slot 0 of the record is the case itself, used where it has none."""
@@ -69,16 +73,16 @@ class Neighbours:
 
 
 @register("mixing", "interpolate")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Interpolate:
     """A point on the arc from the case to one drawn neighbour of its class, level by level (slerp).
 
-    SMOTE (Chawla et al. 2002) on an arc in the place of the straight line: slerp is Shoemake's (1985). A case without
+    SMOTE (Chawla et al. 2002) on an arc instead of a straight line: slerp is Shoemake's (1985). A case without
     neighbours is conditioned on itself.
     """
 
-    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
-    high: float = param(0.5, "largest share of the neighbour", ge=0.0, le=1.0)
+    low: float = Field(0.0, ge=0.0, le=1.0, description="least share of the neighbour")
+    high: float = Field(0.5, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
         _check_order(self.low, self.high)
@@ -104,17 +108,17 @@ class Interpolate:
 
 
 @register("mixing", "k_center")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class KCenter:
-    """Interpolations that lie far apart: of several candidates a sample, greedy k-center (Gonzalez 1985; Sener 2018).
+    """Interpolations that lie far apart: of several candidates per sample, greedy k-center (Gonzalez 1985; Sener 2018).
 
     Candidates are drawn as ``interpolate`` draws them. A case's first sample is the candidate nearest to the case itself;
     every next one is the candidate farthest (cosine distance of the mean level) from those chosen for that case.
     """
 
-    candidates: int = param(4, "candidates drawn for each sample", ge=1, le=64)
-    low: float = param(0.0, "least share of the neighbour", ge=0.0, le=1.0)
-    high: float = param(0.7, "largest share of the neighbour", ge=0.0, le=1.0)
+    candidates: int = Field(4, ge=1, le=64, description="candidates drawn for each sample")
+    low: float = Field(0.0, ge=0.0, le=1.0, description="least share of the neighbour")
+    high: float = Field(0.7, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
         _check_order(self.low, self.high)
@@ -176,7 +180,7 @@ def slerp(a_D: Floats, b_D: Floats, t: Floats | float) -> Floats:
 
 
 def blend(sources_SKLD: npt.NDArray[np.floating], weights_SK: Floats) -> Floats:
-    """Convex mix of K sources a sample, each level stretched to the weighted mean of the sources' norms."""
+    """Convex mix of K sources per sample, each level stretched to the weighted mean of the sources' norms."""
     weights = weights_SK[:, :, None, None]
     sources = np.where(weights > 0, sources_SKLD, 0.0).astype(np.float64)
     mixed_SLD = (weights * sources).sum(axis=1)

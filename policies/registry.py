@@ -15,29 +15,39 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final, Literal, TypeVar, overload
 
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as pydantic_dataclass
+from pydantic.dataclasses import is_pydantic_dataclass, rebuild_dataclass
+
 import policies
 from engine.errors import ConfigError
-from policies.base import AcceptancePolicy, BudgetPolicy, MiningPolicy, MixingPolicy, StoppingPolicy
-from policies.parameters import Parameter, parameters
+from engine.types import RunFacts
+from policies import declarations, fields
+from policies.base import (
+    KINDS,
+    STRICT,
+    AcceptancePolicy,
+    BudgetPolicy,
+    MiningPolicy,
+    MixingPolicy,
+    StoppingPolicy,
+)
 
 P = TypeVar("P")
 
 ENTRY_POINTS: Final = "hardcase.policies"
-KINDS: Final[Mapping[str, type]] = {
-    "mining": MiningPolicy,
-    "budget": BudgetPolicy,
-    "mixing": MixingPolicy,
-    "acceptance": AcceptancePolicy,
-    "stopping": StoppingPolicy,
-}
 _POLICIES: Final[dict[tuple[str, str], type]] = {}
 
 
 def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
     """Class decorator: make a frozen dataclass available as ``{name: <name>}`` under ``policy.<kind>``.
 
+    The class may be pydantic's dataclass or a plain one; its parameters are checked under ``STRICT`` either way.
+    Declarations of the Protocol that the class leaves out get the Protocol's value.
+
     Raises:
-        ConfigError: unknown kind, no frozen dataclass, no method of the Protocol, or the name is taken.
+        ConfigError: unknown kind, no frozen dataclass, no method of the Protocol, a declaration of the wrong type, or
+            the name is taken.
     """
 
     def add(policy: type[P]) -> type[P]:
@@ -46,21 +56,43 @@ def register(kind: str, name: str) -> Callable[[type[P]], type[P]]:
         shape: Any = getattr(policy, "__dataclass_params__", None)
         if shape is None or not shape.frozen:
             raise ConfigError(f"{where}: no frozen dataclass; put @dataclass(frozen=True) below @register")
-        if not issubclass(policy, protocol):
-            raise ConfigError(f"{where}: not a policies.base.{protocol.__name__}; add its method")
-        holder = _POLICIES.setdefault((kind, name), policy)
+        for method in declarations.methods(protocol):
+            if not callable(getattr(policy, method, None)):
+                raise ConfigError(
+                    f"{where}: not a policies.base.{protocol.__name__}; add its method {method}"
+                )
+        declarations.complete(policy, protocol)
+        problems = list(declarations.class_problems(policy, protocol))
+        if problems:
+            raise ConfigError(f"{where}: {'; '.join(problems)}")
+        holder = _POLICIES.get((kind, name), policy)
         if (holder.__module__, holder.__qualname__) != (policy.__module__, policy.__qualname__):
             taken = f"{holder.__module__}.{holder.__qualname__}"
             raise ConfigError(f"{where}: {kind} policy {name!r} is already {taken}; take another name")
-        _POLICIES[kind, name] = policy
-        return policy
+        checked: type[P] = _checked(policy)
+        _POLICIES[kind, name] = checked
+        return checked
 
     return add
 
 
+def _checked(policy: Any) -> Any:
+    """Return the policy as a pydantic dataclass under STRICT; settings of its own pydantic config stay."""
+    if not is_pydantic_dataclass(policy):
+        kept = {name: getattr(policy, name) for name in ("__module__", "__qualname__", "__doc__")}
+        # A frozen class cannot be made a dataclass a second time, so pydantic gets a subclass.
+        subclass = type(policy.__name__, (policy,), kept)
+        return pydantic_dataclass(subclass, frozen=True, config=STRICT)
+    own: ConfigDict = getattr(policy, "__pydantic_config__", ConfigDict())
+    if not STRICT.keys() <= own.keys():
+        policy.__pydantic_config__ = STRICT | own
+        rebuild_dataclass(policy, force=True)
+    return policy
+
+
 @functools.cache
 def discover() -> None:
-    """Import every module of this package and load the entry points of other packages, once a process.
+    """Import every module of this package and load the entry points of other packages, once per process.
 
     Raises:
         ConfigError: an entry point cannot be loaded; names it, its value and the cause.
@@ -86,9 +118,16 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(sorted(name for known, name in _POLICIES if known == kind))
 
 
-def check(kind: str, spec: Mapping[str, Any]) -> None:
-    """Raise ConfigError with every problem of ``spec``, each with its path below ``policy.<kind>``."""
-    _build(kind, spec)
+def check(kind: str, spec: Mapping[str, Any], run: RunFacts | None = None) -> None:
+    """Check a spec, and with ``run`` whether the policy can work in that run.
+
+    Raises:
+        ConfigError: lists every problem, each with its path below ``policy.<kind>``.
+    """
+    policy = _build(kind, spec)
+    found = list(declarations.conflicts(policy, run)) if run is not None else []
+    if found:
+        raise ConfigError("\n  ".join(f"policy.{kind}: {spec['name']} {text}" for text in found))
 
 
 @overload
@@ -119,17 +158,10 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     if name not in names(kind):
         raise ConfigError(_unknown_name(kind, name, f"policy.{kind}.name"))
     policy = _POLICIES[kind, name]
-    fields = {
-        known.name: {
-            "type": known.type_text,
-            "default": None if known.required else known.default,
-            "required": known.required,
-            "bounds": dict(known.bounds),
-            "doc": known.doc,
-        }
-        for known in parameters(policy).values()
+    return {
+        "doc": " ".join((policy.__doc__ or "").split()),
+        "fields": {known: fields.describe(field) for known, field in fields.parameters(policy).items()},
     }
-    return {"doc": " ".join((policy.__doc__ or "").split()), "fields": fields}
 
 
 def _protocol(kind: str) -> type:
@@ -158,41 +190,45 @@ def _construct(kind: str, spec: Any, path: str, problems: list[str]) -> Any:
         return None
     policy = _POLICIES[kind, name]
     before = len(problems)
-    values = _values(parameters(policy), {k: v for k, v in spec.items() if k != "name"}, name, path, problems)
-    if len(problems) > before:
-        return None
+    values, unusable = _values(policy, {k: v for k, v in spec.items() if k != "name"}, name, path, problems)
+    made = None
     try:
-        return policy(**values)
-    except ValueError as error:
-        problems.append(f"{path}: {error}")
-        return None
+        made = policy(**values)
+    except ValidationError as error:
+        for field, text in fields.explain(error, fields.parameters(policy), values, name):
+            if field not in unusable:
+                problems.append(f"{path}.{field}: {text}" if field else f"{path}: {text}")
+    else:
+        where = f"{path}: {name} ({policy.__module__}.{policy.__qualname__})"
+        problems += [f"{where}: {text}" for text in declarations.problems(made, KINDS[kind])]
+    return made if len(problems) == before else None
 
 
 def _values(
-    known: Mapping[str, Parameter], given: Mapping[Any, Any], name: str, path: str, problems: list[str]
-) -> dict[str, Any]:
+    policy: type, given: Mapping[Any, Any], name: str, path: str, problems: list[str]
+) -> tuple[dict[str, Any], set[str]]:
+    """Return the values to make a policy with, and the parameters whose nested policies could not be made."""
+    known = fields.parameters(policy)
     values: dict[str, Any] = {}
+    unusable: set[str] = set()
     for field, value in given.items():
-        parameter = known.get(field)
-        if parameter is None:
+        if field not in known:
             problems.append(_unknown_field(known, str(field), name, path))
-        elif parameter.of is not None:
-            values[field] = _nested(parameter.of, value, f"{path}.{field}", problems)
-        else:
-            try:
-                values[field] = parameter.convert(value)
-            except ValueError as error:
-                problems.append(f"{path}.{field}: {error}")
-    for missing in (p for p in known.values() if p.required and p.name not in given):
-        problems.append(f"{path}.{missing.name}: required by {name}; {missing.doc}")
-    return values
+            continue
+        kind = fields.nested_kind(known[field])
+        values[field] = value if kind is None else _nested(kind, value, f"{path}.{field}", problems)
+        if kind is not None and values[field] is None:
+            unusable.add(field)
+    return values, unusable
 
 
-def _nested(kind: str, specs: Any, path: str, problems: list[str]) -> tuple[Any, ...]:
+def _nested(kind: str, specs: Any, path: str, problems: list[str]) -> tuple[Any, ...] | None:
+    """Return the policies of a list of specs, or None after adding what is wrong with it to ``problems``."""
     if not isinstance(specs, Sequence) or isinstance(specs, str) or not specs:
         problems.append(f"{path}: expected a list of {kind} policies, at least one, got {specs!r}")
-        return ()
-    return tuple(_construct(kind, spec, f"{path}.{index}", problems) for index, spec in enumerate(specs))
+        return None
+    made = [_construct(kind, spec, f"{path}.{index}", problems) for index, spec in enumerate(specs)]
+    return None if any(policy is None for policy in made) else tuple(made)
 
 
 def _unknown_name(kind: str, name: Any, path: str) -> str:
@@ -202,7 +238,7 @@ def _unknown_name(kind: str, name: Any, path: str) -> str:
     return f"{path}: unknown {kind} policy {name!r};{_closest(str(name), known)} known: {', '.join(known)}"
 
 
-def _unknown_field(known: Mapping[str, Parameter], field: str, name: str, path: str) -> str:
+def _unknown_field(known: Mapping[str, Any], field: str, name: str, path: str) -> str:
     if not known:
         return f"{path}.{field}: unknown field; {name} has no fields, remove it"
     return f"{path}.{field}: unknown field;{_closest(field, known)} fields of {name}: {', '.join(known)}"

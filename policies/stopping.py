@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from engine.types import StopDecision, StoppingState
-from policies.parameters import param
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from engine.types import Action, StopDecision, StoppingState
+from policies.base import STRICT
 from policies.registry import register
 
 
 @register("stopping", "max_rounds")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MaxRounds:
     """Stop after the planned rounds, or after fewer."""
 
-    rounds: int | None = param(None, "rounds after round 0; null or more than loop.rounds: loop.rounds", ge=1)
+    rounds: int | None = Field(
+        None, ge=1, description="rounds after round 0; null or more than loop.rounds: loop.rounds"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Stop once the last round is done."""
         last = state.planned if self.rounds is None else min(self.rounds, state.planned)
         if state.round >= last:
-            return StopDecision(action="stop", reason=f"round {state.round} of {last} is done")
-        return StopDecision(action="continue", reason=f"round {state.round} of {last}")
+            return StopDecision(action=Action.STOP, reason=f"round {state.round} of {last} is done")
+        return StopDecision(action=Action.CONTINUE, reason=f"round {state.round} of {last}")
 
 
 @register("stopping", "specificity_guard")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SpecificityGuard:
-    """Roll back when specificity falls: more found must not mean that everybody is sent for a biopsy.
+    """Roll back when specificity falls: higher sensitivity must not come from calling every lesion malignant.
 
     Malignant specificity on val, at the operating point, must stay above round 0's minus ``margin`` (non-inferiority on
     the estimate; ``by_interval``: on the upper end of its interval, so that only a clear fall counts). Ours, with the
     margin of non-inferiority trials (ICH E9 1998, Sec. 3.3.2): those claim by an interval, this one raises an alarm.
     """
 
-    margin: float = param(0.02, "largest fall of specificity that is tolerated", ge=0.0, lt=1.0)
-    by_interval: bool = param(False, "roll back only when the whole interval lies below the bound")
+    margin: float = Field(0.02, ge=0.0, lt=1.0, description="largest fall of specificity that is tolerated")
+    by_interval: bool = Field(
+        False, description="roll back only when the whole interval lies below the bound"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, stop with the plan, or roll back to the best round that kept its specificity."""
@@ -53,23 +59,23 @@ class SpecificityGuard:
         safe = [n for n, f in enumerate(figures) if f is not None and f[end] >= bound]
         best = max(safe, key=lambda n: (-math.inf if math.isnan(state.values[n]) else state.values[n], -n))
         return StopDecision(
-            action="roll_back",
+            action=Action.ROLL_BACK,
             reason=f"specificity fell to {reached:.3f} (bound {bound:.3f}); back to round {best}",
             keep_round=best,
         )
 
 
 @register("stopping", "marginal_value")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class MarginalValue:
-    """Stop when a round's images bring too little: rise of the watched val figure for each 100 accepted images.
+    """Stop when a round's images bring too little: rise of the watched val figure per 100 accepted images.
 
     Ours, after the stopping rule of active learning that the next data must bring more than they cost (Settles 2009),
-    with synthetic images in the place of labels.
+    with synthetic images instead of labels.
     """
 
-    least: float = param(0.002, "least rise for each 100 accepted images", ge=0.0)
-    after: int = param(1, "rounds that are played in any case", ge=1)
+    least: float = Field(0.002, ge=0.0, description="least rise per 100 accepted images")
+    after: int = Field(1, ge=1, description="rounds that always run")
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, or stop after ``state.round``; a round without accepted images brings nothing."""
@@ -80,7 +86,7 @@ class MarginalValue:
         value = 100.0 * rise / accepted if accepted and math.isfinite(rise) else 0.0
         if value < self.least:
             return StopDecision(
-                action="stop",
+                action=Action.STOP,
                 reason=f"{value:.4f} for each 100 of {accepted} accepted images, less than {self.least:g}",
             )
         return _as_planned(state, f"{value:.4f} for each 100 accepted images")
@@ -94,12 +100,12 @@ def _specificity(metrics: Mapping[str, Any]) -> Mapping[str, float] | None:
 
 def _as_planned(state: StoppingState, why: str) -> StopDecision:
     if state.round >= state.planned:
-        return StopDecision(action="stop", reason=f"round {state.round} of {state.planned} is done")
-    return StopDecision(action="continue", reason=f"round {state.round} of {state.planned}; {why}")
+        return StopDecision(action=Action.STOP, reason=f"round {state.round} of {state.planned} is done")
+    return StopDecision(action=Action.CONTINUE, reason=f"round {state.round} of {state.planned}; {why}")
 
 
 @register("stopping", "patience")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Patience:
     """Stop when the watched val figure has not risen for some rounds, at the latest after the planned ones.
 
@@ -107,9 +113,13 @@ class Patience:
     never does. Early stopping (Prechelt 1998) over rounds instead of training steps.
     """
 
-    rounds: int = param(2, "rounds without improvement before stopping", ge=1)
-    min_delta: float = param(0.0, "least rise of the val figure that counts as improvement", ge=0.0)
-    roll_back: bool = param(True, "no round after the best one may be champion; false: any may, as val says")
+    rounds: int = Field(2, ge=1, description="rounds without improvement before stopping")
+    min_delta: float = Field(
+        0.0, ge=0.0, description="least rise of the val figure that counts as improvement"
+    )
+    roll_back: bool = Field(
+        True, description="no round after the best one may become champion; false: val decides among all"
+    )
 
     def decide(self, state: StoppingState) -> StopDecision:
         """Continue, stop, or roll back after ``state.round``; ``state.values`` holds round 0 first."""
@@ -118,14 +128,14 @@ class Patience:
         if stale >= self.rounds:
             since = f"no rise above {self.min_delta:g} for {stale} rounds" if stale > 1 else "no rise"
             return StopDecision(
-                action="roll_back" if self.roll_back else "stop",
+                action=Action.ROLL_BACK if self.roll_back else Action.STOP,
                 reason=f"{since}; round {best} is best ({state.values[best]:.4f})",
                 keep_round=best if self.roll_back else None,
             )
         if state.round >= state.planned:
-            return StopDecision(action="stop", reason=f"round {state.round} of {state.planned} is done")
+            return StopDecision(action=Action.STOP, reason=f"round {state.round} of {state.planned} is done")
         return StopDecision(
-            action="continue", reason=f"round {best} is best, {stale} of {self.rounds} without rise"
+            action=Action.CONTINUE, reason=f"round {best} is best, {stale} of {self.rounds} without rise"
         )
 
     def best_round(self, values: tuple[float, ...]) -> int:

@@ -1,10 +1,9 @@
-"""Shared by every test: one torch thread, no network, fixed hash of nothing else."""
+"""Shared by every test: one torch thread, no network; and what whole runs of one pytest process share."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import nullcontext
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -13,9 +12,18 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import pytest
 import torch
 
-from tests.alone import Alone
+FIRST_PART = "hardcase/first part of make test"
 
-ALONE = pytest.StashKey[Alone]()
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say at the end of `make test`'s second part (it appends coverage) how the first part ended."""
+    if not hasattr(config, "cache"):  # pytest -p no:cacheprovider
+        return
+    if config.getoption("cov_append", default=False):
+        terminalreporter.write_line(f"before these, tests without ray: {config.cache.get(FIRST_PART, '?')}")
+    elif config.getoption("markexpr") == "not ray":
+        counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "skipped", "failed")}
+        config.cache.set(FIRST_PART, ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 @pytest.fixture(autouse=True)
@@ -23,17 +31,20 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Give each worker of `pytest -n` the lock it shares with the others."""
-    if hasattr(config, "workerinput"):
-        config.stash[ALONE] = Alone(config.rootpath / ".pytest_cache" / "alone")
+@pytest.fixture(scope="session")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One output folder: runs in it share the stage cache, so each computes what it alone has.
+
+    Give every run a name of its own.
+    """
+    return tmp_path_factory.mktemp("whole") / "runs"
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[object]:
-    """Run a test beside the other worker's, or alone where it starts Ray; waiting is outside its timeout."""
-    lock = item.config.stash.get(ALONE, None)
-    last = nextitem is None or nextitem.path != item.path
-    ray = item.get_closest_marker("ray") is not None
-    with lock.turn(alone=ray, last_of_file=last) if lock else nullcontext():
-        return (yield)
+@pytest.fixture(scope="session")
+def tiny_run(output: Path) -> Path:
+    """The run folder of the tiny config after one round on the local backend; treat it as read-only."""
+    from engine import build
+    from tests.integration.tiny import tiny_config
+
+    folder, _ = build.run(tiny_config(str(output), name="tiny", loop={"rounds": 1}))
+    return folder.path

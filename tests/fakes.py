@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from engine.artifacts import decoded_images, duplicates, lesions
+from engine.artifacts.decoded_images import DataFacts
+from engine.artifacts.duplicates import DuplicatePairs
+from engine.artifacts.split import SplitFacts
 from engine.parts.context import ChunkWorker, StageContext
-from engine.parts.dataset import write_table
+from engine.stages.base import Params
 from engine.training.plan import TrainEnv
 from engine.types import LesionTable, strings
 
@@ -38,7 +43,6 @@ def no_progress(what: str, done: int, total: int) -> None:
 def make_context(
     out: Path,
     inputs: Mapping[str, Path],
-    params: Mapping[str, Any],
     seed: int = 0,
     checkpoint: Path | None = None,
     map: Any = map_in_process,
@@ -52,7 +56,6 @@ def make_context(
     return StageContext(
         out=out,
         inputs=dict(inputs),
-        params=dict(params),
         seed=seed,
         threads=1,
         device="cpu",
@@ -62,6 +65,21 @@ def make_context(
         map=map,
         launch=launch,
     )
+
+
+def run_stage(
+    module: ModuleType, out: Path, inputs: Mapping[str, Path], params: Params, **context: Any
+) -> Path:
+    """Run a stage's module in this process as a worker does: params come as JSON, inputs are those it knows alone.
+
+    ``inputs`` may hold more folders than the stage takes; ``context`` is passed to ``make_context``. Returns ``out``.
+    """
+    stage = module.STAGE
+    known = {role: folder for role, folder in inputs.items() if stage.takes(role)}
+    stage.check_inputs(known)
+    tree = json.loads(json.dumps(params.to_json(), allow_nan=False))
+    module.run(make_context(out, known, **context), module.Params.from_json(tree))
+    return out
 
 
 def blob(label: int, n_classes: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -155,20 +173,26 @@ def _write_images(
         path=empty,
         mask_path=empty,
     )
-    write_table(table, folder / "table.parquet")
-    pairs = pd.DataFrame({"image_id_1": pd.Series(dtype=str), "image_id_2": pd.Series(dtype=str)})
-    pairs.assign(distance=pd.Series(dtype=float)).to_parquet(folder / "duplicates.parquet", index=False)
-    info = {
-        "classes": list(classes),
-        "n_images": len(frame),
-        "n_lesions": int(frame["lesion_id"].nunique()),
-        "grouped_by": "lesion",
-        "masks": {"file": len(frame), "otsu": 0, "none": 0},
-        "skipped": [],
-        "digest": "fake",
-        "image_size": int(pictures.shape[1]),
-    }
-    (folder / "data.json").write_text(json.dumps(info), encoding="utf-8")
+    lesions.write(table, folder)
+    none = strings([])
+    pairs = DuplicatePairs(
+        first_P=none, second_P=none, distance_P=np.zeros(0), exact_P=np.zeros(0, bool), turn_P=none,
+        placement_P4=np.zeros((0, 4)),
+    )  # fmt: skip
+    duplicates.write(pairs, folder)
+    facts = DataFacts(
+        classes=tuple(classes),
+        n_images=len(frame),
+        n_lesions=int(frame["lesion_id"].nunique()),
+        counts={str(dx): int(n) for dx, n in frame["dx"].value_counts().sort_index().items()},
+        grouped_by="lesion",
+        masks={"file": len(frame), "otsu": 0, "none": 0},
+        masks_degenerate=0,
+        skipped=(),
+        image_size=int(pictures.shape[1]),
+        digest="fake",
+    )
+    decoded_images.write(facts, folder)
 
 
 def _write_split(folder: Path, frame: pd.DataFrame) -> None:
@@ -179,5 +203,7 @@ def _write_split(folder: Path, frame: pd.DataFrame) -> None:
         str(part): {str(dx): int(n) for dx, n in group["dx"].value_counts().sort_index().items()}
         for part, group in parts.groupby("split")
     }
-    summary = {"counts": counts, "grouped_by": "lesion", "merged_groups": 0, "digest": "fake"}
-    (folder / "split.json").write_text(json.dumps(summary), encoding="utf-8")
+    facts = SplitFacts(
+        counts=counts, grouped_by="lesion", merged_groups=0, unused=0, left_out=0, digest="fake"
+    )
+    facts.write(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,10 +12,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from engine.config import DenoiserConfig, SynthesisConfig, VaeConfig
+from engine.config import Config, parse_config
 from engine.data.captions import captions
 from engine.parts.dataset import open_dataset
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 WIDTH, LENGTH, LEVELS = 16, 12, 2
 
@@ -98,27 +99,23 @@ def make_condition(folder: Path, inputs: dict[str, Path], samples: int = 6) -> P
     return folder
 
 
-def tiny_params(**synthesis: Any) -> dict[str, Any]:
-    """Return the params of the diffusion stages for 16 px and a few steps; keywords go to ``synthesis``."""
-    vae = VaeConfig(widths=[8, 16], downsample=2, latent_channels=4, steps=8, batch_size=8)
-    denoiser = DenoiserConfig(widths=[8, 16], head_dim=8, steps=8, batch_size=8, ema=0.9)
-    sampling = SynthesisConfig(**{"steps": 4, "batch_size": 4, **synthesis})
-    return {
-        "vae": vae.model_dump(mode="json"),
-        "denoiser": denoiser.model_dump(mode="json"),
+def tiny(**sections: dict[str, Any]) -> Config:
+    """Return a config of the diffusion stages for 16 px and a few steps; sections are merged over it."""
+    tree: dict[str, dict[str, Any]] = {
+        "data": {"image_size": 16},
+        "vae": {"widths": [8, 16], "downsample": 2, "latent_channels": 4, "steps": 8, "batch_size": 8},
+        "denoiser": {"widths": [8, 16], "head_dim": 8, "steps": 8, "batch_size": 8, "ema": 0.9},
         "embedder": {"fuse": "mean"},
-        "synthesis": sampling.model_dump(mode="json"),
+        "synthesis": {"steps": 4, "batch_size": 4},
     }
+    return parse_config(tree | {name: tree.get(name, {}) | section for name, section in sections.items()})
 
 
 def run_foundation(tmp: Path) -> dict[str, Path]:
     """Run the stages vae, latents and denoiser on the tiny foundation; returns all inputs of ``synthesize``."""
-    import importlib
-
     inputs = make_foundation(tmp)
     for name in ("vae", "latents", "denoiser"):
         module = importlib.import_module(f"engine.stages.{name}")
-        module.run(make_context(tmp / name, inputs, tiny_params()))
-        inputs[name] = tmp / name
+        inputs[name] = run_stage(module, tmp / name, inputs, module.Params.of(tiny()))
     inputs["condition"] = make_condition(tmp / "condition", inputs)
     return inputs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 
 from engine.config import DataConfig, parse_config
 from engine.data.readers import table as readers
@@ -21,10 +22,10 @@ from engine.diffusion.process import NoiseProcess
 from engine.diffusion.samplers import table as samplers
 from engine.diffusion.samplers.sampling import SamplerSettings
 from engine.diffusion.schedule import scheduler_config
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from engine.types import BudgetState, HardCases, IntArray, strings
 from policies import registry
-from policies.parameters import param
+from policies.base import STRICT
 
 PAGE = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = dict(re.findall(r"```python\n# (\S+)\n(.*?)```", PAGE, flags=re.DOTALL))
@@ -46,8 +47,8 @@ def test_an_example_is_short(name: str) -> None:
 def test_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     registry.names("budget")
     monkeypatch.setattr(registry, "_POLICIES", dict(registry._POLICIES))
-    names = {"register": registry.register, "dataclass": dataclass, "param": param, "np": np}
-    run_block("policies/budget.py", {**names, "BudgetState": BudgetState, "IntArray": IntArray})
+    names = {"register": registry.register, "dataclass": dataclass, "Field": Field, "STRICT": STRICT}
+    run_block("policies/budget.py", {**names, "np": np, "BudgetState": BudgetState, "IntArray": IntArray})
     parse_config({"policy": {"budget": {"name": "by_score", "power": 2}}}, check_policy=registry.check)
     cases = HardCases(
         image_id=strings(["a", "b", "c"]), true=strings(["x"] * 3), predicted=strings(["y"] * 3),
@@ -57,6 +58,8 @@ def test_the_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     assert policy.allocate(BudgetState(cases=cases, total=10, round=1), rng).tolist() == [6, 3, 1]
     assert policy.allocate(BudgetState(cases=cases, total=4, round=1), rng).tolist() == [3, 1, 0]
+    with pytest.raises(ConfigError, match=r"policy\.budget\.power: 0 is out of bounds; it must be above 0"):
+        registry.check("budget", {"name": "by_score", "power": 0})
     empty = HardCases(image_id=strings([]), true=strings([]), predicted=strings([]), score=np.zeros(0))
     assert policy.allocate(BudgetState(cases=empty, total=4, round=1), rng).tolist() == []
 

@@ -102,6 +102,11 @@ def read_column(folder: Path, name: str) -> StrArray:
     return strings(SCHEMA.read(folder, [name])[name].tolist())
 
 
+def read_levels(folder: Path) -> FloatArray:
+    """Return ``levels.npy`` (S, L, D) float32 alone (DataError: absent or damaged)."""
+    return LEVELS.read(folder)
+
+
 def samples_of(frame: pd.DataFrame) -> Samples:
     """Return the samples that a table with conditioning's columns describes."""
     return Samples(

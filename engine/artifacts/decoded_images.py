@@ -65,6 +65,16 @@ def open_images(folder: Path) -> ImageArray:
     return IMAGES.read(folder, mapped=True)
 
 
+def open_file(path: Path) -> ImageArray:
+    """Return an image file of any stage (``images.npy``, ``extra.npy``) as ``open_images`` does: workers are given files."""
+    return IMAGES.read_file(path, mapped=True)
+
+
 def open_masks(folder: Path) -> ImageArray:
     """Return ``masks.npy`` (N, H, W) uint8 as a read-only memmap (DataError: absent or damaged)."""
     return MASKS.read(folder, mapped=True)
+
+
+def open_mask_file(path: Path) -> ImageArray:
+    """Return a mask file of any name as ``open_masks`` does."""
+    return MASKS.read_file(path, mapped=True)

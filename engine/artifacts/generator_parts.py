@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import Field
 
 from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.schema import ArraySchema
-from engine.types import FloatArray
 
 LATENTS: Final = ArraySchema(
     file="latents.npy",
@@ -120,6 +121,6 @@ def read_likelihood(folder: Path) -> LikelihoodFacts:
     return LikelihoodFacts.read(folder)
 
 
-def open_latents(folder: Path) -> FloatArray:
+def open_latents(folder: Path) -> npt.NDArray[np.float32]:
     """Return ``latents.npy`` (N, 2, c, h, w) float32 as a read-only memmap (DataError: absent or damaged)."""
     return LATENTS.read(folder, mapped=True)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.schema import ArraySchema, Column, TableSchema
-from engine.types import StrArray, strings
+from engine.types import FloatArray, StrArray, strings
 
 FILE: Final = "ids.parquet"
 FUSED_FAISS: Final = "fused.faiss"
@@ -84,11 +84,32 @@ def read(folder: Path) -> IndexIds:
     return IndexIds(**{name: strings(frame[name].tolist()) for name in ("image_id", "lesion_id", "dx")})
 
 
+def read_fused(folder: Path) -> FloatArray:
+    """Return ``fused.npy`` (N, F) float32, unit rows (DataError: absent or damaged)."""
+    return FUSED.read(folder)
+
+
+def read_levels(folder: Path) -> FloatArray:
+    """Return ``levels.npy`` (N, L, D) float32 (DataError: absent or damaged)."""
+    return LEVELS.read(folder)
+
+
+def open_levels(folder: Path) -> FloatArray:
+    """Return the same as a read-only memmap (DataError as ``read_levels``)."""
+    return LEVELS.read(folder, mapped=True)
+
+
 def write(ids: IndexIds, folder: Path) -> None:
     """Write ``ids.parquet``."""
     SCHEMA.write(
         pd.DataFrame({"image_id": ids.image_id, "lesion_id": ids.lesion_id, "dx": ids.dx}), folder
     )  # fmt: skip
+
+
+def write_arrays(fused_NF: FloatArray, levels_NLD: FloatArray, folder: Path) -> None:
+    """Write ``fused.npy`` and ``levels.npy``."""
+    LEVELS.write(levels_NLD, folder)
+    FUSED.write(fused_NF, folder)
 
 
 def read_facts(folder: Path) -> IndexFacts:

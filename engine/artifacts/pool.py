@@ -95,8 +95,14 @@ def joined(pools: Sequence[Pool]) -> Pool:
     return Pool(**{f.name: np.concatenate([getattr(pool, f.name) for pool in pools]) for f in fields(Pool)})
 
 
-def write(pool: Pool, extra_EHWC: ImageArray, facts: PoolFacts, folder: Path) -> None:
-    """Write the three files of a pool."""
+def write(
+    pool: Pool, extra_EHWC: ImageArray, facts: PoolFacts, folder: Path, *, idle_round: bool = False
+) -> None:
+    """Write the three files of a pool.
+
+    ``idle_round``: a round added no synthetic image. image_id and dx are then stored as arrow ``string`` instead of
+    ``large_string``, as they always were, so that the bytes of a pool do not change.
+    """
     frame = pd.DataFrame(
         {
             "source": pool.source,
@@ -106,7 +112,7 @@ def write(pool: Pool, extra_EHWC: ImageArray, facts: PoolFacts, folder: Path) ->
             "origin": pool.origin,
         }
     )
-    SCHEMA.write(frame, folder)
+    SCHEMA.write(frame.astype({"image_id": object, "dx": object}) if idle_round else frame, folder)
     EXTRA.write(extra_EHWC, folder)
     facts.write(folder)
 

@@ -148,7 +148,10 @@ class ArraySchema:
         Raises:
             DataError: the file is absent or damaged, or of another dtype or number of axes.
         """
-        path = self.path(folder)
+        return self.read_file(self.path(folder), mapped=mapped)
+
+    def read_file(self, path: Path, *, mapped: bool = False) -> npt.NDArray[Any]:
+        """Read a file of any name as ``read`` does."""
         if not path.is_file():
             raise DataError(f"{path}: is missing; {REMEDY}")
         try:

@@ -6,68 +6,21 @@ Shape legend: N images, C classes.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from engine.artifacts.calibration import Calibration
 from engine.classifier.predict import softmax
-from engine.errors import DataError
 
 TEMPERATURES = (0.05, 20.0)
 FEWEST = 10
 """Fewer val images than this fit no temperature."""
 
 Array = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Probabilities are softmax(logits / temperature); malignant means malignant score >= threshold.
-
-    ``malignant`` names the malignant classes among ``classes``; ``threshold`` is None without any, or without both
-    kinds on val; ``specificity`` is the one the threshold was chosen for. ``melanoma`` is the class (None: not among
-    ``classes``) that has an operating point of its own, chosen for ``melanoma_sensitivity``.
-    """
-
-    temperature: float
-    malignant: tuple[str, ...]
-    threshold: float | None
-    specificity: float
-    classes: tuple[str, ...]
-    melanoma: str | None = None
-    melanoma_threshold: float | None = None
-    melanoma_sensitivity: float | None = None
-
-    def write(self, folder: Path) -> None:
-        """Write ``calibration.json`` into ``folder``."""
-        text = json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False, indent=2)
-        (folder / "calibration.json").write_text(text + "\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> Calibration:
-        """Read ``calibration.json`` (DataError: missing or broken)."""
-        path = folder / "calibration.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-            return cls(
-                temperature=float(found["temperature"]),
-                malignant=tuple(found["malignant"]),
-                threshold=None if found["threshold"] is None else float(found["threshold"]),
-                specificity=float(found["specificity"]),
-                classes=tuple(found["classes"]),
-                **{k: found.get(k) for k in ("melanoma", "melanoma_threshold", "melanoma_sensitivity")},
-            )
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path} is missing or broken ({error!r}); run the predict stage again"
-            ) from error
 
 
 def calibrate(

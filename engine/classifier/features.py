@@ -17,11 +17,11 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.artifacts import decoded_images
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD, normalise, to_unit
 from engine.classifier.predict import CHUNK, MapRows, chunks
 from engine.classifier.weights import load_classifier
 from engine.errors import DataError
-from engine.types import ImageArray
 
 Rows = npt.NDArray[np.int64]
 Features = npt.NDArray[np.float32]
@@ -44,7 +44,7 @@ class FeatureWorker:
     def load(self) -> Callable[[Rows], Features]:
         """Open weights and images; the function maps up to CHUNK row positions to features."""
         torch.set_num_threads(self.threads)
-        images_NHWC: ImageArray = np.load(self.images, mmap_mode="r")
+        images_NHWC = decoded_images.open_file(self.images)
         mean: tuple[float, ...] = IMAGENET_MEAN
         std: tuple[float, ...] = IMAGENET_STD
         if self.inception:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from engine.artifacts import decoded_images
 from engine.types import ImageArray
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -58,7 +59,7 @@ class ImageRows:
         """Open the files (read-only memmaps)."""
         used = set(self.source_N.tolist())
         arrays = [
-            np.load(file, mmap_mode="r") if position in used else np.zeros((0, 0, 0, 3), np.uint8)
+            decoded_images.open_file(file) if position in used else np.zeros((0, 0, 0, 3), np.uint8)
             for position, file in enumerate(self.files)
         ]
         return OpenImages(tuple(arrays), self.source_N, self.row_N)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from engine.artifacts import decoded_images
 from engine.classifier.inputs import memory_format, normalise, to_unit
 from engine.classifier.weights import ClassifierMeta, load_classifier
 from engine.errors import DataError
@@ -49,7 +50,7 @@ class LogitWorker:
         torch.set_num_threads(self.threads)
         model, meta = load_classifier(self.weights)
         model.to(self.device).to(memory_format=memory_format(self.device))
-        images_NHWC: ImageArray = np.load(self.images, mmap_mode="r")
+        images_NHWC = decoded_images.open_file(self.images)
         if images_NHWC.shape[1] != meta.image_size:
             raise DataError(
                 f"{self.images} holds {images_NHWC.shape[1]} px images but {self.weights.name} was trained on "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from engine.artifacts import classifier_fit
+from engine.artifacts.classifier_fit import FitFacts
 from engine.classifier.augment import augment
 from engine.classifier.batchnorm import globalize_batch_norm
 from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
@@ -34,9 +35,9 @@ FitConfig = ClassifierConfig | JudgeConfig
 class FitJob:
     """One fit, picklable: images by path, N labels, settings, and where the results go.
 
-    ``weights`` is the file written; ``report`` (optional) gets its losses as JSON; ``init`` is an earlier fit's
-    weights file to go on from, else None. ``added_N`` and ``synthetic_N`` say which images an arm adds to the classifier's
-    own and which of them are synthetic, for ``mix``; None: none are.
+    ``weights`` is the file written; ``report`` (optional) is the folder that gets classifier.json; ``init`` is an earlier
+    fit's weights file to go on from, else None. ``added_N`` and ``synthetic_N`` say which images an arm adds to the
+    classifier's own and which of them are synthetic, for ``mix``; None: none are.
     """
 
     images: ImageRows
@@ -76,8 +77,8 @@ def run_job(job: FitJob, env: TrainEnv) -> None:
     if not env.is_main:
         return
     if job.report is not None:
-        summary = {"losses": log.losses, "optimizer_steps": job.plan.steps, "n_rows": len(job.labels_N)}
-        job.report.write_text(json.dumps(summary, sort_keys=True, allow_nan=False), encoding="utf-8")
+        facts = FitFacts(losses=tuple(log.losses), optimizer_steps=job.plan.steps, n_rows=len(job.labels_N))
+        classifier_fit.write(facts, job.report)
     save_classifier(model, meta, job.weights)
 
 

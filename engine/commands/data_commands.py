@@ -111,15 +111,15 @@ def _write(path: Path, write: _Writer) -> None:
 
 def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
     """Return the JSON object of ``describe``."""
-    table, info = dataset.table, dataset.info
+    table, facts = dataset.table, dataset.facts
     parts = [part for part in SPLITS if np.any(table.split == part)]
     return {
         "classes": list(dataset.classes),
-        "n_images": info["n_images"],
-        "n_lesions": info["n_lesions"],
+        "n_images": facts.n_images,
+        "n_lesions": facts.n_lesions,
         "n_used": len(table),
-        "image_size": info["image_size"],
-        "grouped_by": info["grouped_by"],
+        "image_size": facts.image_size,
+        "grouped_by": facts.grouped_by,
         "counts": {part: _by_class(dataset, part) for part in parts},
         "lesions": {part: _by_class(dataset, part, lesions=True) for part in parts},
         "views_per_lesion": round(len(table) / len(np.unique(table.lesion_id)), 3),
@@ -128,10 +128,10 @@ def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
         "sex": _values(table.sex),
         "localization": _values(table.localization),
         "skin_type": _values(table.skin_type),
-        "masks": info["masks"],
-        "skipped": info["skipped"],
+        "masks": facts.masks,
+        "skipped": list(facts.skipped),
         "duplicate_pairs": pairs,
-        "digest": info["digest"],
+        "digest": facts.digest,
         "split_digest": split_digest,
     }
 

@@ -16,7 +16,7 @@ from engine.report.wording import MARKS
 from engine.store import RunFolder
 
 if TYPE_CHECKING:
-    from engine.classifier.calibration import Calibration
+    from engine.artifacts.calibration import Calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Chosen:
     @property
     def calibration(self) -> Calibration:
         """Its temperature and operating point, as fixed on val."""
-        from engine.classifier.calibration import Calibration
+        from engine.artifacts.calibration import Calibration
 
         return Calibration.read(self.folder)
 

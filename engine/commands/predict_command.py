@@ -18,7 +18,7 @@ from engine.store import write_text
 from engine.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
-    from engine.classifier.calibration import Calibration
+    from engine.artifacts.calibration import Calibration
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 CHUNK = 32

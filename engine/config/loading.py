@@ -13,9 +13,13 @@ from engine.config.schema import Config
 from engine.config.sections import Section
 from engine.config.yaml_text import dump_values, parse_yaml
 from engine.errors import ConfigError
+from engine.types import RunFacts
 
-PolicyCheck = Callable[[str, Mapping[str, Any]], None]
-"""Called with (kind, spec) for each policy; raises ConfigError when the spec names no known policy or field."""
+PolicyCheck = Callable[[str, Mapping[str, Any], RunFacts | None], None]
+"""Called with (kind, spec, facts of the run) for each policy; None where the rest of the config is invalid.
+
+Raises ConfigError when the spec names no known policy or field, or when the policy cannot work in that run.
+"""
 
 
 def load_config(
@@ -113,11 +117,12 @@ def read_tree(path: Path) -> dict[str, Any]:
 def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: PolicyCheck) -> list[str]:
     """Check each policy spec; looks at the raw tree when the rest of the config did not validate."""
     given = config.policy.model_dump() if config else tree.get("policy")
+    run = RunFacts(mine_from=config.loop.mine_from, generator=config.synthesis.generator) if config else None
     problems = []
     for kind, spec in given.items() if isinstance(given, Mapping) else ():
         if kind in Config().policy.model_dump() and isinstance(spec, Mapping):
             try:
-                check(kind, spec)
+                check(kind, spec, run)
             except ConfigError as error:
                 problems.append(str(error))
     return problems

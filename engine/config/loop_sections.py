@@ -120,7 +120,12 @@ class LoopConfig(Section):
     )
     crossfit_folds: Annotated[int, Field(ge=2, le=20)] = Field(3, description="folds of mine_from: crossfit")
     neighbours: Annotated[int, Field(ge=1, le=64)] = Field(
-        5, description="train neighbours retrieved a hard case"
+        5, description="train neighbours retrieved per hard case"
+    )
+    neighbours_level: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="embedder level by which neighbours are retrieved, 1 the lowest (texture, colour), the last the whole "
+        "shape; null: all levels fused",
     )
 
     @field_validator("arms")
@@ -217,6 +222,11 @@ class BackendConfig(Section):
     )
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="GPUs a task, train worker or map actor asks for"
+    )
+    checkpoint_minutes: Annotated[float, Field(ge=0.0)] = Field(
+        0.0,
+        description="least minutes between two checkpoints of a training; 0: one every checkpoint_every steps. "
+        "A checkpoint of Stable Diffusion is 15 GB",
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="autocast precision; bf16 or fp16 for a GPU"

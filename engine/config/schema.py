@@ -68,7 +68,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _across(self) -> Config:
-        problems = [*self._loop_problems(), *self._policy_problems(), *self._size_problems()]
+        problems = [*self._loop_problems(), *self._size_problems()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -90,6 +90,9 @@ class Config(Section):
                 "loop.arms: synthetic would go on from weights trained on real images; "
                 "set classifier.round_init: scratch"
             )
+        level, levels = self.loop.neighbours_level, self.embedder.levels
+        if level is not None and level > levels:
+            yield f"loop.neighbours_level: {level} is no level; embedder.levels is {levels}"
         if self.judge.model == self.classifier.model:
             yield f"judge.model is the classifier's ({self.judge.model}); an independent judge needs another"
         mix, continues = self.classifier.mix, self.classifier.round_init == "continue"
@@ -104,21 +107,6 @@ class Config(Section):
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
 
-    def _policy_problems(self) -> Iterator[str]:
-        """Policies that cannot do their work with these settings."""
-        miner = self.policy.mining.get("name")
-        if miner in ("bald", "committee") and self.loop.mine_from == "crossfit":
-            yield (
-                f"policy.mining: {miner} asks classifiers that were trained on every train image; "
-                "use loop.mine_from: mine, or another policy"
-            )
-        gate = self.policy.acceptance.get("name")
-        if self.synthesis.generator == "retrieved" and gate in ("default", "not_memorized"):
-            yield (
-                f"policy.acceptance: {gate} rejects every image of synthesis.generator: retrieved, which are train images; "
-                "use label_consistent or all"
-            )
-
     def _size_problems(self) -> Iterator[str]:
         """Image sizes that a part cannot halve as often as it must."""
         if self.vae.kind == "identity" and self.vae.downsample != 1:
@@ -127,12 +115,13 @@ class Config(Section):
             self.vae.kind != "identity" or self.synthesis.generator != "diffusion"
         ):
             yield "evaluation.likelihood needs a diffusion model of pixels: vae.kind: identity, or set it to 0"
-        multiple = self.vae.downsample * 2 ** (len(self.denoiser.widths) - 1)
+        halvings = (
+            0 if self.denoiser.pretrained else len(self.denoiser.widths) - 1
+        )  # its own levels take any side
+        multiple = self.vae.downsample * 2**halvings
         if self.data.image_size % multiple:
-            yield (
-                f"data.image_size ({self.data.image_size}) must be a multiple of vae.downsample x 2^(denoiser levels - 1) "
-                f"= {multiple}"
-            )
+            levels = "" if self.denoiser.pretrained else " x 2^(denoiser levels - 1)"
+            yield f"data.image_size ({self.data.image_size}) must be a multiple of vae.downsample{levels} = {multiple}"
         if self.embedder.pretrained is None and self.data.image_size % self.embedder.patch:
             yield (
                 f"data.image_size ({self.data.image_size}) must be a multiple of embedder.patch ({self.embedder.patch})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
     "retrieved": (),
 }
 """The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
+
+LARGEST_VAE_CHUNK: Final = 32
 
 SamplerName = Literal[
     "dpmpp",
@@ -110,6 +112,11 @@ class SynthesisConfig(Section):
         description="looks on the way from noise to image, drawn as states.png for a round's first samples; 0: none",
     )
     batch_size: Steps = Field(32, description="samples a batch; fixed, because float32 results depend on it")
+
+    @property
+    def vae_chunk(self) -> int:
+        """Images that the VAE encodes or decodes at a time: a whole batch, at most 32."""
+        return min(self.batch_size, LARGEST_VAE_CHUNK)
 
     @property
     def steers(self) -> bool:

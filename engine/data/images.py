@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from engine.artifacts import decoded_images
 from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
 from engine.data.masks import MaskKind, choose_mask
@@ -83,8 +84,10 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
         DataError: an image or mask cannot be decoded and ``on_bad_image`` is fail (names it), or none can.
     """
     count, size = len(source.table), config.image_size
-    images_NHWC = np.lib.format.open_memmap(out / "images.npy", "w+", np.uint8, (count, size, size, 3))
-    masks_NHW = np.lib.format.open_memmap(out / "masks.npy", "w+", np.uint8, (count, size, size))
+    images_NHWC = np.lib.format.open_memmap(
+        decoded_images.IMAGES.path(out), "w+", np.uint8, (count, size, size, 3)
+    )
+    masks_NHW = np.lib.format.open_memmap(decoded_images.MASKS.path(out), "w+", np.uint8, (count, size, size))
 
     def decode_chunk(start: int) -> list[tuple[MaskKind, bool] | str]:
         rows = range(start, min(start + CHUNK, count))
@@ -103,8 +106,8 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
     images_NHWC.flush()
     masks_NHW.flush()
     if not decoded.good_N.all():
-        for name, array in (("images.npy", images_NHWC), ("masks.npy", masks_NHW)):
-            _keep_rows(out / name, array, decoded.good_N)
+        _keep_rows(decoded_images.IMAGES.path(out), images_NHWC, decoded.good_N)
+        _keep_rows(decoded_images.MASKS.path(out), masks_NHW, decoded.good_N)
     return decoded
 
 
@@ -114,8 +117,7 @@ def data_digest(table: LesionTable, out: Path) -> str:
     for field in fields(LesionTable):
         if field.name not in ("path", "mask_path"):
             digest.update("\0".join([field.name, *map(str, getattr(table, field.name))]).encode())
-    for name in ("images.npy", "masks.npy"):
-        array = np.load(out / name, mmap_mode="r")
+    for array in (decoded_images.open_images(out), decoded_images.open_masks(out)):
         for start in range(0, len(array), 1024):
             digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
     return digest.hexdigest()

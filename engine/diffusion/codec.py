@@ -5,7 +5,6 @@ Shape legend: B images, H height, W width, c latent channels, h w latent side.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.artifacts import generator_parts
 from engine.diffusion.pretrained import PLAIN_LOADING
 from engine.types import ImageArray
 
+MODEL = "vae"
+"""Folder of the autoencoder in the stage's folder, in the Hugging Face layout."""
 CHUNK = 32
-"""Images encoded or decoded at a time; fixed, because float32 results depend on the batch size."""
+"""Images encoded or decoded at a time unless a use asks for fewer; fixed per use, as float32 results depend on it."""
 
 
 def images_to_tensor(images_BHWC: ImageArray, device: str = "cpu") -> Tensor:
@@ -44,33 +46,40 @@ def tensor_to_images(values_BCHW: Tensor) -> ImageArray:
 class LatentCodec:
     """Encodes to z = (posterior mean - mean) * scale and back; ``vae`` None means the pixels are the latents.
 
-    ``mean`` is a value a latent channel and ``scale`` one number, 1 / standard deviation of the train latents, so
-    that z has mean 0 and variance 1 over the train images, which the noise schedule assumes.
+    ``mean`` is a value per latent channel and ``scale`` one number, 1 / standard deviation of the train latents, so
+    that z has mean 0 and variance 1 over the train images, which the noise schedule assumes. ``chunk`` images go through
+    the VAE at a time, the last ones filled up to as many.
     """
 
     vae: Any
     mean: tuple[float, ...]
     scale: float
     device: str = "cpu"
+    chunk: int = CHUNK
+
+    @property
+    def downsample(self) -> int:
+        """Pixels per latent cell, one side."""
+        return 1 if self.vae is None else 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @torch.no_grad()
     def encode(self, images_BHWC: ImageArray) -> Tensor:
-        """Return scaled latents (B, c, h, w) of uint8 images, in chunks of CHUNK with the last one padded."""
+        """Return scaled latents (B, c, h, w) of uint8 images, in chunks with the last one padded."""
         pieces = [
             self.scaled(posterior_mean(self.vae, images_to_tensor(chunk, self.device)))
-            for chunk in padded_chunks(images_BHWC)
+            for chunk in padded_chunks(images_BHWC, self.chunk)
         ]
         return torch.cat(pieces)[: len(images_BHWC)]
 
     @torch.no_grad()
     def decode(self, latent_Bchw: Tensor) -> ImageArray:
-        """Return uint8 images (B, H, W, 3) of scaled latents, in chunks of CHUNK with the last one padded."""
+        """Return uint8 images (B, H, W, 3) of scaled latents, in chunks with the last one padded."""
         raw = latent_Bchw.to(self.device) / self.scale + self._mean()
         if self.vae is None:
             return tensor_to_images(raw)
         count = len(raw)
-        padding = raw[:1].expand(-count % CHUNK, -1, -1, -1)
-        chunks = torch.split(torch.cat([raw, padding]), CHUNK)
+        padding = raw[:1].expand(-count % self.chunk, -1, -1, -1)
+        chunks = torch.split(torch.cat([raw, padding]), self.chunk)
         return np.concatenate([tensor_to_images(self.vae.decode(chunk).sample) for chunk in chunks])[:count]
 
     def scaled(self, raw_Bchw: Tensor) -> Tensor:
@@ -87,11 +96,11 @@ class LatentCodec:
         return torch.tensor(self.mean, device=self.device)[None, :, None, None]
 
 
-def padded_chunks(images_BHWC: ImageArray) -> list[ImageArray]:
-    """Cut images into chunks of CHUNK; the last is filled up with its first image."""
-    chunks = [np.asarray(images_BHWC[i : i + CHUNK]) for i in range(0, len(images_BHWC), CHUNK)]
+def padded_chunks(images_BHWC: ImageArray, size: int = CHUNK) -> list[ImageArray]:
+    """Cut images into chunks of ``size``; the last is filled up with its first image."""
+    chunks = [np.asarray(images_BHWC[i : i + size]) for i in range(0, len(images_BHWC), size)]
     last = chunks[-1]
-    chunks[-1] = np.concatenate([last, np.repeat(last[:1], CHUNK - len(last), axis=0)])
+    chunks[-1] = np.concatenate([last, np.repeat(last[:1], size - len(last), axis=0)])
     return chunks
 
 
@@ -103,17 +112,21 @@ def posterior_mean(vae: Any, pixels_BCHW: Tensor) -> Tensor:
     return mean
 
 
-def load_codec(folder: Path, device: str = "cpu") -> LatentCodec:
-    """Open the ``vae`` stage's folder (vae.json, and vae/ unless the kind is identity)."""
-    info = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
+def load_codec(folder: Path, device: str = "cpu", chunk: int = CHUNK) -> LatentCodec:
+    """Open the ``vae`` stage's folder (vae.json, and vae/ unless the kind is identity); ``chunk`` as LatentCodec's."""
+    facts = generator_parts.read_vae(folder)
     vae = None
-    if info["kind"] == "kl":
+    if facts.kind == "kl":
         from diffusers import AutoencoderKL
 
         vae = AutoencoderKL.from_pretrained(
-            folder / "vae", torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
+            folder / MODEL, torch_dtype=torch.float32, local_files_only=True, **PLAIN_LOADING
         )
         vae = vae.to(device).eval().requires_grad_(False)
     return LatentCodec(
-        vae=vae, mean=tuple(info["latents_mean"]), scale=float(info["scaling_factor"]), device=device
+        vae=vae,
+        mean=facts.latents_mean,
+        scale=facts.scaling_factor,
+        device=device,
+        chunk=chunk,
     )

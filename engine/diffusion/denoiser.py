@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.config import DenoiserConfig
+from engine.config.pretrained_parts import unet_problems
 from engine.diffusion.adapter import adapter_arguments, attach_adapters, make_adapters
 from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
@@ -70,7 +71,7 @@ def build_denoiser(
         seed: of the initial weights.
 
     Raises:
-        ConfigError: ``denoiser.pretrained`` cannot be loaded or expects prompts of another width.
+        ConfigError: ``denoiser.pretrained`` cannot be loaded or needs what no stage gives (``unet_problems``).
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -78,6 +79,7 @@ def build_denoiser(
             unet = _scratch_unet(config, channels, side, prompt_width)
         else:
             unet = _pretrained_unet(config.pretrained, channels, prompt_width)
+            unet.register_to_config(sample_size=side)  # what it is trained at from here on
         return Denoiser(unet, lesion_width)
 
 
@@ -120,13 +122,10 @@ def _pretrained_unet(pretrained: str, channels: int, prompt_width: int) -> Any:
         torch_dtype=torch.float32,
         **PLAIN_LOADING,
     )
-    unet = refit(source, in_channels=channels, out_channels=channels)
-    if unet.config.cross_attention_dim != prompt_width:
-        raise ConfigError(
-            f"denoiser.pretrained: {pretrained!r} expects prompts of width {unet.config.cross_attention_dim}, its "
-            f"text encoder gives {prompt_width}; use a checkpoint whose unet and text_encoder belong together"
-        )
-    return unet
+    problems = list(unet_problems(source.config, pretrained, prompt_width))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return refit(source, in_channels=channels, out_channels=channels)
 
 
 def norm_groups(widths: Sequence[int]) -> int:

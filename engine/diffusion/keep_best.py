@@ -9,11 +9,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from safetensors.torch import load_file
-
 from engine.artifacts.whole_files import write_text
 from engine.diffusion.train import DenoiserObjective, validation_loss
-from engine.training.checkpoints import save_tensors
+from engine.training.checkpoints import fill, save_tensors
 from engine.types import IntArray
 
 
@@ -71,4 +69,4 @@ class KeepBest:
     def restore(self) -> None:
         """Give the model the weights that were kept."""
         if self.kept is not None:
-            self.objective.model.load_state_dict(load_file(self._weights))
+            fill(self.objective.model.state_dict(), self._weights)

@@ -7,18 +7,17 @@ from typing import Any
 import torch
 
 from engine.config import VaeConfig
+from engine.config.pretrained_parts import vae_problems
 from engine.diffusion.pretrained import PLAIN_LOADING, load_part, refit
 from engine.errors import ConfigError
-
-LATENT_LAYERS = ("encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in")
-"""The only four convolutions whose shape depends on the number of latent channels."""
 
 
 def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
     """Return an untrained or pre-trained ``diffusers.AutoencoderKL``; initial weights depend on ``seed`` alone.
 
-    A pre-trained one with other latent channels keeps every weight but the convolutions in LATENT_LAYERS, which are
-    made anew (Kim et al. go from Stable Diffusion's 4 to 8); ``decoder.conv_in`` keeps its bias, whose shape stays.
+    A pre-trained one with other latent channels keeps every weight but the four convolutions whose shape depends on their
+    number: ``encoder.conv_out``, ``quant_conv``, ``post_quant_conv``, ``decoder.conv_in``. Those are made anew (Kim et al.
+    go from Stable Diffusion's 4 to 8); ``decoder.conv_in`` keeps its bias, whose shape stays.
 
     Raises:
         ConfigError: ``vae.pretrained`` cannot be loaded or downsamples differently from ``vae.downsample``.
@@ -37,14 +36,10 @@ def build_vae(config: VaeConfig, image_size: int, seed: int) -> Any:
             torch_dtype=torch.float32,
             **PLAIN_LOADING,
         )
-        vae = refit(source, latent_channels=config.latent_channels)
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    if factor != config.downsample:
-        raise ConfigError(
-            f"vae.downsample is {config.downsample}, but {config.pretrained!r} downsamples by {factor}; "
-            f"set vae.downsample={factor}"
-        )
-    return vae
+        problems = list(vae_problems(source.config, config.pretrained, config.downsample))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return refit(source, latent_channels=config.latent_channels)
 
 
 def _thin_vae(config: VaeConfig, image_size: int) -> Any:

@@ -11,6 +11,9 @@ An undefined figure (nothing to divide by) is NaN here and becomes null in :mod:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
@@ -141,3 +144,11 @@ def sensitivity_at_specificity(
     allowed = (1.0 - floor) * n_negative[:, None] + _ROUNDING
     best = np.where(alarms[:, ends] <= allowed, hits[:, ends], 0.0).max(axis=1, initial=0.0)
     return np.where(n_negative > 0, divide(best, n_positive), np.nan)
+
+
+FROM_CONFUSION: Final[Mapping[str, Callable[[Floats], Floats]]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": lambda confusion_BCC: mean_defined(sensitivity(confusion_BCC)),
+    "macro_f1": macro_f1,
+}
+"""Figures over all classes that follow from confusion matrices, (B, C, C) -> (B,). Each is a key of report.json."""

@@ -17,7 +17,7 @@ from engine.evaluation.statistics import Interval, group_weights, interval
 from engine.types import FloatArray, IntArray, StrArray
 
 _BLOCK_ELEMENTS = 2_000_000
-_OVERALL = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece", "nll", "brier")
+_OTHERS = ("auc", "ece", "nll", "brier")
 _PER_CLASS = ("sensitivity", "specificity", "auc")
 _MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc")
 _MELANOMA = ("sensitivity", "specificity")
@@ -157,9 +157,7 @@ def _summed_figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -
     total_B = confusion.sum(axis=1)
     recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
     figures = {
-        "accuracy": metrics.accuracy(confusion_BCC),
-        "balanced_accuracy": metrics.mean_defined(recall_BC),
-        "macro_f1": metrics.macro_f1(confusion_BCC),
+        **{name: figure(confusion_BCC) for name, figure in metrics.FROM_CONFUSION.items()},
         "ece": metrics.expected_calibration_error(calibration, total_B),
         "nll": metrics.divide(proper[:, 0], total_B),
         "brier": metrics.divide(proper[:, 1], total_B),
@@ -200,7 +198,7 @@ def _arrange(split: ScoredSplit, figures: dict[str, Interval]) -> dict[str, Any]
     counts_CC = np.bincount(pairs, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
     return {
         **count(everything),
-        **{name: figures[name] for name in _OVERALL},
+        **{name: figures[name] for name in (*metrics.FROM_CONFUSION, *_OTHERS)},
         "per_class": {
             dx: {name: figures[f"per_class.{dx}.{name}"] for name in _PER_CLASS} | count(split.label_N == c)
             for c, dx in enumerate(split.classes)

@@ -81,37 +81,45 @@ class LocalLaunch:
     device: str
     precision: str
     progress: Progress
+    checkpoint_minutes: float = 0.0
 
     def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
         """Call ``fit`` with an environment of one worker."""
         from engine.training.plan import TrainEnv
 
         env = TrainEnv(
-            device=self.device, threads=self.threads, precision=self.precision, progress=self.progress
+            device=self.device,
+            threads=self.threads,
+            precision=self.precision,
+            progress=self.progress,
+            checkpoint_minutes=self.checkpoint_minutes,
         )
         env.begin()
         fit(env)
 
 
-def run_here(call: StageCall, progress: Progress) -> None:
+def run_here(call: StageCall, progress: Progress, checkpoint_minutes: float = 0.0) -> None:
     """Run a stage in this process, mapping and training here too."""
     run_stage(
         call.stage,
         call.context(
             progress=progress,
             mapper=LocalMap(progress),
-            launch=LocalLaunch(call.threads, call.device, call.precision, progress),
+            launch=LocalLaunch(call.threads, call.device, call.precision, progress, checkpoint_minutes),
         ),
         call.params,
     )
 
 
+@dataclass(frozen=True)
 class LocalBackend:
     """Runs every stage in this process."""
 
+    checkpoint_minutes: float = 0.0
+
     def run(self, call: StageCall, progress: Progress) -> None:
         """Run the stage here."""
-        run_here(call, progress)
+        run_here(call, progress, self.checkpoint_minutes)
 
     def close(self) -> None:
         """Hold nothing, give back nothing."""

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts import decoded_images
+from engine.artifacts import judge as judge_file
 from engine.classifier.inputs import ImageRows
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
@@ -71,7 +73,7 @@ def crossfit(
     """
     table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
     fold_N = lesion_folds(dataset.group_N[train], table.dx, folds, context.seed)
-    images = context.inputs["images"] / "images.npy"
+    images = decoded_images.IMAGES.path(context.inputs["images"])
     prob_NC = np.zeros((len(train), len(dataset.classes)))
     paths = []
     for fold in range(folds):
@@ -90,7 +92,7 @@ def crossfit(
             mix=mix,
             added_N=added_N,
             synthetic_N=added_N,
-            weights=context.checkpoint / f"fold_{fold}.safetensors",
+            weights=context.checkpoint / judge_file.WEIGHTS.format(fold=fold),
             checkpoint=context.checkpoint / f"fold_{fold}",
         )
         if not job.weights.exists():

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from engine.artifacts import decoded_images, lesions
+from engine.artifacts import split as split_file
+from engine.artifacts.decoded_images import DataFacts
 from engine.errors import DataError
-from engine.training.folds import with_groups
-from engine.types import ImageArray, IntArray, LesionTable, StrArray, strings
+from engine.types import ImageArray, IntArray, LesionTable, StrArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Dataset:
     images_NHWC: ImageArray
     masks_NHW: ImageArray
     classes: tuple[str, ...]
-    info: Mapping[str, Any]
+    facts: DataFacts
     group_N: StrArray
     train_set_N: IntArray | None = None
 
@@ -68,20 +67,19 @@ class Dataset:
 
 
 def open_dataset(images: Path, split: Path) -> Dataset:
-    """Open the folders of the ``images`` and ``split`` stages (see ARCHITECTURE.md for their files)."""
-    table = read_table(images / "table.parquet")
-    parts = pd.read_parquet(split / "split.parquet")
-    rows = parts["row"].to_numpy(dtype=np.int64)
-    info = json.loads((images / "data.json").read_text(encoding="utf-8"))
+    """Open the folders of the ``images`` and ``split`` stages (DataError: a file is absent, damaged or lacks a column)."""
+    parts = split_file.read(split)
+    rows = split_file.rows_of(parts, split)
+    facts = decoded_images.read(images)
     return Dataset(
-        table=table.take(rows).replace(split=strings(parts["split"].tolist())),
+        table=lesions.read(images).take(rows).replace(split=parts.split),
         rows=rows,
-        images_NHWC=np.load(images / "images.npy", mmap_mode="r"),
-        masks_NHW=np.load(images / "masks.npy", mmap_mode="r"),
-        classes=tuple(info["classes"]),
-        info=info,
-        group_N=strings(with_groups(parts)["group"].tolist()),
-        train_set_N=parts["train_set"].to_numpy(dtype=np.int64) if "train_set" in parts else None,
+        images_NHWC=decoded_images.open_images(images),
+        masks_NHW=decoded_images.open_masks(images),
+        classes=facts.classes,
+        facts=facts,
+        group_N=parts.group_N,
+        train_set_N=parts.train_set_N,
     )
 
 
@@ -92,18 +90,3 @@ def image_source(dataset: Dataset) -> Callable[[IntArray], ImageArray]:
         return np.asarray(dataset.images_NHWC[dataset.rows[positions]])
 
     return source
-
-
-def read_table(path: Path) -> LesionTable:
-    """Read a LesionTable from parquet; a column it lacks (an older run's) is unknown for every image."""
-    frame = pd.read_parquet(path)
-    frame = frame.assign(**{f.name: "" for f in fields(LesionTable) if f.name not in frame})
-    columns: dict[str, Any] = {
-        f.name: strings(frame[f.name].tolist()) for f in fields(LesionTable) if f.name != "age"
-    }
-    return LesionTable(**columns, age=frame["age"].to_numpy(dtype=np.float64))
-
-
-def write_table(table: LesionTable, path: Path) -> None:
-    """Write a LesionTable as parquet."""
-    pd.DataFrame({f.name: getattr(table, f.name) for f in fields(LesionTable)}).to_parquet(path, index=False)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.artifacts import classifier_fit, decoded_images
 from engine.classifier.features import FeatureWorker, last_linear, predict_features
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import load_classifier, read_meta
@@ -31,11 +32,11 @@ def make_draws(
     Raises:
         StageError: a member knows other classes than the predictions.
     """
-    own = context.inputs["classifier"] / "classifier.safetensors"
+    own = context.inputs["classifier"] / classifier_fit.WEIGHTS
     if wanted.kind == "dropout":
         return _dropout(context, wanted, rows_N)
     members = [own, *judge_folds(context.inputs["judge"])]
-    images = context.inputs["images"] / "images.npy"
+    images = decoded_images.IMAGES.path(context.inputs["images"])
     found = []
     for member in members:
         known = read_meta(member).classes
@@ -50,10 +51,10 @@ def make_draws(
 
 def _dropout(context: StageContext, wanted: DrawRequest, rows_N: IntArray) -> Array:
     """Drop the inputs of the classifier's last layer; each draw's mask depends on the seed and the draw's number."""
-    weights = context.inputs["classifier"] / "classifier.safetensors"
+    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
     worker = FeatureWorker(
         weights=weights,
-        images=context.inputs["images"] / "images.npy",
+        images=decoded_images.IMAGES.path(context.inputs["images"]),
         device=context.device,
         threads=context.threads,
     )

@@ -1,20 +1,21 @@
-"""Embeds images with the ``embedder`` stage's CLIP, masked by Eq. 1, chunk by chunk; and reads what that stage found.
+"""Embeds images with the ``embedder`` stage's CLIP, masked by Eq. 1, chunk by chunk.
 
 Shape legend: N images, L levels, D width.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from engine.artifacts import decoded_images
+from engine.artifacts import embedder as embedder_file
 from engine.config import DataConfig
 from engine.data.masks import MaskKind, choose_mask, extract_lesion
 from engine.errors import DataError
@@ -64,8 +65,8 @@ class EmbedImages:
         """Open the image tower and the memmaps; return the function from row numbers to levels."""
         torch.set_num_threads(self.threads)
         embedder = LevelEmbedder(self.clip, self.layers, self.tokens, self.device)
-        images_NHWC = np.load(self.images, mmap_mode="r", allow_pickle=False)
-        masks_NHW = None if self.masks is None else np.load(self.masks, mmap_mode="r", allow_pickle=False)
+        images_NHWC = decoded_images.open_file(self.images)
+        masks_NHW = None if self.masks is None else decoded_images.open_mask_file(self.masks)
 
         def embed(rows: IntArray) -> Float32Array:
             chosen = np.asarray(images_NHWC[rows])
@@ -101,27 +102,21 @@ def embed_rows(
         images: another file of images (N, H, W, 3) uint8, such as synthetic ones; None: the data set's.
         masks: their masks (N, H, W) uint8; None with ``images``: found as ``cut.mask`` says (Otsu, or whole).
     """
-    facts = read_facts(context.inputs["embedder"])
+    facts = embedder_file.read(context.inputs["embedder"])
     worker = EmbedImages(
-        clip=context.inputs["embedder"] / "clip",
-        layers=tuple(facts["levels"]),
+        clip=context.inputs["embedder"] / embedder_file.MODEL,
+        layers=facts.levels,
         tokens=tokens,
-        images=images or context.inputs["images"] / "images.npy",
-        masks=masks if images else context.inputs["images"] / "masks.npy",
+        images=images or decoded_images.IMAGES.path(context.inputs["images"]),
+        masks=masks if images else decoded_images.MASKS.path(context.inputs["images"]),
         mask=cut.mask,
         crop=cut.crop,
         device=context.device,
         threads=context.threads,
     )
     chunks = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
-    empty = np.zeros((0, len(facts["levels"]), facts["width"]), dtype=np.float32)
+    empty = np.zeros((0, len(facts.levels), facts.width), dtype=np.float32)
     return np.concatenate([empty, *context.map(worker, chunks, what)])
-
-
-def read_facts(folder: Path) -> dict[str, Any]:
-    """Return embedder.json of a finished ``embedder`` stage: its levels, width, and whether it has text."""
-    facts: dict[str, Any] = json.loads((folder / "embedder.json").read_text(encoding="utf-8"))
-    return facts
 
 
 def text_folder(folder: Path) -> Path:
@@ -130,10 +125,10 @@ def text_folder(folder: Path) -> Path:
     Raises:
         DataError: the embedder is an image tower alone, so there are no prompts.
     """
-    facts = read_facts(folder)
-    if not facts["text"]:
+    facts = embedder_file.read(folder)
+    if not facts.text:
         raise DataError(
-            f"embedder.pretrained: {facts['pretrained']} is a CLIPVisionModel without text tower, and prompts need "
+            f"embedder.pretrained: {facts.pretrained} is a CLIPVisionModel without text tower, and prompts need "
             "one; give the whole CLIPModel, or leave it empty to train a small one"
         )
-    return folder / "clip"
+    return folder / embedder_file.MODEL

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.artifacts import judge as judge_file
 from engine.classifier.predict import LogitWorker
 from engine.parts.context import StageContext
 
-GUIDING_FOLD = "fold_0.safetensors"
+GUIDING_FOLD = judge_file.WEIGHTS.format(fold=0)
 """The fold whose gradient may guide synthesis; it then has no say in acceptance."""
 
 
 def judge_folds(judge: Path) -> list[Path]:
     """Return the weight files of a finished judge's folds, in their order."""
-    return sorted(judge.glob("fold_*.safetensors"))
+    return sorted(judge.glob(judge_file.WEIGHTS.format(fold="*")))
 
 
 def fold_number(weights: Path) -> int:

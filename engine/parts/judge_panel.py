@@ -10,14 +10,13 @@ Shape legend: S synthetic images, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from engine.artifacts import judge as judge_file
+from engine.artifacts.judge import JudgeFacts
 from engine.classifier.predict import LogitWorker, mean_probabilities
 from engine.parts.context import StageContext
 from engine.parts.judge_folds import fold_number
@@ -40,8 +39,7 @@ def panels(context: StageContext, workers: list[LogitWorker], parent_S: StrArray
 
     A sample whose only clean fold guided synthesis falls to all the others: they know its parent, it would know the sample.
     """
-    frame = pd.read_parquet(context.inputs["judge"] / "oof.parquet", columns=["image_id", "fold"])
-    fold_of = dict(zip(frame["image_id"].tolist(), frame["fold"].tolist(), strict=True))
+    fold_of = judge_file.read_fold_of(context.inputs["judge"])
     by_fold = {fold_number(worker.weights): worker for worker in workers}
     fold_S = np.array([fold_of.get(str(parent), -1) for parent in parent_S], dtype=np.int64)
     alone_S = np.isin(fold_S, list(by_fold))
@@ -64,7 +62,7 @@ def probabilities(context: StageContext, found: list[Panel], count: int, classes
 
 
 def real_recall(
-    found: list[Panel], label_S: npt.NDArray[np.int64], classes: tuple[str, ...], judge: Mapping[str, Any]
+    found: list[Panel], label_S: npt.NDArray[np.int64], classes: tuple[str, ...], judge: JudgeFacts
 ) -> Floats:
     """Return how often each sample's panel is right on unseen real lesions of its class, (S,); NaN where unknown.
 
@@ -72,7 +70,7 @@ def real_recall(
     """
     recall_S = np.full(len(label_S), np.nan)
     for panel in found:
-        known = judge["oof_recall" if panel.held_out else "val_recall"]
+        known = judge.oof_recall if panel.held_out else judge.val_recall
         recall_C = np.array([np.nan if known.get(dx) is None else known[dx] for dx in classes], dtype=float)
         recall_S[panel.rows] = recall_C[label_S[panel.rows]]
     return recall_S

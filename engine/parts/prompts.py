@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.artifacts import embedder as embedder_file
 from engine.diffusion.prompt import PromptEncoder, load_prompt_encoder
 from engine.parts.embed import text_folder
 
@@ -14,5 +15,5 @@ def open_prompts(embedder: Path, pretrained: str | None, device: str) -> PromptE
     Raises:
         DataError: neither has a text tower.
     """
-    clip = embedder / "clip" if pretrained else text_folder(embedder)
+    clip = embedder / embedder_file.MODEL if pretrained else text_folder(embedder)
     return load_prompt_encoder(clip, pretrained, device)

@@ -41,7 +41,7 @@ def mine(
 
     Policies that ask for draws need the ``classifier`` that predicted, a committee the judge too.
     """
-    wanted = getattr(registry.make("mining", pipeline.config.policy.mining), "wanted", None)
+    wanted = registry.make("mining", pipeline.config.policy.mining).wanted
     inputs = {"predictions": predictions} | {f"history_{n}": folder for n, folder in enumerate(history)}
     inputs |= {"classifier": classifier} if wanted is not None else {}
     inputs |= pipeline.parts(("judge",)) if wanted is not None and wanted.kind == "committee" else {}

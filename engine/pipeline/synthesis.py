@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from engine.arms import ENGINE
+from engine.artifacts import accept as accept_file
+from engine.artifacts import conditioning
+from engine.artifacts import split as split_file
+from engine.artifacts.review import read_verdicts
 from engine.history import Made
 from engine.pipeline.pipeline import Pipeline
-from engine.pipeline.review import read_verdicts
 from engine.stages import accept as accept_stage
 from engine.stages import fidelity as fidelity_stage
 from engine.stages import preview as preview_stage
 from engine.stages import synthesize as synthesize_stage
 from engine.stages import thumbnails as thumbnails_stage
 from engine.store import StageFolder
-from engine.store.files import read_json
 from policies import registry
 
 
@@ -47,7 +47,7 @@ def accept(
     """
     verdicts = None
     if review is not None:
-        names = pd.read_parquet(condition.path / "conditioning.parquet")["sample_id"].tolist()
+        names = conditioning.read_column(condition.path, "sample_id").tolist()
         verdicts = read_verdicts(review, names)
     params = accept_stage.Params.of(
         pipeline.config,
@@ -88,47 +88,36 @@ def preview(pipeline: Pipeline, made: Made) -> StageFolder:
 
 def asks_for_review(pipeline: Pipeline) -> bool:
     """Return whether a person's verdicts decide about acceptance."""
-    return bool(
-        getattr(registry.make("acceptance", pipeline.config.policy.acceptance), "wants_review", False)
-    )
-
-
-def accepted_counts(accepts: Iterable[StageFolder]) -> dict[str, int]:
-    """Return how many images per class the gates accepted in finished ``accept`` stages."""
-    counts: dict[str, int] = {}
-    for folder in accepts:
-        for dx, figures in read_json(folder.path / "accept.json")["per_class"].items():
-            counts[dx] = counts.get(dx, 0) + int(figures["accepted"])
-    return counts
+    return registry.make("acceptance", pipeline.config.policy.acceptance).wants_review
 
 
 def generated_counts(accept: StageFolder) -> dict[str, int]:
     """Return how many images per class were generated, accepted or not."""
-    per_class = read_json(accept.path / "accept.json")["per_class"]
-    return {dx: figures["generated"] for dx, figures in per_class.items()}
+    return accept_file.read(accept.path).generated
 
 
 def _room(pipeline: Pipeline, earlier: Sequence[StageFolder]) -> dict[str, int]:
     """How many more images per class the gates may accept."""
     ratio = pipeline.config.loop.max_synthetic_ratio
     room = {dx: int(ratio * n) for dx, n in sorted(_own_counts(pipeline).items())}
-    taken = accepted_counts(earlier)
+    taken = accept_file.accepted_counts(folder.path for folder in earlier)
     return {dx: max(0, most - taken.get(dx, 0)) for dx, most in room.items()}
 
 
 def _most(pipeline: Pipeline, earlier: Sequence[StageFolder]) -> int | None:
     """How many more images the gates may accept in all; None without ``loop.max_synthetic``."""
     most = pipeline.config.loop.max_synthetic
-    return None if most is None else max(0, most - sum(accepted_counts(earlier).values()))
+    taken = accept_file.accepted_counts(folder.path for folder in earlier)
+    return None if most is None else max(0, most - sum(taken.values()))
 
 
 def _own_counts(pipeline: Pipeline) -> dict[str, int]:
     """The classifier's own images per class."""
     split = pipeline.stages["split"].path
-    counts: dict[str, int] = read_json(split / "split.json")["counts"]["train"]
+    counts = split_file.read_facts(split).counts["train"]
     sets = pipeline.config.data.split.train_sets
     if sets is not None:
-        frame = pd.read_parquet(split / "split.parquet")
-        own = frame["dx"][frame["train_set"].isin(sets.use)].value_counts()
-        counts = {dx: int(own.get(dx, 0)) for dx in counts}
+        table = split_file.read(split)
+        own_dx = table.dx[table.own(sets.use)]
+        counts = {dx: int((own_dx == dx).sum()) for dx in counts}
     return counts

@@ -1,4 +1,4 @@
-"""Turns hard cases and their retrieved neighbours into what synthesis is conditioned on, and keeps it on disk.
+"""Turns hard cases and their retrieved neighbours into what synthesis is conditioned on.
 
 Shape legend: M cases, S samples, K neighbours, L levels, D width.
 """
@@ -6,39 +6,14 @@ Shape legend: M cases, S samples, K neighbours, L levels, D width.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from engine.errors import StageError
 from engine.retrieval.embedding import Float32Array
 from engine.retrieval.index import MISSING, Found, LesionIndex
 from engine.training.plan import derive_seed
 from engine.types import Conditioning, IntArray, Mixture, Neighbourhood, StrArray, strings
-
-_LIST_COLUMNS = pa.schema(
-    [
-        ("sample_id", pa.string()),
-        ("parent_image_id", pa.string()),
-        ("dx", pa.string()),
-        ("neighbour_ids", pa.list_(pa.string())),
-        ("weights", pa.list_(pa.float64())),
-        ("seed", pa.int64()),
-    ]
-)
-_NEIGHBOUR_COLUMNS = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("dx", pa.string()),
-        ("neighbour_ids", pa.list_(pa.string())),
-        ("similarity", pa.list_(pa.float32())),
-    ]
-)
 
 
 def neighbourhood(
@@ -126,51 +101,3 @@ def draw_parents(
             times_N[rng.permutation(rows)[:lacking]] += 1
     parents = np.flatnonzero(times_N).astype(np.int64)
     return parents, times_N[parents]
-
-
-def write_conditioning(conditioning: Conditioning, folder: Path) -> None:
-    """Write conditioning.parquet (unused slots left out of its lists) and levels.npy."""
-    used_SK = conditioning.neighbour_ids_SK != ""
-    rows: dict[str, Any] = {
-        "sample_id": conditioning.sample_id.tolist(),
-        "parent_image_id": conditioning.parent_image_id.tolist(),
-        "dx": conditioning.label_S.tolist(),
-        "neighbour_ids": _ragged(conditioning.neighbour_ids_SK, used_SK),
-        "weights": _ragged(conditioning.weights_SK, used_SK),
-        "seed": conditioning.seed_S.tolist(),
-    }
-    pq.write_table(pa.table(rows, schema=_LIST_COLUMNS), folder / "conditioning.parquet")
-    np.save(folder / "levels.npy", np.asarray(conditioning.levels_SLD, dtype=np.float32))
-
-
-def read_conditioning(folder: Path) -> Conditioning:
-    """Read what ``write_conditioning`` wrote; shorter lists are padded with "" and weight 0."""
-    frame = pd.read_parquet(folder / "conditioning.parquet")
-    most = max([1, *(len(ids) for ids in frame["neighbour_ids"])])
-    ids = [[*row, *[""] * (most - len(row))] for row in frame["neighbour_ids"]]
-    weights = [[*row, *[0.0] * (most - len(row))] for row in frame["weights"]]
-    return Conditioning(
-        sample_id=strings(frame["sample_id"].tolist()),
-        levels_SLD=np.load(folder / "levels.npy", allow_pickle=False),
-        label_S=strings(frame["dx"].tolist()),
-        parent_image_id=strings(frame["parent_image_id"].tolist()),
-        neighbour_ids_SK=np.array(ids, dtype=np.str_).reshape(len(frame), most),
-        weights_SK=np.array(weights, dtype=np.float64).reshape(len(frame), most),
-        seed_S=frame["seed"].to_numpy(dtype=np.int64),
-    )
-
-
-def write_neighbours(image_id: StrArray, dx: StrArray, found: Found, folder: Path) -> None:
-    """Write neighbours.parquet: each case's neighbours, nearest first, those that exist."""
-    exists_MK = found.row_MK != MISSING
-    rows = {
-        "image_id": image_id.tolist(),
-        "dx": dx.tolist(),
-        "neighbour_ids": _ragged(found.image_id_MK, exists_MK),
-        "similarity": _ragged(found.similarity_MK, exists_MK),
-    }
-    pq.write_table(pa.table(rows, schema=_NEIGHBOUR_COLUMNS), folder / "neighbours.parquet")
-
-
-def _ragged(values_RK: npt.NDArray[Any], used_RK: npt.NDArray[np.bool_]) -> list[list[Any]]:
-    return [row[used].tolist() for row, used in zip(values_RK, used_RK, strict=True)]

@@ -13,11 +13,12 @@ from typing import Any
 import faiss
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from engine.artifacts import index as index_file
+from engine.artifacts.index import IndexIds
 from engine.errors import DataError
 from engine.retrieval.embedding import Float32Array, unit_rows
-from engine.types import FloatArray, IntArray, StrArray, strings
+from engine.types import FloatArray, IntArray, StrArray
 
 MISSING = -1
 """Row number of a neighbour that does not exist."""
@@ -65,13 +66,11 @@ class LesionIndex:
 
     def save(self, folder: Path) -> None:
         """Write levels.npy, fused.npy, ids.parquet, fused.faiss and level_<k>.faiss (k from 0, lowest first)."""
-        np.save(folder / "levels.npy", np.asarray(self.levels_NLD, dtype=np.float32))
-        np.save(folder / "fused.npy", self._fused.reconstruct_n(0, len(self)))
-        ids = pd.DataFrame({"image_id": self.image_id, "lesion_id": self.lesion_id, "dx": self.dx})
-        ids.to_parquet(folder / "ids.parquet", index=False)
-        faiss.write_index(self._fused, str(folder / "fused.faiss"))
-        for position, one in enumerate(self._levels):
-            faiss.write_index(one, str(folder / f"level_{position}.faiss"))
+        index_file.write_arrays(self._fused.reconstruct_n(0, len(self)), self.levels_NLD, folder)
+        index_file.write(IndexIds(image_id=self.image_id, lesion_id=self.lesion_id, dx=self.dx), folder)
+        faiss.write_index(self._fused, str(folder / index_file.FUSED_FAISS))
+        for level, one in enumerate(self._levels):
+            faiss.write_index(one, str(folder / index_file.LEVEL_FAISS.format(level=level)))
 
     @classmethod
     def load(cls, folder: Path) -> LesionIndex:
@@ -83,20 +82,18 @@ class LesionIndex:
         faiss.omp_set_num_threads(1)
         index = cls.__new__(cls)
         try:
-            ids = pd.read_parquet(folder / "ids.parquet")
-            index.levels_NLD = np.load(folder / "levels.npy", mmap_mode="r", allow_pickle=False)
-            index._fused = faiss.read_index(str(folder / "fused.faiss"))
+            ids = index_file.read(folder)
+            index.levels_NLD = index_file.open_levels(folder)
+            index._fused = faiss.read_index(str(folder / index_file.FUSED_FAISS))
             index._levels = [
-                faiss.read_index(str(folder / f"level_{position}.faiss"))
-                for position in range(index.levels_NLD.shape[1])
+                faiss.read_index(str(folder / index_file.LEVEL_FAISS.format(level=level)))
+                for level in range(index.levels_NLD.shape[1])
             ]
-        except (OSError, RuntimeError, ValueError) as error:
+        except (DataError, OSError, RuntimeError, ValueError) as error:
             raise DataError(
                 f"index {folder}: cannot be read ({error}); delete the folder and rerun"
             ) from error
-        index.image_id, index.lesion_id, index.dx = (
-            strings(ids[name].tolist()) for name in ("image_id", "lesion_id", "dx")
-        )
+        index.image_id, index.lesion_id, index.dx = ids.image_id, ids.lesion_id, ids.dx
         lengths = {
             len(index),
             len(index.levels_NLD),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.config import Config
 from engine.errors import StageError
 from engine.parts.context import StageContext
+from engine.stages.outputs import Output
 
 CHUNK = 32
 """Images per chunk of a map."""
@@ -87,7 +88,7 @@ class Stage(Generic[P]):
         name: the module's name in ``engine.stages``.
         params: the class of its params.
         run: fills ``context.out``.
-        files: what it writes, with a line on each.
+        files: what it writes: the schemas of ``engine.artifacts``, and a line on each file or folder without one.
         inputs: roles of the folders it must be given.
         optional: further roles that it may be given; ``accept_#`` stands for one per round.
         version: of the code that makes the output.
@@ -101,7 +102,7 @@ class Stage(Generic[P]):
     name: str
     params: type[P]
     run: Callable[[StageContext, P], None]
-    files: Mapping[str, str]
+    files: tuple[Output, ...]
     inputs: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     version: int = 1
@@ -111,11 +112,16 @@ class Stage(Generic[P]):
     wanted: Callable[[Config], bool] = lambda _config: True
     units: Callable[[P, Sizes], int] = no_units
 
+    def takes(self, role: str) -> bool:
+        """Return whether the stage knows this input; ``accept_3`` is one of ``accept_#``."""
+        name, _, number = role.rpartition("_")
+        per_round = f"{name}_#" if number.isdecimal() else role
+        return role in self.inputs or role in self.optional or per_round in self.optional
+
     def check_inputs(self, given: Iterable[str]) -> None:
         """Raise StageError where a folder is missing, or one is given that the stage does not know."""
         names = list(given)
         missing = [role for role in self.inputs if role not in names]
-        known = {*self.inputs, *self.optional}
-        unknown = [n for n in names if n not in known and f"{n.rpartition('_')[0]}_#" not in known]
+        unknown = [role for role in names if not self.takes(role)]
         if missing or unknown:
             raise StageError(f"stage {self.name}: inputs {missing} are missing, {unknown} are not known")

@@ -8,12 +8,12 @@ Shape legend: N test images, T models, C classes.
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
+from engine.artifacts import challenging as challenging_file
+from engine.artifacts import decoded_images
+from engine.artifacts.challenging import ChallengingFacts, ChallengingImages
 from engine.classifier.predict import lesion_means, predict_logits, softmax
 from engine.config import Config
 from engine.parts.context import StageContext
@@ -37,21 +37,21 @@ def run(context: StageContext, _params: Params) -> None:
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     test = dataset.where("test")
     table = dataset.table.take(test)
-    models = judge_workers(context, context.inputs["images"] / "images.npy")
+    models = judge_workers(context, decoded_images.IMAGES.path(context.inputs["images"]))
     prob_TNC = np.stack([
         softmax(predict_logits(context.map, model, dataset.rows[test], f"reference model {number}"))
         for number, model in enumerate(models, start=1)
     ])  # fmt: skip
     wrong_N = wrong_for_all(prob_TNC, dataset.labels[test], table.lesion_id)
-    pd.DataFrame(
-        {"image_id": table.image_id, "lesion_id": table.lesion_id, "dx": table.dx, "challenging": wrong_N}
-    ).to_parquet(context.out / "challenging.parquet", index=False)
-    facts = {
-        "models": len(models),
-        "n_lesions": len(np.unique(table.lesion_id)),
-        "n_challenging": len(np.unique(table.lesion_id[wrong_N])),
-    }
-    (context.out / "challenging.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    images = ChallengingImages(
+        image_id=table.image_id, lesion_id=table.lesion_id, dx=table.dx, challenging_N=wrong_N
+    )
+    facts = ChallengingFacts(
+        models=len(models),
+        n_lesions=len(np.unique(table.lesion_id)),
+        n_challenging=len(np.unique(table.lesion_id[wrong_N])),
+    )
+    challenging_file.write(images, facts, context.out)
 
 
 def wrong_for_all(prob_TNC: npt.NDArray[np.float64], label_N: IntArray, lesion_id: StrArray) -> BoolArray:
@@ -69,8 +69,5 @@ STAGE = base.Stage(
     maps=True,
     foundation=True,
     units=lambda _params, sizes: sizes.chunks(sizes.used),
-    files={
-        "challenging.parquet": "image_id, lesion_id, dx, challenging: test lesions that every fold of the judge gets wrong",
-        "challenging.json": "models, n_lesions, n_challenging",
-    },
+    files=(challenging_file.SCHEMA, ChallengingFacts),
 )

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from engine.arms import ARMS
+from engine.artifacts import classifier_fit, decoded_images
+from engine.artifacts import pool as pool_file
+from engine.artifacts.classifier_fit import FitFacts
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
 from engine.config import ClassifierConfig, Config
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.stages import base
+from engine.stages.outputs import File
 
 ROUND_ONLY = frozenset({"steps", "lr", "round_steps", "round_lr", "round_init"})
 """Classifier keys that the loop turns into a fit's own ``steps`` and ``lr``."""
@@ -59,32 +61,33 @@ def run(context: StageContext, params: Params) -> None:
     """Fill ``classifier.safetensors`` and ``classifier.json`` {losses, optimizer_steps, n_rows}."""
     config = params.classifier
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    pool = pd.read_parquet(context.inputs["pool"] / "pool.parquet")
+    pool = pool_file.read(context.inputs["pool"])
     index = {name: position for position, name in enumerate(dataset.classes)}
-    own = len(pool) - sum(
-        json.loads((context.inputs["pool"] / "pool.json").read_text("utf-8"))["added"].values()
+    own = pool_file.read_facts(context.inputs["pool"]).n_own
+    files = (
+        decoded_images.IMAGES.path(context.inputs["images"]),
+        pool_file.EXTRA.path(context.inputs["pool"]),
     )
-    files = (context.inputs["images"] / "images.npy", context.inputs["pool"] / "extra.npy")
     init = context.inputs.get("init")
     job = FitJob(
         images=ImageRows(
             files=files,
-            source_N=(pool["source"] == "extra").to_numpy().astype(np.int64),
-            row_N=pool["row"].to_numpy().astype(np.int64),
+            source_N=(pool.source == "extra").astype(np.int64),
+            row_N=pool.row_N,
         ),
-        labels_N=np.array([index[str(dx)] for dx in pool["dx"]], dtype=np.int64),
+        labels_N=np.array([index[str(dx)] for dx in pool.dx], dtype=np.int64),
         classes=dataset.classes,
         image_size=int(dataset.images_NHWC.shape[1]),
         config=config,
         plan=make_plan(config, "classifier", context.seed, params.steps, params.lr),
         augment=config.real_augment if params.plain else config.augment,
-        weights=context.out / "classifier.safetensors",
-        report=context.out / "classifier.json",
+        weights=context.out / classifier_fit.WEIGHTS,
+        report=context.out,
         checkpoint=context.checkpoint,
-        init=None if init is None else init / "classifier.safetensors",
+        init=None if init is None else init / classifier_fit.WEIGHTS,
         mix=config.mix,
         added_N=np.arange(len(pool)) >= own,
-        synthetic_N=(pool["origin"] == "synthetic").to_numpy(),
+        synthetic_N=pool.origin == "synthetic",
     )
     context.launch(functools.partial(run_job, job))
 
@@ -97,8 +100,11 @@ STAGE = base.Stage(
     optional=("init",),
     trains=True,
     units=lambda params, _sizes: params.steps,
-    files={
-        "classifier.safetensors": "its header alone rebuilds the model: model, classes, image size, mean, std, stem",
-        "classifier.json": "losses, optimizer_steps, n_rows",
-    },
+    files=(
+        File(
+            classifier_fit.WEIGHTS,
+            "weights; the header alone rebuilds the model: model, classes, image size, mean, std, stem",
+        ),
+        FitFacts,
+    ),
 )

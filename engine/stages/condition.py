@@ -10,33 +10,28 @@ from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning, hard_cases, neighbours
+from engine.artifacts import embedder as embedder_file
+from engine.artifacts.neighbours import Neighbours
 from engine.config import Config, EmbedderConfig
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
-from engine.parts.embed import Extraction, embed_rows, read_facts
+from engine.parts.embed import Extraction, embed_rows
 from engine.parts.own_images import mined_rows, own_sets
-from engine.retrieval.conditioning import (
-    condition,
-    draw_parents,
-    neighbourhood,
-    nothing,
-    write_conditioning,
-    write_neighbours,
-)
-from engine.retrieval.embedding import fuse
-from engine.retrieval.index import LesionIndex
+from engine.retrieval.conditioning import condition, draw_parents, neighbourhood, nothing
+from engine.retrieval.embedding import Float32Array, fuse
+from engine.retrieval.index import Found, LesionIndex
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, FloatArray, HardCases, IntArray, StrArray, strings
+from engine.types import BudgetState, HardCases, IntArray, LesionTable, StrArray
 from policies import registry
 
 
 class Params(base.Params):
     """Which policies decide, how many images there are to spend, and what rounds so far have shown."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "neighbours_level"})
 
     embedder: EmbedderConfig
     data: Extraction
@@ -54,6 +49,8 @@ class Params(base.Params):
     gain_history: list[dict[str, float]]
     """Change of val sensitivity per class, one mapping per finished round."""
     train_sets: list[int] | None = None
+    neighbours_level: int | None = None
+    """Embedder level to retrieve by, from 1; None: all levels fused."""
 
     @classmethod
     def of(
@@ -86,6 +83,7 @@ class Params(base.Params):
             sensitivity=dict(seen[-1]) if seen else {},
             gain_history=[gains(before, after) for before, after in pairwise(seen)],
             train_sets=own_sets(config),
+            neighbours_level=config.loop.neighbours_level,
         )
 
     @classmethod
@@ -121,7 +119,7 @@ def run(context: StageContext, params: Params) -> None:
     if params.source == "random":
         image_id, counts_M = _random_cases(dataset, params, rng)
     else:
-        cases = _hard_cases(context)
+        cases = hard_cases.read(context.inputs["hard_cases"])
         image_id, counts_M = cases.image_id, _allocate(cases, dataset, params, rng)
     _write(context, params, dataset, image_id, counts_M, rng)
 
@@ -145,30 +143,29 @@ def _write(
         tokens=params.embedder.tokens,
         cut=params.data,
     )
-    fused_MF = fuse(levels_MLD, params.embedder.fuse)
-    found = index.search(fused_MF, table.dx, table.lesion_id, params.neighbours)
-    write_neighbours(table.image_id, table.dx, found, context.out)
+    found = _neighbours(params, index, levels_MLD, table)
+    nearest = Neighbours(
+        image_id=table.image_id,
+        dx=table.dx,
+        neighbour_ids_MK=found.image_id_MK,
+        similarity_MK=found.similarity_MK,
+    )
+    neighbours.write(nearest, context.out)
     if counts_M.sum() == 0:
-        facts = read_facts(context.inputs["embedder"])
-        write_conditioning(nothing(len(facts["levels"]), facts["width"]), context.out)
+        facts = embedder_file.read(context.inputs["embedder"])
+        conditioning.write(nothing(len(facts.levels), facts.width), context.out)
         return
     hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
     mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
-    write_conditioning(
-        condition(mixture, hood, round=params.round, source=params.source, seed=context.seed),
-        context.out,
-    )
+    made = condition(mixture, hood, round=params.round, source=params.source, seed=context.seed)
+    conditioning.write(made, context.out)
 
 
-def _hard_cases(context: StageContext) -> HardCases:
-    frame = pd.read_parquet(context.inputs["hard_cases"] / "hard_cases.parquet")
-    score_M: FloatArray = frame["score"].to_numpy(dtype=np.float64)
-    return HardCases(
-        image_id=strings(frame["image_id"].tolist()),
-        true=strings(frame["dx"].tolist()),
-        predicted=strings(frame["predicted"].tolist()),
-        score=score_M,
-    )
+def _neighbours(params: Params, index: LesionIndex, levels_MLD: Float32Array, table: LesionTable) -> Found:
+    """Search the index by all levels fused, or by one of them."""
+    level = None if params.neighbours_level is None else params.neighbours_level - 1
+    query = fuse(levels_MLD, params.embedder.fuse) if level is None else levels_MLD[:, level]
+    return index.search(query, table.dx, table.lesion_id, params.neighbours, level)
 
 
 def _allocate(cases: HardCases, dataset: Dataset, params: Params, rng: np.random.Generator) -> IntArray:
@@ -203,9 +200,5 @@ STAGE = base.Stage(
     optional=("hard_cases",),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.samples),
-    files={
-        "conditioning.parquet": "sample_id, parent_image_id, dx, neighbour_ids, weights, seed",
-        "levels.npy": "(S,L,D)",
-        "neighbours.parquet": "image_id, dx, neighbour_ids, similarity",
-    },
+    files=(conditioning.SCHEMA, conditioning.LEVELS, neighbours.SCHEMA),
 )

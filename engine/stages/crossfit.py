@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import predictions as predictions_file
+from engine.artifacts import synthesized, synthetic
 from engine.config import ClassifierConfig, Config
 from engine.parts.context import StageContext, numbered
 from engine.parts.crossfit_fits import Extras, crossfit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import own_sets
-from engine.parts.predictions import prediction_frame
 from engine.stages import base
 from engine.stages.classifier import ROUND_ONLY, read_section
+from engine.types import Predictions
 
 
 class Params(base.Params):
@@ -52,8 +53,14 @@ def run(context: StageContext, params: Params) -> None:
     augment = config.real_augment if extras is None else config.augment
     own = dataset.own(params.train_sets)
     result = crossfit(context, dataset, own, config, params.folds, "crossfit", augment, extras, config.mix)
-    frame = prediction_frame(result.table, dataset.classes, result.prob_NC)
-    frame.to_parquet(context.out / "predictions.parquet", index=False)
+    predictions = Predictions(
+        image_id=result.table.image_id,
+        classes=dataset.classes,
+        prob_NC=result.prob_NC,
+        label_N=result.label_N,
+        split=result.table.split,
+    )
+    predictions_file.write(predictions, context.out)
 
 
 def accepted_so_far(context: StageContext, dataset: Dataset) -> Extras | None:
@@ -70,17 +77,16 @@ def accepted_so_far(context: StageContext, dataset: Dataset) -> Extras | None:
     labels: list[int] = []
     made_of: list[frozenset[str]] = []
     for number, (accept, _) in enumerate(folders):
-        frame = pd.read_parquet(accept / "synthetic.parquet")
-        columns = (frame[name].tolist() for name in ("accepted", "dx", "parent_image_id", "neighbour_ids"))
-        for row, (accepted, dx, parent, neighbours) in enumerate(zip(*columns, strict=True)):
-            if accepted:
-                sources.append(number)
-                rows.append(row)
-                labels.append(index[str(dx)])
-                names = [str(parent), *(str(name) for name in neighbours if name)]
-                made_of.append(frozenset(str(lesion[name]) for name in names))
+        table = synthetic.read(accept)
+        samples = table.samples
+        for row in np.flatnonzero(table.accepted_S).tolist():
+            sources.append(number)
+            rows.append(row)
+            labels.append(index[str(samples.label_S[row])])
+            names = [str(samples.parent_image_id[row]), *samples.neighbour_ids_SK[row].tolist()]
+            made_of.append(frozenset(str(lesion[name]) for name in names if name))
     return Extras(
-        files=tuple(synthesize / "images.npy" for _, synthesize in folders),
+        files=tuple(synthesized.IMAGES.path(synthesize) for _, synthesize in folders),
         source_M=np.array(sources, dtype=np.int64),
         row_M=np.array(rows, dtype=np.int64),
         label_M=np.array(labels, dtype=np.int64),
@@ -98,7 +104,5 @@ STAGE = base.Stage(
     trains=True,
     maps=True,
     units=lambda params, _sizes: params.folds * params.classifier.steps,
-    files={
-        "predictions.parquet": "of the classifier's own images, each by a fit that saw none of its lesion"
-    },
+    files=(predictions_file.SCHEMA,),
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.artifacts import generator_parts
+from engine.artifacts import index as index_file
+from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig, EmbedderConfig
 from engine.data.captions import captions
 from engine.diffusion.adapter import gammas
@@ -23,6 +25,7 @@ from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.prompts import open_prompts
 from engine.stages import base
+from engine.stages.outputs import File, Folder
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 from engine.types import IntArray
@@ -80,7 +83,7 @@ def fit(
         best.restore()
         model.eval()
         save_denoiser(model, out)
-        _write_json(out, best, log, noise)
+        _write_facts(out, best, log, noise)
 
 
 def moments(config: DenoiserConfig) -> tuple[int, ...]:
@@ -92,10 +95,10 @@ def moments(config: DenoiserConfig) -> tuple[int, ...]:
 def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: PromptEncoder) -> DenoiserData:
     table = dataset.table.take(rows)
     states, place = encoder.encode_unique(captions(table))
-    fused = np.load(inputs["index"] / "fused.npy", allow_pickle=False)
+    fused = index_file.read_fused(inputs["index"])
     return DenoiserData(
-        latents_N2chw=np.load(inputs["latents"] / "latents.npy", mmap_mode="r", allow_pickle=False),
-        levels_NLD=np.load(inputs["index"] / "levels.npy", allow_pickle=False),
+        latents_N2chw=generator_parts.open_latents(inputs["latents"]),
+        levels_NLD=index_file.read_levels(inputs["index"]),
         neighbours_NK=same_class_neighbours(fused, dataset.labels[rows], table.lesion_id),
         prompts_UPW=states,
         prompt_of_N=place,
@@ -107,25 +110,25 @@ def _plan(config: DenoiserConfig, seed: int) -> TrainPlan:
     return TrainPlan.of(config, name="denoiser", seed=seed, ema=config.ema, accumulate=config.accumulate)
 
 
-def _write_json(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any]) -> None:
+def _write_facts(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any]) -> None:
     """``val_loss_null_lesion`` minus ``val_loss`` is what the adapter knows of a held-out lesion."""
     objective = best.objective
-    info = {
-        "pretrained": objective.config.pretrained,
-        "remade": remade(objective.model.unet),
-        "losses": log.losses,
-        "val_loss": validation_loss(objective, best.check, best.seed),
-        "val_loss_null_lesion": validation_loss(objective, best.check, best.seed, without_lesion=True),
-        "val_curve": sorted(best.curve.items()),
-        "kept_step": best.kept,
-        "held_out": len(best.check),
-        "gammas": gammas(objective.model.adapters),
-        "parameters": sum(p.numel() for p in objective.model.parameters()),
-        "scheduler": noise,
-        "fuse": objective.fuse,
-        "beta": objective.config.beta,
-    }
-    (out / "denoiser.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+    facts = DenoiserFacts(
+        pretrained=objective.config.pretrained,
+        remade=tuple(remade(objective.model.unet)),
+        losses=tuple(log.losses),
+        val_loss=validation_loss(objective, best.check, best.seed),
+        val_loss_null_lesion=validation_loss(objective, best.check, best.seed, without_lesion=True),
+        val_curve=tuple(sorted(best.curve.items())),
+        kept_step=best.kept,
+        held_out=len(best.check),
+        gammas=gammas(objective.model.adapters),
+        parameters=sum(p.numel() for p in objective.model.parameters()),
+        scheduler=noise,
+        fuse=objective.fuse,
+        beta=objective.config.beta,
+    )
+    facts.write(out)
 
 
 STAGE = base.Stage(
@@ -138,9 +141,9 @@ STAGE = base.Stage(
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: params.denoiser.steps,
-    files={
-        "unet/": "a plain diffusers UNet2DConditionModel",
-        "adapter.safetensors": "the lesion adapters",
-        "denoiser.json": "losses, gammas, scheduler, held-out loss with and without the lesion",
-    },
+    files=(
+        Folder("unet", "a plain diffusers UNet2DConditionModel"),
+        File("adapter.safetensors", "the lesion adapters"),
+        DenoiserFacts,
+    ),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
+from engine.artifacts import embedder as embedder_file
+from engine.artifacts.embedder import EmbedderFacts
 from engine.config import Config, EmbedderConfig
 from engine.data.captions import captions
 from engine.data.masks import extract_lesion
@@ -19,6 +20,7 @@ from engine.retrieval.clip import copy_pretrained
 from engine.retrieval.embedding import Float32Array, level_layers
 from engine.retrieval.train import Examples, fit
 from engine.stages import base
+from engine.stages.outputs import Folder
 from engine.training.plan import TrainEnv
 from engine.types import ImageArray, IntArray, strings
 
@@ -38,14 +40,14 @@ class Params(base.Params):
 
 
 def run(context: StageContext, params: Params) -> None:
-    """Fill ``clip/`` and ``embedder.json`` (see ARCHITECTURE.md); train lesions are all it looks at."""
+    """Fill ``clip/`` and ``embedder.json`` ; train lesions are all it looks at."""
     config = params.embedder
     if config.pretrained is None:
         level_layers(config.layers, config.levels)
         images, split = context.inputs["images"], context.inputs["split"]
         launch_fit(context, fit_small, config=config, crop=params.data.crop, images=images, split=split)
         return
-    facts = copy_pretrained(config.pretrained, context.out / "clip")
+    facts = copy_pretrained(config.pretrained, context.out / embedder_file.MODEL)
     layers = level_layers(facts["layers"], config.levels)
     _write_facts(context.out, config, layers, width=facts["width"], text=facts["text"], losses=[])
 
@@ -63,7 +65,7 @@ def fit_small(
 ) -> None:
     """Train the small CLIP on the train split; the main worker writes the stage's files."""
     examples = train_examples(open_dataset(images, split), crop)
-    log = fit(config, examples, out / "clip", checkpoint, seed, env)
+    log = fit(config, examples, out / embedder_file.MODEL, checkpoint, seed, env)
     if env.is_main:
         layers = level_layers(config.layers, config.levels)
         _write_facts(out, config, layers, width=config.width, text=True, losses=log.losses)
@@ -95,15 +97,15 @@ def train_examples(dataset: Dataset, crop: str) -> Examples:
 def _write_facts(
     out: Path, config: EmbedderConfig, layers: tuple[int, ...], *, width: int, text: bool, losses: list[float]
 ) -> None:
-    facts = {
-        "pretrained": config.pretrained,
-        "levels": list(layers),
-        "width": width,
-        "text": text,
-        "tokens": config.tokens,
-        "losses": losses,
-    }
-    (out / "embedder.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    facts = EmbedderFacts(
+        pretrained=config.pretrained,
+        levels=layers,
+        width=width,
+        text=text,
+        tokens=config.tokens,
+        losses=tuple(losses),
+    )
+    embedder_file.write(facts, out)
 
 
 STAGE = base.Stage(
@@ -114,8 +116,8 @@ STAGE = base.Stage(
     trains=True,
     foundation=True,
     units=lambda params, _sizes: 0 if params.embedder.pretrained else params.embedder.steps,
-    files={
-        "clip/": "CLIPModel and tokenizer, Hugging Face layout",
-        "embedder.json": "pretrained, levels (1-based layers), width, text: whether it has a text tower, tokens, losses",
-    },
+    files=(
+        Folder(embedder_file.MODEL, "CLIPModel and tokenizer, Hugging Face layout"),
+        EmbedderFacts,
+    ),
 )

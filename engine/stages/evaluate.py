@@ -10,28 +10,29 @@ on val. The bootstrap draws of a split depend on the seed alone, so arms and rou
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from engine.artifacts import calibration as calibration_file
+from engine.artifacts import challenging as challenging_file
+from engine.artifacts import lesions, scores
+from engine.artifacts import predictions as predictions_file
+from engine.artifacts import split as split_file
+from engine.artifacts.calibration import Calibration
+from engine.artifacts.scores import Scores
+from engine.artifacts.split import SplitTable
 from engine.config import Config
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, null_split, score_split
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
 from engine.parts.context import StageContext
-from engine.parts.dataset import read_table
-from engine.parts.predictions import read_predictions
 from engine.stages import base
-from engine.training.folds import with_groups
 from engine.training.plan import derive_seed
-from engine.types import IntArray, Predictions, StrArray, strings
+from engine.types import IntArray, Predictions
 
 
 class Intervals(BaseModel):
@@ -64,26 +65,24 @@ def run(context: StageContext, params: Params) -> None:
         DataError: predictions and split disagree on the images, or a diagnosis is unknown to the classifier.
     """
     folder = context.inputs["predictions"]
-    predictions = read_predictions(folder / "predictions.parquet")
+    predictions = predictions_file.read(folder)
     task = Task(
         context=context,
         params=params,
         predictions=predictions,
-        lesions=_lesions(predictions.image_id, context.inputs["split"] / "split.parquet"),
-        calibration=json.loads((folder / "calibration.json").read_text(encoding="utf-8")),
+        lesions=split_file.read(context.inputs["split"]).find(predictions.image_id),
+        calibration=calibration_file.read(folder),
     )
-    report: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     done, total = 0, len(task.rows("val")) + len(task.rows("test"))
     for part in ("val", "test"):
-        report[part] = task.score(task.rows(part), part)
+        figures[part] = task.score(task.rows(part), part)
         done += len(task.rows(part))
         context.progress("evaluate", base.Sizes.chunks(done), base.Sizes.chunks(total))
     if "challenging" in context.inputs:
-        report["test"] |= _by_difficulty(task)
-    report["test"]["subgroups"] = _by_person(task)
-    report["p_value_vs_round0"] = _p_value(task)
-    text = json.dumps(report, indent=1, allow_nan=False)
-    (context.out / "report.json").write_text(text + "\n", encoding="utf-8")
+        figures["test"] |= _by_difficulty(task)
+    figures["test"]["subgroups"] = _by_person(task)
+    scores.write(Scores(**figures, p_value_vs_round0=_p_value(task)), context.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +92,8 @@ class Task:
     context: StageContext
     params: Params
     predictions: Predictions
-    lesions: pd.DataFrame
-    calibration: Mapping[str, Any]
+    lesions: SplitTable
+    calibration: Calibration
 
     def rows(self, part: str) -> IntArray:
         """Return the rows of one part."""
@@ -113,36 +112,24 @@ class Task:
 
     def split(self, rows: IntArray) -> ScoredSplit:
         """Return some rows as ``score_split`` takes them."""
-        predictions, lesions = self.predictions.take(rows), self.lesions.iloc[rows]
+        predictions, shown = self.predictions.take(rows), self.lesions.take(rows)
         return ScoredSplit(
             prob_NC=predictions.prob_NC,
             label_N=predictions.label_N,
-            lesion_id=strings(lesions["lesion_id"].tolist()),
-            group_N=strings(lesions["group"].tolist()),
+            lesion_id=shown.lesion_id,
+            group_N=shown.group_N,
             classes=predictions.classes,
             malignant=tuple(self.params.malignant),
-            threshold=self.calibration.get("threshold"),
+            threshold=self.calibration.threshold,
             specificity=self.params.evaluation.specificity,
-            melanoma=self.calibration.get("melanoma"),
-            melanoma_threshold=self.calibration.get("melanoma_threshold"),
+            melanoma=self.calibration.melanoma,
+            melanoma_threshold=self.calibration.melanoma_threshold,
         )
-
-
-def _lesions(image_id: StrArray, path: Path) -> pd.DataFrame:
-    """Lesion (``lesion_id``) of each predicted image, and what it is drawn with (``group``), from split.parquet."""
-    frame = with_groups(pd.read_parquet(path)).set_index("image_id")[["lesion_id", "group"]]
-    names = image_id.tolist()
-    absent = [name for name in names if name not in frame.index]
-    if absent:
-        raise DataError(
-            f"{path.name} lacks image_id {absent[0]} that was predicted ({len(absent)} in all); rerun predict"
-        )
-    return frame.loc[names]
 
 
 def _by_person(task: Task) -> dict[str, Any]:
     """Test figures by what the data set says of the person and the place; null where it says nothing."""
-    table = read_table(task.context.inputs["images"] / "table.parquet")
+    table = lesions.read(task.context.inputs["images"])
     at = {str(image): row for row, image in enumerate(table.image_id)}
     rows = task.rows("test")
     image_id = task.predictions.image_id[rows]
@@ -159,11 +146,9 @@ def _by_person(task: Task) -> dict[str, Any]:
 
 def _by_difficulty(task: Task) -> dict[str, Any]:
     """Figures of the test lesions that the reference models all get wrong (``challenging``), and of the ``rest``."""
-    frame = pd.read_parquet(task.context.inputs["challenging"] / "challenging.parquet")
-    hard = set(frame["image_id"][frame["challenging"]])
-    listed = set(frame["image_id"])
+    images = challenging_file.read(task.context.inputs["challenging"])
     found = {}
-    for name, wanted in (("challenging", hard), ("rest", listed - hard)):
+    for name, wanted in (("challenging", images.hard), ("rest", images.rest)):
         among = [str(image) in wanted for image in task.predictions.image_id]
         figures = task.score(np.flatnonzero(among).astype(np.int64), name)
         found[name] = {
@@ -178,19 +163,18 @@ def _p_value(task: Task) -> float | None:
     folder = inputs.get("reference")
     if folder is None or folder == inputs["predictions"]:
         return None
-    reference = read_predictions(folder / "predictions.parquet")
+    reference = predictions_file.read(folder)
     here = task.predictions.take(task.rows("test"))
     there = reference.take(np.flatnonzero(reference.split == "test"))
-    position = {str(name): row for row, name in enumerate(there.image_id)}
-    if set(position) != {str(name) for name in here.image_id}:
+    if set(there.image_id.tolist()) != set(here.image_id.tolist()):
         raise DataError(
             "predictions.parquet of round 0 and of this round hold different test images; rerun predict"
         )
-    there = there.take(np.array([position[str(name)] for name in here.image_id], dtype=np.int64))
+    there = predictions_file.find(there, here.image_id, "test")
     return paired_p_value(
         here.predicted_N == here.label_N,
         there.predicted_N == there.label_N,
-        strings(task.lesions["group"].iloc[task.rows("test")].tolist()),
+        task.lesions.group_N[task.rows("test")],
         task.rng("paired"),
     )
 
@@ -203,7 +187,5 @@ STAGE = base.Stage(
     inputs=("images", "split", "predictions"),
     optional=("reference", "challenging"),
     units=lambda _params, sizes: sizes.chunks(sizes.held),
-    files={
-        "report.json": "val, test, p_value_vs_round0; test has subgroups, and the challenging lesions and the rest"
-    },
+    files=(Scores,),
 )

@@ -7,10 +7,9 @@ Shape legend: N images, F feature width.
 
 from __future__ import annotations
 
-import json
-
-import numpy as np
-
+from engine.artifacts import decoded_images
+from engine.artifacts import features as features_file
+from engine.artifacts.features import FeatureFacts
 from engine.config import Config, EmbedderConfig
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
@@ -43,13 +42,12 @@ def run(context: StageContext, params: Params) -> None:
         context,
         params.evaluation,
         params.embedder.tokens,
-        context.inputs["images"] / "images.npy",
+        decoded_images.IMAGES.path(context.inputs["images"]),
         dataset.rows,
         "features of real images",
     )
-    np.save(context.out / "features.npy", rows, allow_pickle=False)
-    facts = {"name": NAMES[params.evaluation.features], "width": int(rows.shape[1])}
-    (context.out / "features.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    facts = FeatureFacts(name=NAMES[params.evaluation.features], width=int(rows.shape[1]))
+    features_file.write(rows, facts, context.out)
 
 
 STAGE = base.Stage(
@@ -60,5 +58,5 @@ STAGE = base.Stage(
     maps=True,
     foundation=True,
     units=lambda _params, sizes: sizes.chunks(sizes.used),
-    files={"features.npy": "(N,F) float32 of every image in use", "features.json": "name, width"},
+    files=(features_file.FEATURES, FeatureFacts),
 )

@@ -5,12 +5,15 @@ Shape legend: S synthetic images, C classes.
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from engine.artifacts import conditioning, synthesized
+from engine.artifacts import features as features_file
+from engine.artifacts import fidelity as fidelity_file
+from engine.artifacts.fidelity import Fidelity
 from engine.classifier.predict import mean_probabilities
 from engine.config import Config, EmbedderConfig
 from engine.evaluation.fidelity.figures import ImageSet, fidelity_figures
@@ -19,7 +22,6 @@ from engine.parts.dataset import open_dataset
 from engine.parts.features import FeatureChoice, extract
 from engine.parts.judge_folds import judge_workers
 from engine.stages import base
-from engine.types import strings
 
 
 class Choice(FeatureChoice):
@@ -45,20 +47,14 @@ class Params(base.Params):
 def run(context: StageContext, params: Params) -> None:
     """Fill ``fidelity.json``: features, n_synthetic, and fidelity_figures' overall and per_class (empty: null)."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    frame = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")
-    facts = json.loads((context.inputs["features"] / "features.json").read_text(encoding="utf-8"))
-    found: dict[str, object] = {
-        "features": facts["name"],
-        "n_synthetic": len(frame),
-        "overall": None,
-        "per_class": {},
-    }
-    if len(frame):
-        images = context.inputs["synthesize"] / "images.npy"
-        rows = np.arange(len(frame), dtype=np.int64)
-        parents = dataset.positions(strings(frame["parent_image_id"].tolist()))
+    samples = conditioning.read_samples(context.inputs["condition"])
+    figures: dict[str, Any] = {"overall": None, "per_class": {}}
+    if len(samples):
+        images = synthesized.IMAGES.path(context.inputs["synthesize"])
+        rows = np.arange(len(samples), dtype=np.int64)
+        parents = dataset.positions(samples.parent_image_id)
         real = ImageSet(
-            features_NF=np.load(context.inputs["features"] / "features.npy", allow_pickle=False),
+            features_NF=features_file.read(context.inputs["features"]),
             dx=dataset.table.dx,
             cluster=dataset.group_N,
         )
@@ -71,12 +67,12 @@ def run(context: StageContext, params: Params) -> None:
                 rows,
                 "features of synthetic images",
             ),
-            dx=strings(frame["dx"].tolist()),
+            dx=samples.label_S,
             cluster=dataset.group_N[parents],
         )
         train = dataset.table.split == "train"
         with threadpool_limits(1):  # sums depend on how many threads share them
-            found |= fidelity_figures(
+            figures = fidelity_figures(
                 real.take(train),
                 real.take(~train),
                 synthetic,
@@ -84,8 +80,9 @@ def run(context: StageContext, params: Params) -> None:
                 draws=params.evaluation.bootstrap,
                 seed=context.seed,
             )
-    text = json.dumps(found, indent=1, allow_nan=False)
-    (context.out / "fidelity.json").write_text(text + "\n", encoding="utf-8")
+    facts = features_file.read_facts(context.inputs["features"])
+    found = Fidelity(features=facts.name, n_synthetic=len(samples), **figures)
+    fidelity_file.write(found, context.out)
 
 
 STAGE = base.Stage(
@@ -95,8 +92,5 @@ STAGE = base.Stage(
     inputs=("images", "split", "embedder", "judge", "features", "condition", "synthesize"),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.samples),
-    files={
-        "fidelity.json": "features, n_synthetic; overall and per class: kid, kid_unseen, fid, precision, recall, density, "
-        "coverage, each {value, low, high} or null; overall: inception_score"
-    },
+    files=(Fidelity,),
 )

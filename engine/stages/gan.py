@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from engine.arms import ARMS
+from engine.artifacts.generator_parts import GanFacts
 from engine.config import Config, GanConfig
 from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import image_source, open_dataset
 from engine.stages import base
+from engine.stages.outputs import File
 from engine.training.loop import train
 from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
 
@@ -60,8 +61,7 @@ def fit(
     log = train(gan, objective, balanced_weights(labels, config.balance), plan, env, checkpoint)
     if env.is_main:
         save_gan(gan, dataset.classes, side, config, out)
-        facts = {"losses": log.losses, "classes": list(dataset.classes), "side": side}
-        (out / "gan.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        GanFacts(losses=log.losses, classes=dataset.classes, side=side).write(out)
 
 
 def _wanted(config: Config) -> bool:
@@ -77,8 +77,5 @@ STAGE = base.Stage(
     foundation=True,
     wanted=_wanted,
     units=lambda params, _sizes: params.gan.steps,
-    files={
-        "gan.safetensors": "the averaged generator",
-        "gan.json": "losses, classes, side; only with generator or arm `dcgan`",
-    },
+    files=(File("gan.safetensors", "the averaged generator"), GanFacts),
 )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
+from engine.artifacts import decoded_images, lesions
+from engine.artifacts import duplicates as duplicates_file
+from engine.artifacts.decoded_images import DataFacts
+from engine.artifacts.duplicates import DuplicatePairs
 from engine.config import Config, DataConfig
 from engine.data.duplicates.candidates import TURNS
 from engine.data.duplicates.search import Duplicates, find_duplicates
@@ -17,9 +19,8 @@ from engine.data.images import Decoded, data_digest, fill_cache
 from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
 from engine.parts.context import StageContext
-from engine.parts.dataset import write_table
 from engine.stages import base
-from engine.types import StrArray
+from engine.types import StrArray, strings
 
 SAMPLED = 64
 
@@ -53,15 +54,12 @@ def run(context: StageContext, params: Params) -> None:
     decoded = fill_cache(source, config, context.out, context.progress)
     source = source.take(decoded.good_N)
     check_classes(source)
-    write_table(source.table, context.out / "table.parquet")
-    images_NHWC = np.load(context.out / "images.npy", mmap_mode="r")
-    duplicates = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, native_side(source))
-    duplicates_frame(duplicates, source.table.image_id).to_parquet(
-        context.out / "duplicates.parquet", index=False
-    )
-    info = _info(source, decoded, config) | {"digest": data_digest(source.table, context.out)}
-    text = json.dumps(info, indent=1, allow_nan=False)
-    (context.out / "data.json").write_text(text + "\n", encoding="utf-8")
+    lesions.write(source.table, context.out)
+    images_NHWC = decoded_images.open_images(context.out)
+    found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, native_side(source))
+    duplicates_file.write(pairs_of(found, source.table.image_id), context.out)
+    digest = data_digest(source.table, context.out)
+    decoded_images.write(facts_of(source, decoded, config, digest), context.out)
 
 
 def native_side(source: Source) -> int:
@@ -76,35 +74,35 @@ def native_side(source: Source) -> int:
     return int(np.median(sides))
 
 
-def duplicates_frame(duplicates: Duplicates, image_id: StrArray) -> pd.DataFrame:
-    """Return ``duplicates.parquet``: ids and distance, and how the second image lies on the first (see ``Duplicates``)."""
-    return pd.DataFrame(
-        {
-            "image_id_1": image_id[duplicates.pairs_P2[:, 0]],
-            "image_id_2": image_id[duplicates.pairs_P2[:, 1]],
-            "distance": duplicates.distance_P,
-            "exact": duplicates.exact_P,
-            "turn": [TURNS[turn] for turn in duplicates.turn_P],
-            **dict(zip(("log_zoom", "angle", "shift_x", "shift_y"), duplicates.placement_P4.T, strict=True)),
-        }
+def pairs_of(found: Duplicates, image_id: StrArray) -> DuplicatePairs:
+    """Return the pairs by image id, and how the second image lies on the first (see ``Duplicates``)."""
+    return DuplicatePairs(
+        first_P=image_id[found.pairs_P2[:, 0]],
+        second_P=image_id[found.pairs_P2[:, 1]],
+        distance_P=found.distance_P,
+        exact_P=found.exact_P,
+        turn_P=strings([TURNS[turn] for turn in found.turn_P]),
+        placement_P4=found.placement_P4,
     )
 
 
-def _info(source: Source, decoded: Decoded, config: DataConfig) -> dict[str, Any]:
+def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) -> DataFacts:
+    """Return what was read and decoded."""
     table = source.table
-    return {
-        "classes": list(table.classes),
-        "n_images": len(table),
-        "n_lesions": len(np.unique(table.lesion_id)),
-        "counts": {dx: int(np.sum(table.dx == dx)) for dx in table.classes},
-        "grouped_by": source.grouped_by,
-        "masks": decoded.masks,
-        "masks_degenerate": decoded.masks_degenerate,
-        "skipped": [
+    return DataFacts(
+        classes=table.classes,
+        n_images=len(table),
+        n_lesions=len(np.unique(table.lesion_id)),
+        counts={dx: int(np.sum(table.dx == dx)) for dx in table.classes},
+        grouped_by=source.grouped_by,
+        masks=decoded.masks,
+        masks_degenerate=decoded.masks_degenerate,
+        skipped=tuple(
             {"image_id": name, "reason": reason} for name, reason in source.skipped + decoded.skipped
-        ],
-        "image_size": config.image_size,
-    }
+        ),
+        image_size=config.image_size,
+        digest=digest,
+    )
 
 
 STAGE = base.Stage(
@@ -114,11 +112,11 @@ STAGE = base.Stage(
     run=run,
     foundation=True,
     units=lambda _params, sizes: sizes.images,
-    files={
-        "images.npy": "(N,H,W,3) uint8",
-        "masks.npy": "(N,H,W) uint8, 0 or 255",
-        "table.parquet": "LesionTable sorted by image_id; `split` holds an official part or nothing",
-        "duplicates.parquet": "near-duplicate pairs, and how the second image lies on the first",
-        "data.json": "classes, counts, grouping, masks, what was skipped, digest",
-    },
+    files=(
+        decoded_images.IMAGES,
+        decoded_images.MASKS,
+        lesions.SCHEMA,
+        duplicates_file.SCHEMA,
+        DataFacts,
+    ),
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-
+from engine.artifacts import index as index_file
+from engine.artifacts.index import IndexFacts
 from engine.config import Config, EmbedderConfig
 from engine.evaluation.fidelity.memorization import nearest_other_lesion_quantiles
 from engine.parts.context import StageContext
@@ -12,6 +12,7 @@ from engine.parts.embed import Extraction, embed_rows
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages import base
+from engine.stages.outputs import File
 
 
 class Params(base.Params):
@@ -27,7 +28,7 @@ class Params(base.Params):
 
 
 def run(context: StageContext, params: Params) -> None:
-    """Fill the index folder (see ARCHITECTURE.md); rows are the train split's, in its order.
+    """Fill the index folder; rows are the train split's, in its order.
 
     Raises:
         StageError: the train split holds fewer than two lesions.
@@ -48,11 +49,8 @@ def run(context: StageContext, params: Params) -> None:
         levels_NLD=levels_NLD,
     ).save(context.out)
     quantiles = nearest_other_lesion_quantiles(fused_NF, table.lesion_id)
-    facts = {
-        "n": len(table),
-        "quantiles": {str(percentile): value for percentile, value in quantiles.items()},
-    }
-    (context.out / "index.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    by_percentile = {str(percentile): value for percentile, value in quantiles.items()}
+    IndexFacts(n=len(table), quantiles=by_percentile).write(context.out)
 
 
 STAGE = base.Stage(
@@ -63,11 +61,12 @@ STAGE = base.Stage(
     maps=True,
     foundation=True,
     units=lambda _params, sizes: sizes.chunks(sizes.train),
-    files={
-        "levels.npy": "(N_train,L,D) float32, layer-normed",
-        "fused.npy": "(N_train,F) unit rows",
-        "ids.parquet": "image_id, lesion_id, dx",
-        "fused.faiss, level_<k>.faiss": "FAISS indexes, fused and by level",
-        "index.json": "quantiles of the cosine distance to the nearest other train lesion",
-    },
+    files=(
+        index_file.SCHEMA,
+        index_file.FUSED,
+        index_file.LEVELS,
+        File(index_file.FUSED_FAISS, "FAISS index of the fused embeddings"),
+        File(index_file.LEVEL_FAISS.format(level="<k>"), "FAISS index of one level, the lowest layer first"),
+        IndexFacts,
+    ),
 )

@@ -5,22 +5,23 @@ Shape legend: N train images, C classes.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts import decoded_images
+from engine.artifacts import judge as judge_file
+from engine.artifacts.judge import JudgeFacts, OutOfFold
 from engine.classifier.predict import lesion_means, mean_probabilities
 from engine.config import Config, JudgeConfig
 from engine.parts.context import StageContext
 from engine.parts.crossfit_fits import Crossfit, crossfit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.judge_folds import logit_worker
-from engine.parts.predictions import prediction_frame
 from engine.stages import base
+from engine.stages.outputs import File
 from engine.types import IntArray
 
 PERCENTILE = 10.0
@@ -50,31 +51,35 @@ def run(context: StageContext, params: Params) -> None:
     train = dataset.where("train")
     result = crossfit(context, dataset, train, config, config.folds, "judge", config.augment)
     for fold, path in enumerate(result.weights):
-        shutil.copyfile(path, context.out / f"fold_{fold}.safetensors")
-    frame = prediction_frame(result.table, dataset.classes, result.prob_NC).drop(columns="split")
-    frame.insert(1, "fold", result.fold_N)
-    frame.to_parquet(context.out / "oof.parquet", index=False)
-    text = json.dumps(summary(context, dataset, config, result), sort_keys=True, allow_nan=False, indent=2)
-    (context.out / "judge.json").write_text(text + "\n", encoding="utf-8")
+        shutil.copyfile(path, context.out / judge_file.WEIGHTS.format(fold=fold))
+    out_of_fold = OutOfFold(
+        image_id=result.table.image_id,
+        fold_N=result.fold_N,
+        label_N=result.label_N,
+        classes=dataset.classes,
+        prob_NC=result.prob_NC,
+    )
+    judge_file.write(out_of_fold, context.out)
+    summary(context, dataset, config, result).write(context.out)
 
 
-def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result: Crossfit) -> dict[str, Any]:
-    """Return the object of judge.json."""
+def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result: Crossfit) -> JudgeFacts:
+    """Return how good the judge is out of fold and on val, and its thresholds."""
     val = dataset.where("val")
-    images = context.inputs["images"] / "images.npy"
+    images = decoded_images.IMAGES.path(context.inputs["images"])
     workers = [logit_worker(context, path, images) for path in result.weights]
     val_prob_NC = mean_probabilities(context.map, workers, dataset.rows[val], "judge on val")
     val_label_N = dataset.labels[val]
-    return {
-        "model": config.model,
-        "folds": config.folds,
-        "classes": list(dataset.classes),
-        "oof_accuracy": accuracy(result.prob_NC, result.label_N),
-        "oof_recall": recall(result.prob_NC, result.label_N, dataset.classes),
-        "val_accuracy": accuracy(val_prob_NC, val_label_N),
-        "val_recall": recall(val_prob_NC, val_label_N, dataset.classes),
-        "thresholds": thresholds(result.prob_NC, result.label_N, result.table.lesion_id, dataset.classes),
-    }
+    return JudgeFacts(
+        model=config.model,
+        folds=config.folds,
+        classes=dataset.classes,
+        oof_accuracy=accuracy(result.prob_NC, result.label_N),
+        oof_recall=recall(result.prob_NC, result.label_N, dataset.classes),
+        val_accuracy=accuracy(val_prob_NC, val_label_N),
+        val_recall=recall(val_prob_NC, val_label_N, dataset.classes),
+        thresholds={**thresholds(result.prob_NC, result.label_N, result.table.lesion_id, dataset.classes)},
+    )
 
 
 def accuracy(prob_NC: Array, label_N: IntArray) -> float | None:
@@ -120,9 +125,9 @@ STAGE = base.Stage(
     maps=True,
     foundation=True,
     units=lambda params, _sizes: params.judge.steps * params.judge.folds,
-    files={
-        "fold_<k>.safetensors": "one classifier per fold",
-        "oof.parquet": "image_id, fold, dx, p_<dx>... over train, out of fold",
-        "judge.json": "model, folds, classes, accuracy and recall out of fold and on val, thresholds by class",
-    },
+    files=(
+        File(judge_file.WEIGHTS.format(fold="<k>"), "the classifier of one fold"),
+        judge_file.SCHEMA,
+        JudgeFacts,
+    ),
 )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from engine.artifacts import generator_parts
 from engine.config import Config, VaeConfig
 from engine.diffusion.codec import CHUNK, load_codec
 from engine.parts.context import StageContext
@@ -66,7 +67,7 @@ def run(context: StageContext, _params: Params) -> None:
     )
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     pieces = list(context.map(worker, chunks, "latents"))
-    np.save(context.out / "latents.npy", np.concatenate(pieces), allow_pickle=False)
+    generator_parts.LATENTS.write(np.concatenate(pieces), context.out)
 
 
 STAGE = base.Stage(
@@ -78,7 +79,5 @@ STAGE = base.Stage(
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda _params, sizes: sizes.chunks(sizes.train),
-    files={
-        "latents.npy": "(N_train,2,c,h,w) float32: scaled posterior means of the image and of its mirror image"
-    },
+    files=(generator_parts.LATENTS,),
 )

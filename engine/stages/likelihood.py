@@ -5,7 +5,6 @@ Shape legend: S images, B images of a chunk.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.artifacts.generator_parts import LikelihoodFacts
 from engine.config import Config, SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
@@ -69,8 +69,13 @@ def run(context: StageContext, params: Params) -> None:
     rng = np.random.default_rng(derive_seed(context.seed, "likelihood", "draws"))
     weight_DS = group_weights(len(groups), DRAWS, rng)[:, group_S]
     found = interval(float(bits_S.mean()), weight_DS @ bits_S / weight_DS.sum(axis=1))
-    facts = {"n": count, "part": PART, "given": "the caption, no lesion", "bits_per_dimension": found}
-    (context.out / "likelihood.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    facts = LikelihoodFacts(
+        n=count,
+        part=PART,
+        given="the caption, no lesion",
+        bits_per_dimension={"value": found["value"], "low": found["low"], "high": found["high"]},
+    )
+    facts.write(context.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,5 +129,5 @@ STAGE = base.Stage(
     foundation=True,
     wanted=lambda config: config.evaluation.likelihood > 0,
     units=lambda params, sizes: sizes.chunks(params.images),
-    files={"likelihood.json": "bits per dimension of val images; only with `vae.kind: identity`"},
+    files=(LikelihoodFacts,),
 )

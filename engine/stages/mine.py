@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import hard_cases
+from engine.artifacts import predictions as predictions_file
 from engine.config import Config
-from engine.errors import DataError, StageError
+from engine.errors import StageError
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.draws import make_draws
 from engine.parts.own_images import mined_rows, own_sets
-from engine.parts.predictions import read_predictions
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import DrawRequest, HardCases, MiningState, Predictions, StrArray
+from engine.types import MiningState, Predictions, StrArray
 from policies import registry
 
 
@@ -66,7 +66,6 @@ def run(context: StageContext, params: Params) -> None:
     image_id = dataset.table.image_id[rows]
     policy = registry.make("mining", params.policy)
     predictions = _predictions(context.inputs["predictions"], image_id)
-    wanted: DrawRequest | None = getattr(policy, "wanted", None)
     state = MiningState(
         predictions=predictions,
         lesion_id=dataset.table.lesion_id[rows],
@@ -74,18 +73,11 @@ def run(context: StageContext, params: Params) -> None:
         malignant=tuple(params.malignant),
         history=_history(context, image_id),
         draws_TNC=None
-        if wanted is None
-        else make_draws(context, wanted, dataset.rows[rows], predictions.classes),
+        if policy.wanted is None
+        else make_draws(context, policy.wanted, dataset.rows[rows], predictions.classes),
     )
     cases = policy.mine(state, np.random.default_rng(derive_seed(context.seed, "mine", state.round)))
-    write_hard_cases(cases, context.out / "hard_cases.parquet")
-
-
-def write_hard_cases(cases: HardCases, path: Path) -> None:
-    """Write hard cases as parquet, columns image_id, dx, predicted, score."""
-    texts = {"image_id": cases.image_id, "dx": cases.true, "predicted": cases.predicted}
-    frame = pd.DataFrame({name: pd.Series(values.tolist(), dtype=str) for name, values in texts.items()})
-    frame.assign(score=np.asarray(cases.score, dtype=np.float64)).to_parquet(path, index=False)
+    hard_cases.write(cases, context.out)
 
 
 def _history(context: StageContext, image_id: StrArray) -> tuple[Predictions, ...]:
@@ -96,14 +88,7 @@ def _history(context: StageContext, image_id: StrArray) -> tuple[Predictions, ..
 
 def _predictions(folder: Path, image_id: StrArray) -> Predictions:
     """Return the predictions of the given images, in their order."""
-    predictions = read_predictions(folder / "predictions.parquet")
-    position = {str(name): row for row, name in enumerate(predictions.image_id)}
-    absent = [str(name) for name in image_id if str(name) not in position]
-    if absent:
-        raise DataError(
-            f"predictions.parquet lacks image_id {absent[0]} of the mined part ({len(absent)} in all); rerun predict"
-        )
-    return predictions.take(np.array([position[str(name)] for name in image_id], dtype=np.int64))
+    return predictions_file.find(predictions_file.read(folder), image_id, "the mined part")
 
 
 STAGE = base.Stage(
@@ -114,5 +99,5 @@ STAGE = base.Stage(
     optional=("history_#", "classifier", "judge"),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.used),
-    files={"hard_cases.parquet": "image_id, dx, predicted, score; hardest first"},
+    files=(hard_cases.SCHEMA,),
 )

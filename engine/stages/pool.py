@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from engine.arms import ARMS, Adds, Arm
+from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
+from engine.artifacts import pool as pool_file
+from engine.artifacts.pool import Pool, PoolFacts, joined
 from engine.config import Config
-from engine.errors import DataError
+from engine.errors import DataError, StageError
 from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import own_sets
@@ -21,8 +22,6 @@ from engine.parts.parent_turns import by_turns
 from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, StrArray, strings
-
-COLUMNS = ("source", "row", "image_id", "dx", "origin")
 
 
 class Params(base.Params):
@@ -50,46 +49,40 @@ def run(context: StageContext, params: Params) -> None:
     first.
 
     Raises:
+        StageError: the arm is not known.
         DataError: an input folder is inconsistent.
     """
+    if params.arm not in ARMS:
+        raise StageError(f"arm: {params.arm!r} has no pool; the arms are {', '.join(ARMS)}")
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     arm = ARMS[params.arm]
     task = Task(context=context, dataset=dataset, arm=arm, params=params)
-    added, extra = ADDITIONS[arm.adds](task)
+    addition = ADDITIONS[arm.adds](task)
     own = real_rows(dataset, task.own if arm.own else np.zeros(0, dtype=np.int64))
-    pool = pd.concat([own, added], ignore_index=True)
-    pool.to_parquet(context.out / "pool.parquet", index=False)
-    np.save(context.out / "extra.npy", extra)
-    contents = describe(pool, added, dataset.classes, arm.name, params.counts)
-    text = json.dumps(contents, sort_keys=True, allow_nan=False, indent=2)
-    (context.out / "pool.json").write_text(text + "\n", encoding="utf-8")
+    pool = joined([own, addition.rows])
+    facts = facts_of(pool, addition.rows, dataset.classes, arm.name, params.counts)
+    pool_file.write(pool, addition.images, facts, context.out, idle_round=addition.idle_round)
 
 
-def read_pool(folder: Path) -> pd.DataFrame:
-    """Read ``pool.parquet`` of a finished pool folder."""
-    return pd.read_parquet(folder / "pool.parquet")
+def facts_of(
+    pool: Pool, added: Pool, classes: Iterable[str], arm: str, wanted: Mapping[str, int]
+) -> PoolFacts:
+    """Return what a pool holds: ``n_real`` counts different real images, every other figure repeats too.
 
-
-def describe(
-    pool: pd.DataFrame, added: pd.DataFrame, classes: Iterable[str], arm: str, wanted: Mapping[str, int]
-) -> dict[str, Any]:
-    """Return the object of pool.json.
-
-    ``n_real`` counts different real images, ``n_rows`` repeats too; ``counts`` and ``added`` count rows by class,
-    ``short`` the rows by class that were asked for but could not be had.
+    ``short`` holds, per class, the rows that ``wanted`` asks for and that do not exist.
     """
-    by_class = {dx: int((pool["dx"] == dx).sum()) for dx in classes}
-    added_by_class = {dx: int((added["dx"] == dx).sum()) for dx in classes}
+    by_class = {dx: int((pool.dx == dx).sum()) for dx in classes}
+    added_by_class = {dx: int((added.dx == dx).sum()) for dx in classes}
     short = {dx: n - added_by_class.get(dx, 0) for dx, n in sorted(wanted.items())}
-    return {
-        "arm": arm,
-        "n_rows": len(pool),
-        "n_real": int(pool.loc[pool["origin"] == "real", "image_id"].nunique()),
-        "n_synthetic": int((pool["origin"] == "synthetic").sum()),
-        "counts": by_class,
-        "added": added_by_class,
-        "short": {dx: n for dx, n in short.items() if n > 0},
-    }
+    return PoolFacts(
+        arm=arm,
+        n_rows=len(pool),
+        n_real=len(np.unique(pool.image_id[pool.origin == "real"])),
+        n_synthetic=int((pool.origin == "synthetic").sum()),
+        counts=by_class,
+        added=added_by_class,
+        short={dx: n for dx, n in short.items() if n > 0},
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +104,21 @@ class Task:
         return numbered(self.context.inputs, role)
 
 
-def real_rows(dataset: Dataset, positions: IntArray) -> pd.DataFrame:
+def real_rows(dataset: Dataset, positions: IntArray) -> Pool:
     """Return pool rows of the given positions of ``dataset.table``."""
     table = dataset.table.take(positions)
-    values = ("data", dataset.rows[positions], table.image_id, table.dx, "real")
-    return pd.DataFrame(dict(zip(COLUMNS, values, strict=True)))
+    return rows_of("data", dataset.rows[positions], table.image_id, table.dx, "real")
+
+
+def rows_of(source: str, row_N: IntArray, image_id: StrArray, dx: StrArray, origin: str) -> Pool:
+    """Return pool rows that all have one source and one origin."""
+    return Pool(
+        source=strings([source] * len(row_N)),
+        row_N=row_N,
+        image_id=image_id,
+        dx=dx,
+        origin=strings([origin] * len(row_N)),
+    )
 
 
 def repeat_evenly(positions: IntArray, count: int, seed: int) -> IntArray:
@@ -125,44 +128,44 @@ def repeat_evenly(positions: IntArray, count: int, seed: int) -> IntArray:
     return np.concatenate([np.tile(positions, whole), positions[np.sort(once_more)]]).astype(np.int64)
 
 
-Addition = tuple[pd.DataFrame, ImageArray]
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """What an arm adds: rows, the images of those that are synthetic, and whether a round gave none of these."""
+
+    rows: Pool
+    images: ImageArray
+    idle_round: bool = False
+
+
+def _real(task: Task, rows: Pool) -> Addition:
+    return Addition(rows=rows, images=_no_images(task.dataset))
 
 
 def _nothing(task: Task) -> Addition:
-    return real_rows(task.dataset, np.zeros(0, dtype=np.int64)), _no_images(task.dataset)
+    return _real(task, real_rows(task.dataset, np.zeros(0, dtype=np.int64)))
 
 
 def _mine_split(task: Task) -> Addition:
-    return real_rows(task.dataset, task.dataset.where("mine")), _no_images(task.dataset)
+    return _real(task, real_rows(task.dataset, task.dataset.where("mine")))
 
 
 def _own_again(task: Task) -> Addition:
-    return _repeated(task, task.own), _no_images(task.dataset)
+    return _real(task, _repeated(task, task.own))
 
 
 def _mined(task: Task) -> Addition:
-    ids = [
-        str(name)
-        for folder in task.inputs("mine")
-        for name in pd.read_parquet(folder / "hard_cases.parquet")["image_id"]
-    ]
-    positions = _positions(task.dataset, ids, "hard_cases.parquet")
-    return _repeated(task, positions), _no_images(task.dataset)
+    ids = [name for folder in task.inputs("mine") for name in hard_cases.read_ids(folder).tolist()]
+    positions = _positions(task.dataset, ids, hard_cases.FILE)
+    return _real(task, _repeated(task, positions))
 
 
 def _neighbours(task: Task) -> Addition:
-    ids = [
-        str(name)
-        for folder in task.inputs("condition")
-        for row in pd.read_parquet(folder / "neighbours.parquet")["neighbour_ids"]
-        for name in row
-        if name
-    ]
-    positions = _positions(task.dataset, ids, "neighbours.parquet")
-    return _repeated(task, positions), _no_images(task.dataset)
+    ids = [name for folder in task.inputs("condition") for name in neighbours.read_ids(folder)]
+    positions = _positions(task.dataset, ids, neighbours.FILE)
+    return _real(task, _repeated(task, positions))
 
 
-def _repeated(task: Task, positions: IntArray) -> pd.DataFrame:
+def _repeated(task: Task, positions: IntArray) -> Pool:
     """Repeat the given images of each class to ``counts``; a class without any gets none."""
     chosen = [np.zeros(0, dtype=np.int64)]
     for dx, count in sorted(task.params.counts.items()):
@@ -191,25 +194,22 @@ def _synthetic(task: Task) -> Addition:
 
     Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
-    frames, images = [_nothing(task)[0]], [_no_images(task.dataset)]
+    pools, images = [_nothing(task).rows], [_no_images(task.dataset)]
     room = dict(task.params.counts) if task.arm.matched else None
     for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
-        table = pd.read_parquet(accept / "synthetic.parquet")
-        made: ImageArray = np.load(synthesize / "images.npy")
+        table, made = synthetic.read_judgement(accept), synthesized.read(synthesize)
         if len(table) != len(made):
             raise DataError(
                 f"synthetic.parquet has {len(table)} rows but images.npy {len(made)} images; run accept again"
             )
-        kept = np.flatnonzero(table["accepted"].to_numpy(dtype=bool))
+        kept = np.flatnonzero(table.accepted_S)
         if room is not None:
-            dx, parent = (strings(table[name].tolist()) for name in ("dx", "parent_image_id"))
-            kept = _first(dx, by_turns(kept.tolist(), parent), room)
-        start = sum(len(part) for part in images)
-        values = ("extra", start + np.arange(len(kept)), table["sample_id"].iloc[kept].to_numpy(),
-                  table["dx"].iloc[kept].to_numpy(), "synthetic")  # fmt: skip
-        frames.append(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))))
+            kept = _first(table.label_S, by_turns(kept.tolist(), table.parent_image_id), room)
+        row_N = sum(len(part) for part in images) + np.arange(len(kept))
+        pools.append(rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic"))
         images.append(made[kept])
-    return pd.concat(frames, ignore_index=True), np.concatenate(images)
+    idle = any(len(rows) == 0 for rows in pools[1:])
+    return Addition(rows=joined(pools), images=np.concatenate(images), idle_round=idle)
 
 
 def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArray:
@@ -243,9 +243,5 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     optional=("accept_#", "synthesize_#", "mine_#", "condition_#"),
-    files={
-        "pool.parquet": "source (data or extra), row, image_id, dx, origin",
-        "extra.npy": "(M,H,W,3) uint8",
-        "pool.json": "arm, rows, different real images, synthetic images, counts, added, short",
-    },
+    files=(pool_file.SCHEMA, pool_file.EXTRA, PoolFacts),
 )

@@ -9,7 +9,11 @@ from __future__ import annotations
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from engine.classifier.calibration import Calibration, calibrate
+from engine.artifacts import calibration as calibration_file
+from engine.artifacts import classifier_fit, decoded_images
+from engine.artifacts import predictions as predictions_file
+from engine.artifacts.calibration import Calibration
+from engine.classifier.calibration import calibrate
 from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import read_meta
 from engine.config import Config
@@ -17,9 +21,8 @@ from engine.errors import DataError
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.judge_folds import logit_worker
-from engine.parts.predictions import prediction_frame
 from engine.stages import base
-from engine.types import IntArray
+from engine.types import IntArray, Predictions
 
 
 class OperatingPoints(BaseModel):
@@ -59,10 +62,10 @@ def run(context: StageContext, params: Params) -> None:
         DataError: an image's dx is not among the classifier's classes (names them), or the image sizes differ.
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    weights = context.inputs["classifier"] / "classifier.safetensors"
+    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
     classes = read_meta(weights).classes
     label_N = _labels(dataset, classes)
-    worker = logit_worker(context, weights, context.inputs["images"] / "images.npy")
+    worker = logit_worker(context, weights, decoded_images.IMAGES.path(context.inputs["images"]))
     logits_NC = predict_logits(context.map, worker, dataset.rows, "predict")
     if "calibration" in context.inputs:
         calibration = _fixed(context, classes)
@@ -72,10 +75,12 @@ def run(context: StageContext, params: Params) -> None:
             logits_NC[val], label_N[val], classes, params.malignant, **params.evaluation.model_dump()
         )
     prob_NC = softmax(logits_NC, calibration.temperature)
-    prediction_frame(dataset.table, classes, prob_NC).to_parquet(
-        context.out / "predictions.parquet", index=False
+    table = dataset.table
+    predictions = Predictions(
+        image_id=table.image_id, classes=classes, prob_NC=prob_NC, label_N=label_N, split=table.split
     )
-    calibration.write(context.out)
+    predictions_file.write(predictions, context.out)
+    calibration_file.write(calibration, context.out)
 
 
 def _labels(dataset: Dataset, classes: tuple[str, ...]) -> IntArray:
@@ -92,10 +97,10 @@ def _labels(dataset: Dataset, classes: tuple[str, ...]) -> IntArray:
 
 def _fixed(context: StageContext, classes: tuple[str, ...]) -> Calibration:
     folder = context.inputs["calibration"]
-    calibration = Calibration.read(folder)
+    calibration = calibration_file.read(folder)
     if calibration.classes != classes:
         raise DataError(
-            f"{folder / 'calibration.json'} is for classes {', '.join(calibration.classes)}, but the classifier's are "
+            f"{Calibration.path(folder)} is for classes {', '.join(calibration.classes)}, but the classifier's are "
             f"{', '.join(classes)}; give the calibration of the same round and arm"
         )
     return calibration
@@ -110,8 +115,5 @@ STAGE = base.Stage(
     optional=("calibration",),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.used),
-    files={
-        "predictions.parquet": "image_id, split, dx, p_<dx>...: calibrated, every split",
-        "calibration.json": "temperature, operating points and their thresholds, classes; fitted on val",
-    },
+    files=(predictions_file.SCHEMA, Calibration),
 )

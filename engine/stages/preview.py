@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning, synthesized
 from engine.config import Config, VaeConfig
-from engine.diffusion.codec import load_codec
+from engine.diffusion.codec import LatentCodec, load_codec
 from engine.diffusion.holdout import held_out
 from engine.diffusion.preview import contact_sheet
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.stages import base
+from engine.stages.outputs import File
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4
@@ -37,12 +38,19 @@ def run(context: StageContext, _params: Params) -> None:
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     codec = load_codec(context.inputs["vae"], context.device) if "vae" in context.inputs else None
-    real, recon = {}, {}
-    for name, positions in _shown(dataset).items():
-        real[name] = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
-        if codec is not None:
-            recon[name] = codec.decode(codec.encode(real[name]))
+    real = {
+        name: np.asarray(dataset.images_NHWC[dataset.rows[positions]])
+        for name, positions in _shown(dataset).items()
+    }
+    recon = _reconstructed(codec, real) if codec is not None and real else {}
     contact_sheet(real, recon, _synthetic(context), context.out / "contact_sheet.png")
+
+
+def _reconstructed(codec: LatentCodec, real: dict[str, ImageArray]) -> dict[str, ImageArray]:
+    """Return each class's images after the VAE; together, because a short chunk costs as much as a full one."""
+    ends = np.cumsum([len(images) for images in real.values()])[:-1]
+    recon = codec.decode(codec.encode(np.concatenate(list(real.values()))))
+    return dict(zip(real, np.split(recon, ends), strict=True))
 
 
 def _shown(dataset: Dataset) -> dict[str, IntArray]:
@@ -58,8 +66,8 @@ def _shown(dataset: Dataset) -> dict[str, IntArray]:
 def _synthetic(context: StageContext) -> dict[str, ImageArray]:
     if not {"synthesize", "condition"} <= set(context.inputs):
         return {}
-    images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r", allow_pickle=False)
-    dx = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")["dx"].to_numpy()
+    images = synthesized.open_images(context.inputs["synthesize"])
+    dx = conditioning.read_column(context.inputs["condition"], "dx")
     return {str(name): np.asarray(images[np.flatnonzero(dx == name)[:SHOWN]]) for name in np.unique(dx)}
 
 
@@ -69,5 +77,5 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     optional=("vae", "condition", "synthesize"),
-    files={"contact_sheet.png": "one row per class: real, VAE reconstruction, synthetic"},
+    files=(File("contact_sheet.png", "one row per class: real, VAE reconstruction, synthetic"),),
 )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Any, ClassVar
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import decoded_images, lesions
+from engine.artifacts import duplicates as duplicates_file
+from engine.artifacts import split as split_file
+from engine.artifacts.split import SplitFacts, SplitTable
 from engine.config import Config, SplitConfig
 from engine.data.splits import Split, group_names, split_table
 from engine.data.train_sets import draw_train_sets
 from engine.parts.context import StageContext
-from engine.parts.dataset import read_table
 from engine.stages import base
 from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
 
@@ -54,39 +55,32 @@ def run(context: StageContext, params: Params) -> None:
     """
     config = params.split
     images = context.inputs["images"]
-    table = read_table(images / "table.parquet")
-    info = json.loads((images / "data.json").read_text(encoding="utf-8"))
-    pairs = pd.read_parquet(images / "duplicates.parquet")
-    duplicates = zip(pairs["image_id_1"].astype(str), pairs["image_id_2"].astype(str), strict=True)
-    split = split_table(table, config, context.seed, duplicates)
+    table = lesions.read(images)
+    split = split_table(table, config, context.seed, duplicates_file.read(images).ids)
     set_N = _train_sets(table, split, config, context.seed)
     part_N = _in_use(split.part_N, set_N, config.seal, params.only)
     used = np.flatnonzero(part_N != "")
-    frame = pd.DataFrame(
-        {
-            "image_id": table.image_id[used],
-            "lesion_id": table.lesion_id[used],
-            "dx": table.dx[used],
-            "split": part_N[used],
-            "group": group_names(table.lesion_id, split.group_N)[used],
-            "row": used.astype(np.int64),
-        }
+    found = SplitTable(
+        image_id=table.image_id[used],
+        lesion_id=table.lesion_id[used],
+        dx=table.dx[used],
+        split=part_N[used],
+        group_N=group_names(table.lesion_id, split.group_N)[used],
+        row_N=used.astype(np.int64),
+        train_set_N=None if set_N is None else set_N[used],
     )
-    result = {
-        "counts": split_counts(table, part_N),
-        "grouped_by": info["grouped_by"],
-        "merged_groups": split.merged_groups,
-        "unused": len(table) - len(used),
-        "left_out": split.left_out,
-        "digest": split_digest(table.image_id[used], part_N[used]),
-    }
-    if set_N is not None:
-        frame["train_set"] = set_N[used]
-        result["train_sets"] = [int(n) for n in np.bincount(set_N[set_N >= 0])]
-    frame.to_parquet(context.out / "split.parquet", index=False)
-    (context.out / "split.json").write_text(
-        json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+    sizes = None if set_N is None else tuple(int(n) for n in np.bincount(set_N[set_N >= 0]))
+    facts = SplitFacts(
+        counts=split_counts(table, part_N),
+        grouped_by=decoded_images.read(images).grouped_by,
+        merged_groups=split.merged_groups,
+        unused=len(table) - len(used),
+        left_out=split.left_out,
+        digest=split_digest(found.image_id, found.split),
+        **({} if sizes is None else {"train_sets": sizes}),
     )
+    split_file.write(found, context.out)
+    facts.write(context.out)
 
 
 def _train_sets(table: LesionTable, split: Split, config: SplitConfig, seed: int) -> IntArray | None:
@@ -126,8 +120,5 @@ STAGE = base.Stage(
     run=run,
     inputs=("images",),
     foundation=True,
-    files={
-        "split.parquet": "image_id, lesion_id, dx, split, group, row; train_set with `data.split.train_sets`",
-        "split.json": "images per part and class, grouping, merged groups, digest",
-    },
+    files=(split_file.SCHEMA, SplitFacts),
 )

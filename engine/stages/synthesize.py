@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import json
+from typing import ClassVar
 
 import numpy as np
-import pandas as pd
 
 from engine.arms import ARMS, ENGINE
+from engine.artifacts import conditioning, decoded_images, synthesized, synthetic
+from engine.artifacts.synthesized import SynthesisFacts
 from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
+from engine.config.synthesis_section import LARGEST_VAE_CHUNK
 from engine.diffusion.preview import draw_states
 from engine.diffusion.synthesis import save_png, weights_digest
 from engine.parts.context import StageContext
 from engine.parts.generators.table import GENERATORS
 from engine.stages import base
+from engine.stages.outputs import File
 
 DRAWN = 6
 """Samples whose states are drawn."""
@@ -22,10 +25,15 @@ DRAWN = 6
 class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk"})
+
     synthesis: SynthesisConfig
     denoiser: DenoiserConfig
     embedder: EmbedderConfig
     vae: VaeConfig
+    vae_chunk: int | None = None
+    """Images the VAE decodes at a time where that is less than 32. Such batches were once decoded in chunks of 32, so their
+    images are not those of a key without it."""
 
     @classmethod
     def of(cls, config: Config, source: str = ENGINE) -> Params:
@@ -43,6 +51,7 @@ class Params(base.Params):
             denoiser=config.denoiser,
             embedder=config.embedder,
             vae=config.vae,
+            vae_chunk=_vae_chunk(config) if generator == "diffusion" else None,
         )
 
     @property
@@ -60,6 +69,12 @@ class Params(base.Params):
         return tuple(needed)
 
 
+def _vae_chunk(config: Config) -> int | None:
+    """Return the VAE's chunk where it is not the largest; None for models of pixels, which have no VAE to run."""
+    chunk = config.synthesis.vae_chunk
+    return chunk if config.vae.kind == "kl" and chunk < LARGEST_VAE_CHUNK else None
+
+
 def run(context: StageContext, params: Params) -> None:
     """Fill ``images.npy`` (S, H, W, 3), ``synthetic/<sample_id>.png``, ``synthesis.json``; ``states.png`` if asked.
 
@@ -74,8 +89,8 @@ def run(context: StageContext, params: Params) -> None:
         threads=context.threads,
         precision=context.precision,
     )
-    frame = pd.read_parquet(context.inputs["condition"] / "conditioning.parquet")
-    rows = np.arange(len(frame), dtype=np.int64)
+    sample_id = conditioning.read_column(context.inputs["condition"], "sample_id")
+    rows = np.arange(len(sample_id), dtype=np.int64)
     size = config.batch_size
     chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
     pieces, evaluations = [], 0
@@ -83,24 +98,24 @@ def run(context: StageContext, params: Params) -> None:
         pieces.append(made.images_BHWC)
         evaluations += made.evaluations * len(made.images_BHWC)
         if made.states:
-            draw_states(made.states, context.out / "states.png", DRAWN)
+            draw_states(made.states, context.out / synthesized.STATES, DRAWN)
     if not pieces:
-        side = int(np.load(context.inputs["images"] / "images.npy", mmap_mode="r").shape[1])
+        side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
         pieces = [np.zeros((0, side, side, 3), dtype=np.uint8)]
     images = np.concatenate(pieces)
-    np.save(context.out / "images.npy", images, allow_pickle=False)
-    (context.out / "synthetic").mkdir()
-    for name, image in zip(frame["sample_id"], images, strict=True):
-        save_png(image, context.out / "synthetic" / f"{name}.png")
+    synthesized.write(images, context.out)
+    (context.out / synthesized.PICTURES).mkdir()
+    for name, image in zip(sample_id.tolist(), images, strict=True):
+        save_png(image, context.out / synthetic.picture(name))
     weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
-    info = {
-        "generator": config.generator,
-        "nfe": evaluations / len(rows) if len(rows) else None,
-        "sampler": config.sampler,
-        "steps": config.steps,
-        "checkpoint": weights_digest(weights[-1]) if weights else "",
-    }
-    (context.out / "synthesis.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+    facts = SynthesisFacts(
+        generator=config.generator,
+        nfe=evaluations / len(rows) if len(rows) else None,
+        sampler=config.sampler,
+        steps=config.steps,
+        checkpoint=weights_digest(weights[-1]) if weights else "",
+    )
+    facts.write(context.out)
 
 
 STAGE = base.Stage(
@@ -112,10 +127,10 @@ STAGE = base.Stage(
     optional=("denoiser", "vae", "gan", "embedder", "judge", "classifier"),
     maps=True,
     units=lambda params, sizes: -(-sizes.samples // params.synthesis.batch_size),
-    files={
-        "images.npy": "(S,H,W,3) uint8",
-        "synthetic/<sample_id>.png": "the same images",
-        "synthesis.json": "generator, nfe (denoiser evaluations per sample), sampler, steps, checkpoint",
-        "states.png": "the way from noise to image, with `synthesis.states`",
-    },
+    files=(
+        synthesized.IMAGES,
+        File(synthetic.picture("<sample_id>"), "the same images"),
+        SynthesisFacts,
+        File(synthesized.STATES, "the way from noise to image, with `synthesis.states`"),
+    ),
 )

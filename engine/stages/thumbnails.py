@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
+from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
 from engine.config import Config
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.blocks.cases import pick
 from engine.stages import base
+from engine.stages.outputs import File
 from engine.types import ImageArray, strings
 
 CELL = 96
@@ -36,11 +38,11 @@ class Params(base.Params):
 def run(context: StageContext, params: Params) -> None:
     """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``."""
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    cases = pd.read_parquet(context.inputs["mine"] / "hard_cases.parquet")
+    cases = hard_cases.read_frame(context.inputs["mine"])
     cases = cases.iloc[pick(cases, [True] * len(cases), params.most)]
-    neighbours = pd.read_parquet(context.inputs["condition"] / "neighbours.parquet")
-    shown = neighbours[neighbours["image_id"].isin(cases["image_id"])]
-    ids = [*cases["image_id"], *(name for row in shown["neighbour_ids"] for name in row if name)]
+    picked = set(cases["image_id"])
+    retrieved = neighbours.read(context.inputs["condition"]).rows()
+    ids = [*picked, *(name for case, found in retrieved if case in picked for name, _ in found)]
     folder = context.out / "thumbnails"
     folder.mkdir()
     for image_id in sorted(set(ids)):
@@ -49,9 +51,9 @@ def run(context: StageContext, params: Params) -> None:
         tiles = [np.asarray(_picture(dataset, image_id)) for image_id in cases["image_id"]]
         captions = [f"{dx} as {taken}" for dx, taken in zip(cases["dx"], cases["predicted"], strict=True)]
         contact_sheet(tiles, captions, context.out / "hard_cases.png")
-    frame = pd.read_parquet(context.inputs["accept"] / "synthetic.parquet")
+    frame = synthetic.read_frame(context.inputs["accept"])
     if len(frame):
-        images = np.load(context.inputs["synthesize"] / "images.npy", mmap_mode="r")
+        images = synthesized.open_images(context.inputs["synthesize"])
         _synthetic_sheet(frame, images, params.most, context.out / "synthetic.png")
         _nearest_sheet(frame, images, dataset, context.out / "nearest.png")
 
@@ -105,8 +107,10 @@ STAGE = base.Stage(
     params=Params,
     run=run,
     inputs=("images", "split", "mine", "condition", "synthesize", "accept"),
-    files={
-        "thumbnails/<image_id>.png": "hard cases and their neighbours",
-        "hard_cases.png, synthetic.png, nearest.png": "contact sheets; the last has the samples nearest to a train image",
-    },
+    files=(
+        File("thumbnails/<image_id>.png", "hard cases and their neighbours"),
+        File("hard_cases.png", "contact sheet of hard cases"),
+        File("synthetic.png", "contact sheet of synthetic images, class by class"),
+        File("nearest.png", "the synthetic images nearest to a train image, each beside it"),
+    ),
 )

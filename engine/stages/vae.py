@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from engine.artifacts.generator_parts import VaeFacts
 from engine.config import Config, VaeConfig
-from engine.diffusion.codec import LatentCodec
+from engine.diffusion.codec import MODEL, LatentCodec
 from engine.diffusion.holdout import held_out
 from engine.diffusion.linear_start import most_images, start_linear, starts_linear
 from engine.diffusion.pretrained import prepare, remade
@@ -24,6 +24,7 @@ from engine.diffusion.vae_train import (
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import image_source, open_dataset
 from engine.stages import base
+from engine.stages.outputs import Folder
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan, derive_seed
 from engine.types import IntArray
@@ -104,19 +105,19 @@ def _write(
     figures = reconstruction_figures(codec, source, check)
     if vae is not None:
         vae.register_to_config(scaling_factor=scale, latents_mean=list(mean), latents_std=[1.0] * len(mean))
-        vae.save_pretrained(out / "vae", safe_serialization=True)
-    info = {
-        "kind": config.kind,
-        "pretrained": config.pretrained,
-        "remade": remade(vae) if vae is not None else [],
-        "start": how_started(config),
-        "scaling_factor": scale,
-        "latents_mean": list(mean),
+        vae.save_pretrained(out / MODEL, safe_serialization=True)
+    facts = VaeFacts(
+        kind=config.kind,
+        pretrained=config.pretrained,
+        remade=tuple(remade(vae)) if vae is not None else (),
+        start=how_started(config),
+        scaling_factor=scale,
+        latents_mean=mean,
         **figures,
-        "held_out": len(check),
-        "losses": log.losses,
-    }
-    (out / "vae.json").write_text(json.dumps(info, indent=1), encoding="utf-8")
+        held_out=len(check),
+        losses=tuple(log.losses),
+    )
+    facts.write(out)
 
 
 STAGE = base.Stage(
@@ -126,12 +127,11 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
-    maps=True,
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: 0 if params.vae.kind == "identity" else params.vae.steps,
-    files={
-        "vae/": "AutoencoderKL, Hugging Face layout; none with `kind: identity`",
-        "vae.json": "kind, start, scaling factor, latents' mean, figures on held-out train lesions, losses",
-    },
+    files=(
+        Folder(MODEL, "AutoencoderKL, Hugging Face layout; none with `kind: identity`"),
+        VaeFacts,
+    ),
 )

@@ -22,7 +22,8 @@ from engine.store.files import check_output, ensure_writable, read_json
 from engine.store.kept_files import read_config
 
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
-               "backend.map_workers", "backend.gpus_per_worker", "data.root", "data.workers")  # fmt: skip
+               "backend.map_workers", "backend.gpus_per_worker", "backend.checkpoint_minutes", "data.root",
+               "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.artifacts.whole_files import whole_file
@@ -39,10 +39,35 @@ def save_checkpoint(
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file whole or not at all; tensors may share memory, need gradients, or lie on a device."""
-    own = {k: v.detach().contiguous().cpu().clone() for k, v in tensors.items()}
+    """Write a safetensors file whole or not at all; tensors may share memory, need gradients, or lie on a device.
+
+    Only what shares memory, has gaps or lies on a device is copied.
+    """
     with whole_file(path) as partial:
-        save_file(own, partial, metadata=metadata)
+        save_file(_unshared(tensors), partial, metadata=metadata)
+
+
+def fill(targets: Mapping[str, Tensor], path: Path, prefix: str = "") -> None:
+    """Copy the tensors ``prefix + name`` of a safetensors file into ``targets``, in place and one at a time.
+
+    Raises:
+        SafetensorError: one of them is not in the file.
+    """
+    with safe_open(path, framework="pt") as handle, torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(handle.get_tensor(prefix + name))
+
+
+def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors as safetensors takes them: contiguous, on the CPU, no two in one piece of memory."""
+    own: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in tensors.items():
+        value = tensor.detach().contiguous().cpu()
+        place = value.untyped_storage().data_ptr()
+        own[name] = value.clone() if place in places else value
+        places.add(place)
+    return own
 
 
 def resume(
@@ -52,9 +77,8 @@ def resume(
     folder: Path,
     *,
     steps: int,
-    device: str,
 ) -> tuple[list[float], dict[str, Any]]:
-    """Load the checkpoint where there is one of at most ``steps`` steps.
+    """Load the checkpoint where there is one of at most ``steps`` steps, into the tensors that are there.
 
     Returns the losses so far and the state of gradient scaling (both empty where there is none).
     """
@@ -66,25 +90,25 @@ def resume(
     losses: list[float] = kept["losses"]
     if len(losses) > steps:
         return [], {}
-    tensors = load_file(path, device=device)
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        part, _, name = key.partition("/")
-        parts[part][name] = value
-    model.load_state_dict(parts["model"])
-    average.update(parts["ema"])
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in parts["optimizer"].items():
-        index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value.cpu() if name == "step" else value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    _lay_out_moments(optimizer)
+    fill(model.state_dict(), path, "model/")
+    fill(average, path, "ema/")
+    _resume_moments(optimizer, path)
     return losses, dict(kept["scaler"])
 
 
-def _lay_out_moments(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments their parameter's layout in memory: a fused step walks through both side by side."""
-    for parameter, moments in optimizer.state.items():
-        for name, value in moments.items():
-            if value.shape == parameter.shape:
-                moments[name] = torch.empty_like(parameter).copy_(value)
+def _resume_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
+    """Load moments in their parameter's layout in memory: a fused step walks through both side by side."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    with safe_open(path, framework="pt") as handle:
+        for key in handle.keys():  # noqa: SIM118  (a handle is no dict)
+            part, _, place = key.partition("/")
+            if part != "optimizer":
+                continue
+            index, _, name = place.partition("/")
+            value, parameter = handle.get_tensor(key), parameters[int(index)]
+            same = value.shape == parameter.shape
+            state.setdefault(int(index), {})[name] = (
+                torch.empty_like(parameter).copy_(value) if same else value.clone()
+            )
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

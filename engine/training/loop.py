@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from engine.errors import StageError
 from engine.training.checkpoints import resume, save_checkpoint
 from engine.training.plan import (
+    CheckpointClock,
     FloatWeights,
     TrainEnv,
     TrainPlan,
@@ -81,8 +82,9 @@ def train(
 
     Batches are drawn by weights (``draw_rows``), or by a function of the step.
 
-    A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps
-    and resumed from when present. ``objective`` computes the loss with ``model`` in the mode it was given.
+    A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but
+    not within ``env.checkpoint_minutes`` of the last one, and resumed from when present. ``objective`` computes the loss
+    with ``model`` in the mode it was given.
 
     Raises:
         StageError: the loss is not finite; names the step, the last good checkpoint stays.
@@ -94,9 +96,9 @@ def train(
     optimizer = _optimizer(parameters, plan)
     average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
     scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
-    losses, scale = resume(model, optimizer, average, checkpoint, steps=plan.steps, device=env.device)
+    losses, scale = resume(model, optimizer, average, checkpoint, steps=plan.steps)
     scaler.load_state_dict(scale) if scale else None
-    start = len(losses)
+    start, clock = len(losses), CheckpointClock(env.checkpoint_minutes)
     for step in range(start, plan.steps):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(plan, step) * group["lr_scale"]
@@ -110,8 +112,9 @@ def train(
             env.progress(plan.name, step + 1, plan.steps)
         if watcher is not None and env.is_main:
             watcher(step + 1, partial(_averaged, model, average))
-        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps:
+        if env.is_main and (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due():
             save_checkpoint(model, optimizer, average, losses, checkpoint, scaler.state_dict())
+            clock.restart()
     if plan.ema > 0:
         model.load_state_dict(average)
     return TrainLog(losses=losses, resumed_from=start)
@@ -139,16 +142,22 @@ def _attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
 
 @contextlib.contextmanager
 def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
-    """Give the model its averaged weights for a while."""
-    if not average:
-        yield
-        return
-    kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    model.load_state_dict(average)
+    """Give the model its averaged weights for a while; ``average`` holds its own meanwhile, so no copy is made of either."""
+    values = [(value, average[name]) for name, value in model.state_dict().items()] if average else []
+    _exchange(values)
     try:
         yield
     finally:
-        model.load_state_dict(kept)
+        _exchange(values[::-1])  # backwards, for parameters that go by two names
+
+
+def _exchange(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
+    """Exchange the values of two tensors of each pair, in place and one pair at a time."""
+    with torch.no_grad():
+        for first, second in pairs:
+            kept = first.clone()
+            first.copy_(second)
+            second.copy_(kept)
 
 
 def _gradients(
@@ -168,10 +177,11 @@ def _gradients(
         rows = here.shard(batch)
         if len(rows) == 0:
             continue
-        with autocast(env), _attention(env):
-            loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
-        share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
-        scaler.scale(share).backward()  # type: ignore[no-untyped-call]
+        with _attention(env):  # backward too: gradient checkpointing runs the forward pass again there
+            with autocast(env):
+                loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
+            share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
+            scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         total = total + share.detach()
     return total
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,10 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class TrainEnv:
-    """The process a training runs in: its place among the workers, device, threads and where progress goes."""
+    """The process a training runs in: its place among the workers, device, threads and where progress goes.
+
+    ``checkpoint_minutes`` is the least time between two of its checkpoints.
+    """
 
     rank: int = 0
     world: int = 1
@@ -31,6 +35,7 @@ class TrainEnv:
     threads: int = 1
     precision: str = "float32"
     progress: Progress | None = None
+    checkpoint_minutes: float = 0.0
 
     def begin(self) -> None:
         """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
@@ -73,6 +78,22 @@ class TrainPlan:
         """Return the plan a config section asks for; ``changes`` replace or add fields (steps, lr, ema)."""
         asked = {field: getattr(config, field) for field in OptimConfig.model_fields}
         return cls(**{"name": name, "seed": seed, **asked, **changes})
+
+
+@dataclass
+class CheckpointClock:
+    """Says when enough time has passed since the last checkpoint; a big model's take longer to write than steps to run."""
+
+    minutes: float
+    since: float = field(default_factory=time.monotonic)
+
+    def due(self) -> bool:
+        """Whether ``minutes`` have passed since the start or the last checkpoint."""
+        return time.monotonic() - self.since >= 60.0 * self.minutes
+
+    def restart(self) -> None:
+        """Count from now."""
+        self.since = time.monotonic()
 
 
 FloatWeights = npt.NDArray[np.float64]

@@ -82,8 +82,7 @@ def _refuse_trial(config: Config) -> None:
         raise ConfigError(
             "loop.mine_from: test is LEAKY, and a sweep must not see test; use mine or crossfit"
         )
-    policy = registry.make("acceptance", config.policy.acceptance)
-    if getattr(policy, "wants_review", False):
+    if registry.make("acceptance", config.policy.acceptance).wants_review:
         raise ConfigError(
             f"policy.acceptance: {config.policy.acceptance['name']} asks a person in every trial; use another for the sweep"
         )

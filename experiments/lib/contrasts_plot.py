@@ -1,4 +1,4 @@
-"""Draws what a study says of arm ``hard``: its difference from each other arm, by replicate and with its interval."""
+"""Draws a study's contrasts: arm ``hard`` minus each other arm, by replicate and with its interval."""
 
 from __future__ import annotations
 

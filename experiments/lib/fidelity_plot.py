@@ -1,4 +1,4 @@
-"""Draws what experiments.fidelity has measured: one panel a part, whatever parts there are."""
+"""Draws what experiments.fidelity has measured: one panel per part, for the parts there are."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def speed_panel(axis: Any, parts: Figures) -> None:
     axis.set_xlabel("KID x 1000 minus the paper preset's")
     ratio = found["speed_ratio_ours"]["value"]
     axis.set_title(
-        "Against the paper's preset" + (f": {ratio:.1f} times the images a second" if ratio else "")
+        "Against the paper's preset" + (f": {ratio:.1f} times the images per second" if ratio else "")
     )
     axis.legend(fontsize=8, loc="upper left")
 

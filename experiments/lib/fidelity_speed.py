@@ -1,10 +1,10 @@
-"""The speed part of experiments.fidelity: the run's preset against the paper's, in seconds and in distance to real images.
+"""Measures the run's preset against the paper's, in seconds and in distance to real images (part speed of fidelity).
 
 Both presets, and a twin (a fast solver of DDIM's equation: from the same noise nearly the same images), sample the same
-parents, in turns, because machines are noisy; seconds count only of turns in which one call made all three. Finished
-pieces lie beside the run; a rerun goes on. Classes are sampled
-alike, as a run's class-balanced budget does; the difference is read class by class too, and at the train images' class
-shares: what holds for the mix need not hold for its parts.
+parents, in turns, because machines are noisy. Seconds count only in turns in which one call made all three. Finished
+pieces lie beside the run; a rerun goes on. Every class has the same number of samples, as in a run's class-balanced budget.
+The difference is also read class by class, and at the train images' class shares: what holds for the mix need not hold for
+its parts.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def planned(bench: Bench, count: int, more: int, twins: int, changes: Mapping[st
 
 
 def sample(bench: Bench, plan: Plan, turn: Turn) -> Iterator[tuple[str, tuple[Path, float, dict[str, Any]]]]:
-    """Sample a turn's piece by one preset after the other (machines are noisy); what is finished is found."""
+    """Sample a turn's piece with one preset after the other (machines are noisy); finished pieces are read."""
     place = bench.run.path.parent / f".speed-{bench.run.path.name}"
     for name in turn.names:
         kept = place / f"{turn.number:03d}-{name}"

@@ -1,4 +1,4 @@
-"""Keeps results: where they lie, what is said of their making, and that a frozen config is the committed one."""
+"""Keeps results: their folder, how they were made, and checks that a frozen config is the committed one."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from engine.config import Config
 from engine.errors import ConfigError, HardcaseError
 from engine.store.run_folder import INDIFFERENT, config_changes
 
-RESULTS = Path(__file__).parents[1] / "results"
+EXPERIMENTS = Path(__file__).parents[1]
+ROOT = EXPERIMENTS.parent
+RESULTS = EXPERIMENTS / "results"
 REPLICATE = ("name", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
 """Keys in which the replicates of one study differ; in all others they must not."""
 
 
 def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
-    """Return what every result says of its making; places of this machine are left out."""
+    """Return how a result was made: command, date, commit, machine, config; without paths of this machine."""
     found: dict[str, Any] = {
         "command": command,
         "date": datetime.date.today().isoformat(),
@@ -53,7 +55,13 @@ def public_config(config: Config) -> dict[str, Any]:
 
 def this_command() -> str:
     """Return the command line as someone else would type it."""
-    return " ".join(["python -m", f"experiments.{Path(sys.argv[0]).stem}", *map(_shown, sys.argv[1:])])
+    return " ".join([this_script(), *map(_shown, sys.argv[1:])])
+
+
+def this_script() -> str:
+    """Return how this script is called: ``python -m experiments.<module or package>``."""
+    path = Path(sys.argv[0])
+    return f"python -m experiments.{path.parent.name if path.stem == '__main__' else path.stem}"
 
 
 def _shown(argument: str) -> str:
@@ -65,7 +73,7 @@ def _shown(argument: str) -> str:
 
 
 def script(main: Callable[[], None]) -> NoReturn:
-    """Run a script; what its user can mend is one line on stderr and the exit code of the command ``hardcase``."""
+    """Run a script; a user's error is one line on stderr and the exit code of the command ``hardcase``."""
     try:
         main()
     except (HardcaseError, KeyboardInterrupt, OSError) as error:
@@ -89,7 +97,8 @@ def data_root(name: str) -> Path:
 
 def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """Return the command line of a script that runs one replicate at a time and collects them, and its action ``run``."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog=this_script(), description=doc, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("collect")
     one = actions.add_parser("run")
@@ -108,7 +117,7 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
 
 
 def changes(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides that say what is computed, not where or how fast, by name."""
+    """Return the overrides that change what is computed, not where or how fast, by name."""
     return sorted(
         text
         for text in overrides
@@ -127,14 +136,14 @@ def require_frozen(config: Path, overrides: Sequence[str]) -> None:
         raise ConfigError(
             f"test is scored with the configuration as it is committed; drop {', '.join(changed)} or commit it first"
         )
-    for file in (config.resolve(), Path(__file__).parents[1] / "PROTOCOL.md"):
+    for file in (config.resolve(), EXPERIMENTS / "PROTOCOL.md"):
         if not _git("ls-files", "--", str(file)) or _git("status", "--porcelain", "--", str(file)):
             raise ConfigError(
                 f"{file.name} is not in git as it lies here; commit it before a test figure exists"
             )
 
 
-def require_engine(commit: str, *paths: str, what: str, root: Path = Path(__file__).parents[2]) -> None:
+def require_engine(commit: str, *paths: str, what: str, root: Path = ROOT) -> None:
     """Refuse to score a test part (of ``what``, in the plural) with other code than the study began with.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What one replicate of the proof leaves behind, image by image: all a study needs, in a file small enough to be committed.
+"""Packs one replicate of the proof, image by image: all that a study needs, in a file small enough to be committed.
 
-The scored images are kept once (id, lesion, class); of every arm its calibrated probabilities on val and test are kept, at
-16 bits each, so that lesions can be drawn and operating points read again without the data.
+The scored images are kept once (id, lesion, class). Of every arm the calibrated probabilities on val and test are kept, 16
+bits each, so that lesions can be drawn and operating points read again without the data.
 
 Shape legend: N images, C classes.
 """
@@ -12,23 +12,23 @@ import base64
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.store.files import read_json, write_json
 from engine.study.contrasts import PRIMARY
 from engine.study.replicates import Endpoints, Part, Replicate, arm_figures
 from engine.types import FloatArray, strings
 
 ENDPOINTS = (PRIMARY, "malignant.specificity", "melanoma.sensitivity", "accuracy", "balanced_accuracy")
+DRAWS = 2000
+"""Bootstrap draws of lesions (PROTOCOL.md)."""
 PARTS = ("val", "test")
 _LEVELS = np.iinfo(np.uint16).max
 
 
 def pack_cases(run: Replicate) -> dict[str, Any]:
-    """Return all of a replicate but its arms, as JSON."""
+    """Return everything of a replicate except its arms, as JSON."""
     return {
         "name": run.name,
         "seed": run.seed,
@@ -74,29 +74,6 @@ def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> R
         val=val,
         test=test,
     )
-
-
-def read_set(path: Path) -> dict[str, Any]:
-    """Read a file of ``write_set``: tables with the cases each of them was scored on."""
-    found: dict[str, Any] = read_json(path)
-    kept = found.pop("cases", {})
-    for table in found["tables"].values():
-        if isinstance(table.get("cases"), str):
-            table["cases"] = kept[table["cases"]]
-    return found
-
-
-def write_set(path: Path, found: Mapping[str, Any]) -> None:
-    """Write a set's tables; cases that several of them share (settings tried on one set) are kept once."""
-    kept: dict[str, Any] = {}
-    tables: dict[str, Any] = {}
-    for label, table in found["tables"].items():
-        tables[label] = dict(table)
-        if "cases" in table:
-            name = next((name for name, cases in kept.items() if cases == table["cases"]), f"{len(kept)}")
-            kept[name] = table["cases"]
-            tables[label]["cases"] = name
-    write_json(path, {**found, "cases": kept, "tables": tables})
 
 
 def point_figures(run: Replicate, arm: str) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""What a VAE leaves of real lesions it has not seen: figures by image, two VAEs compared, and a sheet to look at."""
+"""Measures how well a VAE keeps real lesions it has not seen: figures by image, two VAEs compared, and a sheet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real and synthesized images of a bench as sets of features, for what compares them."""
+"""Turns real and synthesized images of a bench into sets of features."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a study reports beside its endpoints (PROTOCOL.md): challenging lesions, classes, calibration, subgroups.
+"""Computes what a study reports beside its endpoints (PROTOCOL.md): challenging lesions, classes, calibration, subgroups.
 
-None of it is a planned contrast, and no interval is adjusted for how many there are. Subgroups are resampled as the study is
-(wider of two intervals). Which lesions are challenging differs between training sets and is not kept lesion by lesion: where
-they share a test part, whose lesions a t over sets would forget (results/statistics), a difference has its range alone.
+None of it is a planned contrast, and no interval is adjusted for their number. Subgroups are resampled as the study is (the
+wider of two intervals). Challenging lesions differ between training sets and are not kept one by one. Where the sets share a
+test part, a t over sets would forget its lesions (results/statistics), so a difference has only its range.
 """
 
 from __future__ import annotations

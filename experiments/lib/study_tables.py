@@ -1,4 +1,4 @@
-"""What a study reports beside its endpoints, as Markdown: %, means over replicates; differences in points."""
+"""Writes a study as Markdown: its answer, contrasts, and what it reports beside them. Means in %, differences in points."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.evaluation.metrics import Floats
 from engine.study.contrasts import ARM, PRIMARY, Study
+from experiments.lib.outcomes import ENDPOINTS
 from experiments.lib.study_beside import GROUPS, SHARES
 
 
@@ -99,3 +100,31 @@ def points(found: Mapping[str, float] | None) -> str:
     value, low, high = (100 * found[name] for name in ("value", *spread))
     count = "" if "low" in found else f"; {found['above_0']} of {found['replicates']} above 0"
     return f"{value:+.1f} ({low:+.1f} to {high:+.1f}{count})"
+
+
+def study_lines(study: Study | None) -> list[str]:
+    """Return the answer and the contrasts of a study, in points."""
+    if study is None:
+        return ["Fewer than two training sets with the arms `hard` and `real`: no contrast yet."]
+    lines = [
+        f"**{study.answer.sentence}** {study.answer.reason}",
+        "",
+        f"`hard` minus each arm over {study.design.replicates} {study.design.unit}s, points, 95 % intervals:",
+        "",
+        "| minus | " + " | ".join(ENDPOINTS) + " | Holm p | claim |",
+        "|---" * (len(ENDPOINTS) + 3) + "|",
+    ]
+    for baseline in study.arms:
+        found = {name: study.contrast(name, baseline) for name in ENDPOINTS}
+        first = found[PRIMARY]
+        if baseline == ARM or first is None:
+            continue
+        p_holm = "" if first.adjusted_p is None else f"{first.adjusted_p:.3f}"
+        cells = [points(contrast and vars(contrast.difference)) for contrast in found.values()]
+        lines.append(f"| {baseline} | " + " | ".join([*cells, p_holm, first.claim or first.role]) + " |")
+    return lines
+
+
+def percent(value: float | None) -> str:
+    """Return a share in % with one decimal; "" for an undefined one."""
+    return "" if value is None else f"{100 * value:.1f}"

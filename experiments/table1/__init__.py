@@ -1,1 +1,1 @@
-"""Kim et al., Table I: plan, cells, report."""
+"""Kim et al., Table I: plan, cells, studies, report."""

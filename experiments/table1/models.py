@@ -1,7 +1,7 @@
-"""Synthetic images beside real ones against real ones alone, model by model, on the one training set that a table has.
+"""Compares synthetic beside real images with real ones alone, model by model, on the one training set that a table has.
 
-Nothing here is an answer: the intervals draw the lesions of test alone, and another training set or seed may move a model
-by more than they are wide (PROTOCOL.md: exploratory).
+Exploratory (PROTOCOL.md): the intervals draw only the lesions of test, and another training set or seed may change a model's
+figures by more than their width.
 """
 
 from __future__ import annotations

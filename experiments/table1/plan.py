@@ -1,4 +1,4 @@
-"""What Table I holds, and what one call of experiments.table1 may ask for: rows, models, training sets, configs."""
+"""Defines what Table I holds and what one call of experiments.table1 may ask for: rows, models, training sets, configs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETS = 10
 CONFIRMING = tuple(k for k in range(SETS) if k not in DEVELOPMENT)
 """The training sets that PROTOCOL.md fixes: no claim before all of them are scored."""
 FROZEN = "6e3b1f5"
-"""The commit whose engine scores the confirming sets: what is mended later must not mix two pipelines in one study."""
+"""The commit whose engine scores the confirming sets: a later fix must not mix two pipelines in one study."""
 PER_CLASS = "data.split.train_sets={count: 4, images: 250, per_class: true}"
 MODELS = {
     "resnet18": ("resnet18", False),
@@ -29,7 +29,7 @@ MODELS = {
     "vgg16": ("vgg16_bn", True),
     "vgg19": ("vgg19_bn", True),
 }
-"""Name in the table: timm's name (VGGs with batch norm: they start from nothing), and whether a VGG's head is made small."""
+"""Name in the table: timm's name (VGGs with batch norm: they start from scratch), and whether its head is made small."""
 ORIGIN = {"Origin250": 0.5, "Origin500": 1.0, "Origin1000": 2.0}
 """Rows of real images alone: how many training sets each holds."""
 SYNTHETIC = {"Origin500 plain": "real", "Synthetic500": "synthetic", "Hybrid1000": "hard"} | {
@@ -37,7 +37,7 @@ SYNTHETIC = {"Origin500 plain": "real", "Synthetic500": "synthetic", "Hybrid1000
 }
 """Rows that an arm of the run trains."""
 PLAIN = "Origin500 plain"
-"""The one of them that needs nothing of the run's: real images alone."""
+"""The one of them that needs nothing from the run: real images alone."""
 ROWS = (*ORIGIN, *SYNTHETIC)
 
 
@@ -55,7 +55,7 @@ class Request:
 
     @property
     def label(self) -> str:
-        """Where the cells of this call stand in the set's file; settings that are tried have tables of their own."""
+        """The table of this call's cells in the set's file; each setting that is tried has its own."""
         kind = " ".join([self.saw, "per class" if self.per_class else "in total", f"{self.pixels} px"])
         return ", ".join([kind, *changes(self.overrides)])
 
@@ -95,7 +95,7 @@ class Request:
 
 
 def check(request: Request) -> None:
-    """Refuse what would let the test part have a say.
+    """Refuse what would let the test part decide anything.
 
     Raises:
         ConfigError: the set is not of that part, or a confirmation is not of the frozen configuration.

@@ -1,6 +1,6 @@
-"""What was tried on the development sets, figure by figure on val, so that every choice of PROTOCOL.md can be traced.
+"""Lists what was tried on the development sets, figure by figure on val, so that every choice of PROTOCOL.md can be traced.
 
-Beside the endpoint stand figures that jump less from one training to the next: the mean sensitivity at 85 to 95 %
+Beside the endpoint stand figures that vary less from one training to the next: the mean sensitivity at 85 to 95 %
 specificity, the area under the malignant ROC, and the log loss of the calibrated probabilities.
 """
 
@@ -25,7 +25,7 @@ SHOWN = {
     "Hybrid1000 random": "random",
     "Hybrid1000": "hard",
 }
-"""Rows of ResNet18 that tell a setting's worth, and what they are called."""
+"""Rows of ResNet18 by which settings are compared, and their names."""
 FIGURES = {
     PRIMARY: "sensitivity at 90 % specificity",
     "sensitivity_85_95": "mean at 85 to 95 %",
@@ -39,7 +39,7 @@ WINDOW = np.linspace(0.85, 0.95, 11)
 
 
 def tried(tables: Mapping[str, Mapping[int, Table]]) -> tuple[dict[str, Any], list[str]]:
-    """Return {label: {arm: {figure: [one a set], sets}}} and the same as Markdown, means over sets.
+    """Return {label: {arm: {figure: [one per set], sets}}} and the same as Markdown, means over sets.
 
     Args:
         tables: the development tables by label and set.
@@ -73,7 +73,7 @@ def tried(tables: Mapping[str, Mapping[int, Table]]) -> tuple[dict[str, Any], li
 
 
 def of_sets(sets: Mapping[int, Table]) -> dict[str, dict[str, list[float]]]:
-    """Return {arm: {figure: one value a set, n_synthetic, sets}} of one setting."""
+    """Return {arm: {figure: one value per set, n_synthetic, sets}} of one setting."""
     found: dict[str, dict[str, list[float]]] = {}
     for row, arm in SHOWN.items():
         name = f"resnet18 | {row}"
@@ -108,7 +108,7 @@ def figures_of(cases: Mapping[str, Any], cell: Mapping[str, Any]) -> dict[str, f
 
 
 def setting(label: str, sets: Mapping[int, Table]) -> str:
-    """The changes of a label, without which arms were asked for, or the commit whose config it is; another size is said."""
+    """Return a label's changes but for its arms, or the commit whose config it is; names any size but 64 px."""
     size, _, rest = label.partition(" px")
     changes = re.sub(r"(^|, )loop\.arms=\[[^]]*\]", "", rest).removeprefix(", ")
     pixels = size.rpartition(" ")[2]

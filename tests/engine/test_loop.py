@@ -130,6 +130,19 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
     assert drawn == [{"mel": 5}, {"mel": 5}]
 
 
+@pytest.mark.parametrize(
+    ("batch_size", "kind", "chunk"), [(32, "kl", None), (64, "kl", None), (8, "kl", 8), (8, "identity", None)]
+)
+def test_small_batches_that_a_vae_decodes_have_keys_of_their_own(
+    tmp_path: Path, batch_size: int, kind: str, chunk: int | None
+) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    vae = {"kind": kind, **({"downsample": 1} if kind == "identity" else {})}
+    play(tmp_path, backend, loop={"rounds": 1}, synthesis={"batch_size": batch_size}, vae=vae)
+    (call,) = backend.of("synthesize")
+    assert call.params.get("vae_chunk") == chunk
+
+
 def test_the_gan_gets_the_counts_parents_and_gates_of_random(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     arms = ["random", "dcgan", "hard"]

@@ -11,14 +11,17 @@ from tests.integration.tiny import tiny_config
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(output: Path) -> Path:
     """The run folder of a tiny run with MLflow beside its output; treat it as read-only."""
-    output = tmp_path_factory.mktemp("finished") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         folder, _ = build.run(
             tiny_config(
-                str(output), loop={"rounds": 1}, classifier={"steps": 30}, tracking={"kind": "mlflow"}
+                str(output),
+                name="finished",
+                loop={"rounds": 1},
+                classifier={"steps": 30},
+                tracking={"kind": "mlflow"},
             )
         )
     return folder.path

@@ -34,8 +34,15 @@ def play(name: str, results: Path, monkeypatch: pytest.MonkeyPatch, *arguments: 
     return found
 
 
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals of a hundred bootstrap draws instead of ten thousand."""
+    for module in ("fidelity", "lib.fidelity_speed"):
+        monkeypatch.setattr(importlib.import_module(f"experiments.{module}"), "DRAWS", 100)
+    monkeypatch.setattr(importlib.import_module("experiments.lib.fidelity_speed"), "MANY_DRAWS", 100)
+
+
 @pytest.fixture(scope="module")
-def run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(finished_run: Path) -> Path:
     return finished_run
 
 
@@ -82,6 +89,7 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
+    few_draws(monkeypatch)
     whole = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)
     parts = whole["parts"]
     assert {name: made["commit"] for name, made in whole["made"].items()} == dict.fromkeys(
@@ -130,6 +138,7 @@ def test_speed_finds_what_another_process_sampled_ahead(
 ) -> None:
     script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 2})
+    few_draws(monkeypatch)
     monkeypatch.setattr(script, "PIECE", 14)
     options = ("--count", 28, "--more", 14, "--only", "speed", "--with", "steps=4")
     monkeypatch.setattr(sys, "argv", ["fidelity.py", str(run), *map(str, options), "--ahead"])
@@ -191,10 +200,11 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaks == ["dx_type"]
 
 
-def test_forward_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forward_process(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "tiny.yaml"
     tree = tiny_tree(
-        str(tmp_path / "out"),
+        str(output),
+        name="forward",
         vae={"kind": "identity", "downsample": 1},
         denoiser={"widths": [8, 16]},
         evaluation={"likelihood": 2},

@@ -87,9 +87,8 @@ def test_killed_runs_end_like_one_that_was_not(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path) -> None:
+def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path, tiny_run: Path) -> None:
     """The driver dies without a word; its Ray processes may live on for a while and must not harm the rerun."""
-    finish(command(tmp_path, "whole"))
     killed = command(tmp_path, "killed", kind="ray")
     log = tmp_path / "out-killed" / "tiny" / "stages.jsonl"
     driver = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -99,5 +98,6 @@ def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path) -> None:
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     finish(killed)
-    assert report_of(tmp_path, "killed") == report_of(tmp_path, "whole")
+    whole = json.loads((tiny_run / "report.json").read_text())
+    assert report_of(tmp_path, "killed") == figures(whole)
     assert_nothing_ran_twice(tmp_path, "killed")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,8 @@ import pandas as pd
 import pytest
 
 from engine.parts.dataset import open_dataset
-from engine.stages import run_stage
 from engine.store.files import checksums
-from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_dataset_folders, run_stage
 from tests.integration.tiny import tiny_config
 
 LEARNED = {
@@ -63,7 +63,7 @@ def learn(
         "gan": {"gan": tree["gan"]},
         "pool": {"arm": "real", "counts": {}, **own},
         "classifier": {
-            "classifier": {"model": "resnet10t", "batch_size": 16},
+            "classifier": {"model": "test_resnet", "batch_size": 16},
             "plain": True,
             "steps": 4,
             "lr": 1e-3,
@@ -77,7 +77,7 @@ def learn(
             **own,
         },
         "crossfit": {
-            "classifier": {"model": "resnet10t", "steps": 2, "batch_size": 16},
+            "classifier": {"model": "test_resnet", "steps": 2, "batch_size": 16},
             "folds": 2,
             **own,
         },
@@ -88,7 +88,12 @@ def learn(
         out = root / stage
         out.mkdir(parents=True)
         folders = {role: root / ("predict" if role == "predictions" else role) for role in roles}
-        run_stage(stage, make_context(out, {"images": images, "split": split} | folders, params[stage]))
+        run_stage(
+            import_module(f"engine.stages.{stage}"),
+            out,
+            {"images": images, "split": split} | folders,
+            params[stage],
+        )
         sums |= {f"{stage}/{f}": s for f, s in checksums(out).items() if f.startswith(kept[stage])}
     sums["judge/thresholds"] = str(json.loads((root / "judge" / "judge.json").read_text())["thresholds"])
     return sums

@@ -15,9 +15,8 @@ from engine import build
 from engine.errors import ConfigError
 from experiments import arms_full
 from experiments.lib import keeping
-from experiments.lib.outcomes import read_set
-from experiments.table1 import __main__ as table1
-from experiments.table1 import plan as table1_plan
+from experiments.table1 import command, plan
+from experiments.table1.set_files import read_set
 from tests.integration.tiny import tiny_tree
 
 pytestmark = pytest.mark.slow
@@ -29,10 +28,11 @@ PHANTOMS = {"lesions": 126, "views": 2, "imbalance": 0.0}
 
 @pytest.fixture
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Results in a folder of the test, four sets instead of ten, a second model that is quick."""
+    """Results in a folder of the test, four sets instead of ten, two models that are quick."""
     monkeypatch.setattr(keeping, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(table1_plan, "SETS", 4)
-    monkeypatch.setitem(table1_plan.MODELS, "vgg13", ("test_resnet", False))
+    monkeypatch.setattr(plan, "SETS", 4)
+    monkeypatch.setitem(plan.MODELS, "resnet18", ("test_resnet", False))
+    monkeypatch.setitem(plan.MODELS, "vgg13", ("test_byobnet", False))
     return tmp_path / "results"
 
 
@@ -61,17 +61,19 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     split = {"train": 0.6, "mine": 0.0, "val": 0.2, "test": 0.2, "train_sets": sets}
     config = write_config(tmp_path, split, arms=ARMS, generator_saw="own", max_synthetic=10)
     elsewhere = ("--with", f"output={tmp_path / 'runs'}")
-    models = ("--models", "resnet18", "vgg13", "--rows", *table1_plan.ROWS)
-    play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models, *elsewhere)
+    models = ("--models", "resnet18", "vgg13", "--rows", *plan.ROWS)
+    play(
+        command, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *models, *elsewhere
+    )
     found = read_set(results / "table1" / "set_01.json")
     assert found["part"] == "development"
     table = found["tables"]["own in total 16 px"]
-    assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in table1_plan.ROWS}
+    assert set(table["cells"]) == {f"{m} | {row}" for m in ("resnet18", "vgg13") for row in plan.ROWS}
     cells = table["cells"]
     assert all(cell["made"]["command"] == table["command"] for cell in cells.values())
     assert {cell["part"] for cell in cells.values()} == {"val"}
     assert {cell["optimizer_steps"] for cell in cells.values()} == {4}
-    real = {row: cells[f"resnet18 | {row}"]["n_real"] for row in table1_plan.ORIGIN}
+    real = {row: cells[f"resnet18 | {row}"]["n_real"] for row in plan.ORIGIN}
     assert real["Origin250"] < real["Origin500"] < real["Origin1000"]
     assert real["Origin250"] == pytest.approx(12, abs=7)
     assert cells["resnet18 | Synthetic500"]["n_real"] == 0
@@ -95,14 +97,14 @@ def test_a_development_set_is_scored_on_val_and_test_is_not_in_its_run(
     with pytest.raises(
         ConfigError, match=r"set_01\.json, table 'own in total 16 px': .* give what changed after --with"
     ):
-        play(table1, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *elsewhere)
+        play(command, monkeypatch, "run", config, "--set", 1, "--part", "development", *SMALL, *elsewhere)
     config.write_text(text)
     other = json.loads(json.dumps(found)) | {"set": 0}
     cases = other["tables"]["own in total 16 px"]["cases"]
     assert set(cases["parts"]["train"].split()).isdisjoint(cases["test"]["lesion_id"].split())
     cases["name"], cases["parts"]["train"] = "set 0", "lesions\nof\nanother\nset"
     (results / "table1" / "set_00.json").write_text(json.dumps(other))
-    play(table1, monkeypatch, "collect")
+    play(command, monkeypatch, "collect")
     study = json.loads((results / "table1" / "result.json").read_text())["tables"][0]["study"]
     assert (study["design"]["replicates"], study["design"]["unit"]) == (2, "training set")
     assert study["answer"]["verdict"] == "not shown"
@@ -144,7 +146,7 @@ def test_what_would_let_test_have_a_say_is_refused(
 ) -> None:
     config = write_config(tmp_path, {"train": 0.6, "mine": 0.0, "val": 0.2, "test": 0.2})
     with pytest.raises(ConfigError, match=message):
-        play(table1, monkeypatch, "run", config, *arguments)
+        play(command, monkeypatch, "run", config, *arguments)
     assert not results.exists()
 
 
@@ -179,12 +181,12 @@ def test_a_fold_keeps_its_arms_and_folds_collect(
 
 
 def test_the_configs_of_the_proof_are_what_the_protocol_says() -> None:
-    folder = Path(table1.__file__).parent / "configs"
+    folder = keeping.EXPERIMENTS / "configs"
     low, full = (build.load(folder / f"{name}.yaml") for name in ("table1_64", "arms_full_32"))
     split = low.data.split
     assert (split.train, split.mine, split.val, split.test) == (0.5, 0.0, 0.1, 0.4)
     assert split.train_sets is not None
-    assert split.train_sets.count == 2 * table1_plan.SETS
+    assert split.train_sets.count == 2 * plan.SETS
     assert (low.loop.generator_saw, low.loop.mine_from, low.loop.max_synthetic) == ("own", "crossfit", 500)
     assert full.data.split.folds is not None
     assert (full.data.split.folds.count, full.loop.rounds, full.loop.mine_from) == (5, 3, "crossfit")

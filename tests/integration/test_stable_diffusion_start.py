@@ -6,13 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel
 
 from engine import build
-from engine.diffusion.vae import LATENT_LAYERS
+from engine.config import Config
 from tests.fakes_diffusion import tiny_tokenizer
 from tests.integration.contract import assert_contract
 from tests.integration.tiny import tiny_config
@@ -20,9 +22,18 @@ from tests.integration.tiny import tiny_config
 WORDS = ["dermoscopy of melanoma, back, male, age 40 - 60", "dermoscopy of nevus, face, female"]
 WIDTH = 16
 
+REMADE = {"encoder.conv_out", "quant_conv", "post_quant_conv", "decoder.conv_in"}
+"""The convolutions whose shape depends on the number of latent channels."""
 
-def stable_diffusion(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+
+def stable_diffusion(folder: Path, **unet_settings: Any) -> dict[str, dict[str, torch.Tensor]]:
     """Save vae/, unet/, text_encoder/ and tokenizer/, 4 latent channels; return the weights of the first two."""
+    settings: dict[str, Any] = {
+        "sample_size": 8, "in_channels": 4, "out_channels": 4, "block_out_channels": (8, 16), "layers_per_block": 1,
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "cross_attention_dim": WIDTH, "attention_head_dim": 2, "norm_num_groups": 2,
+    }  # fmt: skip
     torch.manual_seed(0)
     vae = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -31,18 +42,7 @@ def stable_diffusion(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
         latent_channels=4,
         norm_num_groups=2,
     )
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=WIDTH,
-        attention_head_dim=2,
-        norm_num_groups=2,
-    )
+    unet = UNet2DConditionModel(**{**settings, **unet_settings})
     vae.save_pretrained(folder / "vae")
     unet.save_pretrained(folder / "unet")
     tokenizer = tiny_tokenizer(WORDS)
@@ -74,11 +74,12 @@ def clip(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_from_pretrained_weights(tmp_path: Path) -> None:
+def test_a_run_from_pretrained_weights(output: Path, tmp_path: Path) -> None:
     source = stable_diffusion(tmp_path / "sd")
     clip(tmp_path / "clip")
     config = tiny_config(
-        str(tmp_path / "out"),
+        str(output),
+        name="pretrained",
         embedder={"pretrained": str(tmp_path / "clip")},
         vae={"pretrained": str(tmp_path / "sd"), "latent_channels": 8, "optimizer": "adam", "accumulate": 2,
              "gradient_checkpointing": True},
@@ -92,7 +93,12 @@ def test_a_run_from_pretrained_weights(tmp_path: Path) -> None:
 
     made = {part: folder.stage(f"foundation/{part}").path for part in ("vae", "denoiser")}
     facts = {part: json.loads((path / f"{part}.json").read_text()) for part, path in made.items()}
-    assert {name.rsplit(".", 1)[0] for name in facts["vae"]["remade"]} == set(LATENT_LAYERS)
+    assert {name.rsplit(".", 1)[0] for name in facts["vae"]["remade"]} == {
+        "encoder.conv_out",
+        "quant_conv",
+        "post_quant_conv",
+        "decoder.conv_in",
+    }
     assert facts["denoiser"]["remade"] == ["conv_in.weight", "conv_out.bias", "conv_out.weight"]
     assert facts["vae"]["scaling_factor"] != 0.18215
 
@@ -103,3 +109,52 @@ def test_a_run_from_pretrained_weights(tmp_path: Path) -> None:
     moved = max(float((plain.state_dict()[name] - source["unet"][name]).abs().max()) for name in kept)
     assert 0 < moved < 1e-3  # eight steps at 1e-5 from where Stable Diffusion was
     assert AutoencoderKL.from_pretrained(made["vae"] / "vae").config.latent_channels == 8
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for every size: what does not depend on the U-Net is computed once per image size."""
+    return tmp_path_factory.mktemp("sizes")
+
+
+def started(shared: Path, image_size: int, unet: str, **sections: Any) -> Config:
+    """Return a config of one round, as short as it can be, from the parts below ``shared``."""
+    return tiny_config(
+        str(shared / "out"),
+        name=f"{unet}-{image_size}",
+        data={"image_size": image_size},
+        vae={"pretrained": str(shared / "vae"), "steps": 2},
+        denoiser={"pretrained": str(shared / unet), "steps": 2, "validations": 1},
+        synthesis={"steps": 2, "batch_size": 4},
+        classifier={"steps": 2, "round_steps": 2},
+        judge={"steps": 2},
+        embedder={"steps": 2},
+        loop={"rounds": 1, "budget": 4},
+        **sections,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("image_size", [16, 24, 32])
+@pytest.mark.parametrize(
+    ("unet", "settings"),
+    [
+        ("smaller", {"sample_size": 4}),
+        ("larger_inpainting", {"sample_size": 64, "in_channels": 9}),
+    ],
+)
+def test_images_have_the_size_of_the_run_whatever_the_unet_came_from(
+    shared: Path, image_size: int, unet: str, settings: dict[str, Any]
+) -> None:
+    if not (shared / "vae").exists():
+        stable_diffusion(shared)
+    if not (shared / unet).exists():
+        stable_diffusion(shared / unet, **settings)
+    folder, _ = build.run(started(shared, image_size, unet))
+    made = {name: folder.stage(f"rounds/0001/hard/{name}").path for name in ("synthesize", "accept")}
+    images = np.load(made["synthesize"] / "images.npy")
+    assert images.shape == (4, image_size, image_size, 3)
+    latents = np.load(folder.stage("foundation/latents").path / "latents.npy", mmap_mode="r")
+    trained = folder.stage("foundation/denoiser").path / "unet" / "config.json"
+    assert json.loads(trained.read_text())["sample_size"] == latents.shape[-1] == image_size // 2
+    assert len(pd.read_parquet(made["accept"] / "synthetic.parquet")) == 4

@@ -21,9 +21,9 @@ def client(finished_run, monkeypatch):
 
 
 def test_a_run_leaves_one_parent_and_a_child_for_each_round_and_arm(finished_run, client):
-    experiment = client.get_experiment_by_name("tiny")
+    experiment = client.get_experiment_by_name("finished")
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["round 0 real", "round 1 hard", "round 1 real", "tiny"]
+    assert sorted(runs) == ["finished", "round 0 real", "round 1 hard", "round 1 real"]
     assert {r.info.status for r in runs.values()} == {"FINISHED"}
     report = json.loads((finished_run / "report.json").read_text())
     for entry in report["rounds"]:
@@ -32,7 +32,9 @@ def test_a_run_leaves_one_parent_and_a_child_for_each_round_and_arm(finished_run
             assert metrics[f"test/sensitivity/{dx}"] == figures["sensitivity"]["value"]
     names = {f.path for f in client.list_artifacts(runs["round 1 hard"].info.run_id)}
     assert {"hard_cases.png", "synthetic.png", "confusion_test.png", "report.json"} <= names
-    assert {"report.json", "report.html"} <= {f.path for f in client.list_artifacts(runs["tiny"].info.run_id)}
+    assert {"report.json", "report.html"} <= {
+        f.path for f in client.list_artifacts(runs["finished"].info.run_id)
+    }
     assert not (finished_run / "tracking_outbox").exists()
 
 
@@ -40,9 +42,9 @@ def test_the_registered_champion_predicts_as_the_run_did(finished_run, client, t
     import mlflow
 
     champion = json.loads((finished_run / "champion.json").read_text())
-    version = client.get_model_version_by_alias("tiny", "champion")
+    version = client.get_model_version_by_alias("finished", "champion")
     assert (version.tags["round"], version.tags["arm"]) == (str(champion["round"]), champion["arm"])
-    exported = mlflow.pytorch.load_model("models:/tiny@champion")
+    exported = mlflow.pytorch.load_model("models:/finished@champion")
     module = exported.module() if hasattr(exported, "module") and callable(exported.module) else exported
     folder = (finished_run / champion["classifier"]).parent
     temperature = json.loads((folder / "calibration.json").read_text())["temperature"]

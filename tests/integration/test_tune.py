@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -71,9 +72,10 @@ def kill_half_way(root: Path, name: str, arguments: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sweeps of one config: ``whole``, and ``killed`` half way and run again."""
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    """Two sweeps of one config: ``whole``, which finds a foundation, and ``killed`` half way and run again."""
     root = tmp_path_factory.mktemp("tune")
+    shutil.copytree(tiny_run.parent / "stages", root / "out-whole" / "stages")
     finish(command(root, "whole"))
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
     kill_half_way(root, "killed", killed)

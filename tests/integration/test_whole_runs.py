@@ -24,9 +24,10 @@ SHRUNK = [
 
 
 @pytest.mark.slow
-def test_every_arm_on_phantoms(tmp_path: Path) -> None:
+def test_every_arm_on_phantoms(output: Path) -> None:
     gan = {"steps": 4, "batch_size": 8, "width": 8}
-    config = tiny_config(str(tmp_path), loop={"rounds": 1, "arms": sorted(ARMS)}, gan=gan)
+    loop = {"rounds": 1, "arms": sorted(ARMS)}
+    config = tiny_config(str(output), name="every_arm", loop=loop, gan=gan)
     folder, _ = build.run(config)
     report = assert_contract(folder.path, 1, ARMS)
     pools = {r["arm"]: r["pool"] for r in report["rounds"] if r["round"] == 1}
@@ -44,9 +45,11 @@ def test_every_arm_on_phantoms(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("generator", ["dcgan", "classical", "retrieved"])
-def test_other_generators_take_the_place_of_diffusion(tmp_path: Path, generator: str) -> None:
+def test_other_generators_take_the_place_of_diffusion(output: Path, tmp_path: Path, generator: str) -> None:
     gan = {"width": 8, "latent": 8, "steps": 4, "batch_size": 8}
-    config = tiny_config(str(tmp_path), synthesis={"generator": generator}, gan=gan, loop={"rounds": 1})
+    config = tiny_config(
+        str(output), name=generator, synthesis={"generator": generator}, gan=gan, loop={"rounds": 1}
+    )
     folder, report = build.run(config)
     assert_contract(folder.path, 1, {"real", "hard"})
     assert ("gan" in report["foundation_seconds"]) == (generator == "dcgan")
@@ -56,14 +59,14 @@ def test_other_generators_take_the_place_of_diffusion(tmp_path: Path, generator:
 
 
 @pytest.mark.slow
-def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
+def test_adversarial_guidance_in_the_loop(output: Path) -> None:
     """Hard cases are made against the classifier, random ones are not; the guiding fold does not judge them."""
     guided = {"adversarial_scale": 2.0, "gradient_interval": [0.0, 1.0]}
     runs = {}
     for name, settings in (("plain", {"steps": 3}), ("guided", {"steps": 3, **guided})):
         config = tiny_config(
-            str(tmp_path),
-            name=name,
+            str(output),
+            name=f"adversarial_{name}",
             synthesis=settings,
             loop={"rounds": 1, "arms": ["real", "random", "hard"]},
         )
@@ -84,12 +87,12 @@ def test_adversarial_guidance_in_the_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(tmp_path: Path) -> None:
+def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(output: Path) -> None:
     mix = {"share": 0.5, "finish_on_real": 2, "split_batchnorm": True}
     predictions = {}
     for name, more in (("plain", {}), ("mixed", {"mix": mix})):
         loop = {"rounds": 1, "arms": ["real", "classical", "hard"]}
-        folder, _ = build.run(tiny_config(str(tmp_path), name=name, loop=loop, classifier=more))
+        folder, _ = build.run(tiny_config(str(output), name=f"mix_{name}", loop=loop, classifier=more))
         for arm in loop["arms"]:
             table = folder.arm_folder(1, arm) / "predictions.parquet"
             predictions[name, arm] = pd.read_parquet(table).filter(like="p_").to_numpy()
@@ -99,9 +102,10 @@ def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_oth
 
 
 @pytest.mark.slow
-def test_a_reviewed_run_waits_for_a_person_and_trains_on_what_was_approved(tmp_path: Path) -> None:
+def test_a_reviewed_run_waits_for_a_person_and_trains_on_what_was_approved(output: Path) -> None:
     config = tiny_config(
-        str(tmp_path),
+        str(output),
+        name="reviewed",
         loop={"rounds": 1, "arms": ["real", "random", "hard"]},
         policy={"acceptance": {"name": "reviewed"}},
     )

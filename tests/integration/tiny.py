@@ -35,14 +35,14 @@ TINY: dict[str, Any] = {
     "denoiser": {"widths": [16, 32], "head_dim": 8, "steps": 8, "batch_size": 8, "checkpoint_every": 3},
     "synthesis": {"steps": 3},
     "classifier": {
-        "model": "resnet10t",
+        "model": "test_resnet",
         "steps": 10,
         "round_steps": 5,
         "batch_size": 16,
         "checkpoint_every": 4,
     },
     "judge": {
-        "model": "mobilenetv3_small_050",
+        "model": "test_efficientnet",
         "folds": 2,
         "steps": 6,
         "batch_size": 16,

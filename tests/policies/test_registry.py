@@ -18,16 +18,17 @@ from policies.acceptance import Conjunction, LabelConsistent, NotMemorized
 from policies.mining import Margin
 
 PLUGIN = '''
-from dataclasses import dataclass
 import numpy as np
-from policies.parameters import param
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from policies.base import STRICT
 from policies.registry import register
 
 @register("budget", "{name}")
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class Winner:
     """All to one case."""
-    position: int = param(0, "which case", ge=0)
+    position: int = Field(0, ge=0, description="which case")
 
     def allocate(self, state, rng):
         counts = np.zeros(len(state.cases), dtype=np.int64)
@@ -171,7 +172,11 @@ BAD = [
         {"name": "class_balanced", "mode": "x"},
         ["policy.budget.mode: 'x' is not one of equal, even_out"],
     ),
-    ("acceptance", {"name": "default", "percentile": 2}, ["percentile 2 is not one of 1, 5, 25"]),
+    (
+        "acceptance",
+        {"name": "default", "percentile": 2},
+        ["policy.acceptance.percentile: 2 is not one of 1, 5, 25"],
+    ),
     ("acceptance", {"name": "default", "mode": "argmax", "threshold": 0.5}, ["threshold has no effect"]),
     ("acceptance", {"name": "conjunction"}, ["policy.acceptance.of: required by conjunction"]),
     (

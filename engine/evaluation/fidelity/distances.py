@@ -7,8 +7,6 @@ are reported beside the nearest-train distance (memorization.py) and the judge's
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
@@ -16,16 +14,6 @@ from engine.types import FloatArray
 
 _KERNEL_DEGREE = 3
 _KERNEL_OFFSET = 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelDistance:
-    """Mean and standard deviation of the squared MMD over ``subsets`` random subsets of ``subset_size`` images."""
-
-    mean: float
-    std: float
-    subsets: int
-    subset_size: int
 
 
 def polynomial_mmd(real_RF: FloatArray, synthetic_SF: FloatArray) -> float:
@@ -49,32 +37,6 @@ def kernel(a_NF: FloatArray, b_MF: FloatArray) -> npt.NDArray[np.float64]:
     """Return KID's polynomial kernel (x.y / F + 1)^3 of all pairs of rows, (N, M) float64."""
     a, b = (np.asarray(rows, dtype=np.float64) for rows in (a_NF, b_MF))
     return np.asarray((a @ b.T / a.shape[1] + _KERNEL_OFFSET) ** _KERNEL_DEGREE)
-
-
-def kernel_distance(
-    real_RF: FloatArray,
-    synthetic_SF: FloatArray,
-    rng: np.random.Generator,
-    *,
-    subsets: int = 100,
-    subset_size: int = 1000,
-) -> KernelDistance:
-    """KID: :func:`polynomial_mmd` averaged over random subsets drawn without replacement (Binkowski et al. 2018).
-
-    ``subset_size`` is lowered to the smaller set. Unlike FID its expectation does not depend on the set sizes.
-    """
-    _check(real_RF, synthetic_SF)
-    size = min(subset_size, len(real_RF), len(synthetic_SF))
-    values = [
-        polynomial_mmd(
-            real_RF[rng.choice(len(real_RF), size, replace=False)],
-            synthetic_SF[rng.choice(len(synthetic_SF), size, replace=False)],
-        )
-        for _ in range(subsets)
-    ]
-    return KernelDistance(
-        mean=float(np.mean(values)), std=float(np.std(values)), subsets=subsets, subset_size=size
-    )
 
 
 def frechet_distance(real_RF: FloatArray, synthetic_SF: FloatArray) -> float:

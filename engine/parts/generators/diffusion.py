@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from engine.artifacts import classifier_fit, conditioning, decoded_images, generator_parts
 from engine.classifier.weights import open_logits
 from engine.config import SynthesisConfig
 from engine.data.captions import captions
@@ -20,7 +20,7 @@ from engine.parts.judge_folds import GUIDING_FOLD
 from engine.parts.prompts import open_prompts
 from engine.training.loop import autocast
 from engine.training.plan import TrainEnv
-from engine.types import IntArray, strings
+from engine.types import IntArray
 
 
 class DiffusionWorker(GeneratorRecipe):
@@ -32,12 +32,11 @@ class DiffusionWorker(GeneratorRecipe):
         env.begin()
         config = self.synthesis
         synthesizer = open_synthesizer(self.inputs, config, self.pretrained, self.device)
-        frame, dataset = self.open()
-        levels_SLD = np.load(self.inputs["condition"] / "levels.npy", allow_pickle=False)
-        parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
-        dx_S = frame["dx"].tolist()
-        prompts = captions(dataset.table.take(parent_S).replace(dx=strings(dx_S)))
-        seed_S = frame["seed"].to_numpy(dtype=np.int64)
+        samples, dataset = self.open()
+        levels_SLD = conditioning.read_levels(self.inputs["condition"])
+        parent_S = dataset.positions(samples.parent_image_id)
+        dx_S = samples.label_S.tolist()
+        prompts = captions(dataset.table.take(parent_S).replace(dx=samples.label_S))
 
         def synthesize(rows: IntArray) -> Synthesized:
             parents = masks = None
@@ -48,7 +47,7 @@ class DiffusionWorker(GeneratorRecipe):
                 return synthesizer.synthesize(
                     levels_SLD[rows],
                     [prompts[i] for i in rows],
-                    seed_S[rows],
+                    samples.seed_S[rows],
                     parents,
                     labels=[dx_S[i] for i in rows],
                     masks_BHW=masks,
@@ -61,18 +60,24 @@ class DiffusionWorker(GeneratorRecipe):
 def open_synthesizer(
     inputs: Mapping[str, Path], config: SynthesisConfig, pretrained: str | None, device: str
 ) -> Synthesizer:
-    """Return the synthesizer of finished ``denoiser``, ``vae`` and ``embedder`` folders."""
-    info = json.loads((inputs["denoiser"] / "denoiser.json").read_text(encoding="utf-8"))
+    """Return the synthesizer of finished ``images``, ``denoiser``, ``vae`` and ``embedder`` folders.
+
+    Its latents have the side of the training's: image side / VAE downsampling. The U-Net's ``sample_size`` is no guide,
+    a pre-trained one has that of the images it came from.
+    """
+    facts = generator_parts.read_denoiser(inputs["denoiser"])
     model = load_denoiser(inputs["denoiser"], device)
-    side = int(model.unet.config.sample_size)
+    codec = load_codec(inputs["vae"], device, config.vae_chunk)
+    images_NHWC = decoded_images.open_images(inputs["images"])
+    side = int(images_NHWC.shape[1]) // codec.downsample
     return Synthesizer(
         model=model,
-        codec=load_codec(inputs["vae"], device),
+        codec=codec,
         prompts=open_prompts(inputs["embedder"], pretrained, device),
         config=config,
-        scheduler_config=info["scheduler"],
-        fuse=info["fuse"],
-        beta=info["beta"] if config.beta is None else config.beta,
+        scheduler_config=facts.scheduler,
+        fuse=facts.fuse,
+        beta=facts.beta if config.beta is None else config.beta,
         shape=(int(model.unet.config.in_channels), side, side),
         device=device,
         guides=_guides(inputs, config, device) if config.steers else None,
@@ -84,7 +89,7 @@ def _guides(inputs: Mapping[str, Path], config: SynthesisConfig, device: str) ->
     judge, classes = open_logits(inputs["judge"] / GUIDING_FOLD, device)
     opponent = None
     if config.adversarial_scale > 0:
-        opponent, seen = open_logits(inputs["classifier"] / "classifier.safetensors", device)
+        opponent, seen = open_logits(inputs["classifier"] / classifier_fit.WEIGHTS, device)
         if seen != classes:
             raise DataError(
                 f"the classifier knows {', '.join(seen)}, the judge {', '.join(classes)}; train both on one data set"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 
+from engine.artifacts import conditioning
+from engine.artifacts.conditioning import Samples
 from engine.config import SynthesisConfig
 from engine.parts.dataset import Dataset, open_dataset
 
@@ -24,8 +25,8 @@ class GeneratorRecipe:
     threads: int
     precision: str
 
-    def open(self) -> tuple[pd.DataFrame, Dataset]:
-        """Set the thread count; return the conditioning and the data set."""
+    def open(self) -> tuple[Samples, Dataset]:
+        """Set the thread count; return the samples to make and the data set."""
         torch.set_num_threads(self.threads)
-        frame = pd.read_parquet(self.inputs["condition"] / "conditioning.parquet")
-        return frame, open_dataset(self.inputs["images"], self.inputs["split"])
+        samples = conditioning.read_samples(self.inputs["condition"])
+        return samples, open_dataset(self.inputs["images"], self.inputs["split"])

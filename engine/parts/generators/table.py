@@ -36,10 +36,10 @@ class DcganWorker(GeneratorRecipe):
 
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the generator; chunks are filled up, so that a sample's bytes do not depend on the others."""
-        frame, _ = self.open()
+        samples, _ = self.open()
         sampler = GanSampler.load(self.inputs["gan"], self.device)
         size = self.synthesis.batch_size
-        dx_S, seed_S = frame["dx"].tolist(), frame["seed"].tolist()
+        dx_S, seed_S = samples.label_S.tolist(), samples.seed_S.tolist()
 
         def sample(rows: IntArray) -> Synthesized:
             filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
@@ -54,9 +54,9 @@ class ClassicalWorker(GeneratorRecipe):
 
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the images."""
-        frame, dataset = self.open()
-        parent_S = dataset.positions(strings(frame["parent_image_id"].tolist()))
-        seed_S = frame["seed"].tolist()
+        samples, dataset = self.open()
+        parent_S = dataset.positions(samples.parent_image_id)
+        seed_S = samples.seed_S.tolist()
 
         def one(row: int) -> ImageArray:
             image = np.asarray(dataset.images_NHWC[dataset.rows[parent_S[row]]])[None]
@@ -73,11 +73,14 @@ class RetrievedWorker(GeneratorRecipe):
 
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the images."""
-        frame, dataset = self.open()
+        samples, dataset = self.open()
         chosen = [
             _pick([name for name in names if name], parent, int(seed))
             for names, parent, seed in zip(
-                frame["neighbour_ids"], frame["parent_image_id"], frame["seed"], strict=True
+                samples.neighbour_ids_SK.tolist(),
+                samples.parent_image_id.tolist(),
+                samples.seed_S.tolist(),
+                strict=True,
             )
         ]
         row_S = dataset.rows[dataset.positions(strings(chosen))]

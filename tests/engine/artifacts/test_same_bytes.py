@@ -69,6 +69,20 @@ def _appended(folder: Path, old: Path) -> None:
     pq.write_table(samples, old)
 
 
+def test_pool_with_a_round_that_added_nothing(tmp_path: Path) -> None:
+    """The empty part's columns came from object arrays, and pandas made the whole column one of objects."""
+    rows, columns = examples.training_pool(), ("source", "row", "image_id", "dx", "origin")
+    nothing = np.array([], dtype=object)
+    parts = [
+        pd.DataFrame({"source": rows.source, "row": rows.row_N, "image_id": rows.image_id, "dx": rows.dx,
+                      "origin": rows.origin}),
+        pd.DataFrame(dict(zip(columns, ("extra", np.arange(0), nothing, nothing, "synthetic"), strict=True))),
+    ]  # fmt: skip
+    pd.concat(parts, ignore_index=True).to_parquet(tmp_path / "old", index=False)
+    pool.write(rows, examples.images(0, 2, 2, 3), examples.pool_facts(), tmp_path, idle_round=True)
+    assert same(tmp_path / pool.FILE, tmp_path / "old")
+
+
 def test_json_layouts() -> None:
     def text(record: JsonRecord, **how: object) -> str:
         return json.dumps(record.to_json(), **how)  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 
+from engine.artifacts.calibration import Calibration
 from engine.classifier.calibration import (
-    Calibration,
     calibrate,
     fit_temperature,
     malignant_score,
@@ -155,5 +155,5 @@ def test_no_malignant_class_or_no_val_gives_no_threshold(tmp_path):
 def test_broken_file(tmp_path, text):
     if text is not None:
         (tmp_path / "calibration.json").write_text(text)
-    with pytest.raises(DataError, match="missing or broken"):
+    with pytest.raises(DataError, match=r"calibration\.json: (is missing|is no valid JSON|lacks malignant)"):
         Calibration.read(tmp_path)

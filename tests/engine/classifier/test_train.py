@@ -43,7 +43,7 @@ def make_job(folder: Path, n: int = 36, **changes) -> FitJob:
         augment="classical",
         weights=folder / "classifier.safetensors",
         checkpoint=folder / "checkpoint",
-        report=folder / "classifier.json",
+        report=folder,
     )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from engine.artifacts import lesions
 from engine.commands.evaluate_command import _one_part
-from engine.parts.dataset import write_table
 from engine.store import StageFolder
 from engine.types import LesionTable, strings
 
@@ -23,7 +23,7 @@ def test_external_images_are_grouped_by_patient_lesion_and_duplicate(tmp_path: P
     )  # fmt: skip
     images = tmp_path / "images"
     images.mkdir()
-    write_table(table, images / "table.parquet")
+    lesions.write(table, images)
     pairs = {"image_id_1": ["d"], "image_id_2": ["f"]}
     pd.DataFrame(pairs).to_parquet(images / "duplicates.parquet")
     _one_part(StageFolder(name="images", key="0", path=images, seconds=0.0, cached=False), tmp_path / "split")

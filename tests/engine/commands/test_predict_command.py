@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.classifier.calibration import Calibration
+from engine.artifacts.calibration import Calibration
 from engine.commands.predict_command import find_images, read_images, table
 from engine.errors import DataError
 

@@ -42,6 +42,23 @@ def test_latents_do_not_depend_on_what_shares_the_batch():
     assert np.array_equal(codec.decode(together)[33], codec.decode(alone)[0])
 
 
+@pytest.mark.parametrize(
+    ("chunk", "count", "passes"), [(32, 1, [32]), (8, 8, [8]), (8, 9, [8, 8]), (1, 2, [1, 1])]
+)
+def test_the_vae_sees_chunks_of_the_size_asked_for(chunk, count, passes):
+    vae = build_vae(VaeConfig(widths=[8, 16], downsample=2), 16, seed=0).eval()
+    codec = LatentCodec(vae=vae, mean=(0.0,) * 8, scale=1.0, chunk=chunk)
+    seen = {"encoder": [], "decoder": []}
+    for name, sizes in seen.items():
+        getattr(vae, name).register_forward_pre_hook(
+            lambda _, given, sizes=sizes: sizes.append(len(given[0]))
+        )
+    images = codec.decode(codec.encode(IMAGES[:count]))
+    assert images.shape == (count, 16, 16, 3)
+    assert seen == {"encoder": passes, "decoder": passes}
+    assert np.array_equal(codec.decode(codec.encode(IMAGES[count - 1 : count]))[0], images[-1])
+
+
 def test_chunks_are_filled_up_with_their_first_image():
     chunks = padded_chunks(IMAGES)
     assert [len(c) for c in chunks] == [32, 32]

@@ -1,10 +1,17 @@
-"""The Ray backend: bad addresses fail fast; one node, two nodes, actors and train workers give the local bits."""
+"""The Ray backend: bad addresses fail fast; tasks, actors and train workers give the local bits.
+
+A Ray Train worker takes 15 s to start. So one trainer with one worker, and one with two, play the fits of all stages.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +20,26 @@ import pytest
 from engine import build
 from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
+from engine.execution.backend import StageCall
+from engine.execution.progress_file import ProgressFile
+from engine.stages import run_stage
+from engine.store import RunFolder
 from engine.store.files import checksums
+from engine.training.plan import TrainEnv
 from tests.integration.tiny import tiny_config
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.ray
 
 TIMING = {"seconds", "foundation_seconds"}
+TRAINED = {
+    "embedder": "foundation/embedder",
+    "vae": "foundation/vae",
+    "denoiser": "foundation/denoiser",
+    "classifier": "rounds/0000/real/classifier",
+    "classifier again": "rounds/0001/hard/classifier",
+}
+"""Stages whose training starts from the local run's files, by their role in the run."""
 
 
 def figures(value: Any) -> Any:
@@ -28,21 +48,31 @@ def figures(value: Any) -> Any:
     return [figures(v) for v in value] if isinstance(value, list) else value
 
 
-def run(root: Path, **backend: Any) -> tuple[Any, dict[str, str]]:
-    """Run the tiny loop; returns the report without seconds, and the checksums of every synthetic PNG."""
-    config = tiny_config(str(root), loop={"rounds": 1}, backend=backend)
-    folder, report = build.run(config)
-    return figures(json.loads(json.dumps(report))), checksums(folder.path / "rounds" / "0001" / "synthetic")
+def results(run: Path) -> tuple[Any, dict[str, str]]:
+    """The report without seconds, and the checksums of every synthetic PNG."""
+    report = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    return figures(report), checksums(run / "rounds" / "0001" / "synthetic")
 
 
-@pytest.fixture(scope="module")
-def local_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("local")
+def call_again(run: Path, role: str, out: Path) -> StageCall:
+    """Return the call that fills ``out`` as the run's stage was filled, from the same inputs."""
+    stages = RunFolder.open(run).cache_root
+    recipe = json.loads((stage_folder(run, role) / "stage.json").read_text(encoding="utf-8"))
+    fields = ("stage", "params", "seed", "threads", "device", "precision")
+    out.mkdir(parents=True)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    checkpoint.mkdir()
+    inputs = {name: next(stages.glob(f"*-{key}")) for name, key in recipe["inputs"].items()}
+    return StageCall(out=out, checkpoint=checkpoint, inputs=inputs, **{name: recipe[name] for name in fields})
 
 
-@pytest.fixture(scope="module")
-def local(local_root: Path) -> tuple[Any, dict[str, str]]:
-    return run(local_root, kind="local")
+def stage_folder(run: Path, role: str) -> Path:
+    return RunFolder.open(run).stage(role).path
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Checksums of what a stage wrote."""
+    return {name: digest for name, digest in checksums(folder).items() if name != "stage.json"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +85,22 @@ def two_nodes() -> Iterator[str]:
     yield cluster.address
     ray.shutdown()
     cluster.shutdown()
+
+
+@pytest.fixture
+def backend_on(two_nodes: str) -> Iterator[Callable[..., Any]]:
+    """Make a backend on the two nodes."""
+    from engine.execution.ray_backend import RayBackend
+
+    made = []
+
+    def make(**settings: Any) -> RayBackend:
+        made.append(RayBackend(BackendConfig(kind="ray", address=two_nodes, **settings)))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
 
 
 def test_an_address_that_does_not_answer_fails_within_seconds() -> None:
@@ -74,50 +120,144 @@ def test_an_address_that_is_none_is_refused(address: str) -> None:
         RayBackend(BackendConfig(kind="ray", address=address))
 
 
-@pytest.mark.slow
-def test_one_node_gives_the_local_bits(tmp_path: Path, local: tuple[Any, dict[str, str]]) -> None:
-    assert run(tmp_path, kind="ray") == local
+def test_ray_is_neither_imported_nor_started_before_a_stage_runs() -> None:
+    code = (
+        "import sys; from engine.build import make_backend; from engine.config import BackendConfig; "
+        "make_backend(BackendConfig(kind='ray')).close(); sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.slow
-def test_two_nodes_actors_and_a_train_worker_give_the_local_bits(
-    tmp_path: Path, local: tuple[Any, dict[str, str]], two_nodes: str
+def test_more_gpus_than_there_are_is_refused_when_the_first_stage_runs(
+    monkeypatch: pytest.MonkeyPatch, two_nodes: str
 ) -> None:
-    assert run(tmp_path, kind="ray", address=two_nodes, map_workers=2, train_workers=1) == local
+    from engine.execution.ray_backend import RayBackend
+
+    asked = {"kind": "ray", "gpus_per_worker": 1.0}
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker: 1 asked for, the cluster has 0 GPUs"):
+        RayBackend(BackendConfig(**asked, address=two_nodes))
+    ray.shutdown()
+    monkeypatch.setattr("engine.execution.ray_backend.connect", lambda _address: ray.init(address=two_nodes))
+    backend = RayBackend(BackendConfig(**asked))
+    with pytest.raises(ConfigError, match=r"backend\.gpus_per_worker"):
+        backend.run(None, lambda *_: None)  # type: ignore[arg-type]
+    backend.close()
+    assert not ray.is_initialized()
 
 
-def counts(report: Any) -> list[dict[str, Any]]:
-    """Everything of a report that is counted, not measured."""
-    names = ("round", "arm", "n_real", "n_generated", "optimizer_steps")
-    return [{name: entry[name] for name in names} for entry in report["rounds"]]
+@pytest.mark.slow
+def test_a_rerun_of_a_finished_run_does_not_start_ray(
+    output: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_address: str | None) -> None:
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr("engine.execution.ray_backend.connect", refuse)
+    before = results(tiny_run)
+    build.run(tiny_config(str(output), name="tiny", loop={"rounds": 1}, backend={"kind": "ray"}))
+    assert results(tiny_run) == before
 
 
-def first_losses(root: Path) -> dict[str, list[float]]:
-    """The losses of the foundation's trainings and of round 0's classifier, whose starts do not depend on others."""
-    found = {}
-    for path in sorted((root / "stages").glob("*/*.json")):
-        stage, read = path.parent.name.split("-")[0], json.loads(path.read_text())
-        if (
-            isinstance(read, dict)
-            and "losses" in read
-            and (stage != "classifier" or len(read["losses"]) == 10)
-        ):
-            found[stage] = read["losses"][:10]
-    return found
+@pytest.mark.slow
+def test_a_run_on_one_node_gives_the_local_bits(tmp_path: Path, tiny_run: Path) -> None:
+    folder, _ = build.run(tiny_config(str(tmp_path), loop={"rounds": 1}, backend={"kind": "ray"}))
+    assert results(folder.path) == results(tiny_run)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "role",
+    [
+        "foundation/index",
+        "foundation/latents",
+        "rounds/0000/real/predict",
+        "rounds/0001/hard/synthesize",
+        "rounds/0001/hard/accept",
+    ],
+)
+def test_actors_on_two_nodes_give_the_local_bits(
+    tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any], role: str
+) -> None:
+    call = call_again(tiny_run, role, tmp_path / "out")
+    backend_on(map_workers=2).run(call, lambda *_: None)
+    assert files(call.out) == files(stage_folder(tiny_run, role))
+
+
+@pytest.mark.slow
+def test_a_stage_trains_on_a_train_worker(
+    tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any]
+) -> None:
+    call = call_again(tiny_run, TRAINED["vae"], tmp_path / "out")
+    backend_on(train_workers=1).run(call, lambda *_: None)
+    assert files(call.out) == files(stage_folder(tiny_run, TRAINED["vae"]))
+
+
+def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
+    """Play the fits of all TRAINED stages in one Ray Train trainer; returns each stage's folder."""
+    from engine.execution.ray_stage import StageWork
+
+    calls = {name: call_again(run, role, root / name) for name, role in TRAINED.items()}
+    fits: list[Callable[[TrainEnv], None]] = []
+    for call in calls.values():
+        context = call.context(progress=lambda *_: None, mapper=None, launch=fits.append)  # type: ignore[arg-type]
+        run_stage(call.stage, context, call.params)
+    call = replace(next(iter(calls.values())), out=root / "all")
+    config = BackendConfig(kind="ray", train_workers=workers)
+    note = ProgressFile(root / "progress.json")
+    StageWork(config=config, call=call, cpus_per_task=1, note=note).launch(functools.partial(fit_each, fits))
+    return {name: call.out for name, call in calls.items()}
+
+
+def fit_each(fits: list[Callable[[TrainEnv], None]], env: TrainEnv) -> None:
+    for fit in fits:
+        fit(env)
+
+
+@pytest.mark.slow
+def test_one_train_worker_gives_the_local_bits(
+    tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any]
+) -> None:
+    backend_on()
+    for name, folder in train_all(tiny_run, tmp_path, workers=1).items():
+        assert files(folder) == files(stage_folder(tiny_run, TRAINED[name])), name
+
+
+@pytest.mark.slow
+def test_one_gpu_that_trains_in_tasks_and_maps_on_actors_gives_the_local_bits(
+    tmp_path: Path, tiny_run: Path
+) -> None:
+    ray.shutdown()
+    ray.init(address="local", num_cpus=2, num_gpus=1, include_dashboard=False)  # a GPU by name alone
+    try:
+        backend = {"kind": "ray", "device": "cpu", "gpus_per_worker": 1.0, "map_workers": 4}
+        folder, _ = build.run(tiny_config(str(tmp_path), loop={"rounds": 1}, backend=backend))
+        assert results(folder.path) == results(tiny_run)
+    finally:
+        ray.shutdown()
 
 
 @pytest.mark.slow
 def test_two_train_workers_give_the_same_counts_schema_and_losses(
-    tmp_path: Path, local_root: Path, local: tuple[Any, dict[str, str]], two_nodes: str
+    tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any]
 ) -> None:
-    pair = run(tmp_path, kind="ray", address=two_nodes, train_workers=2)
-    assert counts(pair[0]) == counts(local[0])
-    assert len(pair[1]) == len(local[1])
-    assert [sorted(entry) for entry in pair[0]["rounds"]] == [sorted(entry) for entry in local[0]["rounds"]]
-    expected, found = first_losses(local_root), first_losses(tmp_path)
-    assert set(found) == set(expected) == {"embedder", "vae", "denoiser", "classifier"}
-    for stage, values in found.items():
-        assert values == pytest.approx(expected[stage], abs=1e-3), stage
+    backend_on()
+    for name, folder in train_all(tiny_run, tmp_path, workers=2).items():
+        expected, found = (read_facts(path) for path in (stage_folder(tiny_run, TRAINED[name]), folder))
+        assert files(folder).keys() == files(stage_folder(tiny_run, TRAINED[name])).keys(), name
+        assert found.keys() == expected.keys(), name
+        assert found.get("optimizer_steps") == expected.get("optimizer_steps"), name
+        assert found.get("n_rows") == expected.get("n_rows"), name
+        assert found["losses"] == pytest.approx(expected["losses"], abs=1e-3), name
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The JSON of a trained stage that holds its losses."""
+    (facts,) = [
+        read
+        for path in sorted(folder.glob("*.json"))
+        if isinstance(read := json.loads(path.read_text(encoding="utf-8")), dict) and "losses" in read
+    ]
+    return facts
 
 
 @pytest.mark.slow

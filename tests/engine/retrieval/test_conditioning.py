@@ -1,9 +1,8 @@
-"""Conditioning records: ids, seeds, random parents, and the parquet columns."""
+"""Conditioning records: ids, seeds, random parents."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from engine.errors import StageError
@@ -12,9 +11,6 @@ from engine.retrieval.conditioning import (
     draw_parents,
     neighbourhood,
     nothing,
-    read_conditioning,
-    write_conditioning,
-    write_neighbours,
 )
 from engine.retrieval.index import MISSING, Found, LesionIndex
 from engine.training.plan import derive_seed
@@ -72,42 +68,10 @@ def test_samples_get_ids_their_parents_class_and_seeds_of_their_own():
     assert made.seed_S.dtype == np.int64 and (made.seed_S > 0).all()
 
 
-def test_conditioning_survives_the_disk(tmp_path):
-    write_conditioning(mixed(), tmp_path)
-    frame = pd.read_parquet(tmp_path / "conditioning.parquet")
-    assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
-    assert [list(ids) for ids in frame["neighbour_ids"]] == [["x", "b"], ["x"], ["y", "c"]]
-    assert [list(weights) for weights in frame["weights"]] == [[0.75, 0.25], [1.0], [0.5, 0.5]]
-    back = read_conditioning(tmp_path)
-    for name in ("sample_id", "label_S", "parent_image_id", "neighbour_ids_SK", "weights_SK", "seed_S"):
-        np.testing.assert_array_equal(getattr(back, name), getattr(mixed(), name))
-    assert back.levels_SLD.dtype == np.float32
-    np.testing.assert_array_equal(back.levels_SLD, mixed().levels_SLD)
-
-
-def test_nothing_has_the_columns_and_shapes_of_something(tmp_path):
-    write_conditioning(nothing(5, 96), tmp_path)
-    full = tmp_path / "full"
-    full.mkdir()
-    write_conditioning(mixed(), full)
-    empty, some = (pd.read_parquet(folder / "conditioning.parquet") for folder in (tmp_path, full))
-    assert list(empty) == list(some) and len(empty) == 0
-    assert (empty.dtypes == some.dtypes).all()
-    back = read_conditioning(tmp_path)
-    assert len(back) == 0 and back.levels_SLD.shape == (0, 5, 96)
-
-
-def test_neighbours_are_written_as_far_as_they_exist(tmp_path):
-    found = Found(
-        image_id_MK=np.array([["b", ""], ["", ""]]),
-        similarity_MK=np.array([[0.5, -np.inf], [-np.inf, -np.inf]], dtype=np.float32),
-        row_MK=np.array([[1, MISSING], [MISSING, MISSING]]),
-    )
-    write_neighbours(strings(["x", "y"]), strings(["mel", "df"]), found, tmp_path)
-    frame = pd.read_parquet(tmp_path / "neighbours.parquet")
-    assert frame["image_id"].tolist() == ["x", "y"] and frame["dx"].tolist() == ["mel", "df"]
-    assert [list(ids) for ids in frame["neighbour_ids"]] == [["b"], []]
-    assert [list(similarity) for similarity in frame["similarity"]] == [[0.5], []]
+def test_nothing_has_the_shapes_of_something():
+    none = nothing(5, 96)
+    assert len(none) == 0 and none.levels_SLD.shape == (0, 5, 96)
+    assert none.neighbour_ids_SK.shape == none.weights_SK.shape == (0, 1)
 
 
 IDS, DX = strings(["a", "b", "c", "d"]), strings(["mel", "nv", "mel", "mel"])

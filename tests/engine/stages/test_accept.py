@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 import torch
 
+from engine.artifacts import conditioning as conditioning_file
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
-from engine.config import EmbedderConfig
+from engine.config import Config, parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
-from engine.retrieval.conditioning import write_conditioning
+from engine.parts.embed import found_masks
 from engine.stages import accept, embedder, index
 from engine.types import Conditioning, Verdicts, strings
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 CLASSES = ("bkl", "mel", "nv")
 MODEL = "mobilenetv3_small_050"
@@ -29,14 +30,20 @@ HELD_OUT = {"t0": 0, "t1": 1}
 """Train images and the fold that did not learn from them."""
 DX = ["bkl", "bkl", "mel", "nv", "mel"]
 PARENTS = ["p0", "p0", "p1", "p2", "p1"]
-EMBEDDER = EmbedderConfig(levels=2, layers=2, width=16, patch=4, text_layers=1, steps=2, batch_size=8)
-PARAMS: dict[str, Any] = {
-    "policy": {"name": "default"},
-    "embedder": EMBEDDER.model_dump(mode="json"),
+TREE: dict[str, Any] = {
+    "embedder": {
+        "levels": 2,
+        "layers": 2,
+        "width": 16,
+        "patch": 4,
+        "text_layers": 1,
+        "steps": 2,
+        "batch_size": 8,
+    },
     "data": {"mask": "otsu", "crop": "none"},
-    "judge": {},
-    "room": {"bkl": 9, "mel": 9, "nv": 9},
 }
+CONFIG = parse_config(TREE)
+ROOM = {"bkl": 9, "mel": 9, "nv": 9}
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +52,10 @@ def foundation(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("foundation")
     images, split = make_dataset_folders(root)
-    np.save(images / "masks.npy", embedder.found_masks(np.load(images / "images.npy"), "otsu"))
+    np.save(images / "masks.npy", found_masks(np.load(images / "images.npy"), "otsu"))
     inputs = {"images": images, "split": split}
     for name, stage in (("embedder", embedder), ("index", index)):
-        stage.run(make_context(root / name, inputs, PARAMS))
-        inputs[name] = root / name
+        inputs[name] = run_stage(stage, root / name, inputs, stage.Params.of(CONFIG))
     facts = json.loads((root / "index" / "index.json").read_text())
     facts["quantiles"] = {"1": 1e-6, "5": 0.5}
     (root / "index" / "index.json").write_text(json.dumps(facts))
@@ -92,7 +98,7 @@ def write_samples(
     folders = {name: root / name for name in ("condition", "synthesize")}
     for folder in folders.values():
         folder.mkdir()
-    write_conditioning(conditioning, folders["condition"])
+    conditioning_file.write(conditioning, folders["condition"])
     np.save(folders["synthesize"] / "images.npy", images)
     (folders["synthesize"] / "synthesis.json").write_text(json.dumps({"nfe": 8, "checkpoint": "abc"}))
     return folders
@@ -103,12 +109,17 @@ def noise(count: int) -> np.ndarray:
 
 
 def run(
-    tmp_path: Path, inputs: dict[str, Path], out: str = "out", **changes: Any
+    tmp_path: Path,
+    inputs: dict[str, Path],
+    out: str = "out",
+    *,
+    policy: str = "default",
+    room: dict[str, int] = ROOM,
+    config: Config = CONFIG,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    context = make_context(tmp_path / out, inputs, {**PARAMS, **changes})
-    accept.run(context)
-    summary = json.loads((context.out / "accept.json").read_text())
-    return pd.read_parquet(context.out / "synthetic.parquet"), summary
+    params = accept.Params.of(config, room, policy={"name": policy})
+    folder = run_stage(accept, tmp_path / out, inputs, params)
+    return pd.read_parquet(folder / "synthetic.parquet"), json.loads((folder / "accept.json").read_text())
 
 
 def test_the_judges_mean_and_the_nearest_train_image_decide(
@@ -135,7 +146,7 @@ def test_the_judges_mean_and_the_nearest_train_image_decide(
 def test_the_table_keeps_the_conditioning_and_adds_provenance(
     tmp_path: Path, foundation: dict[str, Path]
 ) -> None:
-    table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy={"name": "all"})
+    table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="all")
     assert table.columns.tolist() == [
         "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
         "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
@@ -151,9 +162,7 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
 def test_agreement_is_set_against_the_judges_recall_on_val(
     tmp_path: Path, foundation: dict[str, Path]
 ) -> None:
-    _, summary = run(
-        tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy={"name": "label_consistent"}
-    )
+    _, summary = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="label_consistent")
     assert summary["agreement"] == pytest.approx(2 / 5)
     assert summary["expected_agreement"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 4)
     assert summary["agreement_ratio"] == pytest.approx((2 / 4) / 0.7)
@@ -167,7 +176,7 @@ def test_agreement_is_set_against_the_judges_recall_on_val(
 
 def test_a_fold_that_learned_from_the_parent_has_no_say(tmp_path: Path, foundation: dict[str, Path]) -> None:
     samples = write_samples(tmp_path, noise(4), dx=["mel"] * 4, parents=["t0", "t1", "p0", "t1"])
-    table, summary = run(tmp_path, {**foundation, **samples}, policy={"name": "label_consistent"})
+    table, summary = run(tmp_path, {**foundation, **samples}, policy="label_consistent")
     assert table["judge_p"].tolist() == pytest.approx([0.1, 0.7, 0.4, 0.7], abs=1e-6)
     assert table["judge_predicted"].tolist() == ["bkl", "mel", "bkl", "mel"]
     assert table["accepted"].tolist() == [False, True, False, True]
@@ -177,14 +186,15 @@ def test_a_fold_that_learned_from_the_parent_has_no_say(tmp_path: Path, foundati
 
 def test_a_fold_that_guided_has_no_say_either(tmp_path: Path, foundation: dict[str, Path]) -> None:
     samples = write_samples(tmp_path, noise(3), dx=["mel"] * 3, parents=["t0", "t1", "p0"])
-    table, summary = run(tmp_path, {**foundation, **samples}, policy={"name": "all"}, guided=True)
+    steered = parse_config({**TREE, "synthesis": {"classifier_scale": 2.0}})
+    table, summary = run(tmp_path, {**foundation, **samples}, policy="all", config=steered)
     assert table["judge_p"].tolist() == pytest.approx([0.7] * 3, abs=1e-6), "fold 1 is all that is left"
     assert summary["expected_agreement"] == pytest.approx((0.6 + 0.4 + 0.6) / 3)
 
 
 def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:
     inputs = {**foundation, **write_samples(tmp_path, noise(5))}
-    table, summary = run(tmp_path, inputs, policy={"name": "all"}, room={"bkl": 1, "mel": 2})
+    table, summary = run(tmp_path, inputs, policy="all", room={"bkl": 1, "mel": 2})
     assert table["reasons"].tolist() == ["", accept.NO_ROOM, "", accept.NO_ROOM, ""]
     assert table["accepted"].tolist() == [True, False, True, False, True]
     assert summary["rejected"] == {accept.NO_ROOM: 2}
@@ -240,3 +250,16 @@ def test_bad_input_is_named(tmp_path: Path, foundation: dict[str, Path]) -> None
     samples = write_samples(tmp_path / "other", noise(1), dx=["df"], parents=["p0"])
     with pytest.raises(DataError, match=r"fold_0.safetensors knows bkl, mel, nv, not df; rerun the judge"):
         run(tmp_path, {**foundation, **samples}, "out2")
+
+
+def test_a_dcgan_is_steered_by_no_judge_so_every_fold_may_judge_it() -> None:
+    """What the run and the command ``synthesize`` judge by: scales of steering mean nothing to a GAN."""
+    for scales in ({"classifier_scale": 2.0}, {"adversarial_scale": 2.0}, {}):
+        section = {"generator": "dcgan", **scales}
+        assert accept.Params.of(parse_config({**TREE, "synthesis": section}), ROOM).guided is False
+    for scales, guided in (
+        ({"classifier_scale": 2.0}, True),
+        ({"adversarial_scale": 2.0}, True),
+        ({}, False),
+    ):
+        assert accept.Params.of(parse_config({**TREE, "synthesis": scales}), ROOM).guided is guided

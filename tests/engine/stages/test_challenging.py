@@ -9,10 +9,11 @@ import pandas as pd
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
+from engine.config import parse_config
 from engine.stages import challenging, evaluate
 from engine.stages.challenging import wrong_for_all
 from engine.types import strings
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 
 def test_a_lesion_is_challenging_where_every_model_is_wrong_on_its_mean() -> None:
@@ -34,7 +35,10 @@ def test_the_list_holds_test_lesions_alone_and_splits_the_figures(tmp_path) -> N
             build_model("test_resnet", 3, 16, seed=fold), meta, judge / f"fold_{fold}.safetensors"
         )
     inputs = {"images": images, "split": split, "judge": judge}
-    challenging.run(make_context(tmp_path / "challenging", inputs, {}))
+    config = parse_config(
+        {"evaluation": {"bootstrap": 100, "specificity": 0.9}, "data": {"malignant": ["mel"]}}
+    )
+    run_stage(challenging, tmp_path / "challenging", inputs, challenging.Params.of(config))
     frame = pd.read_parquet(tmp_path / "challenging" / "challenging.parquet")
     table = pd.read_parquet(split / "split.parquet")
     assert sorted(frame["image_id"]) == sorted(table["image_id"][table["split"] == "test"])
@@ -55,9 +59,8 @@ def test_the_list_holds_test_lesions_alone_and_splits_the_figures(tmp_path) -> N
     columns = {f"p_{name}": prob[:, c] for c, name in enumerate(("bkl", "mel", "nv"))}
     table[["image_id", "split", "dx"]].assign(**columns).to_parquet(predictions / "predictions.parquet")
     (predictions / "calibration.json").write_text(json.dumps({"threshold": 0.5}))
-    params = {"evaluation": {"bootstrap": 100, "specificity": 0.9}, "malignant": ["mel"]}
     whole = {**inputs, "predictions": predictions, "challenging": tmp_path / "challenging"}
-    evaluate.run(make_context(tmp_path / "evaluate", whole, params))
+    run_stage(evaluate, tmp_path / "evaluate", whole, evaluate.Params.of(config))
     test = json.loads((tmp_path / "evaluate" / "report.json").read_text())["test"]
     assert test["challenging"]["n"] + test["rest"]["n"] == test["n"] == len(frame)
     assert test["rest"]["accuracy"]["value"] == 0.0

@@ -9,28 +9,29 @@ import pandas as pd
 import pytest
 
 from engine.classifier.weights import load_classifier, read_meta
-from engine.config import ClassifierConfig
+from engine.config import parse_config
 from engine.stages import classifier, pool
 from engine.training.plan import TrainEnv
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
-SECTION = ClassifierConfig(model="test_resnet", steps=99, batch_size=8, ema=0.5).model_dump(mode="json")
+SECTION = {"model": "test_resnet", "steps": 99, "batch_size": 8, "ema": 0.5}
+CONFIG = parse_config({"classifier": SECTION})
 
 
 @pytest.fixture
 def inputs(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     given = {"images": images, "split": split}
-    pool.run(make_context(tmp_path / "pool", given, {"arm": "real", "counts": {}}))
-    return {**given, "pool": tmp_path / "pool"}
+    return {**given, "pool": run_stage(pool, tmp_path / "pool", given, pool.Params.of(CONFIG, "real", {}))}
 
 
-def params(**changes):
-    return {"classifier": SECTION, "plain": True, "steps": 3, "lr": 1e-3, **changes}
+def params(arm="real", steps=3, continues=False, **section):
+    config = parse_config({"classifier": {**SECTION, **section}})
+    return classifier.Params.of(config, arm, steps=steps, continues=continues)
 
 
 def test_files(tmp_path, inputs):
-    classifier.run(make_context(tmp_path / "out", inputs, params()))
+    run_stage(classifier, tmp_path / "out", inputs, params())
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "classifier.json",
         "classifier.safetensors",
@@ -44,18 +45,21 @@ def test_files(tmp_path, inputs):
 def job_of(tmp_path, inputs, given, name):
     """The job the stage hands to the launcher, without running it."""
     jobs = []
-    classifier.run(make_context(tmp_path / name, inputs, given, launch=lambda fit: jobs.append(fit.args[0])))
+    run_stage(classifier, tmp_path / name, inputs, given, launch=lambda fit: jobs.append(fit.args[0]))
     return jobs[0]
 
 
 def test_plain_decides_the_augmentation(tmp_path, inputs):
-    assert job_of(tmp_path, inputs, params(plain=True), "a").augment == SECTION["real_augment"] == "flips"
-    assert job_of(tmp_path, inputs, params(plain=False), "b").augment == SECTION["augment"] == "classical"
+    section = CONFIG.classifier
+    assert job_of(tmp_path, inputs, params("real"), "a").augment == section.real_augment == "flips"
+    assert job_of(tmp_path, inputs, params("hard"), "b").augment == section.augment == "classical"
 
 
 def test_steps_and_rate_are_the_params_not_the_sections(tmp_path, inputs):
-    plan = job_of(tmp_path, inputs, params(lr=0.02), "a").plan
+    plan = job_of(tmp_path, inputs, params(continues=True, round_lr=0.02), "a").plan
     assert (plan.steps, plan.lr, plan.batch_size) == (3, 0.02, 8)
+    plan = job_of(tmp_path, inputs, params(continues=True, lr=0.06), "b").plan
+    assert plan.lr == pytest.approx(0.02), "a third of lr where round_lr is not set"
 
 
 def test_extra_images_reach_the_fit(tmp_path, inputs):
@@ -69,28 +73,27 @@ def test_extra_images_reach_the_fit(tmp_path, inputs):
 
 
 def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
-    params_of = {"arm": "classical", "counts": {"nv": 2}}
-    pool.run(make_context(tmp_path / "classical", inputs, params_of))
-    mixed = {**SECTION, "mix": {"share": 0.5}}
-    given = {**inputs, "pool": tmp_path / "classical"}
-    job = job_of(tmp_path, given, params(classifier=mixed), "a")
+    repeats = run_stage(pool, tmp_path / "classical", inputs, pool.Params.of(CONFIG, "classical", {"nv": 2}))
+    mixed = {"mix": {"share": 0.5}}
+    job = job_of(tmp_path, {**inputs, "pool": repeats}, params("classical", **mixed), "a")
     assert np.flatnonzero(job.added_N).tolist() == [21, 22], "repeats are added, but real"
     assert not job.synthetic_N.any()
     assert job.mix.share == 0.5
-    assert job_of(tmp_path, inputs, params(), "b").mix is None
+    assert job_of(tmp_path, inputs, params("classical"), "b").mix is None
+    assert job_of(tmp_path, inputs, params("real", **mixed), "c").mix is None, "nothing is added to mix in"
 
 
 def test_going_on(tmp_path, inputs):
-    classifier.run(make_context(tmp_path / "first", inputs, params()))
+    run_stage(classifier, tmp_path / "first", inputs, params())
     given = {**inputs, "init": tmp_path / "first"}
     assert job_of(tmp_path, given, params(), "job").init == tmp_path / "first" / "classifier.safetensors"
-    classifier.run(make_context(tmp_path / "second", given, params(steps=1)))
+    run_stage(classifier, tmp_path / "second", given, params(steps=1))
     assert load_classifier(tmp_path / "second" / "classifier.safetensors")[1].image_size == 16
 
 
 def test_another_context_of_the_same_seed_gives_the_same_bytes(tmp_path, inputs):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        classifier.run(make_context(tmp_path / name, inputs, params(), seed=seed))
+        run_stage(classifier, tmp_path / name, inputs, params(), seed=seed)
     a, b, c = ((tmp_path / name / "classifier.safetensors").read_bytes() for name in "abc")
     assert a == b
     assert a != c
@@ -99,5 +102,5 @@ def test_another_context_of_the_same_seed_gives_the_same_bytes(tmp_path, inputs)
 def test_progress_goes_through_the_environment(tmp_path, inputs):
     told = []
     environment = TrainEnv(progress=lambda what, done, total: told.append((what, done, total)))
-    classifier.run(make_context(tmp_path / "a", inputs, params(), launch=lambda fit: fit(environment)))
+    run_stage(classifier, tmp_path / "a", inputs, params(), launch=lambda fit: fit(environment))
     assert told == [("classifier", 1, 3), ("classifier", 2, 3), ("classifier", 3, 3)]

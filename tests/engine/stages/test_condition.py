@@ -10,27 +10,25 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import EmbedderConfig
+from engine.artifacts import conditioning as conditioning_file
+from engine.config import parse_config
 from engine.errors import StageError
 from engine.parts.dataset import open_dataset
-from engine.retrieval.conditioning import read_conditioning
+from engine.parts.embed import Extraction, embed_rows
 from engine.stages import condition, embedder, index
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_context, make_dataset_folders, run_stage
 
-CONFIG = EmbedderConfig(width=32, layers=2, levels=2, patch=8, text_layers=1, batch_size=8, steps=1)
-PARAMS: dict[str, Any] = {
-    "embedder": CONFIG.model_dump(mode="json"),
+TREE: dict[str, Any] = {
+    "embedder": {
+        "width": 32, "layers": 2, "levels": 2, "patch": 8, "text_layers": 1, "batch_size": 8, "steps": 1,
+    },
     "data": {"crop": "none", "mask": "file"},
-    "budget": {"name": "uniform"},
-    "mixing": {"name": "self"},
-    "total": 9,
-    "neighbours": 3,
-    "mine_from": "mine",
-    "round": 2,
-    "source": "hard",
-    "counts": {},
-    "sensitivity": {"bkl": 0.5, "mel": None, "nv": 0.9},
-}
+    "loop": {"budget": 9, "neighbours": 3, "mine_from": "mine"},
+    "policy": {"budget": {"name": "uniform"}, "mixing": {"name": "self"}},
+}  # fmt: skip
+CONFIG = parse_config(TREE)
+SEEN = ({"bkl": 0.5, "mel": None, "nv": 0.9},)
+"""Val sensitivity after the round before."""
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +38,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     images, split = make_dataset_folders(root, n_lesions=60)
     inputs = {"images": images, "split": split}
     for name, stage in (("embedder", embedder), ("index", index)):
-        stage.run(make_context(root / name, inputs, PARAMS))
-        inputs[name] = root / name
+        inputs[name] = run_stage(stage, root / name, inputs, stage.Params.of(CONFIG))
     return inputs | {"hard_cases": hard_cases(root / "mine", inputs, 4)}
 
 
@@ -55,8 +52,18 @@ def hard_cases(folder: Path, inputs: dict[str, Path], count: int, split: str = "
     return folder
 
 
-def run(out: Path, inputs: dict[str, Path], seed: int = 0, **changes: Any) -> pd.DataFrame:
-    condition.run(make_context(out, inputs, PARAMS | changes, seed=seed))
+def run(
+    out: Path,
+    inputs: dict[str, Path],
+    seed: int = 0,
+    counts: dict[str, int] | None = None,
+    seen: Any = SEEN,
+    mixing: str = "self",
+    **loop: Any,
+) -> pd.DataFrame:
+    changes = {"loop": {**TREE["loop"], **loop}, "policy": {**TREE["policy"], "mixing": {"name": mixing}}}
+    params = condition.Params.of(parse_config({**TREE, **changes}), 2, counts=counts, seen=seen)
+    run_stage(condition, out, inputs, params, seed=seed)
     return pd.read_parquet(out / "conditioning.parquet")
 
 
@@ -70,10 +77,11 @@ def test_uniform_budget_and_self_mixing_repeat_each_case(folders, tmp_path):
     assert frame["dx"].tolist() == [known[parent] for parent in frame["parent_image_id"]]
     assert [list(ids) for ids in frame["neighbour_ids"]] == [[parent] for parent in frame["parent_image_id"]]
     levels = np.load(tmp_path / "out" / "levels.npy")
-    context = make_context(tmp_path / "again", folders, PARAMS)
+    context = make_context(tmp_path / "again", folders)
     dataset = open_dataset(folders["images"], folders["split"])
     rows = dataset.rows[dataset.positions(frame["parent_image_id"].to_numpy(dtype=np.str_))]
-    np.testing.assert_array_equal(levels, embedder.embed_rows(context, rows, "embed"))
+    cut = Extraction.of(CONFIG.data)
+    np.testing.assert_array_equal(levels, embed_rows(context, rows, "embed", tokens="cls", cut=cut))
 
 
 def test_neighbours_are_train_images_of_the_class_and_of_other_lesions(folders, tmp_path):
@@ -108,7 +116,7 @@ def test_cases_of_train_never_find_their_own_lesion(folders, tmp_path):
 
 def test_random_parents_come_from_the_mined_split_to_the_given_counts(folders, tmp_path):
     counts = {"bkl": 0, "mel": 5, "nv": 20}
-    frame = run(tmp_path / "out", folders, source="random", counts=counts)
+    frame = run(tmp_path / "out", folders, counts=counts)
     assert Counter(frame["dx"]) == {"mel": 5, "nv": 20}
     dataset = open_dataset(folders["images"], folders["split"])
     mine = dataset.table.take(dataset.where("mine"))
@@ -116,27 +124,27 @@ def test_random_parents_come_from_the_mined_split_to_the_given_counts(folders, t
     times = Counter(frame.loc[frame["dx"] == "nv", "parent_image_id"])
     assert len(times) == (mine.dx == "nv").sum() and max(times.values()) - min(times.values()) <= 1
     assert frame["sample_id"][0] == "r02_random_00000"
-    other = run(tmp_path / "test", folders, source="random", counts=counts, mine_from="test")
+    other = run(tmp_path / "test", folders, counts=counts, mine_from="test")
     assert not set(other["parent_image_id"]) & set(mine.image_id.tolist())
 
 
 def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
     with pytest.raises(StageError, match=r"counts\.vasc: 3 random parents"):
-        run(tmp_path / "out", folders, source="random", counts={"vasc": 3})
+        run(tmp_path / "out", folders, counts={"vasc": 3})
 
 
-@pytest.mark.parametrize("changes", [{}, {"source": "random", "counts": {"mel": 0}}])
+@pytest.mark.parametrize("changes", [{}, {"counts": {"mel": 0}}])
 def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
     inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
     frame = run(tmp_path / "out", inputs, **changes)
     assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
     assert len(frame) == 0 and len(pd.read_parquet(tmp_path / "out" / "neighbours.parquet")) == 0
-    back = read_conditioning(tmp_path / "out")
+    back = conditioning_file.read(tmp_path / "out")
     assert back.levels_SLD.shape == (0, 2, 32)
 
 
 def test_same_seed_gives_the_same_files_and_another_seed_another_noise(folders, tmp_path):
-    mixing = {"name": "interpolate"}
+    mixing = "interpolate"
     one, _ = (run(tmp_path / name, folders, mixing=mixing, seed=7) for name in ("one", "two"))
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
@@ -157,10 +165,11 @@ def test_past_gain_reaches_the_budget_policy(folders, tmp_path, monkeypatch):
     monkeypatch.setattr(
         condition.registry, "make", lambda kind, spec: Recording() if kind == "budget" else make(kind, spec)
     )
-    frame = run(tmp_path / "out", folders, gain_history=[{"mel": 0.1, "nv": None}])
+    seen_before = {"bkl": 0.5, "mel": 0.25, "nv": None}
+    frame = run(tmp_path / "out", folders, seen=(seen_before, {"bkl": None, "mel": 0.5, "nv": 0.9}))
     assert frame["parent_image_id"].nunique() == 1
     state = seen[0]
-    assert state.sensitivity == {"bkl": 0.5, "nv": 0.9} and state.gain_history == ({"mel": 0.1},)
+    assert state.sensitivity == {"mel": 0.5, "nv": 0.9} and state.gain_history == ({"mel": 0.25},)
     dataset = open_dataset(folders["images"], folders["split"])
     assert state.class_counts == Counter(dataset.table.dx[dataset.where("train")].tolist())
     assert state.total == 9 and state.round == 2

@@ -6,15 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import ClassifierConfig
+from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import crossfit
 from engine.training.plan import TrainEnv
-from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from tests.fakes import add_train_sets, make_dataset_folders, run_stage
 
-SECTION = ClassifierConfig(model="test_resnet", steps=2, batch_size=8).model_dump(mode="json")
-PARAMS = {"classifier": SECTION, "folds": 2}
+TREE = {
+    "classifier": {"model": "test_resnet", "steps": 2, "batch_size": 8},
+    "loop": {"crossfit_folds": 2, "mine_from": "crossfit"},
+}
+CONFIG = parse_config(TREE)
+PARAMS = crossfit.Params.of(CONFIG, adds=False)
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def inputs(tmp_path):
 
 
 def test_train_is_predicted_in_its_order(tmp_path, inputs):
-    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS))
+    run_stage(crossfit, tmp_path / "out", inputs, PARAMS)
     frame = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
     dataset = open_dataset(inputs["images"], inputs["split"])
     assert frame["image_id"].tolist() == dataset.table.image_id[dataset.where("train")].tolist()
@@ -41,8 +45,9 @@ def test_with_training_sets_its_own_images_alone_are_seen_and_predicted(tmp_path
         jobs.append(fit.args[0])
         fit(TrainEnv())
 
-    params = {**PARAMS, "train_sets": [1]}
-    crossfit.run(make_context(tmp_path / "out", {**inputs, "split": split}, params, launch=launch))
+    sets = {"split": {"train_sets": {"count": 2, "images": 1, "use": 1}}}
+    params = crossfit.Params.of(parse_config({**TREE, "data": sets}), adds=False)
+    run_stage(crossfit, tmp_path / "out", {**inputs, "split": split}, params, launch=launch)
     table = pd.read_parquet(split / "split.parquet")
     own = table[table["train_set"] == 1]
     frame = pd.read_parquet(tmp_path / "out" / "predictions.parquet")
@@ -57,7 +62,7 @@ def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
         jobs.append(fit.args[0])
         fit(TrainEnv())
 
-    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS, launch=launch))
+    run_stage(crossfit, tmp_path / "out", inputs, PARAMS, launch=launch)
     table = pd.read_parquet(inputs["split"] / "split.parquet").set_index("row")
     seen = [set(table.loc[job.images.row_N, "lesion_id"]) for job in jobs]
     train = set(table.loc[table["split"] == "train", "lesion_id"])
@@ -100,7 +105,8 @@ def test_later_rounds_train_on_accepted_images_but_none_made_of_a_held_out_lesio
         jobs.append(fit.args[0])
         fit(TrainEnv())
 
-    crossfit.run(make_context(tmp_path / "out", inputs | made, PARAMS, launch=launch))
+    params = crossfit.Params.of(CONFIG, adds=True)
+    run_stage(crossfit, tmp_path / "out", inputs | made, params, launch=launch)
     lesion = table.set_index("image_id")["lesion_id"]
     by_row = table.set_index("row")["lesion_id"]
     assert {job.augment for job in jobs} == {"classical"}
@@ -127,21 +133,21 @@ def test_finished_folds_are_not_fitted_again(tmp_path, inputs):
             raise KeyboardInterrupt
         fit(TrainEnv())
 
-    context = make_context(tmp_path / "out", inputs, PARAMS, launch=launch)
     with pytest.raises(KeyboardInterrupt):
-        crossfit.run(context)
-    crossfit.run(context)
+        run_stage(crossfit, tmp_path / "out", inputs, PARAMS, launch=launch)
+    run_stage(crossfit, tmp_path / "out", inputs, PARAMS, launch=launch)
     assert started == ["fold_0.safetensors", "fold_1.safetensors", "fold_1.safetensors"]
-    crossfit.run(make_context(tmp_path / "whole", inputs, PARAMS))
+    run_stage(crossfit, tmp_path / "whole", inputs, PARAMS)
     resumed, whole = (pd.read_parquet(tmp_path / n / "predictions.parquet") for n in ("out", "whole"))
     pd.testing.assert_frame_equal(resumed, whole, check_exact=True)
 
 
 def test_more_folds_than_lesions(tmp_path):
     images, split = make_dataset_folders(tmp_path, n_lesions=15)
+    many = parse_config({**TREE, "loop": {"crossfit_folds": 20, "mine_from": "crossfit"}})
+    params = crossfit.Params.of(many, adds=False)
     with pytest.raises(DataError, match=r"20 folds need at least 20 lesions .* but train has 6"):
-        context = make_context(tmp_path / "out", {"images": images, "split": split}, {**PARAMS, "folds": 20})
-        crossfit.run(context)
+        run_stage(crossfit, tmp_path / "out", {"images": images, "split": split}, params)
 
 
 def test_lesions_of_one_group_are_held_out_together(tmp_path, inputs):
@@ -157,6 +163,6 @@ def test_lesions_of_one_group_are_held_out_together(tmp_path, inputs):
         jobs.append(fit.args[0])
         fit(TrainEnv())
 
-    crossfit.run(make_context(tmp_path / "out", inputs, PARAMS, launch=launch))
+    run_stage(crossfit, tmp_path / "out", inputs, PARAMS, launch=launch)
     by_row = table.set_index("row")["lesion_id"].map(patient)
     assert sorted(sorted(set(by_row.loc[job.images.row_N])) for job in jobs) == [["P0"], ["P1"]]

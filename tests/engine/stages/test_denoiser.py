@@ -9,8 +9,8 @@ from safetensors.numpy import load_file
 
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, vae
-from tests.fakes import make_context
-from tests.fakes_diffusion import make_foundation, tiny_params
+from tests.fakes import run_stage
+from tests.fakes_diffusion import make_foundation, tiny
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +18,12 @@ def inputs(tmp_path_factory):
     tmp = tmp_path_factory.mktemp("foundation")
     inputs = make_foundation(tmp)
     for name, module in (("vae", vae), ("latents", latents)):
-        module.run(make_context(tmp / name, inputs, tiny_params()))
-        inputs[name] = tmp / name
+        inputs[name] = run_stage(module, tmp / name, inputs, module.Params.of(tiny()))
     return inputs
 
 
-def run(folder, inputs, params=None, **context):
-    denoiser.run(make_context(folder, inputs, params or tiny_params(), **context))
+def run(folder, inputs, config=None, **context):
+    run_stage(denoiser, folder, inputs, denoiser.Params.of(config or tiny()), **context)
     return json.loads((folder / "denoiser.json").read_text())
 
 
@@ -65,9 +64,8 @@ def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
 
 
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
-    params = tiny_params()
-    params["denoiser"]["checkpoint_every"] = 3
-    run(tmp_path / "whole", inputs, params)
+    config = tiny(denoiser={"checkpoint_every": 3})
+    run(tmp_path / "whole", inputs, config)
 
     def kill_at_5(fit):
         from engine.training.plan import TrainEnv
@@ -79,17 +77,14 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
         fit(TrainEnv(progress=progress))
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", inputs, params, launch=kill_at_5, checkpoint=tmp_path / "kept")
-    run(tmp_path / "again", inputs, params, checkpoint=tmp_path / "kept")
+        run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=tmp_path / "kept")
+    run(tmp_path / "again", inputs, config, checkpoint=tmp_path / "kept")
     assert weights(tmp_path / "again") == weights(tmp_path / "whole")
     assert (tmp_path / "again/denoiser.json").read_bytes() == (tmp_path / "whole/denoiser.json").read_bytes()
 
 
 def test_concat_and_zero_beta(tmp_path, inputs):
-    params = tiny_params()
-    params["embedder"]["fuse"] = "concat"
-    params["denoiser"]["beta"] = 0.0
-    info = run(tmp_path / "d", inputs, params)
+    info = run(tmp_path / "d", inputs, tiny(embedder={"fuse": "concat"}, denoiser={"beta": 0.0}))
     assert info["fuse"] == "concat"
     assert set(info["gammas"].values()) == {0.0}  # never ran, so never learned
     assert info["val_loss"] == info["val_loss_null_lesion"]
@@ -98,8 +93,7 @@ def test_concat_and_zero_beta(tmp_path, inputs):
 def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
     from engine.diffusion.holdout import held_out
 
-    last = tiny_params()
-    last["denoiser"]["validations"] = 0  # they choose among the weights that training passes through
+    last = tiny(denoiser={"validations": 0})  # they choose among the weights that training passes through
     run(tmp_path / "before", inputs, last)
     dataset = open_dataset(inputs["images"], inputs["split"])
     aside = held_out(dataset.table.lesion_id[dataset.where("train")])

@@ -11,20 +11,27 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
-from engine.config import EmbedderConfig
+from engine.artifacts import embedder as embedder_file
+from engine.config import parse_config
 from engine.data.masks import otsu_mask
 from engine.errors import ConfigError, DataError
 from engine.parts.dataset import open_dataset
+from engine.parts.embed import Extraction, embed_rows, text_folder
 from engine.retrieval.embedding import LevelEmbedder
 from engine.stages import embedder
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_context, make_dataset_folders, run_stage
 
 SMALL: dict[str, Any] = {"width": 32, "layers": 3, "levels": 2, "patch": 8, "text_layers": 1, "batch_size": 8}
 
 
-def params(**changes: Any) -> dict[str, Any]:
-    config = EmbedderConfig(**(SMALL | {"steps": 2} | changes))
-    return {"embedder": config.model_dump(mode="json"), "data": {"crop": "none", "mask": "file"}}
+def params(**changes: Any) -> embedder.Params:
+    section = SMALL | {"steps": 2} | changes
+    return embedder.Params.of(parse_config({"embedder": section, "data": {"crop": "none", "mask": "file"}}))
+
+
+def embed(inputs: dict[str, Path], out: Path, rows: Any, mask: str = "file", **files: Path) -> Any:
+    cut = Extraction.of(parse_config({"data": {"crop": "none", "mask": mask}}).data)
+    return embed_rows(make_context(out, inputs), rows, "embed", tokens="cls", cut=cut, **files)
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +40,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("stages")
     images, split = make_dataset_folders(root, n_lesions=30)
     inputs = {"images": images, "split": split}
-    embedder.run(make_context(root / "embedder", inputs, params()))
-    return inputs | {"embedder": root / "embedder"}
+    return inputs | {"embedder": run_stage(embedder, root / "embedder", inputs, params())}
 
 
 def test_small_clip_is_trained_and_described(folders):
@@ -47,7 +53,7 @@ def test_small_clip_is_trained_and_described(folders):
         "tokens": "cls",
     }
     assert len(facts["losses"]) == 2
-    assert embedder.text_folder(folders["embedder"]) == folders["embedder"] / "clip"
+    assert text_folder(folders["embedder"]) == folders["embedder"] / "clip"
     assert CLIPModel.from_pretrained(folders["embedder"] / "clip").config.vision_config.image_size == 16
 
 
@@ -74,7 +80,7 @@ def test_marker_in_another_split_changes_nothing(folders, tmp_path):
     for name in ("mine", "val", "test"):
         pictures[dataset.rows[dataset.where(name)]] = 255
     np.save(images / "images.npy", pictures)
-    embedder.run(make_context(tmp_path / "embedder", {"images": images, "split": split}, params()))
+    run_stage(embedder, tmp_path / "embedder", {"images": images, "split": split}, params())
     old, new = (
         load_file(f / "clip" / "model.safetensors") for f in (folders["embedder"], tmp_path / "embedder")
     )
@@ -83,8 +89,8 @@ def test_marker_in_another_split_changes_nothing(folders, tmp_path):
 
 def test_pretrained_is_copied_and_its_layers_are_spaced(folders, tmp_path):
     source = folders["embedder"] / "clip"
-    embedder.run(make_context(tmp_path / "out", {}, params(pretrained=str(source), levels=1)))
-    facts = embedder.read_facts(tmp_path / "out")
+    run_stage(embedder, tmp_path / "out", folders, params(pretrained=str(source), levels=1))
+    facts = embedder_file.read(tmp_path / "out").to_json()
     assert facts["levels"] == [3] and facts["text"] and facts["losses"] == []
     assert facts["pretrained"] == str(source)
     images = np.load(folders["images"] / "images.npy")[:3]
@@ -93,22 +99,22 @@ def test_pretrained_is_copied_and_its_layers_are_spaced(folders, tmp_path):
     )
 
 
-def test_image_tower_alone_serves_until_a_prompt_is_needed(tmp_path):
+def test_image_tower_alone_serves_until_a_prompt_is_needed(folders, tmp_path):
     config = CLIPVisionConfig(
         hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=1, image_size=16
     )
     CLIPVisionModel(config).save_pretrained(tmp_path / "tower")
-    embedder.run(make_context(tmp_path / "out", {}, params(pretrained=str(tmp_path / "tower"))))
+    run_stage(embedder, tmp_path / "out", folders, params(pretrained=str(tmp_path / "tower")))
     with pytest.raises(
         DataError, match=r"embedder\.pretrained: .*tower is a CLIPVisionModel without text tower"
     ):
-        embedder.text_folder(tmp_path / "out")
+        text_folder(tmp_path / "out")
 
 
 def test_more_levels_than_the_pretrained_tower_has_layers(folders, tmp_path):
     chosen = params(pretrained=str(folders["embedder"] / "clip"), levels=5)
     with pytest.raises(ConfigError, match=r"embedder\.levels: 5 levels asked of .* 3 layers"):
-        embedder.run(make_context(tmp_path / "out", {}, chosen))
+        run_stage(embedder, tmp_path / "out", folders, chosen)
 
 
 def test_no_train_image_is_refused(tmp_path):
@@ -122,21 +128,19 @@ def test_no_train_image_is_refused(tmp_path):
 
 
 def test_embedded_rows_are_the_masked_lesions(folders, tmp_path):
-    context = make_context(tmp_path / "out", folders, params())
     rows = np.array([4, 0, 7])
-    levels_NLD = embedder.embed_rows(context, rows, "embed")
+    levels_NLD = embed(folders, tmp_path / "out", rows)
     images, masks = (np.load(folders["images"] / name) for name in ("images.npy", "masks.npy"))
     lesions = (images[rows] * (masks[rows] > 0)[..., None]).astype(np.uint8)
     np.testing.assert_array_equal(levels_NLD, LevelEmbedder(folders["embedder"] / "clip", (2, 3))(lesions))
-    assert embedder.embed_rows(context, np.zeros(0, dtype=np.int64), "embed").shape == (0, 2, 32)
+    assert embed(folders, tmp_path / "out", np.zeros(0, dtype=np.int64)).shape == (0, 2, 32)
 
 
 @pytest.mark.parametrize("mask", ["otsu", "none"])
 def test_images_without_masks_are_masked_as_the_config_says(folders, tmp_path, mask):
     images = np.load(folders["images"] / "images.npy")[:3]
     np.save(tmp_path / "synthetic.npy", images)
-    context = make_context(tmp_path / "out", folders, params() | {"data": {"crop": "none", "mask": mask}})
-    levels_NLD = embedder.embed_rows(context, np.arange(3), "embed", images=tmp_path / "synthetic.npy")
+    levels_NLD = embed(folders, tmp_path / "out", np.arange(3), mask=mask, images=tmp_path / "synthetic.npy")
     if mask == "otsu":
         images = np.stack([image * (otsu_mask(image) > 0)[..., None] for image in images]).astype(np.uint8)
     np.testing.assert_array_equal(levels_NLD, LevelEmbedder(folders["embedder"] / "clip", (2, 3))(images))
@@ -146,8 +150,6 @@ def test_images_with_a_mask_file_of_their_own(folders, tmp_path):
     images, masks = (np.load(folders["images"] / name)[:2] for name in ("images.npy", "masks.npy"))
     np.save(tmp_path / "other.npy", images[::-1])
     np.save(tmp_path / "other_masks.npy", masks[::-1])
-    context = make_context(tmp_path / "out", folders, params())
-    given = embedder.embed_rows(
-        context, np.arange(2), "embed", images=tmp_path / "other.npy", masks=tmp_path / "other_masks.npy"
-    )
-    np.testing.assert_array_equal(given[::-1], embedder.embed_rows(context, np.arange(2), "embed"))
+    out, rows = tmp_path / "out", np.arange(2)
+    given = embed(folders, out, rows, images=tmp_path / "other.npy", masks=tmp_path / "other_masks.npy")
+    np.testing.assert_array_equal(given[::-1], embed(folders, out, rows))

@@ -9,13 +9,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import lesions
+from engine.config import parse_config
 from engine.errors import DataError
-from engine.parts.context import StageContext
-from engine.parts.dataset import write_table
 from engine.stages import evaluate
 from engine.types import LesionTable, strings
+from tests.fakes import run_stage
 
 CLASSES = ("bcc", "mel", "nv")
+PARAMS = evaluate.Params.of(
+    parse_config(
+        {"evaluation": {"bootstrap": 100, "specificity": 0.9}, "data": {"malignant": ["mel", "bcc"]}}
+    )
+)
 
 
 def write_predictions(
@@ -76,28 +82,14 @@ def images_folder(tmp_path: Path) -> Path:
             path=blank,
             mask_path=blank,
         )
-        write_table(table, folder / "table.parquet")
+        lesions.write(table, folder)
     return folder
 
 
-def run(tmp_path: Path, inputs: dict[str, Path], seed: int = 0, draws: int = 100) -> dict:
+def run(tmp_path: Path, inputs: dict[str, Path], seed: int = 0) -> dict:
     inputs = {"images": images_folder(tmp_path), **inputs}
     out = tmp_path / f"out{len(list(tmp_path.iterdir()))}"
-    out.mkdir()
-    context = StageContext(
-        out=out,
-        inputs=inputs,
-        params={"evaluation": {"bootstrap": draws, "specificity": 0.9}, "malignant": ["mel", "bcc"]},
-        seed=seed,
-        threads=1,
-        device="cpu",
-        precision="float32",
-        checkpoint=tmp_path / "checkpoint",
-        progress=lambda what, done, total: None,
-        map=None,  # type: ignore[arg-type]
-        launch=None,  # type: ignore[arg-type]
-    )
-    evaluate.run(context)
+    run_stage(evaluate, out, inputs, PARAMS, seed=seed, map=None, launch=None)
     text = (out / "report.json").read_text()
     assert "NaN" not in text
     return json.loads(text)

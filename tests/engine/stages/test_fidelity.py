@@ -10,13 +10,14 @@ import pytest
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
-from engine.config import EmbedderConfig
+from engine.config import parse_config
 from engine.parts.dataset import open_dataset
+from engine.parts.features import extract
 from engine.stages import embedder, features, fidelity
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_context, make_dataset_folders, run_stage
 
 N = 24
-EMBEDDER = EmbedderConfig(levels=2, layers=2, width=16, patch=4, text_layers=1, steps=2, batch_size=8)
+EMBEDDER = {"levels": 2, "layers": 2, "width": 16, "patch": 4, "text_layers": 1, "steps": 2, "batch_size": 8}
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,7 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("fidelity")
     images, split = make_dataset_folders(root, n_lesions=60)
     found = {"images": images, "split": split}
-    whole = {**params("clip"), "data": {"mask": "otsu", "crop": "none"}}
-    embedder.run(make_context(root / "embedder", found, whole))
-    found["embedder"] = root / "embedder"
+    found["embedder"] = run_stage(embedder, root / "embedder", found, embedder.Params.of(config("clip")))
     judge, made, condition = (root / name for name in ("judge", "made", "conditioned"))
     for folder in (judge, made, condition):
         folder.mkdir()
@@ -42,15 +41,17 @@ def inputs(tmp_path_factory):
     return found | {"judge": judge, "synthesize": made, "condition": condition}
 
 
-def params(kind, **more):
-    evaluation = {"features": kind, "inception": None, "bootstrap": 100, **more}
-    return {"evaluation": evaluation, "embedder": EMBEDDER.model_dump(mode="json")}
+def config(kind):
+    evaluation = {"features": kind, "bootstrap": 100}
+    return parse_config(
+        {"evaluation": evaluation, "embedder": EMBEDDER, "data": {"mask": "otsu", "crop": "none"}}
+    )
 
 
 def run(root, inputs, kind):
-    features.run(make_context(root / "features", inputs, params(kind)))
-    whole = inputs | {"features": root / "features"}
-    fidelity.run(make_context(root / "fidelity", whole, params(kind)))
+    of_real = run_stage(features, root / "features", inputs, features.Params.of(config(kind)))
+    whole = inputs | {"features": of_real}
+    run_stage(fidelity, root / "fidelity", whole, fidelity.Params.of(config(kind)))
     return json.loads((root / "fidelity" / "fidelity.json").read_text())
 
 
@@ -60,8 +61,11 @@ def test_copies_of_train_images_are_in_the_manifold(tmp_path, inputs, kind):
     dataset = open_dataset(inputs["images"], inputs["split"])
     rows = np.load(tmp_path / "features" / "features.npy")
     assert len(rows) == len(dataset.table)
-    again = features.extract(
-        make_context(tmp_path / "x", inputs, params(kind)),
+    params = features.Params.of(config(kind))
+    again = extract(
+        make_context(tmp_path / "x", inputs),
+        params.evaluation,
+        params.embedder.tokens,
         inputs["synthesize"] / "images.npy",
         np.arange(3),
         "x",

@@ -10,18 +10,18 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from engine.config import DataConfig
+from engine.artifacts import lesions
+from engine.config import DataConfig, parse_config
 from engine.data.readers.table import read
 from engine.errors import DataError
-from engine.parts.dataset import read_table
 from engine.stages import images
 from tests.engine.data import layouts
-from tests.fakes import make_context
+from tests.fakes import run_stage
 
 
 def run(out: Path, **data: object) -> dict:
-    config = DataConfig.model_validate({"image_size": 16, **data}).model_dump(mode="json")
-    images.run(make_context(out, {}, {"data": config, "seed": 0}))
+    config = parse_config({"data": {"image_size": 16, **data}})
+    run_stage(images, out, {}, images.Params.of(config, fingerprint="as it is"))
     return json.loads((out / "data.json").read_text())
 
 
@@ -34,7 +34,7 @@ def test_folder_of_a_ham10000_copy(tmp_path: Path) -> None:
     assert info["masks"] == {"file": 15, "otsu": 0, "none": 0}
     assert [s["image_id"] for s in info["skipped"]] == ["ISIC_0031"]
     assert info["image_size"] == 16
-    table = read_table(tmp_path / "out" / "table.parquet")
+    table = lesions.read(tmp_path / "out")
     assert len(table) == 15
     assert np.load(tmp_path / "out" / "images.npy", mmap_mode="r").shape == (15, 16, 16, 3)
     assert np.load(tmp_path / "out" / "masks.npy", mmap_mode="r").shape == (15, 16, 16)

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import EmbedderConfig
+from engine.config import Config, parse_config
 from engine.parts.dataset import open_dataset
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages import embedder, index
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 
-def params(fused: str) -> dict[str, Any]:
-    config = EmbedderConfig(
-        width=32, layers=2, levels=2, patch=8, text_layers=1, batch_size=8, steps=1, fuse=fused
-    )
-    return {"embedder": config.model_dump(mode="json"), "data": {"crop": "none", "mask": "file"}}
+def config(fused: str) -> Config:
+    section = {
+        "width": 32,
+        "layers": 2,
+        "levels": 2,
+        "patch": 8,
+        "text_layers": 1,
+        "batch_size": 8,
+        "steps": 1,
+    }
+    return parse_config({"embedder": {**section, "fuse": fused}, "data": {"crop": "none", "mask": "file"}})
+
+
+def run(out: Path, inputs: dict[str, Path], fused: str) -> None:
+    run_stage(index, out, inputs, index.Params.of(config(fused)))
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +39,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("stages")
     images, split = make_dataset_folders(root, n_lesions=30)
     inputs = {"images": images, "split": split}
-    embedder.run(make_context(root / "embedder", inputs, params("mean")))
-    return inputs | {"embedder": root / "embedder"}
+    clip = run_stage(embedder, root / "embedder", inputs, embedder.Params.of(config("mean")))
+    return inputs | {"embedder": clip}
 
 
 @pytest.mark.parametrize(("fused", "width"), [("mean", 32), ("concat", 64)])
 def test_index_holds_the_train_split_in_its_order(folders, tmp_path, fused, width):
-    index.run(make_context(tmp_path / "index", folders, params(fused)))
+    run(tmp_path / "index", folders, fused)
     dataset = open_dataset(folders["images"], folders["split"])
     train = dataset.where("train")
     ids = pd.read_parquet(tmp_path / "index" / "ids.parquet")
@@ -52,7 +61,7 @@ def test_index_holds_the_train_split_in_its_order(folders, tmp_path, fused, widt
 
 
 def test_quantiles_are_of_the_distance_to_the_nearest_other_lesion(folders, tmp_path):
-    index.run(make_context(tmp_path / "index", folders, params("mean")))
+    run(tmp_path / "index", folders, "mean")
     facts = json.loads((tmp_path / "index" / "index.json").read_text())
     rows = np.load(tmp_path / "index" / "fused.npy").astype(np.float64)
     lesion = pd.read_parquet(tmp_path / "index" / "ids.parquet")["lesion_id"].to_numpy()
@@ -66,6 +75,6 @@ def test_quantiles_are_of_the_distance_to_the_nearest_other_lesion(folders, tmp_
 
 def test_same_inputs_give_the_same_bytes(folders, tmp_path):
     for name in ("one", "two"):
-        index.run(make_context(tmp_path / name, folders, params("mean")))
+        run(tmp_path / name, folders, "mean")
     for file in sorted((tmp_path / "one").iterdir()):
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name

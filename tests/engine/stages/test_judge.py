@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 
 from engine.classifier.weights import read_meta
-from engine.config import JudgeConfig
+from engine.config import parse_config
 from engine.stages import judge
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
-SECTION = JudgeConfig(model="test_resnet", steps=25, folds=2, batch_size=12, lr=3e-3, ema=0.8)
-PARAMS = {"judge": SECTION.model_dump(mode="json")}
+SECTION = {"model": "test_resnet", "steps": 25, "folds": 2, "batch_size": 12, "lr": 3e-3, "ema": 0.8}
+PARAMS = judge.Params.of(parse_config({"judge": SECTION}))
 
 
 def run(tmp_path, name, inputs):
-    judge.run(make_context(tmp_path / name, inputs, PARAMS))
+    run_stage(judge, tmp_path / name, inputs, PARAMS)
     return json.loads((tmp_path / name / "judge.json").read_text())
 
 

@@ -4,9 +4,11 @@ import json
 
 import numpy as np
 
+from engine.config import parse_config
+from engine.execution.backend import LocalMap
 from engine.parts.dataset import open_dataset
 from engine.stages import latents
-from tests.fakes import make_context, make_dataset_folders
+from tests.fakes import make_dataset_folders, run_stage
 
 
 def test_identity_latents_are_the_scaled_pixels_and_their_mirror(tmp_path):
@@ -16,10 +18,9 @@ def test_identity_latents_are_the_scaled_pixels_and_their_mirror(tmp_path):
     (tmp_path / "vae" / "vae.json").write_text(json.dumps(info))
     inputs = {"images": images, "split": split, "vae": tmp_path / "vae"}
     seen = []
-    context = make_context(
-        tmp_path / "latents", inputs, {}, progress=lambda what, done, total: seen.append((done, total))
-    )
-    latents.run(context)
+    params = latents.Params.of(parse_config({"vae": {"kind": "identity", "downsample": 1}}))
+    mapped = LocalMap(lambda what, done, total: seen.append((what, done, total)))
+    run_stage(latents, tmp_path / "latents", inputs, params, map=mapped)
     values = np.load(tmp_path / "latents" / "latents.npy")
     dataset = open_dataset(images, split)
     rows = dataset.where("train")
@@ -30,4 +31,4 @@ def test_identity_latents_are_the_scaled_pixels_and_their_mirror(tmp_path):
     expected = (pixels - np.array([0.5, 0.0, -0.5])[:, None, None]) * 2.0
     assert np.allclose(values[:, 0], expected, atol=1e-5)
     assert np.array_equal(values[:, 1], values[:, 0, :, :, ::-1])
-    assert seen == [(32, len(rows)), (len(rows), len(rows))]
+    assert seen == [("latents", 1, 2), ("latents", 2, 2)], "chunks of 32; the map alone says how far it is"

@@ -13,25 +13,26 @@ from engine import build
 from engine.errors import ConfigError
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, likelihood, vae
-from tests.fakes import make_context
-from tests.fakes_diffusion import make_foundation, tiny_params
+from tests.fakes import run_stage
+from tests.fakes_diffusion import make_foundation, tiny
 from tests.integration.tiny import tiny_tree
+
+PIXELS = {"kind": "identity", "downsample": 1}
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     tmp = tmp_path_factory.mktemp("pixels")
     found = make_foundation(tmp)
-    params = tiny_params()
-    params["vae"] = {**params["vae"], "kind": "identity", "downsample": 1}
+    config = tiny(vae=PIXELS)
     for name, module in (("vae", vae), ("latents", latents), ("denoiser", denoiser)):
-        module.run(make_context(tmp / name, found, params))
-        found[name] = tmp / name
+        found[name] = run_stage(module, tmp / name, found, module.Params.of(config))
     return found
 
 
 def run(folder: Path, inputs: dict[str, Path], images: int, seed: int = 0) -> dict[str, Any]:
-    likelihood.run(make_context(folder, inputs, {"images": images, "pretrained": None}, seed=seed))
+    config = tiny(vae=PIXELS, evaluation={"likelihood": images})
+    run_stage(likelihood, folder, inputs, likelihood.Params.of(config), seed=seed)
     found: dict[str, Any] = json.loads((folder / "likelihood.json").read_text())
     return found
 

@@ -12,12 +12,13 @@ import pytest
 from engine.classifier.model import build_model
 from engine.classifier.predict import LogitWorker, predict_logits, softmax
 from engine.classifier.weights import describe, save_classifier
+from engine.config import parse_config
 from engine.errors import ConfigError, DataError, StageError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
 from engine.stages import mine
 from engine.types import DrawRequest, strings
-from tests.fakes import make_context, make_dataset_folders, map_in_process
+from tests.fakes import make_context, make_dataset_folders, map_in_process, run_stage
 
 
 @pytest.fixture
@@ -47,19 +48,26 @@ def write_predictions(
     return folder
 
 
-def run(tmp_path: Path, predictions: Path, out: str = "out", **changes: Any) -> pd.DataFrame:
+def run(
+    tmp_path: Path,
+    predictions: Path,
+    out: str = "out",
+    *,
+    policy: dict[str, Any] | None = None,
+    mine_from: str = "mine",
+    number: int = 1,
+    others: dict[str, Path] | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     inputs = {"images": tmp_path / "images", "split": tmp_path / "split", "predictions": predictions}
-    params: dict[str, Any] = {
-        "policy": {"name": "misclassified"},
-        "mine_from": "mine",
-        "round": 1,
-        "malignant": ["mel"],
+    tree = {
+        "policy": {"mining": policy or {"name": "misclassified"}},
+        "loop": {"mine_from": mine_from},
+        "data": {"malignant": ["mel"]},
     }
-    history = changes.pop("history", {})
-    seed = changes.pop("seed", 0)
-    context = make_context(tmp_path / out, {**inputs, **history}, {**params, **changes}, seed=seed)
-    mine.run(context)
-    return pd.read_parquet(context.out / "hard_cases.parquet")
+    params = mine.Params.of(parse_config(tree), number)
+    folder = run_stage(mine, tmp_path / out, {**inputs, **(others or {})}, params, seed=seed)
+    return pd.read_parquet(folder / "hard_cases.parquet")
 
 
 def part(dataset: Dataset, name: str, dx: str) -> list[str]:
@@ -129,7 +137,7 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     hard = part(dataset, "mine", "mel")[0]
     folders = {n: write_predictions(tmp_path / f"h{n}", dataset, {hard: p}) for n, p in ((2, 0.2), (10, 0.4))}
     history = {f"history_{n}": folder for n, folder in folders.items()}
-    run(tmp_path, write_predictions(tmp_path / "predictions", dataset, {}), history=history, round=3)
+    run(tmp_path, write_predictions(tmp_path / "predictions", dataset, {}), others=history, number=3)
     (state,) = seen
     assert (state.round, state.malignant) == (3, ("mel",))
     assert [p.image_id.tolist() for p in state.history] == [state.predictions.image_id.tolist()] * 2
@@ -174,8 +182,8 @@ def test_policies_that_ask_for_draws_get_them(
     tmp_path: Path, dataset: Dataset, judged: dict[str, Path], spec: dict[str, Any]
 ) -> None:
     predictions = write_predictions(tmp_path / "predictions", dataset, {})
-    cases = run(tmp_path, predictions, "a", policy=spec, history=judged)
-    again = run(tmp_path, predictions, "b", policy=spec, history=judged)
+    cases = run(tmp_path, predictions, "a", policy=spec, others=judged)
+    again = run(tmp_path, predictions, "b", policy=spec, others=judged)
     assert len(cases) == len(np.unique(dataset.table.lesion_id[dataset.table.split == "mine"]))
     assert cases["score"].tolist() == again["score"].tolist()
     assert (cases["score"] >= 0).all()
@@ -188,7 +196,7 @@ def test_dropout_draws_have_the_mean_of_the_classifier(
 ) -> None:
     """Without dropout every draw is the classifier's own prediction; with it, draws differ from image to image."""
     inputs = {"images": tmp_path / "images", "split": tmp_path / "split", **judged}
-    context = make_context(tmp_path / "out", inputs, {})
+    context = make_context(tmp_path / "out", inputs)
     rows = dataset.rows[dataset.where("mine")]
     worker = LogitWorker(
         weights=judged["classifier"] / "classifier.safetensors", images=tmp_path / "images" / "images.npy"
@@ -205,6 +213,6 @@ def test_dropout_draws_have_the_mean_of_the_classifier(
 def test_a_member_of_other_classes_is_named(
     tmp_path: Path, dataset: Dataset, judged: dict[str, Path]
 ) -> None:
-    context = make_context(tmp_path / "out", {"images": tmp_path / "images", **judged}, {})
+    context = make_context(tmp_path / "out", {"images": tmp_path / "images", **judged})
     with pytest.raises(StageError, match=r"classifier\.safetensors knows bkl, mel, nv, the predictions a, b"):
         make_draws(context, DrawRequest(kind="committee"), dataset.rows, ("a", "b"))

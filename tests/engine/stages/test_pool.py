@@ -8,11 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.config import parse_config
 from engine.errors import DataError, StageError
+from engine.parts.context import numbered
 from engine.parts.dataset import open_dataset
 from engine.stages import pool
-from engine.stages.pool import numbered, repeat_evenly
-from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from engine.stages.pool import repeat_evenly
+from tests.fakes import add_train_sets, make_dataset_folders, run_stage
+
+CONFIG = parse_config({})
+SECOND_SET = parse_config({"data": {"split": {"train_sets": {"count": 2, "images": 1, "use": 1}}}})
 
 
 @pytest.fixture
@@ -22,7 +27,8 @@ def inputs(tmp_path):
 
 
 def run(tmp_path, inputs, arm, counts=None, seed=0, name="out"):
-    pool.run(make_context(tmp_path / name, inputs, {"arm": arm, "counts": counts or {}}, seed=seed))
+    params = pool.Params.of(CONFIG, arm, counts or {})
+    run_stage(pool, tmp_path / name, inputs, params, seed=seed)
     frame = pd.read_parquet(tmp_path / name / "pool.parquet")
     return (
         frame,
@@ -77,8 +83,7 @@ def test_with_training_sets_the_chosen_ones_are_its_own(tmp_path, inputs):
     own = table.loc[table["train_set"] == 1, "image_id"].tolist()
     assert 0 < len(own) < 21
     for arm, counts in (("real", {}), ("classical", {"nv": 9})):
-        params = {"arm": arm, "counts": counts, "train_sets": [1]}
-        pool.run(make_context(tmp_path / arm, given, params))
+        run_stage(pool, tmp_path / arm, given, pool.Params.of(SECOND_SET, arm, counts))
         frame = pd.read_parquet(tmp_path / arm / "pool.parquet")
         assert frame["image_id"].tolist()[: len(own)] == own
         assert set(frame["image_id"]) == set(own)
@@ -210,8 +215,9 @@ def test_rounds_are_taken_by_number_not_by_name(tmp_path):
 
 
 def test_unknown_arm(tmp_path, inputs):
+    odd = pool.Params.of(CONFIG, "real", {}).model_copy(update={"arm": "odd"})
     with pytest.raises(StageError, match="'odd' has no pool; the arms are real"):
-        run(tmp_path, inputs, "odd")
+        run_stage(pool, tmp_path / "out", inputs, odd)
 
 
 def test_val_images_never_train(tmp_path, inputs):

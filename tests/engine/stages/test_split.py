@@ -12,13 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import DataConfig, SplitConfig
+from engine.artifacts import lesions
+from engine.config import parse_config
 from engine.errors import DataError
-from engine.parts.dataset import open_dataset, read_table, write_table
+from engine.parts.dataset import open_dataset
 from engine.stages import images, split
 from engine.types import strings
 from tests.engine.data import layouts
-from tests.fakes import make_context
+from tests.fakes import run_stage
 
 READERS: dict[str, tuple[Callable[[Path], object], dict]] = {
     "ham10000": (lambda r: layouts.write_ham(r, rows=layouts.ham_rows(12)), {}),
@@ -29,15 +30,16 @@ READERS: dict[str, tuple[Callable[[Path], object], dict]] = {
     "torchvision": (layouts.write_mnist, {"dataset": "mnist"}),
     "phantom": (lambda r: None, {"phantom": {"lesions": 60, "views": 2, "imbalance": 0.0}}),
 }
+LOOP = {"mine_from": "crossfit"}
+"""So that a config may leave ``mine`` empty."""
 
 
 def decode(tmp_path: Path, kind: str) -> Path:
     make, settings = READERS[kind]
     make(tmp_path / "data")
     data = {"format": kind, "root": str(tmp_path / "data"), "image_size": 16, "mask": "none", **settings}
-    config = DataConfig.model_validate(data).model_dump(mode="json")
-    images.run(make_context(tmp_path / "images", {}, {"data": config, "seed": 0}))
-    return tmp_path / "images"
+    params = images.Params.of(parse_config({"data": data}), fingerprint="as it is")
+    return run_stage(images, tmp_path / "images", {}, params)
 
 
 def divide(
@@ -45,15 +47,14 @@ def divide(
     folder: Path,
     seed: int,
     *,
-    only: list[int] | None = None,
+    saw: str = "train",
     name: str = "split",
-    **more: object,
+    **section: object,
 ) -> Path:
-    config = SplitConfig.model_validate(more).model_dump(mode="json")
-    out = tmp_path / f"{name}{seed}"
-    params = {"split": config} | ({} if only is None else {"only": only})
-    split.run(make_context(out, {"images": folder}, params, seed=seed))
-    return out
+    params = split.Params.of(
+        parse_config({"data": {"split": section}, "loop": {**LOOP, "generator_saw": saw}})
+    )
+    return run_stage(split, tmp_path / f"{name}{seed}", {"images": folder}, params, seed=seed)
 
 
 @pytest.mark.parametrize("kind", READERS)
@@ -65,7 +66,7 @@ def test_no_lesion_in_two_parts_for_any_reader_and_seed(tmp_path: Path, kind: st
         assert all(len(set(table.split[table.lesion_id == name])) == 1 for name in set(table.lesion_id))
         for part in ("train", "mine", "val", "test"):
             assert set(table.dx[dataset.where(part)]) == set(dataset.classes)
-        assert np.array_equal(read_table(folder / "table.parquet").image_id[dataset.rows], table.image_id)
+        assert np.array_equal(lesions.read(folder).image_id[dataset.rows], table.image_id)
 
 
 def test_files(tmp_path: Path) -> None:
@@ -91,14 +92,18 @@ def test_files(tmp_path: Path) -> None:
     assert json.loads((divide(tmp_path, folder, 1) / "split.json").read_text())["digest"] != info["digest"]
 
 
-SETS = {"count": 3, "images": 12, "use": 1}
+SETS = {"count": 3, "images": 12}
 
 
 def test_training_sets_share_val_and_test_and_where_asked_alone_are_left(tmp_path: Path) -> None:
     folder = decode(tmp_path, "phantom")
-    whole = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, name="whole"))
-    own = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[1], name="own"))
-    other = open_dataset(folder, divide(tmp_path, folder, 0, train_sets=SETS, only=[0, 2], name="other"))
+    whole = open_dataset(folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": 1}, name="whole"))
+    own = open_dataset(
+        folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": 1}, saw="own", name="own")
+    )
+    other = open_dataset(
+        folder, divide(tmp_path, folder, 0, train_sets={**SETS, "use": [0, 2]}, saw="own", name="other")
+    )
     for part in ("mine", "val", "test"):
         found = [set(d.table.image_id[d.where(part)]) for d in (whole, own, other)]
         assert found[0] == found[1] == found[2] != set()
@@ -127,10 +132,10 @@ def test_a_sealed_test_part_is_not_in_the_split_at_all(tmp_path: Path) -> None:
 
 def test_the_lesions_of_a_patient_are_one_group(tmp_path: Path) -> None:
     folder = decode(tmp_path, "phantom")
-    table = read_table(folder / "table.parquet")
+    table = lesions.read(folder)
     lesion = np.unique(table.lesion_id, return_inverse=True)[1]
     patient = strings([f"{dx} {number // 4}" for dx, number in zip(table.dx, lesion, strict=True)])
-    write_table(table.replace(patient_id=patient), folder / "table.parquet")
+    lesions.write(table.replace(patient_id=patient), folder)
     out = divide(tmp_path, folder, 0, train=0.6, mine=0.0, val=0.2, test=0.2)
     frame = pd.read_parquet(out / "split.parquet")
     person = pd.Series(patient, index=table.image_id)[frame["image_id"]]

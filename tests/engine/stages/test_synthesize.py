@@ -6,18 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from diffusers import AutoencoderKL
 from PIL import Image
 
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, open_logits, save_classifier
-from engine.diffusion.codec import images_to_tensor
+from engine.config import Config
+from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import weights_digest
 from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
 from engine.types import strings
-from tests.fakes import make_context
-from tests.fakes_diffusion import run_foundation, tiny_params
+from tests.fakes import run_stage
+from tests.fakes_diffusion import run_foundation, tiny
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +29,7 @@ def inputs(tmp_path_factory):
 
 def run(folder, inputs, map=None, **settings):
     extra = {} if map is None else {"map": map}
-    synthesize.run(make_context(folder, inputs, tiny_params(**settings), **extra))
+    run_stage(synthesize, folder, inputs, synthesize.Params.of(tiny(synthesis=settings)), **extra)
     return np.load(folder / "images.npy")
 
 
@@ -107,11 +109,37 @@ def test_nothing_to_synthesize(tmp_path, inputs):
 
 def test_preview_draws_the_sheet(tmp_path, inputs):
     run(tmp_path / "s", inputs)
-    preview.run(make_context(tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, {}))
-    preview.run(make_context(tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, {}))
+    params = preview.Params.of(tiny())
+    run_stage(preview, tmp_path / "with", inputs | {"synthesize": tmp_path / "s"}, params)
+    run_stage(preview, tmp_path / "without", {k: v for k, v in inputs.items() if k != "condition"}, params)
     sizes = [Image.open(tmp_path / name / "contact_sheet.png").size for name in ("with", "without")]
     assert sizes[0][0] > sizes[1][0]
     assert sizes[0][1] == sizes[1][1]
+
+
+def test_a_class_in_the_sheet_costs_no_chunk_of_its_own(tmp_path, inputs, monkeypatch):
+    passes = []
+    decode = LatentCodec.decode
+
+    def counted(codec, latents):
+        passes.append(len(latents))
+        return decode(codec, latents)
+
+    monkeypatch.setattr(LatentCodec, "decode", counted)
+    shown = {k: inputs[k] for k in ("images", "split", "vae")}
+    run_stage(preview, tmp_path / "sheet", shown, preview.Params.of(Config()))
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    dx = dataset.table.dx[dataset.where("train")].tolist()
+    assert passes == [sum(min(dx.count(name), preview.SHOWN) for name in dataset.classes)]
+
+
+@pytest.mark.parametrize(("batch_size", "chunk"), [(4, 4), (1, 1), (40, 32)])
+def test_images_are_decoded_in_chunks_of_a_batch(tmp_path, inputs, monkeypatch, batch_size, chunk):
+    seen = []
+    decode = AutoencoderKL.decode
+    monkeypatch.setattr(AutoencoderKL, "decode", lambda vae, z: seen.append(len(z)) or decode(vae, z))
+    run(tmp_path / "s", inputs, batch_size=batch_size, steps=2)
+    assert seen == [chunk] * {4: 2, 1: 6, 40: 2}[batch_size]
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from diffusers import AutoencoderKL
 
-from engine.config import VaeConfig
 from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
 from engine.parts.dataset import open_dataset
 from engine.stages import vae
-from tests.fakes import make_context, make_dataset_folders
-from tests.fakes_diffusion import tiny_params
+from tests.fakes import make_dataset_folders, run_stage
+from tests.fakes_diffusion import tiny
+
+PIXELS = tiny(vae={"kind": "identity", "downsample": 1})
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def inputs(tmp_path):
     return {"images": images, "split": split}
 
 
-def run(folder, inputs, **context):
-    vae.run(make_context(folder, inputs, context.pop("params", tiny_params()), **context))
+def run(folder, inputs, config=None, **context):
+    run_stage(vae, folder, inputs, vae.Params.of(config or tiny()), **context)
     return json.loads((folder / "vae.json").read_text())
 
 
@@ -42,10 +43,8 @@ def test_files_and_scaling(tmp_path, inputs):
 
 
 def test_the_linear_start_is_used_and_can_be_left_out(tmp_path, inputs):
-    params = tiny_params()
-    linear = run(tmp_path / "linear", inputs, params=params)
-    params["vae"]["start"] = "random"
-    random = run(tmp_path / "random", inputs, params=params)
+    linear = run(tmp_path / "linear", inputs)
+    random = run(tmp_path / "random", inputs, tiny(vae={"start": "random"}))
     assert (linear["start"], random["start"]) == ("linear", "random")
     assert linear["psnr"] > random["psnr"] + 1.0
 
@@ -59,9 +58,8 @@ def test_plain_diffusers_reads_the_scaling(tmp_path, inputs):
 
 
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
-    params = tiny_params()
-    params["vae"]["checkpoint_every"] = 3
-    run(tmp_path / "whole", inputs, params=params)
+    config = tiny(vae={"checkpoint_every": 3})
+    run(tmp_path / "whole", inputs, config)
 
     def kill_at_5(fit):
         from engine.training.plan import TrainEnv
@@ -74,15 +72,14 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
 
     checkpoint = tmp_path / "kept"
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "cut", inputs, params=params, launch=kill_at_5, checkpoint=checkpoint)
-    run(tmp_path / "again", inputs, params=params, checkpoint=checkpoint)
+        run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=checkpoint)
+    run(tmp_path / "again", inputs, config, checkpoint=checkpoint)
     for name in ("vae.json", "vae/diffusion_pytorch_model.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
 def test_identity_trains_nothing(tmp_path, inputs):
-    params = {"vae": VaeConfig(kind="identity", downsample=1).model_dump(mode="json")}
-    info = run(tmp_path / "vae", inputs, params=params)
+    info = run(tmp_path / "vae", inputs, PIXELS)
     assert info["kind"] == "identity"
     assert info["losses"] == []
     assert info["l1"] == 0.0
@@ -106,6 +103,5 @@ def test_only_the_main_worker_writes(tmp_path, inputs):
 
         fit(TrainEnv(rank=1, world=1))
 
-    params = {"vae": VaeConfig(kind="identity", downsample=1).model_dump(mode="json")}
-    vae.run(make_context(tmp_path / "vae", inputs, params, launch=second_worker))
+    run_stage(vae, tmp_path / "vae", inputs, vae.Params.of(PIXELS), launch=second_worker)
     assert list((tmp_path / "vae").iterdir()) == []

@@ -14,7 +14,7 @@ from engine.errors import ConfigError, DataError
 from experiments import arms_full
 from experiments.lib import keeping
 
-SAY = "from experiments.keeping import provenance; print(provenance('a command')['commit'])"
+SAY = "from experiments.lib.keeping import provenance; print(provenance('a command')['commit'])"
 
 
 def git_in(folder: Path, *arguments: str) -> str:
@@ -37,7 +37,9 @@ def test_only_changes_of_the_code_are_changes(tmp_path: Path) -> None:
         ).stdout.strip()
 
     (tmp_path / "experiments/results/one").mkdir(parents=True)
-    shutil.copy(keeping.__file__, tmp_path / "experiments/keeping.py")
+    (tmp_path / "experiments/lib").mkdir()
+    (tmp_path / "experiments/lib/__init__.py").touch()
+    shutil.copy(keeping.__file__, tmp_path / "experiments/lib/keeping.py")
     (tmp_path / ".gitignore").write_text("__pycache__\n")
     result = tmp_path / "experiments/results/one/result.json"
     result.write_text("{}")
@@ -92,9 +94,26 @@ def test_what_a_user_can_mend_is_one_line_and_a_bug_a_traceback(capsys: pytest.C
 
 
 def test_every_script_ends_so() -> None:
-    scripts = [p for p in Path(keeping.__file__).parent.glob("*.py") if "__main__" in p.read_text()]
+    scripts = [p for p in keeping.EXPERIMENTS.rglob("*.py") if "__main__" in p.read_text()]
+    scripts.remove(Path(keeping.__file__))  # it names a package's __main__.py
     assert len(scripts) > 10
     assert [p.name for p in scripts if not p.read_text().endswith("    script(main)\n")] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/a/clone/experiments/guidance.py", "python -m experiments.guidance"),
+        ("/a/clone/experiments/table1/__main__.py", "python -m experiments.table1"),
+    ],
+)
+def test_a_result_says_its_command_without_places_of_this_machine(
+    path: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "sys.argv", [path, "run", "/here/tiny.yaml", "--with", "data.root=/here/ham10000", "a=1"]
+    )
+    assert keeping.this_command() == f"{said} run tiny.yaml --with data.root=.../ham10000 a=1"
 
 
 def test_where_the_data_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +133,7 @@ def test_a_fold_is_scored_with_the_frozen_engine_alone(monkeypatch: pytest.Monke
     def refuse(commit: str, *paths: str, what: str) -> None:
         raise ConfigError(f"{what}: {commit} {' '.join(paths)}")
 
-    config = Path(arms_full.__file__).parent / "configs" / "arms_full_32.yaml"
+    config = keeping.EXPERIMENTS / "configs" / "arms_full_32.yaml"
     monkeypatch.setattr("sys.argv", ["arms_full", "run", str(config), "--fold", "2"])
     monkeypatch.setattr(arms_full, "require_frozen", lambda *_: None)
     monkeypatch.setattr(arms_full, "require_engine", refuse)

@@ -16,7 +16,7 @@ from engine.study.design import find_design
 from experiments.lib import study_beside
 from experiments.lib.study_beside import challenging, subgroups
 from experiments.lib.study_tables import challenging_lines, class_lines, points, subgroup_lines
-from tests.experiments.lib.test_outcomes import opened
+from tests.experiments.fake_replicates import opened
 
 
 def entry(challenging: float | None, rest: float, n: int = 10) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from engine.evaluation.fidelity.distances import frechet_distance, kernel_distance, polynomial_mmd
+from engine.evaluation.fidelity.distances import frechet_distance, polynomial_mmd
 
 
 def test_mmd_by_hand() -> None:
@@ -29,26 +29,6 @@ def test_mmd_is_unbiased_at_zero_for_one_distribution() -> None:
     values = [polynomial_mmd(rng.normal(size=(20, 3)), rng.normal(size=(20, 3))) for _ in range(300)]
     assert abs(np.mean(values)) < 3 * np.std(values) / np.sqrt(len(values))
     assert min(values) < 0 < max(values)
-
-
-def test_kernel_distance_of_whole_sets_is_the_mmd() -> None:
-    rng = np.random.default_rng(3)
-    real, synthetic = rng.normal(size=(12, 4)), rng.normal(1.0, 1.0, size=(12, 4))
-    result = kernel_distance(real, synthetic, np.random.default_rng(0), subsets=3)
-    assert result.mean == pytest.approx(polynomial_mmd(real, synthetic))
-    assert result.std == pytest.approx(0.0, abs=1e-9)
-    assert (result.subsets, result.subset_size) == (3, 12)
-
-
-def test_kernel_distance_averages_seeded_subsets() -> None:
-    rng = np.random.default_rng(4)
-    real, synthetic = rng.normal(size=(60, 4)), rng.normal(1.0, 1.0, size=(50, 4))
-    first, again = (
-        kernel_distance(real, synthetic, np.random.default_rng(7), subsets=50, subset_size=20)
-        for _ in range(2)
-    )
-    assert first == again and first.std > 0
-    assert first.mean == pytest.approx(polynomial_mmd(real, synthetic), abs=4 * first.std)
 
 
 def test_frechet_of_shifted_sets_is_the_squared_shift() -> None:

@@ -6,26 +6,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.config import GanConfig
 from engine.parts.dataset import open_dataset
 from engine.stages import gan, synthesize
 from engine.types import strings
-from tests.fakes import make_context
-from tests.fakes_diffusion import make_condition, make_foundation, tiny_params
+from tests.fakes import run_stage
+from tests.fakes_diffusion import make_condition, make_foundation, tiny
 
-GAN = GanConfig(width=8, latent=6, batch_size=8, steps=3).model_dump(mode="json")
+GAN = gan.Params.of(tiny(gan={"width": 8, "latent": 6, "batch_size": 8, "steps": 3}))
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("generators")
     found = make_foundation(root)
-    gan.run(make_context(root / "gan", found, {"gan": GAN}))
-    return found | {"gan": root / "gan", "condition": make_condition(root / "condition", found)}
+    trained = run_stage(gan, root / "gan", found, GAN)
+    return found | {"gan": trained, "condition": make_condition(root / "condition", found)}
 
 
-def run(folder, inputs, generator, **more):
-    synthesize.run(make_context(folder, inputs, tiny_params(generator=generator), **more))
+def run(folder, inputs, generator):
+    config = tiny(synthesis={"generator": generator}, policy={"acceptance": {"name": "all"}})
+    run_stage(synthesize, folder, inputs, synthesize.Params.of(config))
     return np.load(folder / "images.npy"), json.loads((folder / "synthesis.json").read_text())
 
 
@@ -72,7 +72,7 @@ def test_the_gan_never_sees_other_parts(tmp_path, inputs):
     pixels = np.array(dataset.images_NHWC)
     pixels[dataset.rows[dataset.table.split != "train"]] = 0
     np.save(marked / "images.npy", pixels)
-    gan.run(make_context(tmp_path / "gan", inputs | {"images": marked}, {"gan": GAN}))
+    run_stage(gan, tmp_path / "gan", inputs | {"images": marked}, GAN)
     assert (tmp_path / "gan" / "gan.safetensors").read_bytes() == (
         inputs["gan"] / "gan.safetensors"
     ).read_bytes()

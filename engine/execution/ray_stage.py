@@ -1,0 +1,212 @@
+"""A stage inside its Ray task: training on Ray Train or in a task, maps over actor pools of Ray Data, and who holds what.
+
+CPUs and GPUs belong to whoever computes. A stage that leaves no work to workers computes in its own task, which holds them.
+One that leaves some of it to workers holds nothing, or it would wait for the GPU it holds itself; its other work then runs
+in a task (a training) or on one actor (a map) that ask for their own.
+
+Every worker must see the stage cache under the same path (one machine, or a shared disk).
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+from ray.exceptions import RayError, RayTaskError
+
+from engine.config import BackendConfig
+from engine.errors import HardcaseError, StageError
+from engine.execution.backend import LocalLaunch, LocalMap, StageCall
+from engine.execution.progress_file import ProgressFile
+from engine.execution.ray_address import first_line
+from engine.parts.context import ChunkWorker
+from engine.stages import find, run_stage
+from engine.training.plan import TrainEnv
+
+C = TypeVar("C")
+R = TypeVar("R")
+
+RETRIES = 2
+"""How often Ray starts a task again whose worker was lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageWork:
+    """How a stage's task trains and maps: in itself, or in tasks and on workers of their own."""
+
+    config: BackendConfig
+    call: StageCall
+    cpus_per_task: int
+    note: ProgressFile
+
+    @property
+    def delegates(self) -> bool:
+        """Whether train workers or map actors do some of the stage's work; then its own task does none of it."""
+        spec = find(self.call.stage)
+        return (spec.trains and self.config.train_workers > 0) or (spec.maps and self.config.map_workers > 0)
+
+    @property
+    def stage_resources(self) -> dict[str, Any]:
+        """What Ray is asked for the stage's own task."""
+        if self.delegates:
+            return {"num_cpus": 0, "num_gpus": 0, "max_retries": RETRIES}
+        return self._resources
+
+    @property
+    def _resources(self) -> dict[str, Any]:
+        """What Ray is asked for a task that computes."""
+        return {
+            "num_cpus": self.cpus_per_task,
+            "num_gpus": self.config.gpus_per_worker,
+            "max_retries": RETRIES,
+        }
+
+    def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
+        """Map in this task, or over an actor pool: one Ray Data row per chunk, results in the order of the chunks."""
+        if not self.delegates or not chunks:
+            yield from LocalMap(self.note)(worker, chunks, what)
+            return
+        rows = [{"position": i, "chunk": pickle.dumps(chunk)} for i, chunk in enumerate(chunks)]
+        size = min(max(1, self.config.map_workers), len(chunks))
+        results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            _ChunkActor,
+            fn_constructor_args=(worker, self.call.threads),
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(size=size),
+            num_cpus=self._cpus_beside(size),
+            num_gpus=self.config.gpus_per_worker or None,
+        )
+        yield from self._in_order(results, len(rows), what)
+
+    def _in_order(self, results: Any, total: int, what: str) -> Iterator[Any]:
+        waiting: dict[int, Any] = {}
+        expected = 0
+        for done, row in enumerate(results.iter_rows(), start=1):
+            waiting[int(row["position"])] = pickle.loads(row["result"])  # noqa: S301  (our own process tree)
+            self.note(what, done, total)
+            while expected in waiting:
+                yield waiting.pop(expected)
+                expected += 1
+
+    def _cpus_beside(self, workers: int) -> float:
+        """CPUs per actor: leave one free for Ray Data itself, or it starves."""
+        free = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
+        return min(float(self.cpus_per_task), free / workers)
+
+    def launch(self, fit: Callable[[TrainEnv], None]) -> None:
+        """Train on ``train_workers`` Ray Train workers; with none, in this task, or in another where this holds nothing."""
+        if self.config.train_workers > 0:
+            self._train_on_workers(fit)
+        elif self.delegates:
+            self._train_in_a_task(fit)
+        else:
+            self.train_here(fit)
+
+    def train_here(self, fit: Callable[[TrainEnv], None]) -> None:
+        """Train in this process."""
+        call = self.call
+        minutes = self.config.checkpoint_minutes
+        LocalLaunch(call.threads, call.device, call.precision, self.note, minutes)(fit)
+
+    def _train_in_a_task(self, fit: Callable[[TrainEnv], None]) -> None:
+        task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
+        try:
+            ray.get(task.remote(self, fit))
+        except RayTaskError as error:
+            raise cause(error) from error
+        except RayError as error:
+            raise StageError(
+                f"stage {self.call.stage}: Ray lost its training ({first_line(error)}); rerun to resume"
+            ) from error
+
+    def _train_on_workers(self, fit: Callable[[TrainEnv], None]) -> None:
+        call = self.call
+        with tempfile.TemporaryDirectory(dir=call.out.parent, prefix=".ray-train-") as storage:
+            trainer = ray.train.torch.TorchTrainer(
+                _train_worker,
+                train_loop_config={"fit": fit, "work": self},
+                scaling_config=ray.train.ScalingConfig(
+                    num_workers=self.config.train_workers,
+                    use_gpu=self.config.gpus_per_worker > 0,
+                    resources_per_worker=self._train_resources(),
+                ),
+                run_config=ray.train.RunConfig(storage_path=storage, name=call.stage),
+            )
+            try:
+                trainer.fit()
+            except Exception as error:
+                raise cause(error) from error
+
+    def _train_resources(self) -> dict[str, float]:
+        total = int(ray.cluster_resources().get("CPU", 1))
+        share = max(0.5, min(float(self.cpus_per_task), (total - 0.5) / self.config.train_workers))
+        gpus = {"GPU": self.config.gpus_per_worker} if self.config.gpus_per_worker > 0 else {}
+        return {"CPU": share, **gpus}
+
+
+def stage_task(call: StageCall, work: StageWork) -> None:
+    """Run one stage; Ray may retry it after a lost worker, so what that one left in ``out`` goes first."""
+    shutil.rmtree(call.out, ignore_errors=True)
+    call.out.mkdir(parents=True)
+    run_stage(call.stage, call.context(progress=work.note, mapper=work.map, launch=work.launch), call.params)
+
+
+def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
+    """Train in this task, which holds what the stage's does not; after a lost worker it goes on from the checkpoint."""
+    work.train_here(fit)
+
+
+class _ChunkActor:
+    """One actor of a map: loads the worker once, applies it to one chunk per call."""
+
+    def __init__(self, worker: ChunkWorker[Any, Any], threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self.function = worker.load()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        result = self.function(pickle.loads(batch["chunk"][0]))  # noqa: S301  (our own process tree)
+        return {"position": batch["position"], "result": [pickle.dumps(result)]}
+
+
+def _train_worker(config: dict[str, Any]) -> None:
+    """Run the training function on one Ray Train worker."""
+    work: StageWork = config["work"]
+    call, context = work.call, ray.train.get_context()
+    device = str(ray.train.torch.get_device()) if call.device != "cpu" else "cpu"
+    env = TrainEnv(
+        rank=context.get_world_rank(),
+        world=context.get_world_size(),
+        device=device,
+        threads=call.threads,
+        precision=call.precision,
+        progress=work.note,
+        checkpoint_minutes=work.config.checkpoint_minutes,
+    )
+    env.begin()
+    config["fit"](env)
+
+
+def cause(error: BaseException) -> BaseException:
+    """Return the hardcase error inside Ray's wrapping where there is one, else the error itself."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, HardcaseError) and not isinstance(seen, RayTaskError):
+            return seen
+        inner = getattr(seen, "cause", None) or getattr(seen, "worker_failures", None)
+        if isinstance(inner, dict):
+            inner = next((e for e in inner.values() if isinstance(e, BaseException)), None)
+        if isinstance(inner, BaseException) and inner is not seen:
+            seen = inner
+            continue
+        seen = seen.__cause__
+    return error

@@ -1,0 +1,77 @@
+"""The local backend; and every stage says whether it trains and whether it maps, by which Ray gives it workers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import build
+from engine.config import BackendConfig
+from engine.execution import backend as backends
+from engine.execution.backend import LocalBackend, LocalLaunch, LocalMap, StageCall
+from engine.stages.base import STAGES, run_stage
+from engine.training.plan import Progress, TrainEnv
+from tests.fakes import no_progress
+from tests.integration.tiny import tiny_config
+
+
+class Watched:
+    """Runs stages here and notes which of them train and which map."""
+
+    def __init__(self) -> None:
+        self.used: defaultdict[str, set[str]] = defaultdict(set)
+
+    def run(self, call: StageCall, progress: Progress) -> None:
+        used = self.used[call.stage]
+
+        def mapped(worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
+            used.add("maps")
+            return LocalMap(progress)(worker, chunks, what)
+
+        def launched(fit: Callable[[TrainEnv], None]) -> None:
+            used.add("trains")
+            LocalLaunch(call.threads, call.device, call.precision, progress)(fit)
+
+        run_stage(call.stage, call.context(progress=progress, mapper=mapped, launch=launched))
+
+    def close(self) -> None:
+        """Hold nothing."""
+
+
+@pytest.mark.slow
+def test_stages_train_and_map_as_their_specs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched()
+    monkeypatch.setattr(build, "make_backend", lambda _config: watched)
+    loop = {"rounds": 1, "mine_from": "crossfit", "arms": ["real", "hard", "dcgan"]}
+    build.run(tiny_config(str(tmp_path), loop=loop, gan={"steps": 2, "batch_size": 8}))
+    assert {"vae", "judge", "crossfit", "gan", "embedder", "synthesize", "accept"} <= set(watched.used)
+    for name, used in watched.used.items():
+        spec = STAGES[name]
+        said = {flag for flag in ("trains", "maps") if getattr(spec, flag)}
+        assert used <= said, f"{name} {used} but its spec says {said}"
+        if name != "mine":  # which maps for some policies alone
+            assert used == said, f"{name} {used} but its spec says {said}"
+
+
+def test_trainings_hear_how_far_apart_their_checkpoints_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[TrainEnv] = []
+
+    def stage(_name: str, context: Any) -> None:
+        context.launch(seen.append)
+
+    monkeypatch.setattr(backends, "run_stage", stage)
+    call = StageCall(
+        stage="vae", out=tmp_path, inputs={}, params={}, seed=0, threads=1, device="cpu", precision="float32",
+        checkpoint=tmp_path,
+    )  # fmt: skip
+    backend = build.make_backend(BackendConfig(checkpoint_minutes=5.0))
+    assert backend == LocalBackend(5.0)
+    for chosen in (backend, LocalBackend()):
+        chosen.run(call, no_progress)
+    assert [env.checkpoint_minutes for env in seen] == [5.0, 0.0]
