@@ -37,7 +37,7 @@ def run_report(
         decision: how the run ended, or stands.
         device: the torch device that stages run on.
     """
-    likelihood = {
+    likelihood: dict[str, Any] = {
         name: generator_parts.read_likelihood(stage.path).content()
         for name, stage in foundation.items()
         if name == "likelihood"
