@@ -67,7 +67,7 @@ _TABLE: Final = (
         colour="#9c6a00",
         matched=True,
         confirmatory=True,
-        trains_on="real images repeated to the same counts; classical augmentation",
+        trains_on="real images repeated to the same counts; augmented",
         question="flips and colour would have done it",
     ),
     Arm(
@@ -97,7 +97,7 @@ _TABLE: Final = (
         matched=True,
         headline=True,
         confirmatory=True,
-        trains_on="real + synthetic of random parents, up to the same counts, same sampler and gates",
+        trains_on="real + synthetic of random parents; same counts, sampler and gates",
         question="any synthesis would have done it",
     ),
     Arm(
@@ -108,7 +108,7 @@ _TABLE: Final = (
         parents="random",
         generator="dcgan",
         matched=True,
-        trains_on="real + images of a conditional GAN, up to the same counts, same gates",
+        trains_on="real + images of a conditional GAN; same counts and gates",
         question="you need no diffusion for that",
     ),
     Arm(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from engine.artifacts.embedder import EmbedderFacts
 from engine.config import Config, parse_config
 from engine.data.captions import captions
 from engine.parts.dataset import open_dataset
@@ -68,7 +68,10 @@ def make_foundation(tmp: Path) -> dict[str, Path]:
     dataset = open_dataset(images, split)
     rows = dataset.where("train")
     make_clip(tmp / "embedder" / "clip", captions(dataset.table))
-    (tmp / "embedder" / "embedder.json").write_text(json.dumps({"pretrained": None, "text": True}))
+    facts = EmbedderFacts(
+        pretrained=None, levels=tuple(range(LEVELS)), width=WIDTH, text=True, tokens="cls", losses=()
+    )
+    facts.write(tmp / "embedder")
     rng = np.random.default_rng(0)
     levels = rng.normal(size=(len(rows), LEVELS, WIDTH)).astype(np.float32)
     fused = levels.mean(axis=1)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from engine import build
 from engine.arms import START
+from engine.artifacts import pool as pool_file
 from engine.artifacts import predictions, split
 from engine.artifacts.run_layout import arm_role
 from engine.config import Config
@@ -19,7 +20,6 @@ from engine.pipeline import Pipeline, arms
 from engine.pipeline.foundation import lay_data
 from engine.pipeline.run_report import protocol
 from engine.store import StageFolder
-from engine.store.files import read_json
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import replicate_of
 from experiments.lib import keeping
@@ -90,7 +90,7 @@ def scored(
     task = Fit(round=last, arm=arm, pool=pool, steps=config.classifier.steps, fits=[last])
     classifier = arms.fit(pipeline, task, last, None)
     predict = arms.predict(pipeline, last, arm, classifier)
-    contents = read_json(pool.path / "pool.json")
+    contents = pool_file.read_facts(pool.path)
     run = replicate_of(
         {arm: predictions.read(predict.path)},
         split.read(pipeline.stages["split"].path),
@@ -101,9 +101,9 @@ def scored(
     )
     return run, {
         "part": request.scored,
-        "n_real": contents["n_real"],
-        "n_synthetic": contents["n_synthetic"],
-        "n_rows": contents["n_rows"],
+        "n_real": contents.n_real,
+        "n_synthetic": contents.n_synthetic,
+        "n_rows": contents.n_rows,
         "optimizer_steps": config.classifier.steps,
         "seed": config.loop.seed,
         "seconds": round(classifier.seconds + predict.seconds, 1),

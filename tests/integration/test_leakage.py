@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,11 @@ import pandas as pd
 import pytest
 
 from engine.parts.dataset import open_dataset
+from engine.stages import classifier, crossfit, find, mine, pool, run_stage
+from engine.stages.base import Params
 from engine.store.files import checksums
-from tests.fakes import add_train_sets, make_dataset_folders, run_stage
-from tests.integration.tiny import tiny_config
+from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from tests.integration.tiny import TINY, tiny_config
 
 LEARNED = {
     "embedder": ("clip/",),
@@ -46,54 +47,44 @@ GENERATOR_PARTS = {"embedder", "index", "vae", "latents", "denoiser", "gan", "ju
 """What ``loop.generator_saw`` binds."""
 
 
+def params_of(root: Path, train_sets: list[int] | None, mine_from: str) -> dict[str, Params]:
+    """Return what every stage that learns reads, of the smallest config."""
+    sets = {} if train_sets is None else {"train_sets": {"count": 2, "images": 1, "use": train_sets}}
+    config = tiny_config(
+        str(root),
+        data={
+            "split": {**TINY["data"]["split"], **sets},
+            "crop": "none",
+            "mask": "file",
+            "malignant": ["mel"],
+        },
+        gan={"steps": 12, "batch_size": 32, "width": 8},
+        classifier={"steps": 4},
+        policy={"mining": {"name": "entropy"}},
+        loop={"mine_from": mine_from, "crossfit_folds": 2},
+    )
+    told: dict[str, Params] = {
+        "pool": pool.Params.of(config, "real", {}),
+        "classifier": classifier.Params.of(config, "real", steps=config.classifier.steps, continues=False),
+        "mine": mine.Params.of(config, 1),
+        "crossfit": crossfit.Params.of(config, adds=False),
+    }
+    return {name: told.get(name) or find(name).params.of(config) for name in INPUTS}
+
+
 def learn(
     root: Path, images: Path, split: Path, train_sets: list[int] | None = None, mine_from: str = "mine"
 ) -> dict[str, str]:
     """Run every stage that learns; returns the checksums of what they learned."""
-    tree = tiny_config(str(root), gan={"steps": 12, "batch_size": 32, "width": 8}).model_dump(mode="json")
-    own = {} if train_sets is None else {"train_sets": train_sets}
-    cut = {"crop": "none", "mask": "file"}
-    params = {
-        "embedder": {"embedder": tree["embedder"], "data": cut},
-        "index": {"embedder": tree["embedder"], "data": cut},
-        "vae": {"vae": tree["vae"]},
-        "latents": {"vae": tree["vae"]},
-        "denoiser": {"denoiser": tree["denoiser"], "embedder": tree["embedder"]},
-        "judge": {"judge": tree["judge"]},
-        "gan": {"gan": tree["gan"]},
-        "pool": {"arm": "real", "counts": {}, **own},
-        "classifier": {
-            "classifier": {"model": "test_resnet", "batch_size": 16},
-            "plain": True,
-            "steps": 4,
-            "lr": 1e-3,
-        },
-        "predict": {"evaluation": {"specificity": 0.9}, "malignant": ["mel"]},
-        "mine": {
-            "policy": {"name": "entropy"},
-            "mine_from": mine_from,
-            "round": 1,
-            "malignant": ["mel"],
-            **own,
-        },
-        "crossfit": {
-            "classifier": {"model": "test_resnet", "steps": 2, "batch_size": 16},
-            "folds": 2,
-            **own,
-        },
-    }
+    params = params_of(root, train_sets, mine_from)
     kept = {"pool": ("pool.",)} | LEARNED | FITTED
     sums: dict[str, str] = {}
     for stage, roles in INPUTS.items():
         out = root / stage
         out.mkdir(parents=True)
         folders = {role: root / ("predict" if role == "predictions" else role) for role in roles}
-        run_stage(
-            import_module(f"engine.stages.{stage}"),
-            out,
-            {"images": images, "split": split} | folders,
-            params[stage],
-        )
+        context = make_context(out, {"images": images, "split": split} | folders)
+        run_stage(stage, context, params[stage].to_json())
         sums |= {f"{stage}/{f}": s for f, s in checksums(out).items() if f.startswith(kept[stage])}
     sums["judge/thresholds"] = str(json.loads((root / "judge" / "judge.json").read_text())["thresholds"])
     return sums

@@ -13,6 +13,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
+from engine.artifacts import classifier_fit
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
 from engine.classifier.weights import read_meta
@@ -48,7 +49,7 @@ def make_job(folder: Path, n: int = 36, **changes) -> FitJob:
 
 
 def losses(job: FitJob) -> list[float]:
-    return json.loads(job.report.read_text())["losses"]
+    return list(classifier_fit.read(job.report).losses)
 
 
 def test_plan_follows_the_section_unless_told():
@@ -63,7 +64,7 @@ def test_fit_learns_and_writes_its_files(tmp_path):
     run_job(job, TrainEnv())
     assert np.mean(losses(job)[-5:]) < 0.6 * np.mean(losses(job)[:5])
     assert read_meta(job.weights).classes == CLASSES
-    assert json.loads(job.report.read_text())["optimizer_steps"] == 30
+    assert classifier_fit.read(job.report).optimizer_steps == 30
 
 
 def test_synthetic_images_may_be_normalised_apart(tmp_path):
@@ -110,7 +111,7 @@ def test_report_is_optional(tmp_path):
     job = make_job(tmp_path, steps=1)
     run_job(replace(job, report=None), TrainEnv())
     assert job.weights.exists()
-    assert not job.report.exists()
+    assert not (job.report / "classifier.json").exists()
 
 
 def test_going_on_starts_from_the_earlier_weights(tmp_path):

@@ -27,12 +27,13 @@ class Runner:
 
     def __init__(self, images: Path, split: Path) -> None:
         self.folders = {"images": images, "split": split}
-        self.asked: list[tuple[str, dict, list[str]]] = []
+        self.asked: list[tuple[str, dict, list[str], int]] = []
         self.cache = StageCache(images.parent)
 
-    def __call__(self, stage, *, params, inputs=None, seed=0):
-        self.asked.append((stage, dict(params), sorted(inputs or {})))
-        return StageFolder(name=stage, key=f"k-{stage}", path=self.folders[stage], seconds=0.0, cached=True)
+    def __call__(self, stage, params, *, inputs, seed=0):
+        self.asked.append((stage.name, params.to_json(), sorted(inputs), seed))
+        folder = self.folders[stage.name]
+        return StageFolder(name=stage.name, key=f"k-{stage.name}", path=folder, seconds=0.0, cached=True)
 
 
 @pytest.fixture
@@ -118,9 +119,9 @@ def test_unknown_metadata_groups_and_skipped_are_said(runner, console):
 
 def test_stages_are_asked_for_under_the_keys_of_a_run(runner, console):
     data_commands.describe(CONFIG, runner, console)
-    stages = [stage for stage, _, _ in runner.asked]
+    stages = [stage for stage, _, _, _ in runner.asked]
     assert stages[0] == "images" and "split" in stages
-    params = {stage: asked for stage, asked, _ in runner.asked}
+    params = {stage: asked for stage, asked, _, _ in runner.asked}
     assert "split" not in params["images"]["data"] and params["split"]["split"]["train"] == 0.6
     assert runner.asked[-1][2] == ["images"]
 

@@ -11,40 +11,90 @@ import pytest
 from rich.console import Console
 
 from engine.commands import dry_run as module
-from engine.commands.dry_run import PilotListener, dry_run, plan_units
+from engine.commands.dry_run import PilotListener, dry_run
+from engine.commands.planned_work import Work, plan_work
+from engine.config import Config
 from engine.config.loading import parse_config
 from engine.errors import ConfigError
+from engine.stages import NAMES
+from engine.stages.base import Sizes
 from engine.store import StageFolder
+from tests.fakes import make_dataset_folders
 from tests.integration.tiny import tiny_config
 
-COUNTS = {"images": 180, "lesions": 90, "used": 180, "train": 72, "mine": 36, "val": 36, "test": 36}
+SIZES = Sizes(images=180, used=180, train=72, held=72, samples=40)
+"""As the tiny phantoms are: 36 images in each of mine, val and test."""
 
 
-def test_the_plan_counts_steps_and_chunks(tmp_path: Path) -> None:
+@pytest.fixture
+def data(tmp_path: Path) -> dict[str, StageFolder]:
+    """The finished stages images and split, whose figures the loop reads."""
+    folders = zip(("images", "split"), make_dataset_folders(tmp_path / "data"), strict=True)
+    return {n: StageFolder(name=n, key=n, path=p, seconds=0.0, cached=True) for n, p in folders}
+
+
+def plan_of(config: Config, data: dict[str, StageFolder]) -> dict[str, Work]:
+    return plan_work(config, SIZES, data)
+
+
+def test_the_plan_counts_steps_and_chunks(tmp_path: Path, data: dict[str, StageFolder]) -> None:
     loop = {"rounds": 2, "budget": 40, "arms": ["real", "random", "hard"], "compare": "last_round"}
-    plan = plan_units(tiny_config(str(tmp_path), loop=loop), COUNTS)
-    assert plan["images"] == (1, 180)
-    assert (plan["vae"], plan["denoiser"], plan["judge"]) == ((1, 8), (1, 8), (1, 2 * 6))
-    assert plan["index"] == plan["latents"] == (1, 3)  # 72 images in chunks of 32
-    fits = 1 + 2 + 2  # round 0, two rounds of hard, two arms once
-    assert plan["classifier"] == (fits, 10 + 5 * 2 * 3)  # every arm gets both rounds' steps
-    assert plan["predict"] == (fits, fits * 6)
-    assert plan["synthesize"] == (4, 4 * 2)  # hard and random in each round, two chunks each
+    plan = plan_of(tiny_config(str(tmp_path), loop=loop), data)
+    assert plan["images"] == Work(1, 180)
+    assert (plan["vae"], plan["denoiser"], plan["judge"]) == (Work(1, 8), Work(1, 8), Work(1, 2 * 6))
+    assert plan["index"] == plan["latents"] == Work(1, 3)  # 72 images in chunks of 32
+    pools = 1 + 2 + 2  # round 0, two rounds of hard, two arms once
+    fits = 1 + 2 + 2 * 2  # the two arms have a fit for each of both rounds
+    assert plan["classifier"] == Work(fits, 10 + 5 * 2 * 3)  # every arm gets both rounds' steps
+    assert plan["predict"] == Work(pools, pools * 6)
+    assert plan["evaluate"] == Work(pools, pools * 3)  # 72 images of val and test
+    assert plan["synthesize"] == Work(4, 4 * 2)  # hard and random in each round, two chunks each
     assert "crossfit" not in plan
-    scratch = tiny_config(str(tmp_path), loop=loop, classifier={"round_init": "scratch"})
-    assert plan_units(scratch, COUNTS)["classifier"] == (fits, fits * 10)  # the last round's arms once, whole
+    scratch = plan_of(tiny_config(str(tmp_path), loop=loop, classifier={"round_init": "scratch"}), data)
+    assert scratch["classifier"] == Work(pools, pools * 10)  # the last round's arms once, whole
 
 
-def test_what_is_not_trained_costs_nothing_and_crossfit_is_counted(tmp_path: Path) -> None:
+def test_the_plan_counts_every_stage_of_a_run(tmp_path: Path, data: dict[str, StageFolder]) -> None:
+    loop = {"rounds": 2, "budget": 40, "arms": ["real", "random", "hard"], "compare": "last_round"}
+    plan = plan_of(tiny_config(str(tmp_path), loop=loop), data)
+    assert plan["features"] == plan["challenging"] == Work(1, 6)  # 180 images in chunks of 32
+    assert plan["mine"] == Work(2, 2 * 6)  # once per round; random parents need none of their own
+    assert plan["condition"] == plan["accept"] == plan["fidelity"] == Work(4, 4 * 2)
+    assert plan["pool"] == Work(1 + 2 + 1, 0)  # that of real is round 0's again
+    assert (plan["thumbnails"], plan["preview"]) == (
+        Work(2, 0),
+        Work(1, 0),
+    )  # hard's rounds; one sheet per run
+    assert set(NAMES) - set(plan) == {"crossfit", "gan", "likelihood"}
+
+
+def test_the_plan_computes_nothing_and_leaves_nothing(tmp_path: Path, data: dict[str, StageFolder]) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    plan_of(tiny_config(str(tmp_path / "out")), data)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_is_not_trained_costs_nothing_and_crossfit_is_counted(
+    tmp_path: Path, data: dict[str, StageFolder]
+) -> None:
     config = tiny_config(
         str(tmp_path),
         vae={"kind": "identity", "downsample": 1},
         embedder={"pretrained": "a/b"},
         loop={"mine_from": "crossfit", "rounds": 2},
+        evaluation={"likelihood": 40},
     )
-    plan = plan_units(config, COUNTS)
-    assert plan["vae"] == plan["embedder"] == (1, 0)
-    assert plan["crossfit"] == (2, 2 * config.loop.crossfit_folds * 10)
+    plan = plan_of(config, data)
+    assert plan["vae"] == plan["embedder"] == Work(1, 0)
+    assert plan["crossfit"] == Work(2, 2 * config.loop.crossfit_folds * 10)
+    assert plan["likelihood"] == Work(1, 2)  # 40 images in chunks of 32
+
+
+def test_a_gan_takes_the_place_of_the_diffusion_model(tmp_path: Path, data: dict[str, StageFolder]) -> None:
+    config = tiny_config(str(tmp_path), synthesis={"generator": "dcgan"}, gan={"steps": 12})
+    plan = plan_of(config, data)
+    assert plan["gan"] == Work(1, 12)
+    assert not {"vae", "latents", "denoiser"} & set(plan)
 
 
 def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
@@ -84,7 +134,7 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     dry_run(config, console)
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert re.search(r"\d+ images of 90 lesions at 16 px", said)
-    assert "2 rounds, arms real, hard, 20 samples a round" in said
+    assert "2 rounds, arms real, hard, 20 samples per round" in said
     for stage in ("embedder", "denoiser", "classifier", "synthesize"):
         assert stage in said
     assert "h on this device" in said

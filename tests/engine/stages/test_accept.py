@@ -72,6 +72,11 @@ def write_judge(folder: Path) -> Path:
             head.bias.copy_(torch.tensor(probabilities).log())
         save_classifier(model, describe(MODEL, CLASSES, 16, False, None), folder / f"fold_{fold}.safetensors")
     facts = {
+        "model": MODEL,
+        "folds": 2,
+        "classes": list(CLASSES),
+        "oof_accuracy": 0.5,
+        "val_accuracy": 0.5,
         "thresholds": {"bkl": 0.48, "mel": 0.45, "nv": None},
         "val_recall": {"bkl": 0.8, "mel": 0.6, "nv": None},
         "oof_recall": {"bkl": 0.5, "mel": 0.4, "nv": 0.9},
@@ -100,7 +105,9 @@ def write_samples(
         folder.mkdir()
     conditioning_file.write(conditioning, folders["condition"])
     np.save(folders["synthesize"] / "images.npy", images)
-    (folders["synthesize"] / "synthesis.json").write_text(json.dumps({"nfe": 8, "checkpoint": "abc"}))
+    (folders["synthesize"] / "synthesis.json").write_text(
+        json.dumps({"nfe": 8, "sampler": "ddim", "steps": 4, "checkpoint": "abc"})
+    )
     return folders
 
 
@@ -242,9 +249,7 @@ def test_two_runs_write_the_same_bytes(tmp_path: Path, foundation: dict[str, Pat
 
 
 def test_bad_input_is_named(tmp_path: Path, foundation: dict[str, Path]) -> None:
-    with pytest.raises(
-        DataError, match=r"holds 4 images for 5 rows of conditioning\.parquet; rerun synthesize"
-    ):
+    with pytest.raises(DataError, match=r"holds 4 images for 5 rows of conditioning\.parquet"):
         run(tmp_path, {**foundation, **write_samples(tmp_path, noise(4))})
     (tmp_path / "other").mkdir()
     samples = write_samples(tmp_path / "other", noise(1), dx=["df"], parents=["p0"])

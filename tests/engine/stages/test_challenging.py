@@ -58,7 +58,17 @@ def test_the_list_holds_test_lesions_alone_and_splits_the_figures(tmp_path) -> N
     ]  # an arm that is right exactly where the others are not
     columns = {f"p_{name}": prob[:, c] for c, name in enumerate(("bkl", "mel", "nv"))}
     table[["image_id", "split", "dx"]].assign(**columns).to_parquet(predictions / "predictions.parquet")
-    (predictions / "calibration.json").write_text(json.dumps({"threshold": 0.5}))
+    (predictions / "calibration.json").write_text(
+        json.dumps(
+            {
+                "temperature": 1.0,
+                "threshold": 0.5,
+                "specificity": 0.9,
+                "malignant": ["mel"],
+                "classes": ["bkl", "mel", "nv"],
+            }
+        )
+    )
     whole = {**inputs, "predictions": predictions, "challenging": tmp_path / "challenging"}
     run_stage(evaluate, tmp_path / "evaluate", whole, evaluate.Params.of(config))
     test = json.loads((tmp_path / "evaluate" / "report.json").read_text())["test"]

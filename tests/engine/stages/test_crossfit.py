@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import synthetic as synthetic_file
+from engine.artifacts.conditioning import Samples
+from engine.artifacts.synthetic import SyntheticTable
 from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import crossfit
 from engine.training.plan import TrainEnv
+from engine.types import Verdicts, strings
 from tests.fakes import add_train_sets, make_dataset_folders, run_stage
 
 TREE = {
@@ -80,8 +84,28 @@ def synthetic(folder, rows, inputs):
     accept, made = folder / "accept", folder / "synthesize"
     accept.mkdir(parents=True)
     made.mkdir()
-    columns = ["dx", "parent_image_id", "neighbour_ids", "accepted"]
-    pd.DataFrame(rows, columns=columns).to_parquet(accept / "synthetic.parquet")
+    count = len(rows)
+    samples = Samples(
+        sample_id=strings([f"s{row}" for row in range(count)]),
+        label_S=strings([row[0] for row in rows]),
+        parent_image_id=strings([row[1] for row in rows]),
+        neighbour_ids_SK=strings([name for row in rows for name in [*row[2], "", ""][:2]]).reshape(count, 2),
+        weights_SK=np.full((count, 2), 0.5),
+        seed_S=np.arange(count),
+    )
+    accepted = np.array([row[3] for row in rows])
+    none = strings([""] * count)
+    table = SyntheticTable(
+        samples=samples,
+        verdicts=Verdicts(accepted_S=accepted, reason_S=none),
+        judge_p_S=np.zeros(count),
+        judge_predicted_S=none,
+        nearest_train_id_S=none,
+        nearest_train_distance_S=np.zeros(count),
+        policy="all",
+        checkpoint="",
+    )
+    synthetic_file.write(table, accept)
     shape = np.load(inputs["images"] / "images.npy", mmap_mode="r").shape[1:]
     np.save(made / "images.npy", np.zeros((len(rows), *shape), dtype=np.uint8))
     return {"accept_1": accept, "synthesize_1": made}

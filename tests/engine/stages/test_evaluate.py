@@ -30,7 +30,8 @@ def write_predictions(
     folder.mkdir(parents=True)
     columns = {f"p_{name}": prob[:, c] for c, name in enumerate(CLASSES)}
     frame.assign(**columns).to_parquet(folder / "predictions.parquet", index=False)
-    calibration = {"temperature": 1.0, "threshold": threshold, "specificity": 0.9, "classes": list(CLASSES)}
+    calibration = {"temperature": 1.0, "threshold": threshold, "specificity": 0.9}
+    calibration |= {"malignant": ["mel"], "classes": list(CLASSES)}
     (folder / "calibration.json").write_text(json.dumps(calibration))
     return folder
 

@@ -37,7 +37,11 @@ def inputs(tmp_path_factory):
     table = dataset.table.take(rows)
     np.save(made / "images.npy", np.asarray(dataset.images_NHWC[dataset.rows[rows]]))
     frame = pd.DataFrame({"sample_id": [f"s{i}" for i in range(len(rows))], "dx": table.dx})
-    frame.assign(parent_image_id=table.image_id).to_parquet(condition / "conditioning.parquet")
+    none = [[] for _ in rows]
+    frame = frame.assign(
+        parent_image_id=table.image_id, neighbour_ids=none, weights=none, seed=np.arange(len(rows))
+    )
+    frame.to_parquet(condition / "conditioning.parquet")
     return found | {"judge": judge, "synthesize": made, "condition": condition}
 
 

@@ -17,7 +17,7 @@ from engine.errors import ConfigError, DataError, StageError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
 from engine.stages import mine
-from engine.types import DrawRequest, strings
+from engine.types import DrawRequest, HardCases, strings
 from tests.fakes import make_context, make_dataset_folders, map_in_process, run_stage
 
 
@@ -127,11 +127,11 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     seen: list[Any] = []
 
     class Spy:
+        wanted = None
+
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
-            return mine.HardCases(
-                image_id=strings([]), true=strings([]), predicted=strings([]), score=np.zeros(0)
-            )
+            return HardCases(image_id=strings([]), true=strings([]), predicted=strings([]), score=np.zeros(0))
 
     monkeypatch.setattr(mine.registry, "make", lambda kind, spec: Spy())
     hard = part(dataset, "mine", "mel")[0]
@@ -151,7 +151,7 @@ def test_bad_input_is_named(tmp_path: Path, dataset: Dataset) -> None:
         run(tmp_path, predictions, policy={"name": "hardest"})
     missing = part(dataset, "mine", "bkl")[0]
     short = write_predictions(tmp_path / "short", dataset, {}, dataset.table.image_id != missing)
-    with pytest.raises(DataError, match=rf"predictions.parquet lacks image_id {missing} .*rerun predict"):
+    with pytest.raises(DataError, match=rf"predictions.parquet lacks image_id {missing} .*rerun"):
         run(tmp_path, short, "out2")
     split = pd.read_parquet(tmp_path / "split" / "split.parquet")
     split[split["split"] != "mine"].to_parquet(tmp_path / "split" / "split.parquet", index=False)

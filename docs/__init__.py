@@ -1,0 +1,1 @@
+"""Pages for people, and the writer of those that follow from the code."""
