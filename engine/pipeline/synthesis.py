@@ -9,9 +9,9 @@ from engine.arms import ENGINE
 from engine.artifacts import accept as accept_file
 from engine.artifacts import conditioning
 from engine.artifacts import split as split_file
+from engine.artifacts.review import read_verdicts
 from engine.history import Made
 from engine.pipeline.pipeline import Pipeline
-from engine.pipeline.review import read_verdicts
 from engine.stages import accept as accept_stage
 from engine.stages import fidelity as fidelity_stage
 from engine.stages import preview as preview_stage

@@ -24,7 +24,7 @@ def test_external_images_are_grouped_by_patient_lesion_and_duplicate(tmp_path: P
     images = tmp_path / "images"
     images.mkdir()
     lesions.write(table, images)
-    pairs = {"image_id_1": ["d"], "image_id_2": ["f"]}
+    pairs = {"image_id_1": ["d"], "image_id_2": ["f"], "distance": [0.1]}
     pd.DataFrame(pairs).to_parquet(images / "duplicates.parquet")
     _one_part(StageFolder(name="images", key="0", path=images, seconds=0.0, cached=False), tmp_path / "split")
     frame = pd.read_parquet(tmp_path / "split" / "split.parquet")
