@@ -171,9 +171,9 @@ class HardCases:
 class BudgetState:
     """What a budget policy may look at.
 
-    ``total`` images are to be distributed; ``class_counts`` counts real training images a class;
-    ``sensitivity`` is the current val sensitivity a class; ``gain_history`` holds one mapping a finished round:
-    the change of val sensitivity a class.
+    ``total`` images are to be distributed; ``class_counts`` counts real training images per class;
+    ``sensitivity`` is the current val sensitivity per class; ``gain_history`` holds one mapping a finished round:
+    the change of val sensitivity per class.
     """
 
     cases: HardCases

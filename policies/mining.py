@@ -1,4 +1,4 @@
-"""Mining policies: which of the images a classifier was not trained on are hard.
+"""Mining policies: which of the images per classifier was not trained on are hard.
 
 Legend: N images, C classes, M hard cases. All scores grow with hardness; ties are broken by image_id.
 """

@@ -1,4 +1,4 @@
-"""Reads and writes ``accept.json``: how many images a round made and kept, and how often the judge agrees with them."""
+"""Reads and writes ``accept.json``: how many images per round made and kept, and how often the judge agrees with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads and writes ``hard_cases.parquet``: the images a round mined, hardest first; it may hold no row."""
+"""Reads and writes ``hard_cases.parquet``: the images per round mined, hardest first; it may hold no row."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class MapRows(Protocol):
     """How a worker is applied to chunks (``StageContext.map``)."""
 
     def __call__(self, worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
-        """Yield one result a chunk, in order."""
+        """Yield one result per chunk, in order."""
         ...
 
 

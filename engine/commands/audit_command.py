@@ -64,7 +64,7 @@ def audit(
         out: folder to make with pictures of pairs and masks side by side, or None.
 
     Raises:
-        DataError: the data is missing, broken or inconsistent, or a place to write to is not to be had.
+        DataError: the data is missing, broken or inconsistent, or a place cannot be written to.
     """
     start = time.monotonic()
     if json_path is not None:

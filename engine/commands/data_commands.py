@@ -77,7 +77,7 @@ def split(config: Config, runner: StageRunner, console: Console, *, out: Path | 
 
 
 def preview(config: Config, runner: StageRunner, console: Console, *, out: Path) -> Path:
-    """Write a PNG contact sheet: a row a class, one image a lesion, the lesion mask outlined; returns ``out``.
+    """Write a PNG contact sheet: a row per class, one image a lesion, the lesion mask outlined; returns ``out``.
 
     Raises as ``describe`` does.
     """
@@ -177,7 +177,7 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         f"{figures['n_used']} of {figures['n_images']} images in use, {figures['n_lesions']} lesions, "
-        f"{figures['views_per_lesion']:.2f} images a lesion; grouped by {figures['grouped_by']}"
+        f"{figures['views_per_lesion']:.2f} images per lesion; grouped by {figures['grouped_by']}"
     )
     if figures["grouped_by"] == "image":
         console.print(

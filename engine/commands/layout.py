@@ -204,7 +204,7 @@ def _folders(place: Path) -> Found | None:
         )
     return {
         "format": "folder"
-    }, f"one folder a class (not read: {beside[2:]})" if beside else "one folder a class"
+    }, f"one folder per class (not read: {beside[2:]})" if beside else "one folder per class"
 
 
 def _tables_beside(place: Path) -> str:

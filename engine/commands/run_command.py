@@ -75,7 +75,7 @@ def ending_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
-    """One line a round: how often the judge sees the intended class in ungated samples, against real val images."""
+    """One line per round: how often the judge sees the intended class in ungated samples, against real val images."""
     lines = []
     for entry in report["rounds"]:
         home = folder.layout.round_folder(entry["round"])

@@ -1,4 +1,4 @@
-"""`hardcase tune`: the sweep of a config's search space, a line a round, a table at the end."""
+"""`hardcase tune`: the sweep of a config's search space, a line per round, a table at the end."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ FOLDERS = (
 
 
 def missing_weights(config: Config) -> list[tuple[str, str]]:
-    """Return (key, why) for each part whose weights a run would download; paths are ``build.model_problems``' part."""
+    """Return (key, why) for each part whose weights per run would download; paths are ``build.model_problems``' part."""
     found = []
     for key, marker in FOLDERS:
         source = getattr(config, key.partition(".")[0]).pretrained

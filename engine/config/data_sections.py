@@ -36,7 +36,7 @@ class TrainSetsConfig(Section):
 
     count: Annotated[int, Field(ge=1, le=100)] = Field(10, description="disjoint sets to draw")
     images: Annotated[int, Field(ge=1)] = Field(
-        500, description="images a set, within 5 %; with per_class: images a class, up to what there is"
+        500, description="images a set, within 5 %; with per_class: images per class, up to what there is"
     )
     per_class: bool = Field(False, description="count images by class instead of in total")
     use: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
@@ -75,7 +75,7 @@ class FoldsConfig(Section):
 
 
 class SplitConfig(Section):
-    """Shares of lesions a part; they must sum to at most 1, what is left over is not used."""
+    """Shares of lesions per part; they must sum to at most 1, what is left over is not used."""
 
     train: Fraction = Field(
         0.60, description="share of groups the classifier and every generator part learn from"

@@ -170,7 +170,7 @@ class GanConfig(OptimConfig):
         48, description="channels at the finest level; doubled a level, up to 8 x"
     )
     steps: Steps = Field(4000, description="optimizer steps; generator and discriminator learn in each")
-    batch_size: Steps = Field(64, description="real images a step, over all workers")
+    batch_size: Steps = Field(64, description="real images per step, over all workers")
     lr: Rate = Field(3e-4, description="learning rate")
     lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
         "constant", description="learning-rate schedule"

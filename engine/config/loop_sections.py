@@ -19,7 +19,7 @@ class MixConfig(Section):
     """How the images that an arm adds to the classifier's own are mixed into its batches; the same in every arm."""
 
     share: Annotated[float, Field(gt=0.0, lt=1.0)] | None = Field(
-        None, description="added images a batch, 0.5: half; null: as many as there are"
+        None, description="added images per batch, 0.5: half; null: as many as there are"
     )
     finish_on_real: Annotated[int, Field(ge=0)] = Field(
         0, description="last optimizer steps of a fit, which see the classifier's own images alone"
@@ -41,7 +41,7 @@ class ClassifierConfig(OptimConfig):
     round_init: Literal["continue", "scratch"] = Field(
         "continue", description="later rounds go on or start anew"
     )
-    batch_size: Steps = Field(64, description="images a step, over all workers")
+    batch_size: Steps = Field(64, description="images per step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate of round 0")
     round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
     augment: Literal["none", "flips", "classical"] = Field(
@@ -75,8 +75,8 @@ class JudgeConfig(OptimConfig):
         False, description="true: the library's weights; a path: a safetensors file"
     )
     folds: Annotated[int, Field(ge=2, le=10)] = Field(3, description="lesion-grouped folds over train")
-    steps: Steps = Field(600, description="optimizer steps a fold")
-    batch_size: Steps = Field(64, description="images a step")
+    steps: Steps = Field(600, description="optimizer steps per fold")
+    batch_size: Steps = Field(64, description="images per step")
     balance: Fraction = Field(
         1.0, description="0: images drawn as frequent as they are; 1: classes equally often"
     )
@@ -101,7 +101,7 @@ class LoopConfig(Section):
         200, description="synthetic images to generate a round, before the gates"
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
-        3.0, description="most accepted images a real one, a class"
+        3.0, description="most accepted images per real one, a class"
     )
     max_synthetic: Annotated[int, Field(ge=1)] | None = Field(
         None, description="most accepted images in all rounds together; null: max_synthetic_ratio alone"
@@ -212,13 +212,13 @@ class BackendConfig(Section):
         "auto", description="where tensors live; auto: a GPU if there is one"
     )
     threads: Annotated[int, Field(ge=1)] = Field(
-        2, description="torch threads a stage; results differ between 1 and 2"
+        2, description="torch threads per stage; results differ between 1 and 2"
     )
     train_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="Ray Train workers a training; 0: in the stage's own task"
     )
     map_workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="actors a map over images; 0: in the stage's own task"
+        0, description="actors per map over images; 0: in the stage's own task"
     )
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="GPUs a task, train worker or map actor asks for"

@@ -40,7 +40,7 @@ class OptimConfig(Section):
     """How a part is trained: AdamW with a one-cycle learning rate unless said otherwise."""
 
     steps: Steps = Field(500, description="optimizer steps")
-    batch_size: Steps = Field(32, description="images a step, over all workers")
+    batch_size: Steps = Field(32, description="images per step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="decoupled weight decay")
     optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: weight decay inside the gradient")

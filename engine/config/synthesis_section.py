@@ -111,7 +111,9 @@ class SynthesisConfig(Section):
         0,
         description="looks on the way from noise to image, drawn as states.png for a round's first samples; 0: none",
     )
-    batch_size: Steps = Field(32, description="samples a batch; fixed, because float32 results depend on it")
+    batch_size: Steps = Field(
+        32, description="samples per batch; fixed, because float32 results depend on it"
+    )
 
     @property
     def vae_chunk(self) -> int:

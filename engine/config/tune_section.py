@@ -31,8 +31,8 @@ class TuneConfig(Section):
     )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(0, description="seed of the searcher")
     cpus_per_trial: Annotated[float, Field(gt=0.0)] | None = Field(
-        None, description="CPUs a trial holds; null: backend.threads, or what there is"
+        None, description="CPUs per trial holds; null: backend.threads, or what there is"
     )
     gpus_per_trial: Annotated[float, Field(ge=0.0)] = Field(
-        0.0, description="GPUs a trial holds, 0.25 puts four on one; device auto: cuda where above 0"
+        0.0, description="GPUs per trial holds, 0.25 puts four on one; device auto: cuda where above 0"
     )

@@ -15,7 +15,7 @@ from scipy import ndimage
 from engine.types import ImageArray
 
 SMALLEST_LESION = 0.001
-"""A mask that covers less of the frame than this is taken for broken."""
+"""A mask that covers less of the frame than this counts as broken."""
 BLUR = 1 / 64
 DILATE = 1 / 64
 LOWER_THRESHOLD = 0.2

@@ -25,7 +25,7 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
     Args:
         table: N images.
         group_N: the group of each train image, "" for images outside train.
-        config: how many sets of how many images; ``use`` has no say, so the sets are the same whichever is used.
+        config: how many sets of how many images; ``use`` decides nothing, so the sets are the same whichever is used.
         seed: of the draw.
 
     The groups of a class come in a drawn order: first one to each set, then each to the set that lacks most images of

@@ -30,7 +30,7 @@ def images_to_tensor(images_BHWC: ImageArray, device: str = "cpu") -> Tensor:
 
 
 def flipped(pixels_BCHW: Tensor, flip_B2: Tensor) -> Tensor:
-    """Return images mirrored where ``flip_B2[:, 0]`` says so, and upside down where ``flip_B2[:, 1]`` does."""
+    """Return images mirrored where ``flip_B2[:, 0]`` is true, and upside down where ``flip_B2[:, 1]`` is."""
     across, down = (flip_B2[:, k, None, None, None] for k in (0, 1))
     mirrored = torch.where(across, pixels_BCHW.flip(3), pixels_BCHW)
     return torch.where(down, mirrored.flip(2), mirrored)

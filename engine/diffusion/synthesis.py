@@ -53,7 +53,7 @@ class Guides:
 
 @dataclass
 class Counted:
-    """Counts the denoiser's evaluations a sample."""
+    """Counts the denoiser's evaluations per sample."""
 
     predict: GuidedDenoiser
     evaluations: int = 0

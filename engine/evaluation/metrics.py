@@ -1,7 +1,7 @@
 """Classification figures of many weighted resamples at once.
 
 Shape legend: B weightings (bootstrap draws; one row of ones gives the plain figure), N images, G groups,
-C classes, K summed quantities. Rows of ``confusion_BCC`` are the truth, columns what it was taken for.
+C classes, K summed quantities. Rows of ``confusion_BCC`` are the truth, columns the prediction.
 
 A weighting counts groups (lesions; the lesions of one patient), so an image weighs what its group weighs. Figures that
 are sums over images come from one matrix product (draws x groups); rank figures sort the scores once and accumulate
@@ -80,7 +80,7 @@ def mean_defined(values_BC: Floats) -> Floats:
 
 
 def accuracy(confusion_BCC: Floats) -> Floats:
-    """Share of images taken for what they are, (B,)."""
+    """Share of images predicted right, (B,)."""
     return divide(np.trace(confusion_BCC, axis1=1, axis2=2), confusion_BCC.sum(axis=(1, 2)))
 
 
@@ -90,7 +90,7 @@ def sensitivity(confusion_BCC: Floats) -> Floats:
 
 
 def specificity(confusion_BCC: Floats) -> Floats:
-    """Share of the other classes' images that is not taken for the class, (B, C)."""
+    """Share of the other classes' images that is not predicted as the class, (B, C)."""
     hits = np.diagonal(confusion_BCC, axis1=1, axis2=2)
     others = confusion_BCC.sum(axis=(1, 2))[:, None] - confusion_BCC.sum(axis=2)
     false_alarms = confusion_BCC.sum(axis=1) - hits

@@ -9,7 +9,7 @@ from engine.classifier.predict import LogitWorker
 from engine.parts.context import StageContext
 
 GUIDING_FOLD = judge_file.WEIGHTS.format(fold=0)
-"""The fold whose gradient may guide synthesis; it then has no say in acceptance."""
+"""The fold whose gradient may guide synthesis; it then judges no image."""
 
 
 def judge_folds(judge: Path) -> list[Path]:

@@ -61,7 +61,7 @@ def legend_marker(arm: str) -> Markup:
 
 
 def class_chart(name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int]) -> Markup:
-    """Draw one class: a panel a figure (for example sensitivity and specificity), rounds across, 0-100 % upwards."""
+    """Draw one class: a panel per figure (for example sensitivity and specificity), rounds across, 0-100 % upwards."""
     parts = [
         _panel(title, series, rounds, _LEFT + position * (_PANEL + _GAP))
         for position, (title, series) in enumerate(panels.items())

@@ -29,7 +29,7 @@ _SHEET_WORDS = {"contact_sheet": "real images, their reconstruction by the autoe
 
 
 def render_report(run: Path) -> str:
-    """Return the page of a run folder; every file but report.json may be missing, its block then says so.
+    """Return the page of a run folder; every file but report.json may be missing; its block then names it.
 
     Raises:
         DataError: report.json is missing or broken, or a parquet file cannot be read.

@@ -92,7 +92,7 @@ def rounds_table(rounds: Sequence[Entry], columns: Sequence[Column]) -> list[dic
 
 
 def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
-    """One chart a class: sensitivity and specificity across rounds, arms real and hard, test part."""
+    """One chart per class: sensitivity and specificity across rounds, arms real and hard, test part."""
     numbers = sorted({int(entry["round"]) for entry in rounds})
     charts = []
     for name in classes_of(rounds):
@@ -115,7 +115,7 @@ def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
 
 
 def class_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
-    """One row a (class, round, arm) with the figures of the test part."""
+    """One row per (class, round, arm) with the figures of the test part."""
     return [
         {
             "dx": name,

@@ -123,7 +123,7 @@ class LesionIndex:
             query_MF: (M, F) fused queries, or (M, D) embeddings of one level; scaled to unit rows here.
             classes: class of each query; a class the index does not hold gives no neighbours.
             lesion_ids: lesion of each query ("" for none).
-            k: neighbours a query, >= 1.
+            k: neighbours per query, >= 1.
             level: search this level (0 the lowest) instead of the fused embedding.
         """
         index = self._fused if level is None else self._levels[level]

@@ -100,7 +100,7 @@ def _in_use(part_N: StrArray, set_N: IntArray | None, seal: str | None, only: li
 
 
 def split_counts(table: LesionTable, part_N: StrArray) -> dict[str, dict[str, int]]:
-    """Return images a part and class."""
+    """Return images per part and class."""
     return {
         part: {dx: int(np.sum((part_N == part) & (table.dx == dx))) for dx in table.classes}
         for part in SPLITS

@@ -93,7 +93,7 @@ def crossed_bootstrap(
         unit: what a replicate is, for the method's name.
 
     Resampling both counts what belongs to a pair (training set, lesion) three times (Owen 2007, Theorem 1). With V_L and V_R
-    of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, never taken for less than the
+    of resampling lesions and replicates alone, the right variance is 2 (V_L + V_R) - V_both, never counted as less than the
     larger of V_L and V_R; the draws are scaled to it.
 
     Raises:

@@ -118,7 +118,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
 def _over_replicates(
     runs: Sequence[Replicate], design: Design, arm: str, draws: int, seed: int
 ) -> list[Figures]:
-    """One arm's figures a replicate: the mean of its runs, in every draw."""
+    """One arm's figures per replicate: the mean of its runs, in every draw."""
     found = [arm_figures(run, arm, draws, seed) for run in runs]
     return [
         Figures(
@@ -131,7 +131,7 @@ def _over_replicates(
 
 @dataclass(frozen=True, kw_only=True)
 class _Contrasts:
-    """Makes contrasts from every arm's figures a replicate."""
+    """Makes contrasts from every arm's figures per replicate."""
 
     design: Design
     figures: Mapping[str, Sequence[Figures]]

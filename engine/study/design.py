@@ -24,7 +24,7 @@ class Design:
     """How runs make replicates.
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
-    averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions a run;
+    averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
     ``objection`` is a flaw that forbids a claim, "" for none.
     """
 

@@ -14,7 +14,7 @@ class Tracker(Protocol):
     """
 
     def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
-        """Open or resume the parent run; ``dataset`` holds name, digest, counts a split and class."""
+        """Open or resume the parent run; ``dataset`` holds name, digest, counts per split and class."""
         ...
 
     def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
@@ -22,11 +22,11 @@ class Tracker(Protocol):
         ...
 
     def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
-        """Log one trial of a sweep: ``trial`` is its object of tune.json; settings, val figures a round, how it ended."""
+        """Log one trial of a sweep: ``trial`` is its object of tune.json; settings, val figures per round, how it ended."""
         ...
 
     def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
-        """Log and register the champion (champion.json's object), move the alias when val says so."""
+        """Log and register the champion (champion.json's object), move the alias when val picks it."""
         ...
 
     def finish(self, status: str, run_folder: Path) -> None:

@@ -99,11 +99,11 @@ class MlflowTracker:
         self._call("log_round", key, report=dict(report), folder=where)
 
     def log_trial(self, trial: Mapping[str, Any], run_folder: Path) -> None:
-        """Log one trial of a sweep with its settings and its val figures a round."""
+        """Log one trial of a sweep with its settings and its val figures per round."""
         self._call("log_trial", f"log_trial/{trial['trial']:04d}", trial=dict(trial))
 
     def register_champion(self, champion: Mapping[str, Any], run_folder: Path) -> None:
-        """Export the champion here, then log and register it; its alias moves only when val says so."""
+        """Export the champion here, then log and register it; its alias moves only when val picks it."""
         self._register(champion, run_folder, final=False)
 
     def finish(self, status: str, run_folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Trusts no file of a checkpoint folder: seals what is written, and sets aside what is damaged or foreign.
 
-A file that cannot be used is renamed, never deleted. The line that says so goes to the log, and to ``NOTE`` in the same
+A file that cannot be used is renamed, never deleted. The line about it goes to the log, and to ``NOTE`` in the same
 folder, where the driver finds it when the training ran in another process.
 """
 

@@ -34,7 +34,7 @@ INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
 GRID = 16
 COMPONENTS = 64
 FLOOR = 1e-3
-"""Variance, as a share of the strongest component's, below which a component is taken for noise."""
+"""Variance, as a share of the strongest component's, below which a component counts as noise."""
 EVENING = 0.7
 """Power of a component's spread by which it is divided: 1 makes all components equally strong, 0 leaves them as they are."""
 SEARCHED = 16

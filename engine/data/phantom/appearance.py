@@ -111,7 +111,7 @@ CONFUSED: Final[Mapping[str, Mapping[str, float]]] = {
     "nv": {"mel": 0.65, "bkl": 0.30, "df": 0.05},
     "vasc": {"bcc": 0.5, "mel": 0.5},
 }
-"""Whom each class is taken for, and how often a hard lesion leans that way."""
+"""Which class each one is mistaken for, and how often a hard lesion leans that way."""
 
 _LEANING: Final[Mapping[str, float]] = {
     "akiec": 0.45, "bcc": 0.45, "bkl": 1.0, "df": 0.55, "mel": 1.1, "nv": 1.05, "vasc": 0.6,
@@ -125,7 +125,7 @@ def blend(one: Appearance, other: Appearance, share: float) -> Appearance:
 
 
 def archetype(dx: str, difficulty: float) -> Appearance:
-    """Return the class's mean appearance: at difficulty 1 it stands a third of the way to those it is taken for."""
+    """Return the class's mean appearance: at difficulty 1 it stands a third of the way to those it is mistaken for."""
     own = _to_vector(ARCHETYPES[dx])
     others = sum((w * _to_vector(ARCHETYPES[c]) for c, w in CONFUSED[dx].items()), np.zeros_like(own))
     pull = 0.33 * difficulty
@@ -135,7 +135,7 @@ def archetype(dx: str, difficulty: float) -> Appearance:
 def draw_appearance(dx: str, difficulty: float, rng: np.random.Generator) -> Appearance:
     """Draw one lesion of class ``dx``.
 
-    With difficulty, the lesion leans further towards one class it is taken for (by at most half), misses more of its
+    With difficulty, the lesion leans further towards one class it is mistaken for (by at most half), misses more of its
     structures, and varies more. Difficulty 0 leaves the archetype's structures, with mild variation.
     """
     partner = str(rng.choice(list(CONFUSED[dx]), p=list(CONFUSED[dx].values())))

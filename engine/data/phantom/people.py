@@ -1,6 +1,6 @@
 """Who has the phantom lesions: how many of each class, and age, sex and body site as they go with it.
 
-Proportions are HAM10000's (Tschandl, Rosendahl and Kittler 2018): images a class, mean age, and the shares of sites.
+Proportions are HAM10000's (Tschandl, Rosendahl and Kittler 2018): images per class, mean age, and the shares of sites.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _SITE_WEIGHTS: Final[Mapping[str, tuple[int, ...]]] = {
 
 
 def class_counts(lesions: int, imbalance: float) -> dict[str, int]:
-    """Return lesions a class, summing to ``lesions``: shares go as HAM10000's to the power ``imbalance``.
+    """Return lesions per class, summing to ``lesions``: shares go as HAM10000's to the power ``imbalance``.
 
     0 gives equal classes, 1 HAM10000's proportions (nv 67 %). Each class gets at least LEAST_LESIONS, or a seventh
     of ``lesions`` where there are fewer.

@@ -32,7 +32,7 @@ class Generator(Protocol):
 
 
 class DcganWorker(GeneratorRecipe):
-    """Samples the GAN at each row's class and seed; parent and neighbours have no say."""
+    """Samples the GAN at each row's class and seed; parent and neighbours decide nothing."""
 
     def load(self) -> Callable[[IntArray], Synthesized]:
         """Open the generator; chunks are filled up, so that a sample's bytes do not depend on the others."""

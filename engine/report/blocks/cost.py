@@ -78,7 +78,7 @@ def cost_table(costs: Sequence[Cost]) -> dict[str, Any] | None:
         "unit": unit,
         "runs": len(costs),
         "seconds": [
-            ("generator, its gates and the index, once a run", duration(sum(c.generator for c in costs))),
+            ("generator, its gates and the index, once per run", duration(sum(c.generator for c in costs))),
             ("mining, synthesis and acceptance", duration(sum(c.synthesis for c in costs))),
             ("training beyond arm real", _signed(sum(c.training for c in costs))),
             ("in all", duration(seconds)),

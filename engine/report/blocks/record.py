@@ -30,14 +30,14 @@ _REASON_COLOURS = ("#0b5cad", "#b4500f", "#a3446c", "#9c6a00", "#5a6068")
 
 
 def acceptance_table(entry: RoundFiles) -> dict[str, Any] | None:
-    """Accepted and rejected images a class, rejected ones by reason; None without synthetic.parquet."""
+    """Accepted and rejected images per class, rejected ones by reason; None without synthetic.parquet."""
     if entry.synthetic is None:
         return None
     return {"round": entry.number, **yields_table(entry.synthetic)}
 
 
 def yields_table(frame: pd.DataFrame) -> dict[str, Any]:
-    """Rows of accepted and rejected images a class of any synthetic.parquet table."""
+    """Rows of accepted and rejected images per class of any synthetic.parquet table."""
     outcome = [
         "accepted" if accepted else reason_group(reason)
         for accepted, reason in zip(frame["accepted"], frame["reasons"], strict=True)
@@ -175,7 +175,7 @@ def split_table(run: RunFiles) -> dict[str, Any] | None:
 
 
 def seconds_table(report: RunReport) -> dict[str, Any]:
-    """Time by stage: the foundation once, then a row a (round, arm)."""
+    """Time by stage: the foundation once, then a row per (round, arm)."""
     rounds = report.rounds
     stages = list(dict.fromkeys(name for entry in rounds for name in entry.seconds))
     rows = [

@@ -37,7 +37,7 @@ def arms_table(study: Study) -> list[dict[str, Any]]:
 
 
 def replicates_table(study: Study) -> dict[str, Any]:
-    """One row a replicate: the primary endpoint of each arm and the difference hard minus real."""
+    """One row per replicate: the primary endpoint of each arm and the difference hard minus real."""
     contrast = study.contrast(PRIMARY, "real")
     rows = []
     for number, members in enumerate(study.design.groups):

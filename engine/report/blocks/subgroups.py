@@ -18,7 +18,7 @@ TITLES: Final[Mapping[str, str]] = {
 
 
 def subgroup_tables(entries: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One table an attribute with a row a group, and sensitivity and specificity of each arm.
+    """One table an attribute with a row per group, and sensitivity and specificity of each arm.
 
     Args:
         entries: the object of report.json of each arm shown. An attribute that the data set does not give has no rows.

@@ -72,7 +72,7 @@ def test_every_key_of_the_tree_can_be_explained():
 
 def test_a_section_is_a_table_with_its_own_line():
     said = _said("data.split")
-    assert "Shares of lesions a part" in said and "merge_duplicates" in said
+    assert "Shares of lesions per part" in said and "merge_duplicates" in said
     assert "hardcase config explain data.split.train" in said
 
 

@@ -122,4 +122,4 @@ def test_class_folders_below_parts_are_two_classes(root: Path) -> None:
 def test_a_table_beside_class_folders_is_said_not_to_be_read(root: Path) -> None:
     layouts.write_folders(root)
     (root / "notes.csv").write_text("a,b\n1,2\n")
-    assert recognise(root).why == "one folder a class (not read: notes.csv has columns a, b)"
+    assert recognise(root).why == "one folder per class (not read: notes.csv has columns a, b)"
