@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from engine import cli
 from engine.artifacts.checksums_json import FILE as PUBLISHED
+from engine.store import RunFolder
 from tests.engine.training.test_checkpoints import empty, flip, truncate
 
 UNCHECKED = {"report.html", "stages.jsonl", PUBLISHED, ".lock", ".hardcase.json", "mlflow.json"}
@@ -26,10 +27,12 @@ DAMAGES = [truncate, empty, flip, array]
 
 
 @pytest.fixture(scope="module")
-def output(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the finished run with its cache, in which files are damaged one after the other and put back."""
+def copied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished run with its stages, in which files are damaged one after the other and put back."""
     home = tmp_path_factory.mktemp("damaged") / "runs"
-    shutil.copytree(finished_run.parent, home)
+    shutil.copytree(finished_run, home / finished_run.name)
+    for stage in sorted(set(RunFolder.open(finished_run).roles.values())):
+        shutil.copytree(finished_run.parent / "stages" / stage, home / "stages" / stage)
     return home
 
 
@@ -87,8 +90,8 @@ READ_BY_ALL = (".json", ".parquet", ".yaml")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_small_files_are_checked_whenever_a_run_is_opened(output: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
-    run, rng = output / "tiny", random.Random(5)
+def test_small_files_are_checked_whenever_a_run_is_opened(copied: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    run, rng = copied / "finished", random.Random(5)
     names = [name for name in run_files(run) if name.endswith(READ_BY_ALL)]
     assert {"config.yaml", "report.json", "split.parquet", "champion.json"} <= set(names)
     for name in names:
@@ -107,19 +110,19 @@ def test_small_files_are_checked_whenever_a_run_is_opened(output: Path, tmp_path
 @pytest.mark.parametrize(
     ("pattern", "command"),
     [
-        ("tiny/**/classifier.safetensors", "predict"),
-        ("tiny/**/classifier.safetensors", "evaluate"),
-        ("tiny/**/classifier.safetensors", "export model"),
-        ("tiny/rounds/0001/synthetic/*.png", "export data"),
+        ("finished/**/classifier.safetensors", "predict"),
+        ("finished/**/classifier.safetensors", "evaluate"),
+        ("finished/**/classifier.safetensors", "export model"),
+        ("finished/rounds/0001/synthetic/*.png", "export data"),
         ("stages/images-*/*", "export data"),
         ("stages/split-*/*", "export data"),
         ("stages/*/*", "synthesize"),
     ],
 )
 def test_what_a_command_reads_is_checked_first(  # type: ignore[no-untyped-def]
-    output: Path, tmp_path: Path, damage, pattern: str, command: str
+    copied: Path, tmp_path: Path, damage, pattern: str, command: str
 ) -> None:
-    run, rng = output / "tiny", random.Random(7)
+    run, rng = copied / "finished", random.Random(7)
     arguments = commands(run, tmp_path)[command]
     champion = json.loads((run / "champion.json").read_text())["classifier"]
     roles = json.loads((run / "stages.json").read_text())
@@ -127,8 +130,8 @@ def test_what_a_command_reads_is_checked_first(  # type: ignore[no-untyped-def]
         roles[f"foundation/{name}"]
         for name in ("images", "split", "embedder", "index", "vae", "denoiser", "judge")
     }
-    for path in sorted(p for p in output.glob(pattern) if p.is_file()):
-        if pattern.startswith("tiny/**") and path != run / champion:
+    for path in sorted(p for p in copied.glob(pattern) if p.is_file()):
+        if pattern.startswith("finished/**") and path != run / champion:
             continue
         if pattern == "stages/*/*" and path.parent.name not in read:
             continue
@@ -153,16 +156,16 @@ def accepted(run: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, array])
-def test_damaged_checksums_are_named(output: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
-    run = output / "tiny"
+def test_damaged_checksums_are_named(copied: Path, tmp_path: Path, damage) -> None:  # type: ignore[no-untyped-def]
+    run = copied / "finished"
     kept = (run / PUBLISHED).read_bytes()
     damage(run / PUBLISHED, random.Random(1))
     assert_one_line(invoke(commands(run, tmp_path)["report"]), run / PUBLISHED)
     (run / PUBLISHED).write_bytes(kept)
 
 
-def test_a_run_without_checksums_still_opens(output: Path, tmp_path: Path) -> None:
-    run = output / "tiny"
+def test_a_run_without_checksums_still_opens(copied: Path, tmp_path: Path) -> None:
+    run = copied / "finished"
     kept = (run / PUBLISHED).read_bytes()
     (run / PUBLISHED).unlink()
     assert invoke(commands(run, tmp_path)["report"])[0] == 0
