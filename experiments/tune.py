@@ -29,7 +29,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine import build
-from engine.artifacts import tune_json
+from engine.artifacts import run_stages, tune_json
 from engine.artifacts.run_layout import JOURNAL
 from engine.config import Config
 from engine.store import RunFolder
