@@ -163,7 +163,7 @@ class Bench:
             text.update(file.read_bytes())
         text.update(weights_digest(self.parts["denoiser"]).encode())
         note = place / MADE
-        kept = read_result(note) if note.exists() else {"digest": None}
+        kept: dict[str, Any] = read_result(note) if note.exists() else {"digest": None}
         if kept["digest"] == text.hexdigest():
             return place, float(kept["seconds"]), synthesized.read_facts(place).to_json()
         made, seconds, info = self.synthesize(condition, **synthesis)
