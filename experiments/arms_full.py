@@ -21,7 +21,7 @@ from engine import build
 from engine.artifacts.run_files import read_run
 from engine.artifacts.whole_files import write_text
 from engine.execution.progress import RichListener
-from engine.store.files import read_json, write_json
+from engine.store.files import write_json
 from engine.study.contrasts import Study, make_study
 from engine.study.record import study_record
 from engine.study.replicates import Replicate
@@ -30,6 +30,7 @@ from experiments.lib import keeping
 from experiments.lib.contrasts_plot import draw_contrasts
 from experiments.lib.keeping import (
     provenance,
+    read_result,
     require_engine,
     require_frozen,
     require_same,
@@ -123,7 +124,7 @@ def finished(folder: Path) -> tuple[list[dict[str, Any]], dict[int, set[int]]]:
     Raises:
         ConfigError: folds of different configs.
     """
-    files = [read_json(path) for path in sorted(folder.glob("fold_*.json"))]
+    files = [read_result(path) for path in sorted(folder.glob("fold_*.json"))]
     for file in files:
         what = f"fold {file['fold']}, seed {file['cases']['seed']}"
         require_same(files[0]["config"], file["config"], what, "run it again, or move its file away")

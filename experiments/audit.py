@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from engine.artifacts import lesions
+from engine.artifacts import decoded_images, lesions
 from engine.commands.audit_command import audit
 from engine.commands.audit_sheet import pairs_sheet
 from engine.commands.cached_stages import open_cache
@@ -168,7 +168,7 @@ def main() -> None:
         whole = audit(config, runner, Console())
         whole["cpu_seconds"] = round(time.process_time() - start, 1)
         stages, _ = data_stages(config, runner)
-        table, images = lesions.read(stages), np.load(stages / "images.npy", mmap_mode="r")
+        table, images = lesions.read(stages), decoded_images.open_images(stages)
         judged = Judged.read(RESULTS / arguments.name / "by_eye.csv", table)
         rng = np.random.default_rng(arguments.seed)
         found = [

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import SOURCES
+from engine.artifacts import accept, judge, report_json
+from engine.artifacts.generator_parts import read_denoiser, read_vae
+from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.run_layout import arm_role
 from engine.build import open_run
 from engine.store import RunFolder
-from engine.store.files import read_json
 from experiments.lib.keeping import provenance, save, script
 
 HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "ece")
@@ -43,7 +45,11 @@ def main() -> None:
 
 def result(folder: RunFolder, command: str) -> dict[str, Any]:
     """Return everything worth keeping of one run."""
-    report = read_json(folder.path / "report.json")
+    report = report_json.read(folder.path).content()
+
+    def foundation(stage: str) -> Path:
+        return folder.stage(f"foundation/{stage}").path
+
     return {
         **provenance(command, folder.config),
         "protocol": report["protocol"],
@@ -52,9 +58,9 @@ def result(folder: RunFolder, command: str) -> dict[str, Any]:
         "champion": report["champion"],
         "rounds": [_entry(entry) for entry in report["rounds"]],
         "synthesis": _synthesis(folder),
-        "vae": _facts(folder, "vae", "vae.json"),
-        "denoiser": _facts(folder, "denoiser", "denoiser.json"),
-        "judge": _facts(folder, "judge", "judge.json"),
+        "vae": _without_losses(read_vae(foundation("vae"))),
+        "denoiser": _without_losses(read_denoiser(foundation("denoiser"))),
+        "judge": _without_losses(judge.read_facts(foundation("judge"))),
         "foundation_seconds": report["foundation_seconds"],
     }
 
@@ -86,16 +92,13 @@ def _synthesis(folder: RunFolder) -> list[dict[str, Any]]:
         for source in SOURCES:
             role = arm_role(number, source, "accept")
             if role in folder.roles:
-                rows.append(
-                    {"round": number, "parents": source, **read_json(folder.stage(role).path / "accept.json")}
-                )
+                facts = accept.read(folder.stage(role).path).content()
+                rows.append({"round": number, "parents": source, **facts})
     return rows
 
 
-def _facts(folder: RunFolder, stage: str, name: str) -> dict[str, Any]:
-    facts: dict[str, Any] = read_json(folder.stage(f"foundation/{stage}").path / name)
-    facts.pop("losses", None)
-    return facts
+def _without_losses(facts: JsonRecord) -> dict[str, Any]:
+    return {name: value for name, value in facts.content().items() if name != "losses"}
 
 
 if __name__ == "__main__":

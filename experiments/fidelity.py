@@ -18,23 +18,22 @@ samples. beta_unguided: the same without guidance, the model's own distribution.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.metrics import pairwise_distances
 
+from engine.artifacts import synthesized
+from engine.artifacts.conditioning import read_samples
 from engine.config.loading import apply_override
 from engine.evaluation.fidelity.figures import class_weights, kid_difference
-from engine.types import strings
 from experiments.lib.bench import Bench, run_of
 from experiments.lib.fidelity_plot import draw
 from experiments.lib.fidelity_speed import sample_ahead, speed
-from experiments.lib.keeping import RESULTS, interval, provenance, save, script, this_command
+from experiments.lib.keeping import RESULTS, interval, provenance, read_result, save, script, this_command
 from experiments.lib.sample_sets import made_set, real_set
 
 DRAWS = 1000
@@ -67,7 +66,7 @@ def main() -> None:
     run = run_of(arguments.source, arguments.overrides)
     bench = Bench.open(run, run.parent / f".bench-{run.name}{'-ahead' if arguments.ahead else ''}")
     kept = RESULTS / arguments.name / "result.json"
-    before = json.loads(kept.read_text()) if kept.exists() else {}
+    before = read_result(kept) if kept.exists() else {}
     parts, made = before.get("parts", {}), before.get("made", {})
     changes: dict[str, Any] = {}
     for change in arguments.changes:
@@ -103,18 +102,18 @@ def conditioning(bench: Bench, count: int) -> dict[str, Any]:
     made, _, _ = bench.synthesize(condition)
     swapped = bench.swap(condition)
     other, _, _ = bench.synthesize(swapped)
-    frame = pd.read_parquet(condition / "conditioning.parquet")
-    parent = bench.features_of(frame["parent_image_id"].tolist())
-    own, foreign = (bench.features(m / "images.npy", len(frame)) for m in (made, other))
+    samples = read_samples(condition)
+    parent = bench.features_of(samples.parent_image_id.tolist())
+    own, foreign = (bench.features(synthesized.IMAGES.path(m), len(samples)) for m in (made, other))
     nearer = distance(own, parent) < distance(foreign, parent)
     rng = np.random.default_rng(0)
     rows = rng.integers(0, len(nearer), (DRAWS, len(nearer)))
-    per_class = {str(dx): float(nearer[frame["dx"] == dx].mean()) for dx in sorted(frame["dx"].unique())}
+    per_class = {str(dx): float(nearer[samples.label_S == dx].mean()) for dx in np.unique(samples.label_S)}
     return {
         "n_pairs": len(nearer),
         "nearer_to_own_lesion": interval(nearer[rows].mean(axis=1), nearer.mean()),
         "per_class": per_class,
-        "copies": copies(bench, made / "images.npy", strings(frame["dx"].tolist())),
+        "copies": copies(bench, synthesized.IMAGES.path(made), samples.label_S),
     }
 
 

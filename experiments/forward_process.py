@@ -21,11 +21,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from engine import build
+from engine.artifacts import synthesized
+from engine.artifacts.generator_parts import read_denoiser
 from engine.config import DenoiserConfig
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import build_denoiser, load_denoiser, save_denoiser
 from engine.diffusion.process import NoiseProcess
-from engine.store.files import read_json
 from engine.training.plan import derive_seed
 from experiments.lib.bench import Bench, build_foundation
 from experiments.lib.keeping import provenance, save, script, this_command
@@ -55,11 +56,11 @@ def main() -> None:
             made, _, _ = bench.synthesize(condition, extra)
             accept, frame = bench.accept(condition, made)
             read[name] = {k: accept[k] for k in ("agreement", "expected_agreement", "agreement_ratio")}
-            images = np.load(made / "images.npy")
+            images = synthesized.read(made)
             shown = frame.drop_duplicates("dx").sort_values("dx").index.to_numpy()
             samples[name] = images[shown]
             read[name]["fidelity"] = bench.fidelity(condition, made)["overall"]
-        facts = read_json(bench.parts["denoiser"] / "denoiser.json")
+        facts = read_denoiser(bench.parts["denoiser"]).to_json()
         likelihood = bench.likelihood
     result = {
         **provenance(this_command(), config),
@@ -78,7 +79,7 @@ def forward(bench: Bench) -> tuple[list[Any], list[dict[str, float]]]:
     dataset = bench.dataset
     test = dataset.where("test")
     codec = load_codec(bench.parts["vae"])
-    process = NoiseProcess(read_json(bench.parts["denoiser"] / "denoiser.json")["scheduler"])
+    process = NoiseProcess(read_denoiser(bench.parts["denoiser"]).scheduler)
     first = [test[dataset.labels[test] == c][0] for c in range(len(dataset.classes))]
     clean = codec.encode(np.asarray(dataset.images_NHWC[dataset.rows[np.array(first)]]))
     many = codec.encode(np.asarray(dataset.images_NHWC[dataset.rows[test[:500]]]))

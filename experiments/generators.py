@@ -9,18 +9,17 @@ real ones: they bound what closeness can be, not what a generator adds. The GAN 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw
 
+from engine.artifacts import conditioning, synthesized
 from engine.stages import gan as gan_stage
 from experiments.lib.bench import Bench
-from experiments.lib.keeping import RESULTS, provenance, save, script, this_command
+from experiments.lib.keeping import RESULTS, provenance, read_result, save, script, this_command
 
 NAMES = ("diffusion", "dcgan", "classical", "retrieved")
 FIGURES = ("kid", "kid_unseen", "fid", "precision", "recall", "density", "coverage")
@@ -40,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     bench = Bench.open(arguments.run, arguments.run.parent / f".bench-{arguments.run.name}")
     kept = RESULTS / arguments.name / "result.json"
-    rows = json.loads(kept.read_text())["generators"] if kept.exists() else {}
+    rows = read_result(kept)["generators"] if kept.exists() else {}
     classes = bench.dataset.classes
     condition = bench.condition(dict.fromkeys(classes, -(-arguments.count // len(classes))))
     pictures = {}
@@ -55,7 +54,7 @@ def main() -> None:
         fidelity = bench.fidelity(condition, made)
         rows[name] = {
             "training_seconds": trained,
-            "images_per_second": len(np.load(made / "images.npy", mmap_mode="r")) / seconds,
+            "images_per_second": len(synthesized.open_images(made)) / seconds,
             "nfe": info["nfe"],
             "agreement": accept["agreement"],
             "agreement_ratio": accept["agreement_ratio"],
@@ -66,12 +65,12 @@ def main() -> None:
             },
             "per_class_kid": {dx: f["kid"] for dx, f in fidelity["per_class"].items()},
         }
-        pictures[name] = np.load(made / "images.npy")
+        pictures[name] = synthesized.read(made)
         save(
             arguments.name,
             {**provenance(this_command(), bench.config), "count": arguments.count, "generators": rows},
         )
-    dx = pd.read_parquet(condition / "conditioning.parquet")["dx"].to_numpy()
+    dx = conditioning.read_column(condition, "dx")
     sheet(pictures, {c: np.flatnonzero(dx == c)[:SHOWN] for c in classes}, kept.parent / "generators.png")
     print(kept.parent)
 

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engine.artifacts import classifier_fit, synthesized
 from engine.classifier.weights import open_logits
 from engine.commands.finished_run import choose
 from engine.diffusion.codec import images_to_tensor
@@ -66,11 +67,11 @@ def sweep(
     for scale in scales:
         settings = {"adversarial_scale": scale, "adversarial_objective": objective}
         made, seconds, _ = bench.synthesize(condition, {"classifier": target}, **settings)
-        images = np.load(made / "images.npy")
+        images = synthesized.read(made)
         accept, frame = bench.accept(condition, made, guided=True)
         label = torch.tensor([classes.index(dx) for dx in frame["dx"]])
         losses = {
-            name: loss_of(folder / "classifier.safetensors", images, label)
+            name: loss_of(folder / classifier_fit.WEIGHTS, images, label)
             for name, folder in (("attacked", target), ("unseen", other))
         }
         agrees = (frame["judge_predicted"] == frame["dx"]).to_numpy(dtype=float)

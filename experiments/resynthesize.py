@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from engine.arms import SOURCES
+from engine.artifacts import conditioning
 from engine.artifacts.run_layout import arm_role
 from engine.evaluation.fidelity.figures import cluster_weights
-from engine.types import strings
 from experiments.lib.bench import Bench
 from experiments.lib.keeping import interval, provenance, save, script, this_command
 
@@ -63,8 +62,8 @@ def compare(bench: Bench, condition: Path, before: Path, after: Path) -> dict[st
     for name, made in (("before", before), ("after", after)):
         facts[name], frame = bench.accept(condition, made)
         agrees[name] = (frame["judge_predicted"] == frame["dx"]).to_numpy(dtype=float)
-    parents = pd.read_parquet(condition / "conditioning.parquet")["parent_image_id"].tolist()
-    group = bench.dataset.group_N[bench.dataset.positions(strings(parents))]
+    parents = conditioning.read_column(condition, "parent_image_id")
+    group = bench.dataset.group_N[bench.dataset.positions(parents)]
     weight_DS = cluster_weights(group, DRAWS, np.random.default_rng(0))
     drawn = {name: weight_DS @ values / weight_DS.sum(axis=1) for name, values in agrees.items()}
     mean = {name: float(values.mean()) for name, values in agrees.items()}

@@ -17,6 +17,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 
+from engine.artifacts import decoded_images
 from engine.parts.embed import WHOLE, Extraction, embed_rows
 from engine.retrieval.embedding import fuse, unit_rows
 from experiments.lib.bench import Bench
@@ -79,7 +80,7 @@ def levels_of(bench: Bench, rows: Any, mask: str) -> Any:
     """Return levels (N, L, D) of rows of the dataset, masked by Eq. 1 or (mask none) whole."""
     dataset = bench.dataset
     cut = WHOLE if mask == "none" else Extraction(mask=mask, crop=bench.config.data.crop)
-    images = bench.parts["images"] / "images.npy" if mask == "none" else None
+    images = decoded_images.IMAGES.path(bench.parts["images"]) if mask == "none" else None
     tokens = bench.config.embedder.tokens
     return embed_rows(bench.context, dataset.rows[rows], "embed", tokens=tokens, cut=cut, images=images)
 

@@ -13,17 +13,16 @@ on.
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 
+from engine.artifacts import synthesized
 from engine.artifacts.whole_files import write_text
 from experiments.lib.bench import Bench, run_of
-from experiments.lib.keeping import RESULTS, provenance, save, script, this_command
+from experiments.lib.keeping import RESULTS, provenance, read_result, save, script, this_command
 
 PLAN: dict[str, list[dict[str, Any]]] = {
     "dpmpp": [{"steps": n} for n in (8, 16, 32)],
@@ -58,7 +57,7 @@ def main() -> None:
     name = arguments.name or f"samplers/{run.name}"
     bench = Bench.open(run, run.parent / f".bench-{run.name}")
     kept = RESULTS / name / "result.json"
-    rows = json.loads(kept.read_text())["rows"] if kept.exists() else []
+    rows = read_result(kept)["rows"] if kept.exists() else []
     condition = bench.condition(shares(bench, arguments.count))
     for sampler in arguments.only:
         for settings in PLAN[sampler]:
@@ -87,13 +86,12 @@ def measure(bench: Bench, condition: Path, sampler: str, settings: dict[str, Any
     )
     accept, _ = bench.accept(condition, made)
     fidelity = bench.fidelity(condition, made)["overall"]
-    images = np.load(made / "images.npy")
     return {
         "sampler": sampler,
         "family": FAMILY[sampler],
         "settings": settings,
         "nfe": info["nfe"],
-        "seconds_per_image": seconds / len(images),
+        "seconds_per_image": seconds / len(synthesized.open_images(made)),
         "kid": fidelity["kid"],
         "kid_unseen": fidelity["kid_unseen"],
         "fid": fidelity["fid"],

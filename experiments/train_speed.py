@@ -29,6 +29,7 @@ from rich.table import Table
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from engine.artifacts import decoded_images
 from engine.build import load
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, fit, make_plan, starting_model
@@ -192,9 +193,9 @@ def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> Trai
     """Train the classifier of the config on random images."""
     rng = np.random.default_rng(0)
     side = config.data.image_size
-    np.save(scratch / "images.npy", rng.integers(256, size=(IMAGES, side, side, 3), dtype=np.uint8))
+    decoded_images.IMAGES.write(rng.integers(256, size=(IMAGES, side, side, 3), dtype=np.uint8), scratch)
     job = FitJob(
-        images=ImageRows.of(scratch / "images.npy", np.arange(IMAGES)),
+        images=ImageRows.of(decoded_images.IMAGES.path(scratch), np.arange(IMAGES)),
         labels_N=np.arange(IMAGES) % len(CLASSES),
         classes=CLASSES,
         image_size=side,

@@ -29,13 +29,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from engine import build
+from engine.artifacts import run_stages, tune_json
 from engine.artifacts.run_layout import JOURNAL
 from engine.config import Config
 from engine.store import RunFolder
-from engine.store.files import read_json
 from engine.study.comparison import paired_t
 from engine.tuning.results import SHARED, StageCosts, trial_folder
-from experiments.lib.keeping import provenance, save, script, this_command
+from experiments.lib.keeping import provenance, read_result, save, script, this_command
 
 FIGURES = ("nll", "balanced_accuracy", "malignant.sensitivity_at_specificity_90")
 RANDOM = {"name": "random"}
@@ -55,8 +55,8 @@ def main() -> None:
     config = build.load(arguments.config, [f"output={arguments.output}", "tracking.kind=none"])
     folder = Path(config.output) / config.name
     sweep = killed_sweep(arguments.config, config, folder, arguments.kill_after)
-    found = read_json(folder / "tune.json")
-    seeds = fresh_seeds(folder / "best.yaml", arguments.seeds)
+    found = tune_json.read(folder).to_json()
+    seeds = fresh_seeds(folder / tune_json.BEST, arguments.seeds)
     figures = {
         **provenance(this_command(), config),
         "sweep": {**sweep, **cost(folder, found)},
@@ -96,7 +96,7 @@ def killed_sweep(path: Path, config: Config, folder: Path, kill_after: int) -> d
         note.write_text(json.dumps({"seconds": time.monotonic() - start, "journal": log}), encoding="utf-8")
     start = time.monotonic()
     subprocess.run(command, check=True)
-    killed = json.loads(note.read_text(encoding="utf-8"))
+    killed = read_result(note)
     if "rerun_seconds" not in killed:
         killed["rerun_seconds"] = time.monotonic() - start
         note.write_text(json.dumps(killed), encoding="utf-8")
@@ -135,8 +135,8 @@ def cost(folder: Path, found: Mapping[str, Any]) -> dict[str, Any]:
 def _run_twice(folder: Path) -> int:
     """Stages that one run folder ran in both sittings."""
     twice = 0
-    for path in folder.glob("trials/*/stages.jsonl"):
-        ran = [e["key"] for e in map(json.loads, path.read_text(encoding="utf-8").splitlines()) if e["ran"]]
+    for trial in folder.glob("trials/*"):
+        ran = [line.key for line in run_stages.read_log(trial) if line.ran]
         twice += len(ran) - len(set(ran))
     return twice
 

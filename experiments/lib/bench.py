@@ -17,6 +17,9 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
+from engine.artifacts import accept, conditioning, decoded_images, features, fidelity, synthesized, synthetic
+from engine.artifacts.generator_parts import read_likelihood
+from engine.artifacts.synthesized import SynthesisFacts
 from engine.build import open_run
 from engine.commands.finished_run import local
 from engine.config import GENERATOR_PARTS, Config, SynthesisConfig, VaeConfig
@@ -36,10 +39,13 @@ from engine.stages import synthesize as synthesize_stage
 from engine.stages import vae as vae_stage
 from engine.stages.base import P, Stage
 from engine.store import RunFolder
-from engine.store.files import read_json, write_json
+from engine.store.files import write_json
 from engine.types import strings
+from experiments.lib.keeping import read_result
 
 MinedFrom = Literal["mine", "crossfit", "test"]
+MADE = "made.json"
+"""Note beside kept images: what they were made of, in how many seconds, by which call."""
 
 
 def build_foundation(config: Config) -> Path:
@@ -102,7 +108,7 @@ class Bench:
     def likelihood(self) -> dict[str, Any] | None:
         """The run's bits per dimension (stage ``likelihood``), None where they were not asked for."""
         place = self.parts.get("likelihood")
-        return read_json(place / "likelihood.json") if place else None
+        return read_likelihood(place).to_json() if place else None
 
     @property
     def dataset(self) -> Dataset:
@@ -146,21 +152,22 @@ class Bench:
         params = params.model_copy(update={"synthesis": section})
         start = time.perf_counter()
         out = self.stage(synthesize_stage.STAGE, params, {**(extra or {}), "condition": condition})
-        return out, time.perf_counter() - start, read_json(out / "synthesis.json")
+        return out, time.perf_counter() - start, synthesized.read_facts(out).to_json()
 
     def synthesize_kept(
         self, condition: Path, place: Path, **synthesis: Any
     ) -> tuple[Path, float, dict[str, Any]]:
         """Synthesize into ``place``, or return what lies there of the same conditioning, weights and settings."""
         text = hashlib.sha256(json.dumps(synthesis, sort_keys=True).encode())
-        for file in (condition / "conditioning.parquet", condition / "levels.npy"):
+        for file in (conditioning.SCHEMA.path(condition), conditioning.LEVELS.path(condition)):
             text.update(file.read_bytes())
         text.update(weights_digest(self.parts["denoiser"]).encode())
-        note = place / "made.json"
-        if note.exists() and read_json(note)["digest"] == text.hexdigest():
-            return place, float(read_json(note)["seconds"]), read_json(place / "synthesis.json")
+        note = place / MADE
+        kept: dict[str, Any] = read_result(note) if note.exists() else {"digest": None}
+        if kept["digest"] == text.hexdigest():
+            return place, float(kept["seconds"]), synthesized.read_facts(place).to_json()
         made, seconds, info = self.synthesize(condition, **synthesis)
-        write_json(made / "made.json", {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
+        write_json(made / MADE, {"digest": text.hexdigest(), "seconds": seconds, "call": self.call})
         coming = place.with_name(
             f"{place.name}.{self.call}"
         )  # whole or not at all: another process may sample too
@@ -177,23 +184,21 @@ class Bench:
 
     def cut(self, condition: Path, size: int) -> list[Path]:
         """Return conditionings of ``size`` samples each, the last one with what is left."""
-        frame = pd.read_parquet(condition / "conditioning.parquet")
-        levels = np.load(condition / "levels.npy")
+        frame = conditioning.SCHEMA.read(condition)
+        levels = conditioning.read_levels(condition)
         pieces = []
         for start in range(0, len(frame), size):
             pieces.append(self.scratch / f"{condition.name}-{start:05d}")
-            pieces[-1].mkdir()
-            frame[start : start + size].to_parquet(pieces[-1] / "conditioning.parquet", index=False)
-            np.save(pieces[-1] / "levels.npy", levels[start : start + size])
+            conditioning.SCHEMA.write(frame[start : start + size], pieces[-1])
+            conditioning.LEVELS.write(levels[start : start + size], pieces[-1])
         return pieces
 
     def join(self, made: Sequence[Path]) -> Path:
         """Return one synthesized folder of the images of several, in their order."""
         self.made += 1
         out = self.scratch / f"{self.made:03d}-joined"
-        out.mkdir()
-        np.save(out / "images.npy", np.concatenate([np.load(folder / "images.npy") for folder in made]))
-        shutil.copyfile(made[0] / "synthesis.json", out / "synthesis.json")
+        synthesized.write(np.concatenate([synthesized.read(folder) for folder in made]), out)
+        shutil.copyfile(SynthesisFacts.path(made[0]), SynthesisFacts.path(out))
         return out
 
     def fidelity(
@@ -206,8 +211,7 @@ class Bench:
             "condition": condition,
             "synthesize": made,
         }
-        found: dict[str, Any] = read_json(self.stage(fidelity_stage.STAGE, params, inputs) / "fidelity.json")
-        return found
+        return fidelity.read(self.stage(fidelity_stage.STAGE, params, inputs)).to_json()
 
     def _measuring(self, features: str, draws: int | None = None) -> Config:
         """Return the run's config with other features, and other bootstrap draws where given."""
@@ -235,7 +239,7 @@ class Bench:
     def view(self, name: str, images: Path, count: int) -> np.ndarray[Any, Any]:
         """Return features (count, F) of a file of images: ``judge``, ``clip``, or ``pixels`` (16 x 16, mean taken away)."""
         if name == "pixels":
-            return small_pixels(np.load(images, mmap_mode="r")[:count])
+            return small_pixels(decoded_images.open_file(images)[:count])
         choice = FeatureChoice(features=name, inception=None)
         tokens = self.config.embedder.tokens
         return extract(self.context, choice, tokens, images, np.arange(count), "features")
@@ -245,8 +249,7 @@ class Bench:
         if name == "pixels":
             dataset = self.dataset
             return small_pixels(dataset.images_NHWC[dataset.rows])
-        found: np.ndarray[Any, Any] = np.load(self.real_features(name) / "features.npy")
-        return found
+        return features.read(self.real_features(name))
 
     def real_features(self, name: str) -> Path:
         """Return the folder of stage ``features``, run once."""
@@ -268,19 +271,16 @@ class Bench:
         """Return a conditioning in which every sample has the embedding of another lesion of its class, all else kept."""
         out = self.scratch / f"{condition.name}-swapped"
         shutil.copytree(condition, out)
-        frame = pd.read_parquet(out / "conditioning.parquet")
-        levels = np.load(out / "levels.npy")
-        lesion = self.dataset.table.lesion_id[
-            self.dataset.positions(strings(frame["parent_image_id"].tolist()))
-        ]
-        source = np.arange(len(frame))
-        for dx in frame["dx"].unique():
-            own = np.flatnonzero((frame["dx"] == dx).to_numpy())
+        samples, levels = conditioning.read_samples(out), conditioning.read_levels(out)
+        lesion = self.dataset.table.lesion_id[self.dataset.positions(samples.parent_image_id)]
+        source = np.arange(len(samples))
+        for dx in np.unique(samples.label_S):
+            own = np.flatnonzero(samples.label_S == dx)
             for step in range(1, len(own)):
                 source[own] = np.roll(own, step)
                 if (lesion[source[own]] != lesion[own]).all():
                     break
-        np.save(out / "levels.npy", levels[source])
+        conditioning.LEVELS.write(levels[source], out)
         return out
 
     def accept(
@@ -291,7 +291,7 @@ class Bench:
         params = accept_stage.Params.of(self.config, room, policy={"name": "label_consistent"})
         params = params.model_copy(update={"guided": guided})
         out = self.stage(accept_stage.STAGE, params, {"condition": condition, "synthesize": made})
-        return read_json(out / "accept.json"), pd.read_parquet(out / "synthetic.parquet")
+        return accept.read(out).to_json(), synthetic.read_frame(out)
 
 
 def small_pixels(images_NHWC: Any) -> np.ndarray[Any, Any]:

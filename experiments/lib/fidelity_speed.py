@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning
 from engine.config import SynthesisConfig
 from engine.evaluation.fidelity.figures import ImageSet, class_weights, kid_difference
-from engine.store.files import read_json
 from engine.types import strings
-from experiments.lib.bench import Bench
+from experiments.lib.bench import MADE, Bench
+from experiments.lib.keeping import read_result
 from experiments.lib.sample_sets import made_set, real_set
 
 DRAWS = 1000
@@ -74,10 +74,10 @@ def speed(
         for name, (folder, spent, info) in sample(bench, plan, turn):
             made[name][turn.draw].append(folder)
             took[name] = spent
-            calls.add(read_json(folder / "made.json").get("call"))
+            calls.add(read_result(folder / MADE).get("call"))
             nfe[name] = info["nfe"]
         if took.keys() == plan.presets.keys() and len(calls) == 1 and None not in calls:
-            timed += len(pd.read_parquet(turn.condition / "conditioning.parquet"))
+            timed += len(conditioning.read_samples(turn.condition))
             for name, spent in took.items():
                 seconds[name].append(spent)
     sets: dict[str, ImageSet] = {}

@@ -18,6 +18,7 @@ import numpy as np
 from engine.cli import say_what_to_mend
 from engine.config import Config
 from engine.errors import ConfigError, HardcaseError
+from engine.store.files import read_json
 from engine.store.run_folder import INDIFFERENT, config_changes
 
 EXPERIMENTS = Path(__file__).parents[1]
@@ -114,6 +115,12 @@ def save(name: str, figures: Mapping[str, Any]) -> Path:
     text = json.dumps(figures, indent=1, allow_nan=False)
     (folder / "result.json").write_text(text + "\n", encoding="utf-8")
     return folder
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """Read a result, or a note of a measurement under way (DataError: absent or broken)."""
+    found: dict[str, Any] = read_json(path)
+    return found
 
 
 def changes(overrides: Sequence[str]) -> list[str]:

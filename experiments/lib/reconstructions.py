@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import balanced_accuracy_score
 
+from engine.artifacts import classifier_fit
 from engine.classifier.weights import open_logits
 from engine.commands.finished_run import choose
 from engine.diffusion.codec import LatentCodec, images_to_tensor
@@ -74,7 +75,7 @@ def compare(bench: Bench, codecs: Mapping[str, LatentCodec]) -> dict[str, Any]:
 def measure(bench: Bench, codec: LatentCodec, rows: Any) -> dict[str, Any]:
     """Return figures by image: arrays over ``rows``."""
     dataset = bench.dataset
-    classifier = [choose(bench.run.path, 0, "real").folder / "classifier.safetensors"]
+    classifier = [choose(bench.run.path, 0, "real").folder / classifier_fit.WEIGHTS]
     models = {"": classifier, "judge_": judge_folds(bench.parts["judge"])}
     opened = {name: [open_logits(path, "cpu")[0] for path in paths] for name, paths in models.items()}
     columns: dict[str, list[Any]] = {}

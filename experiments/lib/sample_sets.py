@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from engine.artifacts import conditioning, synthesized
 from engine.evaluation.fidelity.figures import ImageSet
-from engine.types import strings
 from experiments.lib.bench import Bench
 
 
@@ -26,7 +25,7 @@ def real_set(bench: Bench, part: str | None = "train") -> ImageSet:
 def made_set(bench: Bench, condition: Path, made: Path) -> ImageSet:
     """Return the judge's features of synthesized images; clusters are their parents'."""
     dataset = bench.dataset
-    frame = pd.read_parquet(condition / "conditioning.parquet")
-    group = dataset.group_N[dataset.positions(strings(frame["parent_image_id"].tolist()))]
-    features = bench.features(made / "images.npy", len(frame))
-    return ImageSet(features_NF=features, dx=strings(frame["dx"].tolist()), cluster=group)
+    samples = conditioning.read_samples(condition)
+    group = dataset.group_N[dataset.positions(samples.parent_image_id)]
+    features = bench.features(synthesized.IMAGES.path(made), len(samples))
+    return ImageSet(features_NF=features, dx=samples.label_S, cluster=group)

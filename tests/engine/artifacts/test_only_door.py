@@ -24,7 +24,7 @@ from engine.artifacts import (
 from engine.artifacts.catalogue import ARRAYS, RECORDS, TABLES
 
 ROOT: Final = Path(engine.__file__).parent.parent
-SEARCHED: Final = ("engine",)
+SEARCHED: Final = ("engine", "experiments")
 """Folders that the rule holds in."""
 ALLOWED: Final[Mapping[str, str]] = {
     "engine/data/readers": "the user's own data",
@@ -41,6 +41,8 @@ ALLOWED: Final[Mapping[str, str]] = {
     "engine/training/set_aside.py": "the checksum of a file that a killed training left",
     "engine/config/safe_weights.py": "model folders that others made",
     "engine/config/pretrained_parts.py": "model folders that others made",
+    "experiments/lib/keeping.py": "results, and notes of measurements under way",
+    "experiments/table1/set_files.py": "results: the kept cells of one training set",
 }
 """Files that read or write what is no artifact, with what that is."""
 READS: Final = re.compile(
