@@ -147,10 +147,11 @@ from engine.stages.outputs import File
 
 def test_the_stage(clone: Path, tmp_path: Path) -> None:
     """Two places: the module and the list. The foundation runs it, the dry run counts it."""
-    (clone / "engine/stages/brightness.py").write_text(
-        f'"""Stage ``brightness``: how bright train images are."""\n\n{IMPORTS}\n\n{BLOCKS["engine/stages/brightness.py"]}',
-        encoding="utf-8",
+    head = (
+        '"""Stage ``brightness``: how bright train images are."""\n\nfrom __future__ import annotations\n\n'
     )
+    block = BLOCKS["engine/stages/brightness.py"]
+    (clone / "engine/stages/brightness.py").write_text(f"{head}{IMPORTS}\n\n{block}", encoding="utf-8")
     put(clone, "engine/stages/__init__.py", '"images", "split", ', '"images", "split", "brightness", ')
     code = """
 from pathlib import Path

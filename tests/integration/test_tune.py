@@ -14,9 +14,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import ray
 import yaml
+from typer.testing import CliRunner
 
 from engine import build
+from engine.cli import app
 from engine.errors import ConfigError
 from engine.store import RunFolder
 from experiments import tune
@@ -39,12 +42,8 @@ def command(root: Path, name: str, **sections: Any) -> list[str]:
     return [sys.executable, "-m", "engine", "tune", str(config)]
 
 
-def run(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(arguments, capture_output=True, text=True, check=False)
-
-
 def finish(arguments: list[str]) -> str:
-    done = run(arguments)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -189,10 +188,14 @@ def test_the_experiment_counts_a_stage_once_and_pairs_the_winner_with_random(
 
 
 def test_a_finished_sweep_asks_nothing_of_ray_and_another_search_is_refused(swept: Path) -> None:
-    again = command(swept, "whole")
-    assert "trial 1  round" not in finish(again)
-    other = run([*again, "tune.seed=5"])
-    assert other.returncode == 2
+    again = command(swept, "whole")[3:]
+    runner = CliRunner(env={"COLUMNS": "200"})
+    done = runner.invoke(app, again)
+    assert done.exit_code == 0, done.output
+    assert "trial 1  round" not in done.stdout
+    assert not ray.is_initialized()
+    other = runner.invoke(app, [*again, "tune.seed=5"])
+    assert other.exit_code == 2
     assert "tune.seed (0 there, 5 now)" in " ".join(other.stderr.split())
     with pytest.raises(ConfigError, match="holds a sweep"):
         build.run(build.load(swept / "whole.yaml"))

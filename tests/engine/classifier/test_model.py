@@ -13,6 +13,7 @@ from engine.classifier.model import build_model, choose_stem, known_models, load
 from engine.errors import ConfigError, DataError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg13", "vgg16", "vgg19", "resnet18", "resnet34"])
 def test_the_papers_five_work_at_32_px(name):
     model = build_model(name, 7, 32).eval()
@@ -50,6 +51,7 @@ def test_small_resnet_stem_keeps_resolution():
     assert (library.conv1.kernel_size, library.conv1.stride) == ((7, 7), (2, 2))
 
 
+@pytest.mark.slow
 def test_small_vgg_has_no_hundred_million_weight_layer():
     assert sum(p.numel() for p in build_model("vgg13", 7, 32).parameters()) < 11e6
 

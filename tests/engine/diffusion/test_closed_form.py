@@ -97,6 +97,7 @@ def error(name, steps, monkeypatch, **settings):
 ENOUGH = {"dpmpp": 128, "dpmpp_sde": 128, "unipc": 128, "probability_flow": 128, "annealed_langevin": 800}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_moments_converge_to_the_truth(name, prediction, monkeypatch):
@@ -106,6 +107,7 @@ def test_moments_converge_to_the_truth(name, prediction, monkeypatch):
     assert many < 0.015
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "cosine"])
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_every_schedule_is_sampled_right(name, schedule, monkeypatch):

@@ -136,7 +136,7 @@ def test_interrupted_anywhere_it_ends_the_same_and_repeats_no_stage(tmp_path: Pa
         InProcess.left = left
         with pytest.raises(KeyboardInterrupt):
             run(config_in(tmp_path / str(left)))
-        assert Recorder.events[-1] == "FAILED"
+        assert Recorder.events[-1] == "KILLED"
         assert (tmp_path / str(left) / "runs" / "s" / "tune.json").exists()
         InProcess.left = 10**6
         _, found = run(config_in(tmp_path / str(left)))

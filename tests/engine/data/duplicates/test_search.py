@@ -98,6 +98,7 @@ COPIES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", COPIES)
 def test_planted_copies_of_phantoms_are_found(kind: str) -> None:
     change, turn = COPIES[kind]

@@ -61,7 +61,7 @@ def test_views_of_a_lesion_share_class_and_person(made):
 
 def test_same_seed_same_bits_in_another_process():
     code = (
-        "from engine.data.phantom import generate; from engine.config import PhantomConfig; import hashlib;"
+        "from engine.data.phantom.lesions import generate; from engine.config import PhantomConfig; import hashlib;"
         "t, x, m = generate(PhantomConfig(lesions=14), 16, 5);"
         "print(hashlib.sha256(x.tobytes() + m.tobytes() + ''.join(t.dx).encode()).hexdigest())"
     )
