@@ -36,9 +36,11 @@ SECTIONS: dict[str, Any] = {
     "vae": {"steps": 3, "checkpoint_every": 100},
     "denoiser": {"widths": [8, 16], **SHORT, "validations": 1},
     "gan": {"width": 8, "latent": 8, "batch_size": 8, **SHORT},
-    "judge": SHORT,
+    "judge": {"model": "mobilenetv3_small_050", **SHORT},
     "backend": {"device": "cpu"},
 }
+CLASSIFIER = {"model": "resnet10t"}
+"""Models are named here, so that the pinned bytes do not depend on what other tests train."""
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "latents": {
         "data": {
@@ -52,7 +54,12 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
             "classifier_scale": 1.0,
             "gradient_interval": [0.0, 1.0],
         },
-        "classifier": {"steps": 3, "round_init": "scratch", "mix": {"share": 0.5, "finish_on_real": 1}},
+        "classifier": {
+            **CLASSIFIER,
+            "steps": 3,
+            "round_init": "scratch",
+            "mix": {"share": 0.5, "finish_on_real": 1},
+        },
         "loop": {
             "rounds": 1,
             "budget": 10,
@@ -68,7 +75,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
         "vae": {"kind": "identity", "downsample": 1, "checkpoint_every": 100},
         "denoiser": {"widths": [8, 16], **SHORT, "validations": 0},
         "synthesis": {"steps": 3, "sampler": "ddpm"},
-        "classifier": {"steps": 4, "round_steps": 2},
+        "classifier": {**CLASSIFIER, "steps": 4, "round_steps": 2},
         "loop": {"rounds": 2, "budget": 6, "arms": ["hard", "all_real"]},
         "policy": {"mining": {"name": "committee"}, "acceptance": {"name": "default"}},
         "evaluation": {"likelihood": 4, "features": "judge"},
