@@ -198,8 +198,14 @@ def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
     call = replace(next(iter(calls.values())), out=root / "all")
     config = BackendConfig(kind="ray", train_workers=workers)
     note = ProgressFile(root / "progress.json")
-    StageWork(config=config, call=call, cpus_per_task=1, note=note).launch(functools.partial(fit_each, fits))
+    work = StageWork(config=config, call=call, cpus_per_task=1, note=note)
+    ray.get(ray.remote(launch_all).options(num_cpus=0).remote(work, fits))
     return {name: call.out for name, call in calls.items()}
+
+
+def launch_all(work: Any, fits: list[Callable[[TrainEnv], None]]) -> None:
+    """Start the trainer in a task, as a stage does: in a driver that reconnected, its controller lost its reference."""
+    work.launch(functools.partial(fit_each, fits))
 
 
 def fit_each(fits: list[Callable[[TrainEnv], None]], env: TrainEnv) -> None:
