@@ -22,11 +22,11 @@ demo: $(STAMP)
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one.
 # Coverage is counted over both parts.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not ray" --cov --cov-report= --durations=15
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ray" --cov --cov-report= --durations=15
 	$(BIN)/python -m pytest -m ray --cov --cov-append --cov-fail-under=85 --durations=15
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray and not real_data" --durations=5
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data" --durations=5
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

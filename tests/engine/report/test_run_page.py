@@ -209,7 +209,7 @@ def test_cost_and_copies_are_told(page: str) -> None:
     text = words(page)
     assert "test images recognised that arm real does not recognise" in text
     assert (
-        "generator, its gates and the index, once a run 11 min 26 s" in text
+        "generator, its gates and the index, once per run 11 min 26 s" in text
     )  # 41.0 + 160.4 + 420.0 + 65.0 s
     assert re.search(r"Round 1: 3 of \d+ images", text)
 
