@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint format clean install
+.PHONY: demo test test-heavy test-fast lint format clean install
 
 install: $(STAMP)
 
@@ -22,11 +22,14 @@ demo: $(STAMP)
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one.
 # Coverage is counted over both parts.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ray" --cov --cov-report= --durations=15
-	$(BIN)/python -m pytest -m ray --cov --cov-append --cov-fail-under=85 --durations=15
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ray and not heavy" --cov --cov-report= --durations=15
+	$(BIN)/python -m pytest -m "ray and not heavy" --cov --cov-append --cov-fail-under=85 --durations=15
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data" --durations=5
+
+test-heavy: $(STAMP)
+	$(BIN)/python -m pytest -m heavy --durations=5
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -8,19 +8,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from engine import build
 from tests.integration.test_kill_resume import figures, finish
-from tests.integration.tiny import tiny_tree
+from tests.integration.tiny import tiny_config, tiny_tree
+
+STEPS = {"steps": 60, "checkpoint_every": 1000}
+SECTIONS: dict[str, Any] = {"loop": {"rounds": 1}, "vae": STEPS, "denoiser": STEPS}
 
 
 def command(root: Path, name: str) -> list[str]:
-    steps = {"steps": 60, "checkpoint_every": 1000}
-    tree = tiny_tree(
-        str(root / name / "runs"), loop={"rounds": 1}, vae=steps, denoiser=steps, tracking={"kind": "mlflow"}
-    )
+    tree = tiny_tree(str(root / name / "runs"), **SECTIONS, tracking={"kind": "mlflow"})
     path = root / f"{name}.yaml"
     path.write_text(yaml.safe_dump(tree))
     return [sys.executable, "-m", "engine", "run", str(path)]
@@ -33,7 +35,7 @@ def report(root: Path, name: str) -> object:
 @pytest.mark.slow
 def test_a_stopped_run_is_closed_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    finish(command(tmp_path, "whole"))
+    build.run(tiny_config(str(tmp_path / "whole" / "runs"), **SECTIONS))
     stages = tmp_path / "stopped" / "runs" / "stages"
     process = subprocess.Popen(
         command(tmp_path, "stopped"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

@@ -162,11 +162,11 @@ def test_a_run_on_one_node_gives_the_local_bits(tmp_path: Path, tiny_run: Path) 
 @pytest.mark.parametrize(
     "role",
     [
-        "foundation/index",
-        "foundation/latents",
+        pytest.param("foundation/index", marks=pytest.mark.heavy),
+        pytest.param("foundation/latents", marks=pytest.mark.heavy),
         "rounds/0000/real/predict",
         "rounds/0001/hard/synthesize",
-        "rounds/0001/hard/accept",
+        pytest.param("rounds/0001/hard/accept", marks=pytest.mark.heavy),
     ],
 )
 def test_actors_on_two_nodes_give_the_local_bits(
