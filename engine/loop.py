@@ -143,13 +143,18 @@ class Loop:
             raise problem
 
     def _round_zero(self) -> StopDecision:
-        """Plain training; every arm starts from it."""
-        pool = arms.pool(self.pipeline, 0, START, {}, {})
-        steps = self.config.classifier.steps
-        state = self._train(Fit(round=0, arm=START, pool=pool, steps=steps, fits=[0]))
-        self.history.start_from(state, self.config.loop.arms)
+        """Train on the classifier's own images; every arm starts from it but ``plain``, which has a start of its own."""
+        self.history.start_from(self._first(START), self.config.loop.arms)
+        for arm in self.config.loop.arms:
+            if ARMS[arm].plain:
+                self.history.arms[arm] = self._first(arm)
         self._crown()
         return StopDecision(action=Action.CONTINUE, reason="")
+
+    def _first(self, arm: str) -> ArmState:
+        """Train an arm that adds nothing in round 0."""
+        pool = arms.pool(self.pipeline, 0, arm, {}, {})
+        return self._train(Fit(round=0, arm=arm, pool=pool, steps=self.config.classifier.steps, fits=[0]))
 
     def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
@@ -217,9 +222,10 @@ class Loop:
         return hard.mine, hard.crossfit
 
     def _wishes(self, number: int, source: str) -> dict[str, Any]:
-        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources hard's counts per class."""
+        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources what they have to match."""
         if source != ENGINE:
-            return {"counts": synthesis.generated_counts(self.history.sources[(number, ENGINE)].accept)}
+            parents = synthesis.images_per_parent(self.history.sources[(number, ENGINE)].accept)
+            return {"parents": ARMS[source].parents, "per_parent": parents}
         return {"seen": [entry.per_class("val", "sensitivity") for entry in self._mains()]}
 
     def _mains(self) -> list[RoundEntry]:

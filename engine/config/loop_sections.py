@@ -45,10 +45,10 @@ class ClassifierConfig(OptimConfig):
     lr: Rate = Field(1e-3, description="peak learning rate of round 0")
     round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
     augment: Literal["none", "flips", "classical"] = Field(
-        "classical", description="augmentation in every arm but plain real"
+        "classical", description="augmentation in every arm but plain"
     )
-    real_augment: Literal["none", "flips", "classical"] = Field(
-        "flips", description="augmentation in round 0 and arm real"
+    plain_augment: Literal["none", "flips", "classical"] = Field(
+        "flips", description="augmentation in arm plain"
     )
     balance: Fraction = Field(
         0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
@@ -65,6 +65,15 @@ class ClassifierConfig(OptimConfig):
     mix: MixConfig | None = Field(
         None, description="how added images are mixed into batches; null: drawn as any other image"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        """Read ``real_augment``, as ``plain_augment`` was called while the arm was called ``real``."""
+        if isinstance(values, dict) and "real_augment" in values and "plain_augment" not in values:
+            values = dict(values)
+            values["plain_augment"] = values.pop("real_augment")
+        return values
 
 
 class JudgeConfig(OptimConfig):
@@ -107,7 +116,7 @@ class LoopConfig(Section):
         None, description="most accepted images in all rounds together; null: max_synthetic_ratio alone"
     )
     arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
-        ["real", "hard"], description="comparison arms to train"
+        ["real", "random", "hard"], description="comparison arms to train"
     )
     compare: Literal["every_round", "last_round"] = Field(
         "every_round", description="when the arms other than hard are trained"

@@ -5,7 +5,7 @@ Shape legend: M cases, S samples, K neighbours, L levels, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -92,12 +92,48 @@ def draw_parents(
     for name in sorted(counts):
         rows = np.flatnonzero(dx == name)
         if counts[name] > 0 and len(rows) == 0:
-            raise StageError(
-                f"counts.{name}: {counts[name]} random parents asked for, but the split holds no image of {name}; "
-                "raise data.limit or the split's share"
-            )
+            raise _no_parents(name, counts[name])
         while counts[name] > times_N[rows].sum():
             lacking = counts[name] - times_N[rows].sum()
             times_N[rng.permutation(rows)[:lacking]] += 1
     parents = np.flatnonzero(times_N).astype(np.int64)
     return parents, times_N[parents]
+
+
+def match_parents(
+    image_id: StrArray, dx: StrArray, per_parent: Mapping[str, Sequence[int]], rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Draw parents at random so that each class has as many parents, of as many images each, as ``per_parent`` says.
+
+    Where a class has fewer images than parents are wanted, an image stands for several of them, the fewest possible.
+
+    Args:
+        image_id: images to draw from.
+        dx: their classes.
+        per_parent: by class, the images that each parent gets.
+        rng: source of randomness.
+
+    Returns:
+        Positions of the parents drawn (ascending) and the images of each.
+
+    Raises:
+        StageError: parents of a class are asked for that has no image; names it.
+    """
+    times_N = np.zeros(len(image_id), dtype=np.int64)
+    for name in sorted(per_parent):
+        wanted = np.sort(np.array([n for n in per_parent[name] if n > 0], dtype=np.int64))[::-1]
+        rows = np.flatnonzero(dx == name)
+        if len(wanted) and len(rows) == 0:
+            raise _no_parents(name, int(wanted.sum()))
+        for start in range(0, len(wanted), max(1, len(rows))):
+            turn = wanted[start : start + len(rows)]
+            times_N[rng.permutation(rows)[: len(turn)]] += turn
+    parents = np.flatnonzero(times_N).astype(np.int64)
+    return parents, times_N[parents]
+
+
+def _no_parents(name: str, count: int) -> StageError:
+    return StageError(
+        f"counts.{name}: {count} random parents asked for, but the split holds no image of {name}; "
+        "raise data.limit or the split's share"
+    )

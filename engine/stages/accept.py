@@ -125,7 +125,9 @@ def run(context: StageContext, params: Params) -> None:
         checkpoint=synthesized.read_facts(context.inputs["synthesize"]).checkpoint,
     )
     synthetic.write(table, context.out)
-    facts = accept_facts(judged, verdicts, judge.val_recall, quantiles[COPY_PERCENTILE])
+    facts = accept_facts(
+        judged, verdicts, samples.parent_image_id, judge.val_recall, quantiles[COPY_PERCENTILE]
+    )
     accept_file.write(facts, context.out)
 
 
@@ -212,7 +214,7 @@ def _labels(dx_S: StrArray, classes: tuple[str, ...], weights: str) -> IntArray:
 
 STAGE = base.Stage(
     name="accept",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),

@@ -32,7 +32,7 @@ class Params(base.Params):
 
     classifier: ClassifierConfig
     plain: bool
-    """Whether the fit uses ``classifier.real_augment`` instead of ``augment``."""
+    """Whether the fit uses ``classifier.plain_augment`` instead of ``augment``."""
     steps: int
     lr: float
 
@@ -80,7 +80,7 @@ def run(context: StageContext, params: Params) -> None:
         image_size=int(dataset.images_NHWC.shape[1]),
         config=config,
         plan=make_plan(config, "classifier", context.seed, params.steps, params.lr),
-        augment=config.real_augment if params.plain else config.augment,
+        augment=config.plain_augment if params.plain else config.augment,
         weights=context.out / classifier_fit.WEIGHTS,
         report=context.out,
         checkpoint=context.checkpoint,

@@ -44,15 +44,15 @@ def run(context: StageContext, params: Params) -> None:
 
     Optional inputs ``accept_<round>`` and ``synthesize_<round>`` bring the images accepted so far, so that a later round
     mines what is still hard. An image made of a held-out lesion (its parent's or a neighbour's) is left out of that fold's
-    fit. The fits have round 0's steps and rate, and without synthetic images its augmentation. Probabilities are at
-    temperature 1: val is not touched.
+    fit. The fits have round 0's steps, rate and augmentation. Probabilities are at temperature 1: val is not touched.
     """
     config = params.classifier
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
     extras = accepted_so_far(context, dataset)
-    augment = config.real_augment if extras is None else config.augment
     own = dataset.own(params.train_sets)
-    result = crossfit(context, dataset, own, config, params.folds, "crossfit", augment, extras, config.mix)
+    result = crossfit(
+        context, dataset, own, config, params.folds, "crossfit", config.augment, extras, config.mix
+    )
     predictions = Predictions(
         image_id=result.table.image_id,
         classes=dataset.classes,
@@ -96,7 +96,7 @@ def accepted_so_far(context: StageContext, dataset: Dataset) -> Extras | None:
 
 STAGE = base.Stage(
     name="crossfit",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split"),

@@ -27,19 +27,26 @@ from engine.types import ImageArray, IntArray, StrArray, strings
 class Params(base.Params):
     """Which arm's pool, and how many images per class it may add."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total"})
 
     arm: str
     counts: dict[str, int]
-    """Images to add per class; empty for arms whose additions are not matched to those of ``hard``."""
+    """Images to add per class; empty for arms whose additions are not matched, class by class, to those of ``hard``."""
     train_sets: list[int] | None = None
     """The training sets that are the classifier's own. None: all of train."""
+    total: int | None = None
+    """Most images to add in all. None: no bound beside ``counts``."""
 
     @classmethod
     def of(cls, config: Config, arm: str, counts: Mapping[str, int]) -> Params:
         """Return the pool of ``arm``; ``counts`` is what ``hard`` has accepted per class."""
-        matched = dict(sorted(counts.items())) if ARMS[arm].matched else {}
-        return cls(arm=arm, counts=matched, train_sets=own_sets(config))
+        kind = ARMS[arm].matched
+        return cls(
+            arm=arm,
+            counts=dict(sorted(counts.items())) if kind == "class" else {},
+            total=sum(counts.values()) if kind == "total" else None,
+            train_sets=own_sets(config),
+        )
 
 
 def run(context: StageContext, params: Params) -> None:
@@ -190,12 +197,13 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
 
 
 def _synthetic(task: Task) -> Addition:
-    """Accepted images of every round so far, in order; where the arm is matched, no more than ``counts`` per class.
+    """Accepted images of every round so far, in order; where the arm is matched, no more than ``hard`` has.
 
     Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
     pools, images = [_nothing(task).rows], [_no_images(task.dataset)]
-    room = dict(task.params.counts) if task.arm.matched else None
+    room = dict(task.params.counts) if task.arm.matched == "class" else None
+    total = task.params.total
     for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
         table, made = synthetic.read_judgement(accept), synthesized.read(synthesize)
         if len(table) != len(made):
@@ -205,6 +213,9 @@ def _synthetic(task: Task) -> Addition:
         kept = np.flatnonzero(table.accepted_S)
         if room is not None:
             kept = _first(table.label_S, by_turns(kept.tolist(), table.parent_image_id), room)
+        if total is not None:
+            kept = np.sort(np.array(by_turns(kept.tolist(), table.parent_image_id)[:total], dtype=np.int64))
+            total -= len(kept)
         row_N = sum(len(part) for part in images) + np.arange(len(kept))
         pools.append(rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic"))
         images.append(made[kept])

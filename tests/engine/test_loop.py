@@ -102,20 +102,36 @@ def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
 
 
 def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
-    backend = PaperBackend([0.5] * 20)
-    arms = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"]
+    backend = PaperBackend([0.5] * 40)
+    arms = [
+        "plain", "real", "classical", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real"
+    ]  # fmt: skip
     report = play(
         tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10}
     )
     for number in (0, 1, 2):
         entries = [r for r in report["rounds"] if r["round"] == number]
-        assert {r["arm"] for r in entries} == (set(arms) if number else {"real"})
+        assert {r["arm"] for r in entries} == (set(arms) if number else {"plain", "real"})
         assert {r["optimizer_steps"] for r in entries} == {30 + 10 * number}
         assert entries[0]["arm"] == ("hard" if number else "real")
     fits = backend.of("classifier")
-    assert len({call.seed for call in fits[1:9]}) == 1
-    assert len({call.inputs["init"] for call in fits[1:9]}) == 1
-    assert [call.params["plain"] for call in fits].count(True) == 3  # round 0 and arm real
+    first, fits = fits[:2], fits[2:12]
+    assert len({call.seed for call in first}) == len({call.seed for call in fits}) == 1
+    starts = {call.inputs["init"]: 0 for call in fits}
+    for call in fits:
+        starts[call.inputs["init"]] += 1
+    assert sorted(starts.values()) == [1, 9], "arm plain has a start of its own"
+    assert [call.params["plain"] for call in (*first, *fits)].count(True) == 2
+
+
+def test_two_arms_of_a_round_differ_in_nothing_but_their_pool(tmp_path: Path) -> None:
+    arms = ["real", "classical", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real"]
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10})
+    last = backend.of("classifier")[-len(arms) :]
+    assert len({call.inputs["pool"] for call in last}) == len(arms)
+    assert len({json.dumps(call.params, sort_keys=True) for call in last}) == 1
+    assert len({call.seed for call in last}) == 1
 
 
 def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
@@ -126,8 +142,10 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
         ("real", {}), ("hard", {}), ("classical", {"mel": 2}), ("random", {"mel": 2}),
         ("hard", {}), ("classical", {"mel": 4}), ("random", {"mel": 4}),
     ]  # fmt: skip
-    drawn = [call.params["counts"] for call in backend.of("condition") if call.params["source"] == "random"]
-    assert drawn == [{"mel": 5}, {"mel": 5}]
+    drawn = [
+        call.params["per_parent"] for call in backend.of("condition") if call.params["source"] == "random"
+    ]
+    assert drawn == [{"mel": [3, 2]}, {"mel": [3, 2]}]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def entry() -> RoundEntry:
 
 def run_report() -> RunReport:
     return RunReport(
-        schema_version=1, name="demo", protocol="safe", config_digest="c", split_digest="s", data={"n_images": 3},
+        schema_version=2, name="demo", protocol="safe", config_digest="c", split_digest="s", data={"n_images": 3},
         stopping=Stopping(action="stop", reason="done"), champion=None, foundation_seconds={"vae": 1.5}, device="cpu",
         rounds=(RoundEntry(round=0, arm="real"), entry()),
     )  # fmt: skip

@@ -65,7 +65,7 @@ def make_run(
 def _report(name: str, protocol: str, table: pd.DataFrame, entries: list[dict[str, Any]]) -> dict[str, Any]:
     best = max(entries, key=lambda e: e["val"]["balanced_accuracy"]["value"])
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "protocol": protocol,
         "split_digest": "5f3a" * 8,

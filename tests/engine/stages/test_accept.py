@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,10 @@ def test_agreement_is_set_against_the_judges_recall_on_val(
     assert summary["agreement"] == pytest.approx(2 / 5)
     assert summary["expected_agreement"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 4)
     assert summary["agreement_ratio"] == pytest.approx((2 / 4) / 0.7)
+    parents = {dx: figures.pop("per_parent") for dx, figures in summary["per_class"].items()}
+    assert parents == {
+        dx: sorted(Counter(PARENTS[s] for s in range(5) if DX[s] == dx).values())[::-1] for dx in parents
+    }
     assert summary["per_class"] == {
         "bkl": {"generated": 2, "accepted": 2, "agreement": 1.0, "val_recall": 0.8},
         "mel": {"generated": 2, "accepted": 0, "agreement": 0.0, "val_recall": 0.6},
@@ -236,6 +241,7 @@ def test_no_sample_gives_an_empty_table_and_no_figure(tmp_path: Path, foundation
         "accepted": 0,
         "agreement": None,
         "val_recall": None,
+        "per_parent": [],
     }
     assert summary["rejected"] == {}
 

@@ -56,13 +56,16 @@ def run(
     out: Path,
     inputs: dict[str, Path],
     seed: int = 0,
-    counts: dict[str, int] | None = None,
+    parents: condition.Parents = "mined",
+    per_parent: dict[str, list[int]] | None = None,
     seen: Any = SEEN,
     mixing: str = "self",
     **loop: Any,
 ) -> pd.DataFrame:
     changes = {"loop": {**TREE["loop"], **loop}, "policy": {**TREE["policy"], "mixing": {"name": mixing}}}
-    params = condition.Params.of(parse_config({**TREE, **changes}), 2, counts=counts, seen=seen)
+    params = condition.Params.of(
+        parse_config({**TREE, **changes}), 2, parents=parents, per_parent=per_parent, seen=seen
+    )
     run_stage(condition, out, inputs, params, seed=seed)
     return pd.read_parquet(out / "conditioning.parquet")
 
@@ -114,26 +117,44 @@ def test_cases_of_train_never_find_their_own_lesion(folders, tmp_path):
         assert len(found) == 3 and ids[case] not in set(ids[list(found)])
 
 
-def test_random_parents_come_from_the_mined_split_to_the_given_counts(folders, tmp_path):
-    counts = {"bkl": 0, "mel": 5, "nv": 20}
-    frame = run(tmp_path / "out", folders, counts=counts)
-    assert Counter(frame["dx"]) == {"mel": 5, "nv": 20}
+def test_random_parents_come_from_the_mined_split_and_match_per_class_and_per_parent(folders, tmp_path):
+    wanted = {"bkl": [], "mel": [3, 1], "nv": [2, 2, 1]}
+    frame = run(tmp_path / "out", folders, parents="random", per_parent=wanted)
+    assert Counter(frame["dx"]) == {"mel": 4, "nv": 5}
     dataset = open_dataset(folders["images"], folders["split"])
     mine = dataset.table.take(dataset.where("mine"))
     assert set(frame["parent_image_id"]) <= set(mine.image_id.tolist())
-    times = Counter(frame.loc[frame["dx"] == "nv", "parent_image_id"])
-    assert len(times) == (mine.dx == "nv").sum() and max(times.values()) - min(times.values()) <= 1
+    for dx, images in wanted.items():
+        times = Counter(frame.loc[frame["dx"] == dx, "parent_image_id"])
+        assert sorted(times.values(), reverse=True) == images
     assert frame["sample_id"][0] == "r02_random_00000"
-    other = run(tmp_path / "test", folders, counts=counts, mine_from="test")
+    other = run(tmp_path / "test", folders, parents="random", per_parent=wanted, mine_from="test")
     assert not set(other["parent_image_id"]) & set(mine.image_id.tolist())
+
+
+def test_more_parents_than_there_are_images_share_them_evenly(folders, tmp_path):
+    dataset = open_dataset(folders["images"], folders["split"])
+    there = int((dataset.table.take(dataset.where("mine")).dx == "nv").sum())
+    frame = run(tmp_path / "out", folders, parents="random", per_parent={"nv": [1] * (2 * there + 1)})
+    assert sorted(Counter(frame["parent_image_id"]).values()) == [2] * (there - 1) + [3]
+
+
+def test_unguided_parents_are_any_of_the_classifiers_own(folders, tmp_path):
+    frame = run(tmp_path / "out", folders, parents="uniform", per_parent={"mel": [30, 10], "nv": [8]})
+    dataset = open_dataset(folders["images"], folders["split"])
+    train = dataset.table.take(dataset.where("train"))
+    assert len(frame) == 48 and set(frame["parent_image_id"]) <= set(train.image_id.tolist())
+    assert max(Counter(frame["parent_image_id"]).values()) <= -(-48 // len(train))
+    assert set(frame["dx"]) == set(train.dx.tolist()), "classes are not matched to those of hard"
+    assert frame["sample_id"][0] == "r02_unguided_00000"
 
 
 def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
     with pytest.raises(StageError, match=r"counts\.vasc: 3 random parents"):
-        run(tmp_path / "out", folders, counts={"vasc": 3})
+        run(tmp_path / "out", folders, parents="random", per_parent={"vasc": [2, 1]})
 
 
-@pytest.mark.parametrize("changes", [{}, {"counts": {"mel": 0}}])
+@pytest.mark.parametrize("changes", [{}, {"parents": "random", "per_parent": {"mel": []}}])
 def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
     inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
     frame = run(tmp_path / "out", inputs, **changes)

@@ -72,7 +72,7 @@ def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
     train = set(table.loc[table["split"] == "train", "lesion_id"])
     assert seen[0] | seen[1] == train
     assert not (train - seen[0]) & (train - seen[1]), "a lesion is left out once"
-    assert {job.augment for job in jobs} == {"flips"}
+    assert {job.augment for job in jobs} == {"classical"}
     assert jobs[0].checkpoint != jobs[1].checkpoint
     assert jobs[0].labels_N.tolist() == [
         ("bkl", "mel", "nv").index(d) for d in table.loc[jobs[0].images.row_N, "dx"]

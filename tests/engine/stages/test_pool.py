@@ -216,7 +216,7 @@ def test_rounds_are_taken_by_number_not_by_name(tmp_path):
 
 def test_unknown_arm(tmp_path, inputs):
     odd = pool.Params.of(CONFIG, "real", {}).model_copy(update={"arm": "odd"})
-    with pytest.raises(StageError, match="'odd' has no pool; the arms are real"):
+    with pytest.raises(StageError, match="'odd' has no pool; the arms are plain"):
         run_stage(pool, tmp_path / "out", inputs, odd)
 
 

@@ -93,7 +93,7 @@ def write_json(
     (path / "config.yaml").write_text(dump_yaml(Config(name=path.name, **tree)))  # type: ignore[arg-type]
     (path / "stages.json").write_text("{}")
     report = {
-        "schema_version": 1, "name": path.name, "protocol": protocol, "split_digest": "5f3a" * 8,
+        "schema_version": 2, "name": path.name, "protocol": protocol, "split_digest": "5f3a" * 8,
         "config_digest": "90ab" * 4, "data": {"format": "phantom", "n_lesions": 900, "grouped_by": "lesion"},
         "stopping": {"action": "stop", "reason": "round 1 of 1 is done"}, "champion": None,
         "foundation_seconds": {"vae": 300.0, "denoiser": 600.0}, "rounds": list(entries),
