@@ -20,7 +20,7 @@ from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StoppedError
-from engine.history import ArmState, Fit, History, Made, Trained
+from engine.history import ArmState, Fit, History, Made
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.pipeline import Runner
@@ -265,20 +265,10 @@ class Loop:
         self.history.trained_in[arm] = number
 
     def _train(self, task: Fit) -> ArmState:
-        """Fit once for each round of ``task.fits``, predict, evaluate, publish and log one (round, arm)."""
-        classifiers: list[StageFolder] = []
-        init = task.start.classifier if task.start else None
-        for stands_for in task.fits:
-            init = arms.fit(self.pipeline, task, stands_for, init)
-            classifiers.append(init)
-        predictions = arms.predict(self.pipeline, task.round, task.arm, classifiers[-1])
+        """Train, evaluate, publish and log one (round, arm)."""
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
-        trained = Trained(
-            classifiers=tuple(classifiers),
-            predict=predictions,
-            evaluate=arms.evaluate(self.pipeline, task.round, task.arm, predictions, reference),
-        )
-        total = (task.start.steps if task.start else 0) + task.steps * len(classifiers)
+        trained = arms.train(self.pipeline, task, reference)
+        total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
         facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
         entry = round_report(facts, task, trained)
         self.publisher.arm(entry, trained)
@@ -286,7 +276,7 @@ class Loop:
         self.tracker.log_round(
             entry.to_json(), self.folder.arm_folder(task.round, task.arm), self.folder.path
         )
-        return ArmState(classifier=trained.classifier, predict=predictions, steps=total)
+        return trained.state(total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""

@@ -70,6 +70,10 @@ class RoundEntry(JsonRecord):
     fidelity: dict[str, Any] | None = Field(
         None, description="fidelity.json, of an arm with synthetic images"
     )
+    seeds: dict[str, Any] | None = Field(
+        None,
+        description="with loop.seeds: seeds, and per part and figure {mean, sd, values}, one value per seed; since 0.3",
+    )
 
     def metrics(self, part: Part) -> dict[str, Any]:
         """Return the metric object of a part."""

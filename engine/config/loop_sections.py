@@ -105,6 +105,11 @@ class LoopConfig(Section):
     seed: Seed = Field(
         0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
     )
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        None,
+        description="seeds of the classifiers: every arm is trained once per seed on the same pools, figures are means over "
+        "them; the first one's mistakes are mined; null: seed alone",
+    )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
     budget: Annotated[int, Field(ge=1)] = Field(
         200, description="synthetic images to generate a round, before the gates"
@@ -136,6 +141,18 @@ class LoopConfig(Section):
         description="embedder level by which neighbours are retrieved, 1 the lowest (texture, colour), the last the whole "
         "shape; null: all levels fused",
     )
+
+    @property
+    def classifier_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is trained with; the first one's classifier is mined, published and exported."""
+        return (self.seed,) if self.seeds is None else tuple(self.seeds)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError(f"a seed is named twice: {', '.join(map(str, seeds))}; name each once")
+        return seeds
 
     @field_validator("arms")
     @classmethod

@@ -138,7 +138,7 @@ def _groups(scored: ScoredSplit, figures: Mapping[str, Any]) -> dict[str, Any]:
     sex = strings([("female", "male")[int(lesion[1:]) % 2] for lesion in scored.lesion_id])
     columns = {"sex": sex, "skin_type": strings([""] * len(sex))}
     part = {key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")}
-    groups = subgroup_figures(scored, columns, draws=20, rng=np.random.default_rng(0))
+    groups = subgroup_figures([scored], columns, draws=20, rng=np.random.default_rng(0))
     return {"subgroups": groups, "challenging": part, "rest": part}
 
 
