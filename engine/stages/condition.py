@@ -24,7 +24,7 @@ from engine.retrieval.embedding import Float32Array, fuse
 from engine.retrieval.index import Found, LesionIndex
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, HardCases, IntArray, LesionTable, StrArray
+from engine.types import BudgetState, FloatArray, HardCases, IntArray, LesionTable, StrArray
 from policies import registry
 
 Parents = Literal["mined", "random", "uniform", ""]
@@ -149,6 +149,15 @@ def run(context: StageContext, params: Params) -> None:
     _write(context, params, dataset, image_id, counts_M, rng)
 
 
+def ranks(count: int, source: str, rng: np.random.Generator) -> FloatArray:
+    """Return the difficulty of ``count`` cases, from 1 to 0: hard cases come hardest first, others are dealt theirs.
+
+    So edits of random parents are as strong, as often, as those of hard ones.
+    """
+    falling_M = np.linspace(1.0, 0.0, count) if count > 1 else np.ones(count)
+    return falling_M if source == "hard" else rng.permutation(falling_M)
+
+
 def _write(
     context: StageContext,
     params: Params,
@@ -182,7 +191,8 @@ def _write(
         return
     hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
     mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
-    made = condition(mixture, hood, round=params.round, source=params.source, seed=context.seed)
+    difficulty_M = ranks(len(table), params.source, rng)
+    made = condition(mixture, hood, difficulty_M, round=params.round, source=params.source, seed=context.seed)
     conditioning.write(made, context.out)
 
 
@@ -231,6 +241,7 @@ def _any_cases(dataset: Dataset, params: Params, rng: np.random.Generator) -> tu
 
 STAGE = base.Stage(
     name="condition",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "index"),

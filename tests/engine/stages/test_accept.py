@@ -100,6 +100,7 @@ def write_samples(
         neighbour_ids_SK=strings([f"n{s}" for s in range(count)])[:, None],
         weights_SK=np.ones((count, 1)),
         seed_S=np.arange(count, dtype=np.int64),
+        difficulty_S=np.linspace(1.0, 0.0, count),
     )
     folders = {name: root / name for name in ("condition", "synthesize")}
     for folder in folders.values():
@@ -156,7 +157,7 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
 ) -> None:
     table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="all")
     assert table.columns.tolist() == [
-        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
+        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted", "reasons",
         "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
     ]  # fmt: skip
     first = table.iloc[0]
