@@ -196,8 +196,8 @@ def test_synthetic(written: dict[str, Path]) -> None:
     assert found.take(found.accepted_S).samples.sample_id.tolist() == ["s0"]
     row = pq.read_table(written["accept"] / synthetic.FILE).to_pylist()[1]
     assert row == {
-        "sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"], "weights": [1.0], "seed": 11, "difficulty": 0.0,
-        "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50", "judge_p": 0.125,
+        "sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"], "weights": [1.0], "seed": 11,
+        "difficulty": 0.0, "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50", "judge_p": 0.125,
         "judge_predicted": "mel", "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
         "checkpoint": "abc",
     }  # fmt: skip

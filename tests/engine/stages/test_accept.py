@@ -157,8 +157,8 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
 ) -> None:
     table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="all")
     assert table.columns.tolist() == [
-        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted", "reasons",
-        "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted",
+        "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
     ]  # fmt: skip
     first = table.iloc[0]
     assert first["file"] == "synthetic/r01_hard_00000.png"
