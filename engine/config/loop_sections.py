@@ -165,7 +165,7 @@ class LoopConfig(Section):
 
 
 class PolicyConfig(Section):
-    """The five policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
+    """The six policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
 
     mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
     budget: dict[str, Any] = Field(
@@ -175,9 +175,12 @@ class PolicyConfig(Section):
         {"name": "interpolate"}, description="which embeddings condition each sample"
     )
     acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
+    selection: dict[str, Any] = Field(
+        {"name": "random"}, description="which candidates that passed the gates are kept"
+    )
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
-    @field_validator("mining", "budget", "mixing", "acceptance", "stopping", mode="before")
+    @field_validator("mining", "budget", "mixing", "acceptance", "selection", "stopping", mode="before")
     @classmethod
     def _spec(cls, spec: Any) -> Any:
         if isinstance(spec, str):

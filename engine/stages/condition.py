@@ -22,9 +22,10 @@ from engine.parts.own_images import mined_rows, own_sets
 from engine.retrieval.conditioning import condition, draw_parents, match_parents, neighbourhood, nothing
 from engine.retrieval.embedding import Float32Array, fuse
 from engine.retrieval.index import Found, LesionIndex
+from engine.retrieval.other_class import taken_for, with_other
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, FloatArray, HardCases, IntArray, LesionTable, StrArray
+from engine.types import BudgetState, FloatArray, HardCases, IntArray, LesionTable, Neighbourhood, StrArray
 from policies import registry
 
 Parents = Literal["mined", "random", "uniform", ""]
@@ -189,7 +190,7 @@ def _write(
         facts = embedder_file.read(context.inputs["embedder"])
         conditioning.write(nothing(len(facts.levels), facts.width), context.out)
         return
-    hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
+    hood = _hood(context, params, index, levels_MLD, table, found)
     mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
     difficulty_M = ranks(len(table), params.source, rng)
     made = condition(mixture, hood, difficulty_M, round=params.round, source=params.source, seed=context.seed)
@@ -201,6 +202,29 @@ def _neighbours(params: Params, index: LesionIndex, levels_MLD: Float32Array, ta
     level = None if params.neighbours_level is None else params.neighbours_level - 1
     query = fuse(levels_MLD, params.embedder.fuse) if level is None else levels_MLD[:, level]
     return index.search(query, table.dx, table.lesion_id, params.neighbours, level)
+
+
+def _hood(
+    context: StageContext,
+    params: Params,
+    index: LesionIndex,
+    levels_MLD: Float32Array,
+    table: LesionTable,
+    found: Found,
+) -> Neighbourhood:
+    """Join the cases with their neighbours, and with those of another class where the mixing policy wants them."""
+    hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
+    if not registry.make("mixing", params.mixing).wants_other:
+        return hood
+    mined = params.source == "hard"
+    predicted = hard_cases.read(context.inputs["hard_cases"]).predicted if mined else np.full(len(table), "")
+    one = params.model_copy(update={"neighbours": 1})
+    similarity = {
+        dx: _neighbours(one, index, levels_MLD, table.replace(dx=np.full(len(table), dx))).similarity_MK[:, 0]
+        for dx in np.unique(index.dx).tolist()
+    }
+    other = table.replace(dx=taken_for(table.dx, predicted, similarity))
+    return with_other(hood, _neighbours(params, index, levels_MLD, other), index)
 
 
 def _allocate(cases: HardCases, dataset: Dataset, params: Params, rng: np.random.Generator) -> IntArray:

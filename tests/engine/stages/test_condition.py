@@ -168,6 +168,45 @@ def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
         run(tmp_path / "out", folders, parents="random", per_parent={"vasc": [2, 1]})
 
 
+def classes_of(folders, names):
+    dataset = open_dataset(folders["images"], folders["split"])
+    table = dataset.table.take(dataset.positions(np.array(list(names), dtype=np.str_)))
+    assert set(table.split.tolist()) == {"train"}
+    return table.dx.tolist()
+
+
+def test_edits_toward_the_border_go_to_the_class_a_case_is_taken_for(folders, tmp_path):
+    frame = run(tmp_path / "out", folders, mixing="boundary")
+    assert len(frame) == 9
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+        if dx != "nv":  # the hard cases are taken for nv
+            assert other == "nv"
+    same = run(tmp_path / "self", folders)
+    assert frame["dx"].tolist() == same["dx"].tolist()
+    files = [(tmp_path / name / "neighbours.parquet").read_bytes() for name in ("out", "self")]
+    assert files[0] == files[1], "the page shows the neighbours of the own class"
+
+
+def test_random_parents_go_toward_the_nearest_other_class(folders, tmp_path):
+    frame = run(
+        tmp_path / "out",
+        folders,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+    alone = {name: folder for name, folder in folders.items() if name != "hard_cases"}
+    again = run(tmp_path / "again", alone, counts={"mel": 6, "nv": 6}, mixing="boundary")
+    assert frame["parent_image_id"].tolist() == again["parent_image_id"].tolist()
+
+
 @pytest.mark.parametrize("changes", [{}, {"parents": "random", "per_parent": {"mel": []}}])
 def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
     inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
