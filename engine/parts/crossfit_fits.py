@@ -128,7 +128,7 @@ def crossfit(
 
 
 def _fit(context: StageContext, job: FitJob, early: float | None) -> Path | None:
-    """Do one fold's fit unless all it writes lies there whole; returns the weights after the share ``early`` of its steps."""
+    """Do one fold's fit unless all that it writes lies there whole; returns the weights after ``early`` of its steps."""
     identity = _identity(job)
     if early is not None:
         job = replace(job, snapshot=_snapshot(job, early, identity))

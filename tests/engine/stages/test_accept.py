@@ -158,6 +158,7 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
     assert table.columns.tolist() == [
         "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
         "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "judge_prob",
     ]  # fmt: skip
     first = table.iloc[0]
     assert first["file"] == "synthetic/r01_hard_00000.png"
