@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from engine.artifacts import conditioning
 from engine.artifacts.conditioning import Samples, samples_of
+from engine.artifacts.ragged import to_array
 from engine.artifacts.schema import REMEDY, Column, TableSchema
 from engine.errors import DataError
 from engine.types import FloatArray, StrArray, Verdicts, strings
@@ -109,7 +110,7 @@ def picture(sample_id: str) -> str:
 def read(folder: Path) -> SyntheticTable:
     """Read the images of a stage or of a run's round (DataError: absent, damaged, or a column is missing)."""
     frame = SCHEMA.read(folder)
-    prob_SC = np.array(frame["judge_prob"].tolist(), dtype=np.float64) if "judge_prob" in frame else None
+    prob_SC = to_array(frame["judge_prob"], np.nan, np.float64) if "judge_prob" in frame else None
     return SyntheticTable(
         samples=samples_of(frame),
         verdicts=Verdicts(

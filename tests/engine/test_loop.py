@@ -134,6 +134,15 @@ def test_two_arms_of_a_round_differ_in_nothing_but_their_pool(tmp_path: Path) ->
     assert len({call.seed for call in last}) == 1
 
 
+def test_the_pool_of_distilled_alone_gets_the_judge(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "classical", "distilled", "hard"]})
+    given = {call.params["arm"]: call.inputs for call in backend.of("pool")}
+    assert [arm for arm, inputs in given.items() if "judge" in inputs] == ["distilled"]
+    assert given["distilled"]["judge"] == backend.of("accept")[0].inputs["judge"]
+    assert backend.of("pool")[-1].params["counts"] == {"mel": 2}
+
+
 def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     play(tmp_path, backend, loop={"rounds": 2, "arms": ["classical", "random", "hard"]})
