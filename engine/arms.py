@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Adds = Literal["nothing", "own images", "mined images", "neighbours", "mine split", "synthetic images"]
+Adds = Literal[
+    "nothing",
+    "own images",
+    "own images softly",
+    "mined images",
+    "neighbours",
+    "mine split",
+    "synthetic images",
+]
 """What an arm adds to the classifier's own images."""
 
 
@@ -77,6 +85,15 @@ _TABLE: Final = (
         confirmatory=True,
         trains_on="real images repeated to the same counts; augmented",
         question="flips and colour would have done it",
+    ),
+    Arm(
+        name="distilled",
+        adds="own images softly",
+        colour="#a01c2c",
+        matched="class",
+        confirmatory=True,
+        trains_on="real images repeated to the same counts, with the judge's soft labels",
+        question="it was only distillation",
     ),
     Arm(
         name="mined",

@@ -49,6 +49,9 @@ class AcceptFacts(JsonRecord):
     agreement_ratio: float | None = Field(None, description="agreement over expected_agreement")
     per_class: dict[str, ClassYield] = Field(description="the same per class, with counts")
     rejected: dict[str, int] = Field(default_factory=dict, description="images per gate that rejected them")
+    classes: tuple[str, ...] = Field(
+        (), description="class names, in the order of column judge_prob of synthetic.parquet; since 0.3"
+    )
     memorized: Memorized | None = Field(None, description="images that may be copies; since 0.2")
 
     @property

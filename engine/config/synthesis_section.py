@@ -136,6 +136,21 @@ class SynthesisConfig(Section):
     batch_size: Steps = Field(
         32, description="samples per batch; fixed, because float32 results depend on it"
     )
+    labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="what synthetic images are taught as: hard, their parent's class; soft, the judge's calibrated "
+        "probabilities",
+    )
+    label_temperature: Annotated[float, Field(gt=0.0)] = Field(
+        1.0,
+        description="of soft labels, on top of the judge's calibration: above 1 flattens them, below 1 sharpens",
+    )
+    label_share: Fraction = Field(
+        0.0, description="of soft labels: share kept for the class that was intended; 1: hard labels"
+    )
+    weight: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="of a synthetic image in the loss; a real image has 1"
+    )
 
     @property
     def vae_chunk(self) -> int:

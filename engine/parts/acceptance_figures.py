@@ -23,11 +23,13 @@ COPY_PERCENTILE: Final = 1
 class Judged:
     """What the gates look at: judge probabilities and nearest train image of each of S images.
 
-    ``real_recall_S``: how often those who judge an image are right on unseen real lesions of its class, NaN: unknown.
+    The gates see ``prob_SC``, at temperature 1; ``calibrated_SC`` are at the judge's. ``real_recall_S``: how often those who
+    judge an image are right on unseen real lesions of its class, NaN: unknown.
     """
 
     classes: tuple[str, ...]
     prob_SC: npt.NDArray[np.float64]
+    calibrated_SC: npt.NDArray[np.float64]
     real_recall_S: npt.NDArray[np.float64]
     label_S: IntArray
     nearest_id_S: StrArray
@@ -72,6 +74,7 @@ def accept_facts(
         agreement_ratio=float(judged.agrees_S[known_S].mean()) / expected if expected else None,
         per_class=class_yields(judged, verdicts, parent_S, val_recall),
         rejected=rejections(verdicts),
+        classes=judged.classes,
         memorized=memorized(judged.distance_S, copy_distance),
     )
 

@@ -17,6 +17,7 @@ from engine.store import StageFolder
 NEEDED: Mapping[Adds, tuple[str, ...]] = {
     "nothing": (),
     "own images": (),
+    "own images softly": (),
     "mine split": (),
     "mined images": ("mine",),
     "neighbours": ("condition",),
@@ -37,6 +38,7 @@ def pool(
         for n, stages in sorted(made.items())
         for role in NEEDED[ARMS[arm].adds]
     }
+    inputs |= pipeline.parts(("judge",)) if ARMS[arm].adds == "own images softly" else {}
     params = pool_stage.Params.of(pipeline.config, arm, counts)
     return pipeline.arm(number, arm, pool_stage.STAGE, params, inputs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -22,11 +23,14 @@ from engine.types import FloatArray, IntArray
 
 DRAWN = 6
 """Samples whose states are drawn."""
+TEACHING = frozenset({"labels", "label_temperature", "label_share", "weight"})
+"""Keys of the section that say how images train: the pool stage reads them, so another label makes no image again."""
 
 
 class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {"synthesis": TEACHING}
     optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk"})
 
     synthesis: SynthesisConfig

@@ -14,7 +14,7 @@ from engine.stages.pool import ADDITIONS
 
 
 def test_what_is_derived() -> None:
-    assert set(CONFIRMATORY) == {"classical", "random", "mined", "retrieved"}
+    assert set(CONFIRMATORY) == {"classical", "distilled", "random", "mined", "retrieved"}
     assert HEADLINE == ("real", "random")
     assert SOURCES == ("random", "unguided", "dcgan", "hard")
     assert (ENGINE, START) == ("hard", "real")

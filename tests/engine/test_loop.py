@@ -169,6 +169,15 @@ def test_one_seed_of_its_own_is_as_the_loops(tmp_path: Path) -> None:
     assert keys[0] == keys[1]
 
 
+def test_the_pool_of_distilled_alone_gets_the_judge(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "classical", "distilled", "hard"]})
+    given = {call.params["arm"]: call.inputs for call in backend.of("pool")}
+    assert [arm for arm, inputs in given.items() if "judge" in inputs] == ["distilled"]
+    assert given["distilled"]["judge"] == backend.of("accept")[0].inputs["judge"]
+    assert backend.of("pool")[-1].params["counts"] == {"mel": 2}
+
+
 def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     play(tmp_path, backend, loop={"rounds": 2, "arms": ["classical", "random", "hard"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,7 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
     assert table.columns.tolist() == [
         "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted",
         "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "judge_prob",
     ]  # fmt: skip
     first = table.iloc[0]
     assert first["file"] == "synthetic/r01_hard_00000.png"
@@ -203,6 +205,28 @@ def test_a_fold_that_guided_has_no_say_either(tmp_path: Path, foundation: dict[s
     table, summary = run(tmp_path, {**foundation, **samples}, policy="all", config=steered)
     assert table["judge_p"].tolist() == pytest.approx([0.7] * 3, abs=1e-6), "fold 1 is all that is left"
     assert summary["expected_agreement"] == pytest.approx((0.6 + 0.4 + 0.6) / 3)
+
+
+def test_calibrated_probabilities_are_written_beside_the_ones_the_gates_see(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    """At temperature 2 a fold's (0.8, 0.1, 0.1) become their square roots over the sum; gates stay at temperature 1."""
+    samples = write_samples(tmp_path, noise(4), dx=["mel"] * 4, parents=["t0", "t1", "p0", "t1"])
+    judges = {"plain": foundation["judge"], "calibrated": tmp_path / "judge"}
+    shutil.copytree(foundation["judge"], judges["calibrated"])
+    facts = json.loads((judges["calibrated"] / "judge.json").read_text())
+    (judges["calibrated"] / "judge.json").write_text(json.dumps({**facts, "temperature": 2.0}))
+    tables, summaries = {}, {}
+    for name, judge in judges.items():
+        given = {**foundation, **samples, "judge": judge}
+        tables[name], summaries[name] = run(tmp_path, given, name, policy="label_consistent")
+    assert summaries["plain"] == summaries["calibrated"]
+    assert summaries["plain"]["classes"] == list(CLASSES)
+    pd.testing.assert_frame_equal(*(table.drop(columns="judge_prob") for table in tables.values()))
+    folds = {"plain": np.array(FOLDS), "calibrated": np.sqrt(FOLDS) / np.sqrt(FOLDS).sum(1, keepdims=True)}
+    for name, fold in folds.items():
+        expected = [fold[0], fold[1], fold.mean(0), fold[1]]
+        assert np.stack(tables[name]["judge_prob"]) == pytest.approx(np.stack(expected), abs=1e-6)
 
 
 def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:

@@ -203,7 +203,13 @@ def test_random_parents_go_toward_the_nearest_other_class(folders, tmp_path):
     ):
         assert other != dx
     alone = {name: folder for name, folder in folders.items() if name != "hard_cases"}
-    again = run(tmp_path / "again", alone, counts={"mel": 6, "nv": 6}, mixing="boundary")
+    again = run(
+        tmp_path / "again",
+        alone,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
     assert frame["parent_image_id"].tolist() == again["parent_image_id"].tolist()
 
 

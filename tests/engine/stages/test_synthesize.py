@@ -44,6 +44,13 @@ def actors(count):
     return apply
 
 
+def test_how_images_are_taught_makes_none_again():
+    taught = {"labels": "soft", "label_temperature": 2.0, "label_share": 0.5, "weight": 0.5}
+    plain, other = (synthesize.Params.of(tiny(synthesis=section)).to_json() for section in ({}, taught))
+    assert plain == other
+    assert not set(taught) & set(plain["synthesis"])
+
+
 def test_files(tmp_path, inputs):
     images = run(tmp_path / "s", inputs)
     assert images.shape == (6, 16, 16, 3)
