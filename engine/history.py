@@ -112,7 +112,8 @@ class History:
     arms: dict[str, ArmState] = field(default_factory=dict)
     trained_in: dict[str, int] = field(default_factory=dict)
     sources: dict[tuple[int, str], Made] = field(default_factory=dict)
-    hard_predict: list[StageFolder] = field(default_factory=list)
+    hard: list[ArmState] = field(default_factory=list)
+    """The engine's own arm after each round, round 0 first."""
     reports: list[RoundEntry] = field(default_factory=list)
 
     def made(self, source: str, until: int) -> Mapping[int, Made]:
@@ -127,4 +128,4 @@ class History:
         """Let every arm begin at ``state``, which round 0 trained."""
         self.arms = dict.fromkeys(arms, state)
         self.trained_in = dict.fromkeys(arms, 0)
-        self.hard_predict.append(state.predict)
+        self.hard.append(state)

@@ -162,7 +162,7 @@ class Loop:
         if self.awaiting:
             return self._review()
         self._advance(number, ENGINE)
-        self.history.hard_predict.append(self.history.arms[ENGINE].predict)
+        self.history.hard.append(self.history.arms[ENGINE])
         decision = self._decide(number)
         last = number == self.config.loop.rounds or decision.action is not Action.CONTINUE
         if last or self.config.loop.compare == "every_round":
@@ -189,15 +189,23 @@ class Loop:
         """Make one round's synthetic images of one arm, and leave them to a person where the policy asks for it."""
         mined, out_of_fold = self._mine(number) if source == ENGINE else self._mined_before(number)
         condition = hard_cases.condition(self.pipeline, number, source, mined, **self._wishes(number, source))
-        opponent = self.history.arms[ENGINE].classifier
-        images = synthesis.synthesize(self.pipeline, number, source, condition, opponent)
+        before = self.history.hard[number - 1]
+        images = synthesis.synthesize(self.pipeline, number, source, condition, before.classifier)
         earlier = [made.accept for made in self.history.made(source, number - 1).values()]
         review = self._review_file(number, source) if synthesis.asks_for_review(self.pipeline) else None
         made = Made(
             mine=mined,
             condition=condition,
             synthesize=images,
-            accept=synthesis.accept(self.pipeline, number, source, condition, images, earlier, review),
+            accept=synthesis.accept(
+                self.pipeline,
+                number,
+                source,
+                {"condition": condition, "synthesize": images},
+                {"classifier": before.classifier, "predictions": out_of_fold or before.predict},
+                earlier,
+                review,
+            ),
             fidelity=synthesis.fidelity(self.pipeline, number, source, condition, images),
             crossfit=out_of_fold,
         )
@@ -211,7 +219,7 @@ class Loop:
         """Mine the round's hard cases in the predictions of the round before, or out of fold; return those too."""
         before, made = self.history.arms[ENGINE], self.history.made(ENGINE, number - 1)
         out_of_fold = hard_cases.out_of_fold(self.pipeline, number, made)
-        predictions, history = before.predict, self.history.hard_predict[:-1]
+        predictions, history = before.predict, [state.predict for state in self.history.hard[:-1]]
         if out_of_fold is not None:
             predictions = out_of_fold
             history = [stages.crossfit for stages in made.values() if stages.crossfit is not None]
@@ -266,7 +274,7 @@ class Loop:
 
     def _train(self, task: Fit) -> ArmState:
         """Train, evaluate, publish and log one (round, arm)."""
-        reference = self.history.hard_predict[0] if self.history.hard_predict else None
+        reference = self.history.hard[0].predict if self.history.hard else None
         trained = arms.train(self.pipeline, task, reference)
         total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
         facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)

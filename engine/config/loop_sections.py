@@ -112,7 +112,13 @@ class LoopConfig(Section):
     )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
     budget: Annotated[int, Field(ge=1)] = Field(
-        200, description="synthetic images to generate a round, before the gates"
+        200,
+        description="synthetic images per round, before the gates; with candidates the most that are kept",
+    )
+    candidates: Annotated[float, Field(ge=1.0, le=100.0)] = Field(
+        1.0,
+        description="images to generate per image of the budget; above 1, policy.selection keeps the best of those that "
+        "pass the gates, at most the budget",
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
         3.0, description="most accepted images per real one, a class"
@@ -146,6 +152,11 @@ class LoopConfig(Section):
     def classifier_seeds(self) -> tuple[int, ...]:
         """The seeds that every arm is trained with; the first one's classifier is mined, published and exported."""
         return (self.seed,) if self.seeds is None else tuple(self.seeds)
+
+    @property
+    def made_per_round(self) -> int:
+        """Images that one arm generates in a round: the budget, or that many candidates per image of it."""
+        return round(self.budget * self.candidates)
 
     @field_validator("seeds")
     @classmethod

@@ -90,7 +90,7 @@ class Params(base.Params):
             data=Extraction.of(config.data),
             budget=config.policy.budget,
             mixing=config.policy.mixing,
-            total=config.loop.budget,
+            total=config.loop.made_per_round,
             neighbours=config.loop.neighbours,
             mine_from=config.loop.mine_from,
             round=number,

@@ -160,6 +160,31 @@ def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) 
         assert not (tmp_path / "a" / folder / "seed_3").exists(), "the first lies in the arm's own folder"
 
 
+def test_all_sources_choose_among_as_many_candidates_for_the_same_classifier(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    loop = {
+        "rounds": 2,
+        "budget": 10,
+        "candidates": 3,
+        "arms": ["random", "unguided", "hard"],
+        "compare": "last_round",
+    }
+    play(tmp_path, backend, loop=loop, policy={"selection": {"name": "disagreement"}})
+    totals = [call.params["total"] for call in backend.of("condition")]
+    assert totals == [30] * 6
+    calls = backend.of("accept")
+    assert [call.params["selecting"]["policy"]["name"] for call in calls].count("random") == 2
+    by_round: dict[int, set[tuple[str, str]]] = {1: set(), 2: set()}
+    for call in calls:
+        by_round[call.params["selecting"]["round"]].add(
+            (call.inputs["classifier"].name, call.inputs["predictions"].name)
+        )
+    assert [len(found) for found in by_round.values()] == [1, 1], (
+        "an arm made later does not choose for a later classifier"
+    )
+    assert by_round[1] != by_round[2]
+
+
 def test_one_seed_of_its_own_is_as_the_loops(tmp_path: Path) -> None:
     keys = []
     for name, loop in (("one", {"seed": 3}), ("two", {"seed": 3, "seeds": [3]})):

@@ -119,6 +119,7 @@ def made() -> synthetic.SyntheticTable:
         judge_p_S=np.array([0.875, 0.125]), judge_predicted_S=strings(["mel", "mel"]),
         nearest_train_id_S=strings(["I2", "I1"]), nearest_train_distance_S=np.array([0.25, 0.5]),
         policy="label_consistent", checkpoint="abc", judge_prob_SC=np.array([[0.75, 0.25], [0.5, 0.5]]),
+        value_S=np.array([0.25, -1.0]),
     )  # fmt: skip
 
 

@@ -200,8 +200,9 @@ def test_synthetic(written: dict[str, Path]) -> None:
     assert row == {
         "sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"], "weights": [1.0], "seed": 11,
         "difficulty": 0.0, "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50",
-        "judge_p": 0.125, "judge_predicted": "mel", "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
-        "checkpoint": "abc", "judge_prob": [0.5, 0.5],
+        "judge_p": 0.125, "judge_predicted": "mel",
+        "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
+        "checkpoint": "abc", "value": -1.0, "judge_prob": [0.5, 0.5],
     }  # fmt: skip
 
 
