@@ -20,7 +20,7 @@ from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StoppedError
-from engine.history import ArmState, Fit, History, Made, Trained
+from engine.history import ArmState, Fit, History, Made
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.pipeline import Runner
@@ -143,13 +143,18 @@ class Loop:
             raise problem
 
     def _round_zero(self) -> StopDecision:
-        """Plain training; every arm starts from it."""
-        pool = arms.pool(self.pipeline, 0, START, {}, {})
-        steps = self.config.classifier.steps
-        state = self._train(Fit(round=0, arm=START, pool=pool, steps=steps, fits=[0]))
-        self.history.start_from(state, self.config.loop.arms)
+        """Train on the classifier's own images; every arm starts from it but ``plain``, which has a start of its own."""
+        self.history.start_from(self._first(START), self.config.loop.arms)
+        for arm in self.config.loop.arms:
+            if ARMS[arm].plain:
+                self.history.arms[arm] = self._first(arm)
         self._crown()
         return StopDecision(action=Action.CONTINUE, reason="")
+
+    def _first(self, arm: str) -> ArmState:
+        """Train an arm that adds nothing in round 0."""
+        pool = arms.pool(self.pipeline, 0, arm, {}, {})
+        return self._train(Fit(round=0, arm=arm, pool=pool, steps=self.config.classifier.steps, fits=[0]))
 
     def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
@@ -217,9 +222,10 @@ class Loop:
         return hard.mine, hard.crossfit
 
     def _wishes(self, number: int, source: str) -> dict[str, Any]:
-        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources hard's counts per class."""
+        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources what they have to match."""
         if source != ENGINE:
-            return {"counts": synthesis.generated_counts(self.history.sources[(number, ENGINE)].accept)}
+            parents = synthesis.images_per_parent(self.history.sources[(number, ENGINE)].accept)
+            return {"parents": ARMS[source].parents, "per_parent": parents}
         return {"seen": [entry.per_class("val", "sensitivity") for entry in self._mains()]}
 
     def _mains(self) -> list[RoundEntry]:
@@ -259,20 +265,10 @@ class Loop:
         self.history.trained_in[arm] = number
 
     def _train(self, task: Fit) -> ArmState:
-        """Fit once for each round of ``task.fits``, predict, evaluate, publish and log one (round, arm)."""
-        classifiers: list[StageFolder] = []
-        init = task.start.classifier if task.start else None
-        for stands_for in task.fits:
-            init = arms.fit(self.pipeline, task, stands_for, init)
-            classifiers.append(init)
-        predictions = arms.predict(self.pipeline, task.round, task.arm, classifiers[-1])
+        """Train, evaluate, publish and log one (round, arm)."""
         reference = self.history.hard_predict[0] if self.history.hard_predict else None
-        trained = Trained(
-            classifiers=tuple(classifiers),
-            predict=predictions,
-            evaluate=arms.evaluate(self.pipeline, task.round, task.arm, predictions, reference),
-        )
-        total = (task.start.steps if task.start else 0) + task.steps * len(classifiers)
+        trained = arms.train(self.pipeline, task, reference)
+        total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
         facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
         entry = round_report(facts, task, trained)
         self.publisher.arm(entry, trained)
@@ -280,7 +276,7 @@ class Loop:
         self.tracker.log_round(
             entry.to_json(), self.folder.arm_folder(task.round, task.arm), self.folder.path
         )
-        return ArmState(classifier=trained.classifier, predict=predictions, steps=total)
+        return trained.state(total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""

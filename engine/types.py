@@ -223,7 +223,10 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What S samples are conditioned on; ``label_S`` are class names, ``seed_S`` the samples' own noise seeds."""
+    """What S samples are conditioned on; ``label_S`` are class names, ``seed_S`` the samples' own noise seeds.
+
+    ``difficulty_S`` is the rank of a sample's parent among the round's parents, from 0 (easiest) to 1 (hardest).
+    """
 
     sample_id: StrArray
     levels_SLD: FloatArray
@@ -232,6 +235,7 @@ class Conditioning:
     neighbour_ids_SK: StrArray
     weights_SK: FloatArray
     seed_S: IntArray
+    difficulty_S: FloatArray
 
     def __post_init__(self) -> None:
         _same_length(self, [f.name for f in dataclasses.fields(self)])

@@ -91,9 +91,9 @@ def asks_for_review(pipeline: Pipeline) -> bool:
     return registry.make("acceptance", pipeline.config.policy.acceptance).wants_review
 
 
-def generated_counts(accept: StageFolder) -> dict[str, int]:
-    """Return how many images per class were generated, accepted or not."""
-    return accept_file.read(accept.path).generated
+def images_per_parent(accept: StageFolder) -> dict[str, list[int]]:
+    """Return by class how many images were made of each parent, accepted or not, most first."""
+    return accept_file.read(accept.path).per_parent
 
 
 def _room(pipeline: Pipeline, earlier: Sequence[StageFolder]) -> dict[str, int]:

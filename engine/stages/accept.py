@@ -123,9 +123,12 @@ def run(context: StageContext, params: Params) -> None:
         nearest_train_distance_S=judged.distance_S,
         policy=str(params.policy["name"]),
         checkpoint=synthesized.read_facts(context.inputs["synthesize"]).checkpoint,
+        judge_prob_SC=judged.calibrated_SC,
     )
     synthetic.write(table, context.out)
-    facts = accept_facts(judged, verdicts, judge.val_recall, quantiles[COPY_PERCENTILE])
+    facts = accept_facts(
+        judged, verdicts, samples.parent_image_id, judge.val_recall, quantiles[COPY_PERCENTILE]
+    )
     accept_file.write(facts, context.out)
 
 
@@ -191,9 +194,13 @@ def _judge(context: StageContext, params: Params, judge: JudgeFacts, samples: Sa
     fused_SF = fuse(levels_SLD, params.embedder.fuse)
     distance_S, train_S = nearest(fused_SF, index_file.read_fused(context.inputs["index"]))
     panels = judge_panel.panels(context, workers, samples.parent_image_id)
+    prob_SC, calibrated_SC = judge_panel.probabilities(
+        context, panels, count, len(classes), judge.temperature
+    )
     return Judged(
         classes=classes,
-        prob_SC=judge_panel.probabilities(context, panels, count, len(classes)),
+        prob_SC=prob_SC,
+        calibrated_SC=calibrated_SC,
         real_recall_S=judge_panel.real_recall(panels, label_S, classes, judge),
         label_S=label_S,
         nearest_id_S=index_file.read(context.inputs["index"]).image_id[train_S],
@@ -212,7 +219,7 @@ def _labels(dx_S: StrArray, classes: tuple[str, ...], weights: str) -> IntArray:
 
 STAGE = base.Stage(
     name="accept",
-    version=3,
+    version=5,
     params=Params,
     run=run,
     inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +101,7 @@ def write_samples(
         neighbour_ids_SK=strings([f"n{s}" for s in range(count)])[:, None],
         weights_SK=np.ones((count, 1)),
         seed_S=np.arange(count, dtype=np.int64),
+        difficulty_S=np.linspace(1.0, 0.0, count),
     )
     folders = {name: root / name for name in ("condition", "synthesize")}
     for folder in folders.values():
@@ -155,8 +158,9 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
 ) -> None:
     table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="all")
     assert table.columns.tolist() == [
-        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
-        "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted",
+        "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "judge_prob",
     ]  # fmt: skip
     first = table.iloc[0]
     assert first["file"] == "synthetic/r01_hard_00000.png"
@@ -173,6 +177,10 @@ def test_agreement_is_set_against_the_judges_recall_on_val(
     assert summary["agreement"] == pytest.approx(2 / 5)
     assert summary["expected_agreement"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 4)
     assert summary["agreement_ratio"] == pytest.approx((2 / 4) / 0.7)
+    parents = {dx: figures.pop("per_parent") for dx, figures in summary["per_class"].items()}
+    assert parents == {
+        dx: sorted(Counter(PARENTS[s] for s in range(5) if DX[s] == dx).values())[::-1] for dx in parents
+    }
     assert summary["per_class"] == {
         "bkl": {"generated": 2, "accepted": 2, "agreement": 1.0, "val_recall": 0.8},
         "mel": {"generated": 2, "accepted": 0, "agreement": 0.0, "val_recall": 0.6},
@@ -197,6 +205,28 @@ def test_a_fold_that_guided_has_no_say_either(tmp_path: Path, foundation: dict[s
     table, summary = run(tmp_path, {**foundation, **samples}, policy="all", config=steered)
     assert table["judge_p"].tolist() == pytest.approx([0.7] * 3, abs=1e-6), "fold 1 is all that is left"
     assert summary["expected_agreement"] == pytest.approx((0.6 + 0.4 + 0.6) / 3)
+
+
+def test_calibrated_probabilities_are_written_beside_the_ones_the_gates_see(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    """At temperature 2 a fold's (0.8, 0.1, 0.1) become their square roots over the sum; gates stay at temperature 1."""
+    samples = write_samples(tmp_path, noise(4), dx=["mel"] * 4, parents=["t0", "t1", "p0", "t1"])
+    judges = {"plain": foundation["judge"], "calibrated": tmp_path / "judge"}
+    shutil.copytree(foundation["judge"], judges["calibrated"])
+    facts = json.loads((judges["calibrated"] / "judge.json").read_text())
+    (judges["calibrated"] / "judge.json").write_text(json.dumps({**facts, "temperature": 2.0}))
+    tables, summaries = {}, {}
+    for name, judge in judges.items():
+        given = {**foundation, **samples, "judge": judge}
+        tables[name], summaries[name] = run(tmp_path, given, name, policy="label_consistent")
+    assert summaries["plain"] == summaries["calibrated"]
+    assert summaries["plain"]["classes"] == list(CLASSES)
+    pd.testing.assert_frame_equal(*(table.drop(columns="judge_prob") for table in tables.values()))
+    folds = {"plain": np.array(FOLDS), "calibrated": np.sqrt(FOLDS) / np.sqrt(FOLDS).sum(1, keepdims=True)}
+    for name, fold in folds.items():
+        expected = [fold[0], fold[1], fold.mean(0), fold[1]]
+        assert np.stack(tables[name]["judge_prob"]) == pytest.approx(np.stack(expected), abs=1e-6)
 
 
 def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:
@@ -236,6 +266,7 @@ def test_no_sample_gives_an_empty_table_and_no_figure(tmp_path: Path, foundation
         "accepted": 0,
         "agreement": None,
         "val_recall": None,
+        "per_parent": [],
     }
     assert summary["rejected"] == {}
 
