@@ -26,6 +26,9 @@ FINISHED: Final = ("stop", "roll_back")
 UNKNOWN: Final = "groups_unknown"
 """Protocol of a report that names none: the careful reading."""
 
+OLDER_NAMES: Final = {"log_loss": "nll"}
+"""Figures that reports before 0.2 hold under another name."""
+
 Part = Literal["val", "test"]
 
 
@@ -70,6 +73,10 @@ class RoundEntry(JsonRecord):
     fidelity: dict[str, Any] | None = Field(
         None, description="fidelity.json, of an arm with synthetic images"
     )
+    seeds: dict[str, Any] | None = Field(
+        None,
+        description="with loop.seeds: seeds, and per part and figure {mean, sd, values}, one value per seed; since 0.3",
+    )
 
     def metrics(self, part: Part) -> dict[str, Any]:
         """Return the metric object of a part."""
@@ -78,6 +85,7 @@ class RoundEntry(JsonRecord):
     def figure(self, part: Part, name: str) -> Figure:
         """Return a figure such as ``macro_f1`` or ``malignant.sensitivity``; undefined where the report has none."""
         found: Any = self.metrics(part)
+        name = name if name in found else OLDER_NAMES.get(name, name)
         for step in name.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):

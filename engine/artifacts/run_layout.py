@@ -55,6 +55,11 @@ def arm_role(number: int, arm: str, stage: str) -> str:
     return f"{ROUNDS}/{number:04d}/{arm}/{stage}"
 
 
+def seed_folder(seed: int) -> str:
+    """Return the name of the folder of one further classifier seed, within an arm's."""
+    return f"seed_{seed}"
+
+
 def foundation_role(stage: str) -> str:
     """Return the role of a foundation stage, for example ``foundation/vae``."""
     return f"{FOUNDATION}/{stage}"

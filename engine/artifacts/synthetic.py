@@ -38,6 +38,8 @@ SCHEMA: Final = TableSchema(
         Column(name="nearest_train_distance", kind="number", meaning="cosine distance (0-2) of fused embeddings to it"),
         Column(name="policy", kind="text", meaning="name of the acceptance policy"),
         Column(name="checkpoint", kind="text", meaning="digest of the generator's weights"),
+        Column(name="value", kind="number", since="0.3",
+               meaning="what the selection policy holds the image worth; NaN: all that pass train"),
         Column(name="judge_prob", kind="numbers", since="0.3",
                meaning="the judge's calibrated probabilities, in the order of accept.json's classes"),
     ),
@@ -60,6 +62,7 @@ class SyntheticTable:
     policy: str
     checkpoint: str
     judge_prob_SC: FloatArray | None = None
+    value_S: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -77,7 +80,7 @@ class SyntheticTable:
     def take(self, rows: npt.NDArray[Any]) -> SyntheticTable:
         """Return the given images (integer or boolean index), in the order given."""
         names = ("judge_p_S", "judge_predicted_S", "nearest_train_id_S", "nearest_train_distance_S")
-        prob_SC = self.judge_prob_SC
+        prob_SC, value_S = self.judge_prob_SC, self.value_S
         return replace(
             self,
             samples=self.samples.take(rows),
@@ -85,6 +88,7 @@ class SyntheticTable:
                 accepted_S=self.verdicts.accepted_S[rows], reason_S=self.verdicts.reason_S[rows]
             ),
             judge_prob_SC=None if prob_SC is None else prob_SC[rows],
+            value_S=None if value_S is None else value_S[rows],
             **{name: getattr(self, name)[rows] for name in names},
         )
 
@@ -123,6 +127,7 @@ def read(folder: Path) -> SyntheticTable:
         policy=str(frame["policy"].iloc[0]) if len(frame) else "",
         checkpoint=str(frame["checkpoint"].iloc[0]) if len(frame) else "",
         judge_prob_SC=prob_SC,
+        value_S=frame["value"].to_numpy(dtype=np.float64) if "value" in frame else None,
     )
 
 
@@ -173,6 +178,10 @@ def write(table: SyntheticTable, folder: Path) -> None:
         "policy": pa.array([table.policy] * len(table), pa.string()),
         "checkpoint": pa.array([table.checkpoint] * len(table), pa.string()),
     }
+    if table.value_S is not None:
+        columns["value"] = pa.array(
+            np.asarray(table.value_S, dtype=np.float64), pa.float64(), from_pandas=False
+        )
     if table.judge_prob_SC is not None:
         columns["judge_prob"] = pa.array(table.judge_prob_SC.tolist(), pa.list_(pa.float64()))
     for name, column in columns.items():

@@ -15,6 +15,19 @@ else:
     ArmName = Literal[tuple(ARMS)]
 
 
+PrimaryFigure = Literal[
+    "malignant.auc",
+    "log_loss",
+    "malignant.sensitivity",
+    "malignant.mean_sensitivity",
+    "balanced_accuracy",
+    "accuracy",
+    "auc",
+    "melanoma.sensitivity",
+]
+"""Figures that a study may be planned on; ``engine.evaluation.figures`` has their words and directions."""
+
+
 class MixConfig(Section):
     """How the images that an arm adds to the classifier's own are mixed into its batches; the same in every arm."""
 
@@ -105,9 +118,20 @@ class LoopConfig(Section):
     seed: Seed = Field(
         0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
     )
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        None,
+        description="seeds of the classifiers: every arm is trained once per seed on the same pools, figures are means over "
+        "them; the first one's mistakes are mined; null: seed alone",
+    )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
     budget: Annotated[int, Field(ge=1)] = Field(
-        200, description="synthetic images to generate a round, before the gates"
+        200,
+        description="synthetic images per round, before the gates; with candidates the most that are kept",
+    )
+    candidates: Annotated[float, Field(ge=1.0, le=100.0)] = Field(
+        1.0,
+        description="images to generate per image of the budget; above 1, policy.selection keeps the best of those that "
+        "pass the gates, at most the budget",
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
         3.0, description="most accepted images per real one, a class"
@@ -137,6 +161,23 @@ class LoopConfig(Section):
         "shape; null: all levels fused",
     )
 
+    @property
+    def classifier_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is trained with; the first one's classifier is mined, published and exported."""
+        return (self.seed,) if self.seeds is None else tuple(self.seeds)
+
+    @property
+    def made_per_round(self) -> int:
+        """Images that one arm generates in a round: the budget, or that many candidates per image of it."""
+        return round(self.budget * self.candidates)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError(f"a seed is named twice: {', '.join(map(str, seeds))}; name each once")
+        return seeds
+
     @field_validator("arms")
     @classmethod
     def _arms(cls, arms: list[str]) -> list[str]:
@@ -148,7 +189,7 @@ class LoopConfig(Section):
 
 
 class PolicyConfig(Section):
-    """The five policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
+    """The six policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
 
     mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
     budget: dict[str, Any] = Field(
@@ -158,9 +199,12 @@ class PolicyConfig(Section):
         {"name": "interpolate"}, description="which embeddings condition each sample"
     )
     acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
+    selection: dict[str, Any] = Field(
+        {"name": "random"}, description="which candidates that passed the gates are kept"
+    )
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
-    @field_validator("mining", "budget", "mixing", "acceptance", "stopping", mode="before")
+    @field_validator("mining", "budget", "mixing", "acceptance", "selection", "stopping", mode="before")
     @classmethod
     def _spec(cls, spec: Any) -> Any:
         if isinstance(spec, str):
@@ -194,9 +238,20 @@ class EvaluationConfig(Section):
     melanoma_sensitivity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.95, description="sensitivity that melanoma's operating point has on val"
     )
+    primary: Annotated[list[PrimaryFigure], Field(min_length=1, max_length=3)] = Field(
+        ["malignant.auc", "log_loss"],
+        description="test figures that the answer and the claims of a study rest on: the primary one, then co-primary ones",
+    )
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )
+
+    @field_validator("primary")
+    @classmethod
+    def _primary(cls, figures: list[PrimaryFigure]) -> list[PrimaryFigure]:
+        if len(set(figures)) != len(figures):
+            raise ValueError(f"a figure is named twice: {', '.join(figures)}; name each once")
+        return figures
 
     @field_validator("melanoma", mode="before")
     @classmethod

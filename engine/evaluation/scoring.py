@@ -17,9 +17,9 @@ from engine.evaluation.statistics import Interval, group_weights, interval
 from engine.types import FloatArray, IntArray, StrArray
 
 _BLOCK_ELEMENTS = 2_000_000
-_OTHERS = ("auc", "ece", "nll", "brier")
+_OTHERS = ("auc", "ece", "log_loss", "nll", "brier")
 _PER_CLASS = ("sensitivity", "specificity", "auc")
-_MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc")
+_MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "mean_sensitivity", "auc")
 _MELANOMA = ("sensitivity", "specificity")
 
 
@@ -65,8 +65,33 @@ def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> 
     Raises:
         ValueError: arrays differ in length.
     """
-    point, drawn = bootstrap_figures(split, draws=draws, rng=rng)
-    return _arrange(split, {name: interval(value, drawn[name]) for name, value in point.items()})
+    return score_seeds([split], draws=draws, rng=rng)[0]
+
+
+def score_seeds(
+    splits: Sequence[ScoredSplit], *, draws: int, rng: np.random.Generator
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Return the metric object of several classifiers on the same images, and each one's figures by dotted name.
+
+    A figure is the mean over the classifiers, on the whole split and in every draw (a classifier without it is left out), so
+    an interval is that of an average classifier on other lesions. Counts, thresholds and ``confusion`` are the first one's.
+
+    Raises:
+        ValueError: arrays differ in length.
+    """
+    seeds = rng.bit_generator.state
+    found = []
+    for split in splits:
+        rng.bit_generator.state = seeds  # the same lesions are drawn for each
+        found.append(bootstrap_figures(split, draws=draws, rng=rng))
+    figures = {
+        name: interval(
+            float(metrics.mean_defined(np.array([[point[name] for point, _ in found]]))[0]),
+            metrics.mean_defined(np.column_stack([drawn[name] for _, drawn in found])),
+        )
+        for name in found[0][0]
+    }
+    return _arrange(splits[0], figures), [point for point, _ in found]
 
 
 def bootstrap_figures(
@@ -90,6 +115,13 @@ def bootstrap_figures(
     parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, draws, block)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}
     return {name: float(value[0]) for name, value in point.items()}, drawn
+
+
+def figures_of(split: ScoredSplit) -> dict[str, float]:
+    """Return every figure on the whole split under its dotted name, NaN where undefined."""
+    groups, group_N = np.unique(split.group_N, return_inverse=True)
+    found = _figures(split, group_N.astype(np.int64), np.ones((1, len(groups))))
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def null_split(classes: Sequence[str]) -> dict[str, Any]:
@@ -118,6 +150,7 @@ def _figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[
     columns = split.malignant_columns
     missing = np.full(len(weights_BG), np.nan)
     figures["malignant.auc"] = figures["malignant.sensitivity_at_specificity_90"] = missing
+    figures["malignant.mean_sensitivity"] = missing
     if columns:
         score_N = malignant_score(split.prob_NC, columns)
         truth_N = np.isin(split.label_N, columns)
@@ -125,6 +158,7 @@ def _figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[
         figures["malignant.sensitivity_at_specificity_90"] = metrics.sensitivity_at_specificity(
             weights_BN, score_N, truth_N, split.specificity
         )
+        figures["malignant.mean_sensitivity"] = metrics.mean_sensitivity(weights_BN, score_N, truth_N)
     return figures
 
 
@@ -155,11 +189,13 @@ def _summed_figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -
     confusion, calibration, proper, malignant, melanoma = np.split(sums_BK, edges, axis=1)
     confusion_BCC = confusion.reshape(-1, n_classes, n_classes)
     total_B = confusion.sum(axis=1)
+    log_loss_B = metrics.divide(proper[:, 0], total_B)
     recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
     figures = {
         **{name: figure(confusion_BCC) for name, figure in metrics.FROM_CONFUSION.items()},
         "ece": metrics.expected_calibration_error(calibration, total_B),
-        "nll": metrics.divide(proper[:, 0], total_B),
+        "log_loss": log_loss_B,
+        "nll": log_loss_B,  # its older name, which sweeps and trackers ask for
         "brier": metrics.divide(proper[:, 1], total_B),
     }
     for name, binary in (("malignant", malignant), ("melanoma", melanoma)):

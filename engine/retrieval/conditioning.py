@@ -13,7 +13,7 @@ from engine.errors import StageError
 from engine.retrieval.embedding import Float32Array
 from engine.retrieval.index import MISSING, Found, LesionIndex
 from engine.training.plan import derive_seed
-from engine.types import Conditioning, IntArray, Mixture, Neighbourhood, StrArray, strings
+from engine.types import Conditioning, FloatArray, IntArray, Mixture, Neighbourhood, StrArray, strings
 
 
 def neighbourhood(
@@ -32,17 +32,27 @@ def neighbourhood(
     )
 
 
-def condition(mixture: Mixture, hood: Neighbourhood, *, round: int, source: str, seed: int) -> Conditioning:
+def condition(
+    mixture: Mixture,
+    hood: Neighbourhood,
+    difficulty_M: FloatArray,
+    *,
+    round: int,
+    source: str,
+    seed: int,
+) -> Conditioning:
     """Give each mixed sample its id, its class (its parent's) and a noise seed of its own.
 
     Args:
         mixture: what the mixing policy decided.
         hood: the cases it was asked about.
+        difficulty_M: their ranks, 0: easiest, 1: hardest.
         round: number of the round, part of ids and seeds.
         source: "hard" or "random", part of ids and seeds.
         seed: the stage's seed.
     """
     label = {str(case): str(dx) for case, dx in zip(hood.image_id, hood.dx, strict=True)}
+    hardness = {str(case): float(d) for case, d in zip(hood.image_id, difficulty_M, strict=True)}
     samples = range(len(mixture.parent_image_id))
     return Conditioning(
         sample_id=strings([f"r{round:02d}_{source}_{index:05d}" for index in samples]),
@@ -54,6 +64,7 @@ def condition(mixture: Mixture, hood: Neighbourhood, *, round: int, source: str,
         seed_S=np.array(
             [derive_seed(seed, "sample", round, source, index) for index in samples], dtype=np.int64
         ),
+        difficulty_S=np.array([hardness[str(parent)] for parent in mixture.parent_image_id]),
     )
 
 
@@ -68,6 +79,7 @@ def nothing(levels: int, width: int) -> Conditioning:
         neighbour_ids_SK=none.reshape(0, 1),
         weights_SK=np.zeros((0, 1)),
         seed_S=np.zeros(0, dtype=np.int64),
+        difficulty_S=np.zeros(0),
     )
 
 

@@ -22,9 +22,10 @@ from engine.parts.own_images import mined_rows, own_sets
 from engine.retrieval.conditioning import condition, draw_parents, match_parents, neighbourhood, nothing
 from engine.retrieval.embedding import Float32Array, fuse
 from engine.retrieval.index import Found, LesionIndex
+from engine.retrieval.other_class import taken_for, with_other
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import BudgetState, HardCases, IntArray, LesionTable, StrArray
+from engine.types import BudgetState, FloatArray, HardCases, IntArray, LesionTable, Neighbourhood, StrArray
 from policies import registry
 
 Parents = Literal["mined", "random", "uniform", ""]
@@ -89,7 +90,7 @@ class Params(base.Params):
             data=Extraction.of(config.data),
             budget=config.policy.budget,
             mixing=config.policy.mixing,
-            total=config.loop.budget,
+            total=config.loop.made_per_round,
             neighbours=config.loop.neighbours,
             mine_from=config.loop.mine_from,
             round=number,
@@ -149,6 +150,15 @@ def run(context: StageContext, params: Params) -> None:
     _write(context, params, dataset, image_id, counts_M, rng)
 
 
+def ranks(count: int, source: str, rng: np.random.Generator) -> FloatArray:
+    """Return the difficulty of ``count`` cases, from 1 to 0: hard cases come hardest first, others are dealt theirs.
+
+    So edits of random parents are as strong, as often, as those of hard ones.
+    """
+    falling_M = np.linspace(1.0, 0.0, count) if count > 1 else np.ones(count)
+    return falling_M if source == "hard" else rng.permutation(falling_M)
+
+
 def _write(
     context: StageContext,
     params: Params,
@@ -180,9 +190,10 @@ def _write(
         facts = embedder_file.read(context.inputs["embedder"])
         conditioning.write(nothing(len(facts.levels), facts.width), context.out)
         return
-    hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
+    hood = _hood(context, params, index, levels_MLD, table, found)
     mixture = registry.make("mixing", params.mixing).mix(hood, counts_M, rng)
-    made = condition(mixture, hood, round=params.round, source=params.source, seed=context.seed)
+    difficulty_M = ranks(len(table), params.source, rng)
+    made = condition(mixture, hood, difficulty_M, round=params.round, source=params.source, seed=context.seed)
     conditioning.write(made, context.out)
 
 
@@ -191,6 +202,29 @@ def _neighbours(params: Params, index: LesionIndex, levels_MLD: Float32Array, ta
     level = None if params.neighbours_level is None else params.neighbours_level - 1
     query = fuse(levels_MLD, params.embedder.fuse) if level is None else levels_MLD[:, level]
     return index.search(query, table.dx, table.lesion_id, params.neighbours, level)
+
+
+def _hood(
+    context: StageContext,
+    params: Params,
+    index: LesionIndex,
+    levels_MLD: Float32Array,
+    table: LesionTable,
+    found: Found,
+) -> Neighbourhood:
+    """Join the cases with their neighbours, and with those of another class where the mixing policy wants them."""
+    hood = neighbourhood(table.image_id, table.dx, levels_MLD, found, index)
+    if not registry.make("mixing", params.mixing).wants_other:
+        return hood
+    mined = params.source == "hard"
+    predicted = hard_cases.read(context.inputs["hard_cases"]).predicted if mined else np.full(len(table), "")
+    one = params.model_copy(update={"neighbours": 1})
+    similarity = {
+        dx: _neighbours(one, index, levels_MLD, table.replace(dx=np.full(len(table), dx))).similarity_MK[:, 0]
+        for dx in np.unique(index.dx).tolist()
+    }
+    other = table.replace(dx=taken_for(table.dx, predicted, similarity))
+    return with_other(hood, _neighbours(params, index, levels_MLD, other), index)
 
 
 def _allocate(cases: HardCases, dataset: Dataset, params: Params, rng: np.random.Generator) -> IntArray:
@@ -231,6 +265,7 @@ def _any_cases(dataset: Dataset, params: Params, rng: np.random.Generator) -> tu
 
 STAGE = base.Stage(
     name="condition",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "index"),

@@ -139,16 +139,7 @@ def _resampled(
 
 
 def _restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
-    part = run.test
-    test = replace(
-        part,
-        image_id=part.image_id[rows_N],
-        lesion_id=part.lesion_id[rows_N],
-        label_N=part.label_N[rows_N],
-        group_N=part.group_N[rows_N],
-        prob={arm: prob_NC[rows_N] for arm, prob_NC in part.prob.items()},
-    )
-    return replace(run, test=test)
+    return replace(run, test=run.test.take(rows_N))
 
 
 def _share(group: Entry, share: str) -> float | None:

@@ -66,7 +66,7 @@ def play(tmp_path: Path, backend: PaperBackend, **parts: Any) -> dict[str, Any]:
 
 def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
     backend = PaperBackend([0.5, 0.6, 0.7])
-    play(tmp_path, backend, loop={"rounds": 1})
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "hard"]})
     fit = ["pool", "classifier", "predict", "evaluate"]
     foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge", "features", "challenging"]
     synthesis = ["mine", "condition", "synthesize", "accept", "fidelity", "thumbnails"]
@@ -134,6 +134,66 @@ def test_two_arms_of_a_round_differ_in_nothing_but_their_pool(tmp_path: Path) ->
     assert len({call.seed for call in last}) == 1
 
 
+def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    loop = {"rounds": 2, "seed": 7, "seeds": [3, 5], "arms": ["real", "random", "hard"]}
+    report = play(tmp_path, backend, loop=loop)
+    assert [len(backend.of(name)) for name in ("mine", "synthesize", "pool")] == [2, 4, 5]
+    fits = backend.of("classifier")
+    assert [call.seed for call in fits] == [3000, 5000] + [3001, 5001] * 3 + [3002, 5002] * 3
+    for one, other in zip(fits[::2], fits[1::2], strict=True):
+        assert one.inputs["pool"] == other.inputs["pool"]
+        assert one.params == other.params
+        assert ("init" in one.inputs) == ("init" in other.inputs)
+    second = {call.out.name.split(".")[0] for call in fits[1::2]}
+    assert all(call.inputs["init"].name.split(".")[0] in second for call in fits[3::2]), (
+        "from its own weights"
+    )
+    mined = {call.inputs["predictions"].name for call in backend.of("mine")}
+    firsts = {call.out.name.split(".")[0] for call in backend.of("predict")[::2]}
+    assert mined <= firsts
+    assert all({"predictions", "predictions_1"} <= set(call.inputs) for call in backend.of("evaluate"))
+    assert {entry["optimizer_steps"] for entry in report["rounds"] if entry["round"] == 2} == {1500 + 1200}
+    for folder in ("rounds/0000", "rounds/0002", "rounds/0002/arms/random"):
+        kept = {path.name for path in (tmp_path / "a" / folder / "seed_5").iterdir()}
+        assert kept == {"predictions.parquet", "calibration.json", "classifier.safetensors"}
+        assert not (tmp_path / "a" / folder / "seed_3").exists(), "the first lies in the arm's own folder"
+
+
+def test_all_sources_choose_among_as_many_candidates_for_the_same_classifier(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    loop = {
+        "rounds": 2,
+        "budget": 10,
+        "candidates": 3,
+        "arms": ["random", "unguided", "hard"],
+        "compare": "last_round",
+    }
+    play(tmp_path, backend, loop=loop, policy={"selection": {"name": "disagreement"}})
+    totals = [call.params["total"] for call in backend.of("condition")]
+    assert totals == [30] * 6
+    calls = backend.of("accept")
+    assert [call.params["selecting"]["policy"]["name"] for call in calls].count("random") == 2
+    by_round: dict[int, set[tuple[str, str]]] = {1: set(), 2: set()}
+    for call in calls:
+        by_round[call.params["selecting"]["round"]].add(
+            (call.inputs["classifier"].name, call.inputs["predictions"].name)
+        )
+    assert [len(found) for found in by_round.values()] == [1, 1], (
+        "an arm made later does not choose for a later classifier"
+    )
+    assert by_round[1] != by_round[2]
+
+
+def test_one_seed_of_its_own_is_as_the_loops(tmp_path: Path) -> None:
+    keys = []
+    for name, loop in (("one", {"seed": 3}), ("two", {"seed": 3, "seeds": [3]})):
+        backend = PaperBackend([0.5] * 20)
+        play(tmp_path / name, backend, loop={"rounds": 1, **loop})
+        keys.append([call.out.name.split(".")[0] for call in backend.calls])
+    assert keys[0] == keys[1]
+
+
 def test_the_pool_of_distilled_alone_gets_the_judge(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "classical", "distilled", "hard"]})
@@ -165,7 +225,9 @@ def test_small_batches_that_a_vae_decodes_have_keys_of_their_own(
 ) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     vae = {"kind": kind, **({"downsample": 1} if kind == "identity" else {})}
-    play(tmp_path, backend, loop={"rounds": 1}, synthesis={"batch_size": batch_size}, vae=vae)
+    play(
+        tmp_path, backend, loop={"rounds": 1, "arms": ["hard"]}, synthesis={"batch_size": batch_size}, vae=vae
+    )
     (call,) = backend.of("synthesize")
     assert call.params.get("vae_chunk") == chunk
 

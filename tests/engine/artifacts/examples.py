@@ -90,6 +90,7 @@ def conditioned() -> Conditioning:
         label_S=strings(["mel", "nv"]), parent_image_id=strings(["I1", "I3"]),
         neighbour_ids_SK=strings(["I1", "I2", "I3", ""]).reshape(2, 2),
         weights_SK=np.array([[0.75, 0.25], [1.0, 0.0]]), seed_S=np.array([7, 11]),
+        difficulty_S=np.array([1.0, 0.0]),
     )  # fmt: skip
 
 
@@ -103,13 +104,22 @@ def retrieved() -> neighbours.Neighbours:
 
 def made() -> synthetic.SyntheticTable:
     full = conditioned()
-    names = ("sample_id", "label_S", "parent_image_id", "neighbour_ids_SK", "weights_SK", "seed_S")
+    names = (
+        "sample_id",
+        "label_S",
+        "parent_image_id",
+        "neighbour_ids_SK",
+        "weights_SK",
+        "seed_S",
+        "difficulty_S",
+    )
     return synthetic.SyntheticTable(
         samples=Samples(**{name: getattr(full, name) for name in names}),
         verdicts=Verdicts(accepted_S=np.array([True, False]), reason_S=strings(["", "judge: nv 0.12 < 0.50"])),
         judge_p_S=np.array([0.875, 0.125]), judge_predicted_S=strings(["mel", "mel"]),
         nearest_train_id_S=strings(["I2", "I1"]), nearest_train_distance_S=np.array([0.25, 0.5]),
         policy="label_consistent", checkpoint="abc", judge_prob_SC=np.array([[0.75, 0.25], [0.5, 0.5]]),
+        value_S=np.array([0.25, -1.0]),
     )  # fmt: skip
 
 

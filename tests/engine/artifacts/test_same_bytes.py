@@ -63,7 +63,8 @@ def _appended(folder: Path, old: Path) -> None:
     samples = pq.read_table(folder / conditioning.FILE)
     kinds = {"file": pa.string(), "accepted": pa.bool_(), "reasons": pa.string(), "judge_p": pa.float64(),
              "judge_predicted": pa.string(), "nearest_train_id": pa.string(), "nearest_train_distance": pa.float64(),
-             "policy": pa.string(), "checkpoint": pa.string(), "judge_prob": pa.list_(pa.float64())}  # fmt: skip
+             "policy": pa.string(), "checkpoint": pa.string(), "value": pa.float64(),
+             "judge_prob": pa.list_(pa.float64())}  # fmt: skip
     values = synthetic.read_frame(folder)
     for name, kind in kinds.items():
         samples = samples.append_column(name, pa.array(values[name].tolist(), kind))

@@ -163,7 +163,7 @@ def test_conditioning(written: dict[str, Path], tmp_path: Path) -> None:
     assert (found.seed_S.tolist(), found.label_S.tolist()) == ([7, 11], ["mel", "nv"])
     rows = pq.read_table(written["condition"] / conditioning.FILE).to_pylist()
     assert rows[1] == {"sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"],
-                       "weights": [1.0], "seed": 11}  # fmt: skip
+                       "weights": [1.0], "seed": 11, "difficulty": 0.0}  # fmt: skip
     one = conditioning.take(found, np.array([1]))
     conditioning.write(one, tmp_path)
     assert conditioning.read(tmp_path).neighbour_ids_SK.tolist() == [["I3"]]
@@ -199,9 +199,10 @@ def test_synthetic(written: dict[str, Path]) -> None:
     row = pq.read_table(written["accept"] / synthetic.FILE).to_pylist()[1]
     assert row == {
         "sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"], "weights": [1.0], "seed": 11,
-        "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50", "judge_p": 0.125,
-        "judge_predicted": "mel", "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
-        "checkpoint": "abc", "judge_prob": [0.5, 0.5],
+        "difficulty": 0.0, "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50",
+        "judge_p": 0.125, "judge_predicted": "mel",
+        "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
+        "checkpoint": "abc", "value": -1.0, "judge_prob": [0.5, 0.5],
     }  # fmt: skip
 
 

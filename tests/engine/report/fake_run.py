@@ -147,7 +147,7 @@ def _entry(number: int, arm: str, table: pd.DataFrame, prob: Any) -> dict[str, A
                 "skin_type": strings([""] * rows.sum()),
             }
             draw = np.random.default_rng(2)
-            figures[part]["subgroups"] = subgroup_figures(split, columns, draws=100, rng=draw)
+            figures[part]["subgroups"] = subgroup_figures([split], columns, draws=100, rng=draw)
     made = arm == "hard"
     return {
         "round": number,

@@ -87,6 +87,20 @@ def test_uniform_budget_and_self_mixing_repeat_each_case(folders, tmp_path):
     np.testing.assert_array_equal(levels, embed_rows(context, rows, "embed", tokens="cls", cut=cut))
 
 
+def test_hard_cases_are_ranked_and_random_parents_are_dealt_the_same_ranks(folders, tmp_path):
+    hard = run(tmp_path / "out", folders)
+    per_parent = hard.groupby("parent_image_id", sort=False)["difficulty"].first()
+    assert per_parent.tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0]), "hardest first"
+    shares = {"nv": [2, 2, 2], "mel": [3]}
+    dealt = [
+        run(tmp_path / name, folders, parents="random", per_parent=shares, seed=seed)
+        for name, seed in (("r0", 0), ("r1", 1), ("r2", 2))
+    ]
+    ranks = [frame.groupby("parent_image_id", sort=False)["difficulty"].first().tolist() for frame in dealt]
+    assert all(sorted(found) == pytest.approx([0, 1 / 3, 2 / 3, 1]) for found in ranks)
+    assert len({tuple(found) for found in ranks}) > 1
+
+
 def test_neighbours_are_train_images_of_the_class_and_of_other_lesions(folders, tmp_path):
     run(tmp_path / "out", folders)
     frame = pd.read_parquet(tmp_path / "out" / "neighbours.parquet")
@@ -154,11 +168,64 @@ def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
         run(tmp_path / "out", folders, parents="random", per_parent={"vasc": [2, 1]})
 
 
+def classes_of(folders, names):
+    dataset = open_dataset(folders["images"], folders["split"])
+    table = dataset.table.take(dataset.positions(np.array(list(names), dtype=np.str_)))
+    assert set(table.split.tolist()) == {"train"}
+    return table.dx.tolist()
+
+
+def test_edits_toward_the_border_go_to_the_class_a_case_is_taken_for(folders, tmp_path):
+    frame = run(tmp_path / "out", folders, mixing="boundary")
+    assert len(frame) == 9
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+        if dx != "nv":  # the hard cases are taken for nv
+            assert other == "nv"
+    same = run(tmp_path / "self", folders)
+    assert frame["dx"].tolist() == same["dx"].tolist()
+    files = [(tmp_path / name / "neighbours.parquet").read_bytes() for name in ("out", "self")]
+    assert files[0] == files[1], "the page shows the neighbours of the own class"
+
+
+def test_random_parents_go_toward_the_nearest_other_class(folders, tmp_path):
+    frame = run(
+        tmp_path / "out",
+        folders,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+    alone = {name: folder for name, folder in folders.items() if name != "hard_cases"}
+    again = run(
+        tmp_path / "again",
+        alone,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
+    assert frame["parent_image_id"].tolist() == again["parent_image_id"].tolist()
+
+
 @pytest.mark.parametrize("changes", [{}, {"parents": "random", "per_parent": {"mel": []}}])
 def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
     inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
     frame = run(tmp_path / "out", inputs, **changes)
-    assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
+    assert list(frame) == [
+        "sample_id",
+        "parent_image_id",
+        "dx",
+        "neighbour_ids",
+        "weights",
+        "seed",
+        "difficulty",
+    ]
     assert len(frame) == 0 and len(pd.read_parquet(tmp_path / "out" / "neighbours.parquet")) == 0
     back = conditioning_file.read(tmp_path / "out")
     assert back.levels_SLD.shape == (0, 2, 32)

@@ -105,6 +105,7 @@ def synthetic(folder, rows, inputs, judged=None):
         neighbour_ids_SK=strings([name for row in rows for name in [*row[2], "", ""][:2]]).reshape(count, 2),
         weights_SK=np.full((count, 2), 0.5),
         seed_S=np.arange(count),
+        difficulty_S=np.zeros(count),
     )
     accepted = np.array([row[3] for row in rows])
     none = strings([""] * count)

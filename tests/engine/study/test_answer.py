@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from engine.study.answer import answer, difference_text
-from engine.study.comparison import Difference, Evidence
+from engine.study.comparison import Difference
+from engine.study.verdict import Evidence
 
 
 def difference(value: float, low: float, high: float) -> Difference:

@@ -12,7 +12,6 @@ from statsmodels.stats.multitest import multipletests
 
 from engine.study.comparison import (
     Difference,
-    Evidence,
     corrected_resampled_t,
     crossed_bootstrap,
     fold_bootstrap,
@@ -20,8 +19,8 @@ from engine.study.comparison import (
     holm,
     paired_t,
     simultaneous_level,
-    verdict,
 )
+from engine.study.verdict import Evidence, verdict
 
 VALUES = np.array([0.05, 0.02, 0.08, -0.01, 0.04, 0.03, 0.06, 0.01])
 

@@ -142,7 +142,7 @@ def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_pa
 
 def test_two_methods_by_design(tmp_path: Path) -> None:
     shared, _ = study_of(tmp_path / "a", replicates=3)
-    folds, _ = study_of(tmp_path / "b", replicates=3, folds=True)
+    folds, _ = study_of(tmp_path / "b", replicates=4, folds=True)
     methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
     assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
     assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
