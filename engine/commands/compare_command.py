@@ -182,7 +182,7 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
 
 
 def _pool(entry: RoundEntry, report: RunReport, chosen: Chosen) -> str:
-    """What the classifier trained on; its own images alone are the same in two runs of one split and the same training sets."""
+    """What the classifier trained on; own images alone are the same in runs of one split and the same training sets."""
     text = pool_text(entry, report)
     sets = chosen.run.config.data.split.train_sets
     return f"{text} {sets and sets.use}" if text == OWN else text
@@ -231,7 +231,7 @@ def _differences(first: Compared, other: Compared, rows: Mapping[str, str]) -> T
 
 
 def points(difference: Interval, figure: str = "accuracy") -> Text:
-    """Return ``+1.2 (-0.4 to +2.8)`` in percentage points, or a number; a dash for none, bold where the interval excludes 0."""
+    """Return ``+1.2 (-0.4 to +2.8)`` (points of a share, else a number) or a dash; bold where the interval excludes 0."""
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None or low is None or high is None:
         return Text("–")

@@ -88,8 +88,8 @@ def test_a_round_missing_from_the_report_is_named(tmp_path):
         compare([run, run], Console(file=io.StringIO()))
 
 
-def make_report(path, protocol="safe"):
-    """A run folder with everything `compare` reads."""
+def make_report(path, protocol="safe", pool=None):
+    """A run folder with everything `compare` reads; ``pool`` replaces a pool of its own."""
     run = make_run(path, [1, 0, 1, 1, 0, 0])
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
     malignant = {"sensitivity": figure, "specificity": figure, "auc": figure}
@@ -101,6 +101,7 @@ def make_report(path, protocol="safe"):
         "per_class": {},
     }
     entry = {"round": 0, "arm": "real", "test": test, "n_real": 6, "n_accepted": 0, "optimizer_steps": 1}
+    entry |= pool or {"pool": {"added": {"mel": 3}}, "digests": {"pool": path.name}}
     (run / "report.json").write_text(
         json.dumps({"rounds": [entry], "split_digest": "s", "protocol": protocol})
     )
