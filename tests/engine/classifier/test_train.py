@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
+from torch.multiprocessing import start_processes
 
 from engine.artifacts import classifier_fit
 from engine.classifier.inputs import ImageRows
@@ -20,7 +20,9 @@ from engine.classifier.weights import read_meta
 from engine.config import ClassifierConfig, JudgeConfig
 from engine.errors import DataError
 from engine.training.plan import TrainEnv
+
 from tests.fakes import blob
+from tests.processes import CONTEXT
 
 CLASSES = ("bkl", "mel", "nv")
 
@@ -151,7 +153,7 @@ def worker(rank: int, world: int, folder: str, batch: int) -> None:
 def test_two_workers_follow_the_losses_of_one(tmp_path):
     alone = make_job(tmp_path / "alone", batch_size=9)
     run_job(alone, TrainEnv())
-    mp.spawn(worker, args=(2, str(tmp_path), 9), nprocs=2)
+    start_processes(worker, (2, str(tmp_path), 9), nprocs=2, start_method=CONTEXT.get_start_method())
     both = json.loads((tmp_path / "rank0" / "classifier.json").read_text())["losses"]
     assert len(both) == 10
     assert np.abs(np.array(both) - losses(alone)).max() < 1e-3
