@@ -20,7 +20,6 @@ from engine.classifier.weights import read_meta
 from engine.config import ClassifierConfig, JudgeConfig
 from engine.errors import DataError
 from engine.training.plan import TrainEnv
-
 from tests.fakes import blob
 from tests.processes import CONTEXT
 
