@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Adds = Literal["nothing", "own images", "mined images", "neighbours", "mine split", "synthetic images"]
+Adds = Literal[
+    "nothing",
+    "own images",
+    "own images softly",
+    "mined images",
+    "neighbours",
+    "mine split",
+    "synthetic images",
+]
 """What an arm adds to the classifier's own images."""
 
 
@@ -18,10 +26,11 @@ class Arm:
         adds: what joins the classifier's own images.
         own: whether those train at all.
         source: the arm whose synthetic images it trains on, its own name where they are made for it; "" for none.
-        parents: where the parents of its own synthetic images come from.
+        parents: where the parents of its own synthetic images come from: the hard cases, a draw that matches these class by
+            class and parent by parent, or a uniform draw over the classifier's own images.
         generator: what makes them; None for ``synthesis.generator``.
-        matched: additions are cut, class by class, to the counts that ``hard`` has accepted.
-        plain: it trains with ``classifier.real_augment``.
+        matched: additions are cut to what ``hard`` has accepted, class by class or in all.
+        plain: it trains with ``classifier.plain_augment``, from a start of its own.
         headline: the answer's sentence compares ``hard`` with it.
         scratch: it makes sense only from random weights.
         confirmatory: its contrast with ``hard`` belongs to the Holm family.
@@ -37,9 +46,9 @@ class Arm:
     question: str = ""
     own: bool = True
     source: str = ""
-    parents: Literal["mined", "random", ""] = ""
+    parents: Literal["mined", "random", "uniform", ""] = ""
     generator: Literal["dcgan"] | None = None
-    matched: bool = False
+    matched: Literal["class", "total", ""] = ""
     plain: bool = False
     headline: bool = False
     scratch: bool = False
@@ -53,28 +62,44 @@ class Arm:
 
 _TABLE: Final = (
     Arm(
+        name="plain",
+        adds="nothing",
+        colour="#8a6d5b",
+        plain=True,
+        trains_on="real train images with flips alone (`classifier.plain_augment`)",
+        question="augmentation did it",
+    ),
+    Arm(
         name="real",
         adds="nothing",
         colour="#5a6068",
-        plain=True,
         headline=True,
-        trains_on="real train images, plainly",
+        trains_on="real train images, trained as all arms are",
         question="it was only more training",
     ),
     Arm(
         name="classical",
         adds="own images",
         colour="#9c6a00",
-        matched=True,
+        matched="class",
         confirmatory=True,
         trains_on="real images repeated to the same counts; augmented",
         question="flips and colour would have done it",
     ),
     Arm(
+        name="distilled",
+        adds="own images softly",
+        colour="#a01c2c",
+        matched="class",
+        confirmatory=True,
+        trains_on="real images repeated to the same counts, with the judge's soft labels",
+        question="it was only distillation",
+    ),
+    Arm(
         name="mined",
         adds="mined images",
         colour="#007a5a",
-        matched=True,
+        matched="class",
         confirmatory=True,
         trains_on="real + the mined hard cases themselves",
         question="just train on what you got wrong",
@@ -83,7 +108,7 @@ _TABLE: Final = (
         name="retrieved",
         adds="neighbours",
         colour="#a3446c",
-        matched=True,
+        matched="class",
         confirmatory=True,
         trains_on="real + the retrieved real neighbours; no diffusion",
         question="the neighbours were enough",
@@ -94,11 +119,21 @@ _TABLE: Final = (
         colour="#b4500f",
         source="random",
         parents="random",
-        matched=True,
+        matched="class",
         headline=True,
         confirmatory=True,
-        trains_on="real + synthetic of random parents; same counts, sampler and gates",
+        trains_on="real + synthetic of random parents; same counts per class and parent, sampler, gates",
         question="any synthesis would have done it",
+    ),
+    Arm(
+        name="unguided",
+        adds="synthetic images",
+        colour="#4d5a1a",
+        source="unguided",
+        parents="uniform",
+        matched="total",
+        trains_on="real + synthetic of parents drawn over all train images; same number in all, not per class",
+        question="synthesis without an engine would have done it",
     ),
     Arm(
         name="dcgan",
@@ -107,7 +142,7 @@ _TABLE: Final = (
         source="dcgan",
         parents="random",
         generator="dcgan",
-        matched=True,
+        matched="class",
         trains_on="real + images of a conditional GAN; same counts and gates",
         question="you need no diffusion for that",
     ),
@@ -142,7 +177,7 @@ ARMS: Final[Mapping[str, Arm]] = {arm.name: arm for arm in _TABLE}
 ENGINE: Final = "hard"
 """The engine's own arm: the others are compared with it."""
 START: Final = "real"
-"""The arm of round 0, from which all others go on."""
+"""The arm of round 0, from which all but ``plain`` go on."""
 HEADLINE: Final = tuple(arm.name for arm in _TABLE if arm.headline)
 """The arms that the answer's sentence compares the engine with."""
 CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)

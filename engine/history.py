@@ -11,11 +11,21 @@ from engine.store import StageFolder
 
 @dataclass(frozen=True, kw_only=True)
 class ArmState:
-    """One arm after one round: its classifier, predictions, and the optimizer steps it has had."""
+    """One arm after one round: its classifiers and predictions, one per seed, and the optimizer steps each has had."""
 
-    classifier: StageFolder
-    predict: StageFolder
+    classifiers: tuple[StageFolder, ...]
+    predicts: tuple[StageFolder, ...]
     steps: int
+
+    @property
+    def classifier(self) -> StageFolder:
+        """The first seed's, whose mistakes are mined."""
+        return self.classifiers[0]
+
+    @property
+    def predict(self) -> StageFolder:
+        """The first seed's predictions."""
+        return self.predicts[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +71,38 @@ class Fit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What one ``Fit`` left: every classifier it passed through, the last one's predictions and figures."""
+class SeedFit:
+    """What one seed of a ``Fit`` left: every classifier it passed through, and the last one's predictions."""
 
+    seed: int
     classifiers: tuple[StageFolder, ...]
     predict: StageFolder
-    evaluate: StageFolder
 
     @property
     def classifier(self) -> StageFolder:
         """The classifier that counts."""
         return self.classifiers[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What one ``Fit`` left: one entry per seed, and the figures of all together."""
+
+    seeds: tuple[SeedFit, ...]
+    evaluate: StageFolder
+
+    @property
+    def first(self) -> SeedFit:
+        """The seed that is mined, published in the arm's own folder, and exported."""
+        return self.seeds[0]
+
+    def state(self, steps: int) -> ArmState:
+        """Return where the arm stands after ``steps`` optimizer steps."""
+        return ArmState(
+            classifiers=tuple(fit.classifier for fit in self.seeds),
+            predicts=tuple(fit.predict for fit in self.seeds),
+            steps=steps,
+        )
 
 
 @dataclass
@@ -81,7 +112,8 @@ class History:
     arms: dict[str, ArmState] = field(default_factory=dict)
     trained_in: dict[str, int] = field(default_factory=dict)
     sources: dict[tuple[int, str], Made] = field(default_factory=dict)
-    hard_predict: list[StageFolder] = field(default_factory=list)
+    hard: list[ArmState] = field(default_factory=list)
+    """The engine's own arm after each round, round 0 first."""
     reports: list[RoundEntry] = field(default_factory=list)
 
     def made(self, source: str, until: int) -> Mapping[int, Made]:
@@ -96,4 +128,4 @@ class History:
         """Let every arm begin at ``state``, which round 0 trained."""
         self.arms = dict.fromkeys(arms, state)
         self.trained_in = dict.fromkeys(arms, 0)
-        self.hard_predict.append(state.predict)
+        self.hard.append(state)

@@ -20,7 +20,7 @@ from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StoppedError
-from engine.history import ArmState, Fit, History, Made, Trained
+from engine.history import ArmState, Fit, History, Made
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.pipeline import Runner
@@ -143,13 +143,18 @@ class Loop:
             raise problem
 
     def _round_zero(self) -> StopDecision:
-        """Plain training; every arm starts from it."""
-        pool = arms.pool(self.pipeline, 0, START, {}, {})
-        steps = self.config.classifier.steps
-        state = self._train(Fit(round=0, arm=START, pool=pool, steps=steps, fits=[0]))
-        self.history.start_from(state, self.config.loop.arms)
+        """Train on the classifier's own images; every arm starts from it but ``plain``, which has a start of its own."""
+        self.history.start_from(self._first(START), self.config.loop.arms)
+        for arm in self.config.loop.arms:
+            if ARMS[arm].plain:
+                self.history.arms[arm] = self._first(arm)
         self._crown()
         return StopDecision(action=Action.CONTINUE, reason="")
+
+    def _first(self, arm: str) -> ArmState:
+        """Train an arm that adds nothing in round 0."""
+        pool = arms.pool(self.pipeline, 0, arm, {}, {})
+        return self._train(Fit(round=0, arm=arm, pool=pool, steps=self.config.classifier.steps, fits=[0]))
 
     def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
@@ -157,7 +162,7 @@ class Loop:
         if self.awaiting:
             return self._review()
         self._advance(number, ENGINE)
-        self.history.hard_predict.append(self.history.arms[ENGINE].predict)
+        self.history.hard.append(self.history.arms[ENGINE])
         decision = self._decide(number)
         last = number == self.config.loop.rounds or decision.action is not Action.CONTINUE
         if last or self.config.loop.compare == "every_round":
@@ -184,15 +189,23 @@ class Loop:
         """Make one round's synthetic images of one arm, and leave them to a person where the policy asks for it."""
         mined, out_of_fold = self._mine(number) if source == ENGINE else self._mined_before(number)
         condition = hard_cases.condition(self.pipeline, number, source, mined, **self._wishes(number, source))
-        opponent = self.history.arms[ENGINE].classifier
-        images = synthesis.synthesize(self.pipeline, number, source, condition, opponent)
+        before = self.history.hard[number - 1]
+        images = synthesis.synthesize(self.pipeline, number, source, condition, before.classifier)
         earlier = [made.accept for made in self.history.made(source, number - 1).values()]
         review = self._review_file(number, source) if synthesis.asks_for_review(self.pipeline) else None
         made = Made(
             mine=mined,
             condition=condition,
             synthesize=images,
-            accept=synthesis.accept(self.pipeline, number, source, condition, images, earlier, review),
+            accept=synthesis.accept(
+                self.pipeline,
+                number,
+                source,
+                {"condition": condition, "synthesize": images},
+                {"classifier": before.classifier, "predictions": out_of_fold or before.predict},
+                earlier,
+                review,
+            ),
             fidelity=synthesis.fidelity(self.pipeline, number, source, condition, images),
             crossfit=out_of_fold,
         )
@@ -206,7 +219,7 @@ class Loop:
         """Mine the round's hard cases in the predictions of the round before, or out of fold; return those too."""
         before, made = self.history.arms[ENGINE], self.history.made(ENGINE, number - 1)
         out_of_fold = hard_cases.out_of_fold(self.pipeline, number, made)
-        predictions, history = before.predict, self.history.hard_predict[:-1]
+        predictions, history = before.predict, [state.predict for state in self.history.hard[:-1]]
         if out_of_fold is not None:
             predictions = out_of_fold
             history = [stages.crossfit for stages in made.values() if stages.crossfit is not None]
@@ -217,9 +230,10 @@ class Loop:
         return hard.mine, hard.crossfit
 
     def _wishes(self, number: int, source: str) -> dict[str, Any]:
-        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources hard's counts per class."""
+        """What the conditioning is told: ``hard`` its val sensitivity so far, other sources what they have to match."""
         if source != ENGINE:
-            return {"counts": synthesis.generated_counts(self.history.sources[(number, ENGINE)].accept)}
+            parents = synthesis.images_per_parent(self.history.sources[(number, ENGINE)].accept)
+            return {"parents": ARMS[source].parents, "per_parent": parents}
         return {"seen": [entry.per_class("val", "sensitivity") for entry in self._mains()]}
 
     def _mains(self) -> list[RoundEntry]:
@@ -259,20 +273,10 @@ class Loop:
         self.history.trained_in[arm] = number
 
     def _train(self, task: Fit) -> ArmState:
-        """Fit once for each round of ``task.fits``, predict, evaluate, publish and log one (round, arm)."""
-        classifiers: list[StageFolder] = []
-        init = task.start.classifier if task.start else None
-        for stands_for in task.fits:
-            init = arms.fit(self.pipeline, task, stands_for, init)
-            classifiers.append(init)
-        predictions = arms.predict(self.pipeline, task.round, task.arm, classifiers[-1])
-        reference = self.history.hard_predict[0] if self.history.hard_predict else None
-        trained = Trained(
-            classifiers=tuple(classifiers),
-            predict=predictions,
-            evaluate=arms.evaluate(self.pipeline, task.round, task.arm, predictions, reference),
-        )
-        total = (task.start.steps if task.start else 0) + task.steps * len(classifiers)
+        """Train, evaluate, publish and log one (round, arm)."""
+        reference = self.history.hard[0].predict if self.history.hard else None
+        trained = arms.train(self.pipeline, task, reference)
+        total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
         facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
         entry = round_report(facts, task, trained)
         self.publisher.arm(entry, trained)
@@ -280,7 +284,7 @@ class Loop:
         self.tracker.log_round(
             entry.to_json(), self.folder.arm_folder(task.round, task.arm), self.folder.path
         )
-        return ArmState(classifier=trained.classifier, predict=predictions, steps=total)
+        return trained.state(total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""

@@ -1,6 +1,7 @@
 """The frozen records that stages, policies and reports exchange; numpy only.
 
-Shape legend: N images, M hard cases, S samples, C classes, L levels, D width, K neighbours, H height, W width.
+Shape legend: N images, M hard cases, S samples, C classes, L levels, D width, F features, K neighbours, H height,
+W width.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ class MiningState:
 
     ``lesion_id`` groups photographs of one lesion; ``malignant`` names the malignant classes (may be empty);
     ``history`` holds earlier rounds' predictions on the same images, oldest first; ``draws_TNC`` holds T
-    Monte-Carlo-dropout or committee probabilities where the policy asked for them (else None).
+    Monte-Carlo-dropout or committee probabilities where the policy asked for them (else None); ``early`` holds the
+    out-of-fold predictions of the same images by fits stopped early, where the policy asked for them (else None).
     """
 
     predictions: Predictions
@@ -149,6 +151,7 @@ class MiningState:
     malignant: tuple[str, ...] = ()
     history: tuple[Predictions, ...] = ()
     draws_TNC: FloatArray | None = None
+    early: Predictions | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +192,8 @@ class Neighbourhood:
     """M cases with their K retrieved same-class train neighbours, nearest first.
 
     ``levels_MLD`` are the cases' own embeddings, ``neighbour_levels_MKLD`` the neighbours'; a missing neighbour
-    has id "" and similarity -inf (fewer than K lesions of the class exist).
+    has id "" and similarity -inf (fewer than K lesions of the class exist). ``other_...`` are neighbours of the class
+    that the case is taken for, in the same form, where the mixing policy asked for them (else None).
     """
 
     image_id: StrArray
@@ -198,6 +202,9 @@ class Neighbourhood:
     neighbour_ids_MK: StrArray
     similarity_MK: FloatArray
     neighbour_levels_MKLD: FloatArray
+    other_ids_MK: StrArray | None = None
+    other_similarity_MK: FloatArray | None = None
+    other_levels_MKLD: FloatArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,7 +223,10 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What S samples are conditioned on; ``label_S`` are class names, ``seed_S`` the samples' own noise seeds."""
+    """What S samples are conditioned on; ``label_S`` are class names, ``seed_S`` the samples' own noise seeds.
+
+    ``difficulty_S`` is the rank of a sample's parent among the round's parents, from 0 (easiest) to 1 (hardest).
+    """
 
     sample_id: StrArray
     levels_SLD: FloatArray
@@ -225,6 +235,7 @@ class Conditioning:
     neighbour_ids_SK: StrArray
     weights_SK: FloatArray
     seed_S: IntArray
+    difficulty_S: FloatArray
 
     def __post_init__(self) -> None:
         _same_length(self, [f.name for f in dataclasses.fields(self)])
@@ -258,6 +269,54 @@ class Verdicts:
 
     accepted_S: BoolArray
     reason_S: StrArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionState:
+    """What a selection policy may look at: S candidates, and N real train lesions where it asked for them.
+
+    ``label_S`` is the intended class, ``target_SC`` the label a candidate would train with (one-hot or soft; rows sum to
+    1), ``passed_S`` the verdict of the gates, ``feature_SF`` the classifier's last hidden layer. ``real_...`` are of
+    lesions that the classifier, or its fold, did not train on; without rows where the policy does not want them.
+    ``total`` candidates are to be kept; ``generated`` counts the candidates per class (a class it does not name has as
+    many as ``label_S`` holds); ``round`` counts from 1.
+    """
+
+    sample_id: StrArray
+    label_S: IntArray
+    classes: tuple[str, ...]
+    parent_image_id: StrArray
+    passed_S: BoolArray
+    judge_prob_SC: FloatArray
+    classifier_prob_SC: FloatArray
+    target_SC: FloatArray
+    feature_SF: FloatArray
+    real_feature_NF: FloatArray
+    real_prob_NC: FloatArray
+    real_label_N: IntArray
+    total: int
+    round: int
+    generated: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = [f.name for f in dataclasses.fields(self)]
+        candidates = [name for name in names if name.endswith(("_S", "_SC", "_SF"))]
+        _same_length(self, ["sample_id", "parent_image_id", *candidates])
+        _same_length(self, [name for name in names if name.startswith("real_")])
+
+    def __len__(self) -> int:
+        return len(self.sample_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which candidates are kept, and what the policy holds each of the S worth (higher is better; its own unit)."""
+
+    keep_S: BoolArray
+    value_S: FloatArray
+
+    def __post_init__(self) -> None:
+        _same_length(self, ["keep_S", "value_S"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""The five decisions of a round as small registered policies; start at ``policies.base``."""
+"""The six decisions of a round as small registered policies; start at ``policies.base``."""

@@ -1,4 +1,4 @@
-"""The five decisions of a round, as Protocols: state in, decision out; no I/O, no torch, no ray.
+"""The six decisions of a round, as Protocols: state in, decision out; no I/O, no torch, no ray.
 
 A policy is a frozen dataclass; its fields are its YAML parameters, which pydantic checks. All randomness comes from
 ``rng``. Properties of a Protocol are declarations: facts about a policy that the engine reads before it asks for a
@@ -22,6 +22,8 @@ from engine.types import (
     MiningState,
     Mixture,
     Neighbourhood,
+    Selection,
+    SelectionState,
     StopDecision,
     StoppingState,
     Verdicts,
@@ -43,6 +45,14 @@ class MiningPolicy(Protocol):
         """
         return None
 
+    @property
+    def wants_early(self) -> bool:
+        """Whether ``state.early`` is needed, the predictions of fits stopped early; default False.
+
+        Only the fits across folds leave such predictions: the policy needs ``mine_from: crossfit``.
+        """
+        return False
+
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the hard cases, hardest first, each image at most once, whatever the order of the input."""
         ...
@@ -60,6 +70,11 @@ class BudgetPolicy(Protocol):
 @runtime_checkable
 class MixingPolicy(Protocol):
     """Decides which embeddings condition each sample."""
+
+    @property
+    def wants_other(self) -> bool:
+        """Whether ``hood.other_...`` are needed, neighbours of the class a case is taken for; default False."""
+        return False
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Return ``counts_M.sum()`` samples, case by case in the order of ``hood``."""
@@ -89,6 +104,20 @@ class AcceptancePolicy(Protocol):
 
 
 @runtime_checkable
+class SelectionPolicy(Protocol):
+    """Decides which of the candidates that passed the gates are kept."""
+
+    @property
+    def wants_real(self) -> bool:
+        """Whether features and probabilities of real held-out lesions are needed in ``state.real_...``; default False."""
+        return False
+
+    def select(self, state: SelectionState, rng: np.random.Generator) -> Selection:
+        """Keep exactly min(``state.total``, passed) candidates, only passed ones, whatever the order of the input."""
+        ...
+
+
+@runtime_checkable
 class StoppingPolicy(Protocol):
     """Decides whether to go on, stop, or roll back."""
 
@@ -102,6 +131,7 @@ KINDS: Final[Mapping[str, type]] = {
     "budget": BudgetPolicy,
     "mixing": MixingPolicy,
     "acceptance": AcceptancePolicy,
+    "selection": SelectionPolicy,
     "stopping": StoppingPolicy,
 }
 """The keys under ``policy`` in YAML, each with its Protocol."""

@@ -31,6 +31,29 @@ class Uniform:
         return counts_M
 
 
+@register("budget", "images_per_parent")
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ImagesPerParent:
+    """The same number of images for each parent, hardest first, until the total is spent; the next one gets the rest.
+
+    Where there are too few parents for that, all get more, as ``uniform`` divides. Ours: several images of few parents
+    where ``uniform`` makes few images of many.
+    """
+
+    images: int = Field(5, ge=1, description="images per parent")
+
+    def allocate(self, state: BudgetState, rng: np.random.Generator) -> IntArray:
+        """Return counts of ``images`` for the hardest, 0 for the last; classes do not matter."""
+        ranked = by_hardness(state.cases)
+        counts_M = np.zeros(len(ranked), dtype=np.int64)
+        if self.images * len(ranked) < state.total:
+            counts_M[ranked] = _shares(state.total, len(ranked))
+            return counts_M
+        spent_M = self.images * np.arange(len(ranked), dtype=np.int64)
+        counts_M[ranked] = np.clip(state.total - spent_M, 0, self.images)
+        return counts_M
+
+
 @register("budget", "class_balanced")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ClassBalanced:

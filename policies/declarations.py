@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
 from engine.types import RunFacts
-from policies.base import AcceptancePolicy, MiningPolicy
+from policies.base import AcceptancePolicy, MiningPolicy, MixingPolicy
 
 _WORDS: Final = {bool: "True or False", NoneType: "None"}
 
@@ -53,6 +53,16 @@ def conflicts(policy: object, run: RunFacts) -> Iterator[str]:
         yield (
             "asks classifiers that were trained on every train image, and out-of-fold predictions have none; "
             "use loop.mine_from: mine, or another policy"
+        )
+    if isinstance(policy, MiningPolicy) and policy.wants_early and run.mine_from != "crossfit":
+        yield (
+            "asks for predictions of fits stopped early, which only the fits across folds leave; "
+            "use loop.mine_from: crossfit, or another policy"
+        )
+    if isinstance(policy, MixingPolicy) and policy.wants_other and run.generator == "retrieved":
+        yield (
+            "mixes in neighbours of another class, which synthesis.generator: retrieved returns under the case's own; "
+            "use interpolate or neighbours"
         )
     if isinstance(policy, AcceptancePolicy) and policy.rejects_train_images and run.generator == "retrieved":
         yield (

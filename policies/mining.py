@@ -5,6 +5,8 @@ Legend: N images, C classes, M hard cases. All scores grow with hardness; ties a
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
@@ -36,20 +38,27 @@ class Cut:
         if self.min_score is not None and self.max_score is not None and self.min_score > self.max_score:
             raise ValueError(f"min_score {self.min_score:g} exceeds max_score {self.max_score:g}")
 
-    def keep(self, state: MiningState, score_N: Scores, eligible_N: BoolArray | None = None) -> HardCases:
+    def keep(
+        self,
+        state: MiningState,
+        score_N: Scores,
+        eligible_N: BoolArray | None = None,
+        bounded_N: Scores | None = None,
+    ) -> HardCases:
         """Return the eligible images within the bounds, hardest first, at most ``top_k``.
 
-        ``state`` must be in the order of ``by_image_id``.
+        ``state`` must be in the order of ``by_image_id``. The bounds hold ``bounded_N``; None: the score itself.
         """
         keep_N = np.ones(len(score_N), dtype=np.bool_) if eligible_N is None else eligible_N.copy()
+        held_N = score_N if bounded_N is None else bounded_N
         if self.min_score is not None:
-            keep_N &= score_N >= self.min_score
+            keep_N &= held_N >= self.min_score
         if self.max_score is not None:
-            keep_N &= score_N <= self.max_score
+            keep_N &= held_N <= self.max_score
         order = np.argsort(-score_N, kind="stable")
         order = order[keep_N[order]]
         if self.per_lesion:
-            _, first = np.unique(_lesions(state)[order], return_index=True)
+            _, first = np.unique(lesions_of(state)[order], return_index=True)
             order = order[np.sort(first)]
         return _cases(state, order[: self.top_k], score_N)
 
@@ -130,7 +139,7 @@ class Loss(Cut):
     def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
         """Return the images by falling loss."""
         state = by_image_id(state)
-        return self.keep(state, _loss(state.predictions))
+        return self.keep(state, losses(state.predictions))
 
 
 @register("mining", "missed_malignancy")
@@ -164,35 +173,6 @@ class MissedMalignancy(Cut):
         )
 
 
-@register("mining", "medium_hard")
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class MediumHard(Cut):
-    """A band of the loss averaged over rounds: slowly learned images, without the hopeless and often mislabelled.
-
-    The hardest images by loss are mostly noise; those of middling loss teach most (Swayamdipta et al. 2020, "ambiguous";
-    Paul et al. 2021). score is the mean loss over all rounds so far, nats.
-    """
-
-    low: float = Field(0.6, ge=0.0, le=1.0, description="quantile of the mean loss at which the band begins")
-    high: float = Field(0.95, ge=0.0, le=1.0, description="quantile of the mean loss at which it ends")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.low >= self.high:
-            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
-
-    def mine(self, state: MiningState, rng: np.random.Generator) -> HardCases:
-        """Return the images of the band by falling mean loss."""
-        state = by_image_id(state)
-        if not len(state.predictions):
-            return self.keep(state, np.zeros(0))
-        seen = [p.take(np.argsort(p.image_id, kind="stable")) for p in state.history]
-        loss_RN = [_loss(p) for p in (*seen, state.predictions)]
-        score_N = np.mean(loss_RN, axis=0)
-        bounds = np.quantile(score_N, [self.low, self.high])
-        return self.keep(state, score_N, (score_N >= bounds[0]) & (score_N <= bounds[1]))
-
-
 @register("mining", "random")
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Random(Cut):
@@ -204,7 +184,7 @@ class Random(Cut):
         score_N = rng.random(len(state.predictions))
         if not self.per_lesion:
             return self.keep(state, score_N)
-        lesions, lesion_N = np.unique(_lesions(state), return_inverse=True)
+        lesions, lesion_N = np.unique(lesions_of(state), return_inverse=True)
         highest = np.zeros(len(lesions))
         np.maximum.at(highest, lesion_N, score_N)
         return self.keep(state, rng.random(len(lesions))[lesion_N], score_N == highest[lesion_N])
@@ -213,13 +193,13 @@ class Random(Cut):
 def by_image_id(state: MiningState) -> MiningState:
     """Return the state with its images sorted by image_id, so that no decision depends on the order given."""
     order = np.argsort(state.predictions.image_id, kind="stable")
-    return MiningState(
+    early = state.early
+    return dataclasses.replace(
+        state,
         predictions=state.predictions.take(order),
         lesion_id=state.lesion_id[order],
-        round=state.round,
-        malignant=state.malignant,
-        history=state.history,
         draws_TNC=None if state.draws_TNC is None else state.draws_TNC[:, order],
+        early=None if early is None else early.take(np.argsort(early.image_id, kind="stable")),
     )
 
 
@@ -237,13 +217,13 @@ def _of_label(predictions: Predictions) -> Scores:
     return np.asarray(predictions.prob_NC[rows, predictions.label_N], dtype=np.float64)
 
 
-def _loss(predictions: Predictions) -> Scores:
-    """Cross-entropy of each image, nats."""
+def losses(predictions: Predictions) -> Scores:
+    """Return the cross-entropy of each image, nats."""
     return np.asarray(-np.log(np.maximum(_of_label(predictions), SMALLEST_PROBABILITY)))
 
 
-def _lesions(state: MiningState) -> StrArray:
-    """Lesion ids; an image of unknown lesion is a lesion of its own."""
+def lesions_of(state: MiningState) -> StrArray:
+    """Return lesion ids; an image of unknown lesion is a lesion of its own."""
     return np.where(state.lesion_id == "", np.char.add("image:", state.predictions.image_id), state.lesion_id)
 
 

@@ -85,26 +85,11 @@ class Interpolate:
     high: float = Field(0.5, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high)
+        check_order(self.low, self.high)
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Draw the neighbour (uniformly among those present) and its share t ~ U(low, high) for each sample."""
-        if hood.neighbour_ids_MK.shape[1] == 0:
-            return Self().mix(hood, counts_M, rng)
-        case_S, restore = _draw_order(hood, counts_M)
-        pick_S, t_S = rng.random(len(case_S))[restore], rng.uniform(self.low, self.high, len(case_S))[restore]
-        case_S = case_S[restore]
-        present_SK = hood.neighbour_ids_MK[case_S] != ""
-        available_S = present_SK.sum(axis=1)
-        drawn_S = np.floor(pick_S * available_S)
-        slot_S = np.argmax(np.cumsum(present_SK, axis=1) > drawn_S[:, None], axis=1)
-        t_S = np.where(available_S > 0, t_S, 0.0)
-        own_SLD = hood.levels_MLD[case_S].astype(np.float64)
-        other_SLD = hood.neighbour_levels_MKLD[case_S, slot_S].astype(np.float64)
-        other_SLD = np.where(available_S[:, None, None] > 0, other_SLD, own_SLD)
-        ids_SK = np.stack([hood.image_id[case_S], hood.neighbour_ids_MK[case_S, slot_S]], axis=1)
-        weights_SK = np.stack([1.0 - t_S, t_S], axis=1)
-        return _mixture(hood, case_S, slerp(own_SLD, other_SLD, t_S[:, None, None]), ids_SK, weights_SK)
+        return along_arcs(hood, counts_M, self.low, self.high, rng)
 
 
 @register("mixing", "k_center")
@@ -121,7 +106,7 @@ class KCenter:
     high: float = Field(0.7, ge=0.0, le=1.0, description="largest share of the neighbour")
 
     def __post_init__(self) -> None:
-        _check_order(self.low, self.high)
+        check_order(self.low, self.high)
 
     def mix(self, hood: Neighbourhood, counts_M: IntArray, rng: np.random.Generator) -> Mixture:
         """Draw ``candidates`` times as many mixtures as asked for, keep the ones that cover them best."""
@@ -190,7 +175,8 @@ def blend(sources_SKLD: npt.NDArray[np.floating], weights_SK: Floats) -> Floats:
     return np.asarray(_unit(mixed_SLD, _norm(mixed_SLD)) * norm_SL1)
 
 
-def _check_order(low: float, high: float) -> None:
+def check_order(low: float, high: float) -> None:
+    """Raise ValueError unless ``low`` is at most ``high``."""
     if low > high:
         raise ValueError(f"low {low:g} exceeds high {high:g}")
 
@@ -203,6 +189,28 @@ def _draw_order(hood: Neighbourhood, counts_M: IntArray) -> tuple[IntArray, IntA
     ranked = np.argsort(hood.image_id, kind="stable")
     case_S = np.repeat(ranked, counts_M[ranked]).astype(np.int64)
     return case_S, np.argsort(case_S, kind="stable").astype(np.int64)
+
+
+def along_arcs(
+    hood: Neighbourhood, counts_M: IntArray, low: float, high: float, rng: np.random.Generator
+) -> Mixture:
+    """Return points on the arcs from the cases to drawn neighbours; a case without neighbours is itself."""
+    if hood.neighbour_ids_MK.shape[1] == 0:
+        return Self().mix(hood, counts_M, rng)
+    case_S, restore = _draw_order(hood, counts_M)
+    pick_S, t_S = rng.random(len(case_S))[restore], rng.uniform(low, high, len(case_S))[restore]
+    case_S = case_S[restore]
+    present_SK = hood.neighbour_ids_MK[case_S] != ""
+    available_S = present_SK.sum(axis=1)
+    drawn_S = np.floor(pick_S * available_S)
+    slot_S = np.argmax(np.cumsum(present_SK, axis=1) > drawn_S[:, None], axis=1)
+    t_S = np.where(available_S > 0, t_S, 0.0)
+    own_SLD = hood.levels_MLD[case_S].astype(np.float64)
+    other_SLD = hood.neighbour_levels_MKLD[case_S, slot_S].astype(np.float64)
+    other_SLD = np.where(available_S[:, None, None] > 0, other_SLD, own_SLD)
+    ids_SK = np.stack([hood.image_id[case_S], hood.neighbour_ids_MK[case_S, slot_S]], axis=1)
+    weights_SK = np.stack([1.0 - t_S, t_S], axis=1)
+    return _mixture(hood, case_S, slerp(own_SLD, other_SLD, t_S[:, None, None]), ids_SK, weights_SK)
 
 
 def _first_of(present_SK: npt.NDArray[np.bool_]) -> Floats:

@@ -128,7 +128,7 @@ class PaperBackend:
     def _accept(self, call: StageCall) -> None:
         pd.DataFrame({"image_id": ["s"]}).to_parquet(call.out / "synthetic.parquet")
         taken = min(self.accepted, call.params["room"]["mel"])
-        per_class = {"mel": {"generated": 5, "accepted": taken}}
+        per_class = {"mel": {"generated": 5, "accepted": taken, "per_parent": [3, 2]}}
         (call.out / "accept.json").write_text(json.dumps({"per_class": per_class}))
 
     def _fidelity(self, call: StageCall) -> None:
@@ -180,7 +180,8 @@ class VariedBackend(PaperBackend):
         for dx in CLASSES:
             taken = min(1 + int(4 * _share(key, dx)), call.params["room"][dx], left)
             left -= taken
-            per_class[dx] = {"generated": 4 + int(3 * _share(key, dx, "generated")), "accepted": taken}
+            made = 4 + int(3 * _share(key, dx, "generated"))
+            per_class[dx] = {"generated": made, "accepted": taken, "per_parent": [made - 1, 1]}
         (call.out / "accept.json").write_text(json.dumps({"per_class": per_class}))
 
     def _names(self, number: int) -> list[str]:

@@ -20,6 +20,9 @@ class ClassYield(JsonPart):
         None, description="share that the judge takes for their class, before any gate"
     )
     val_recall: float | None = Field(None, description="the judge's recall on real val images of the class")
+    per_parent: list[int] = Field(
+        default_factory=list, description="images made of each parent, most first; since 0.3"
+    )
 
 
 class Memorized(JsonPart):
@@ -46,12 +49,20 @@ class AcceptFacts(JsonRecord):
     agreement_ratio: float | None = Field(None, description="agreement over expected_agreement")
     per_class: dict[str, ClassYield] = Field(description="the same per class, with counts")
     rejected: dict[str, int] = Field(default_factory=dict, description="images per gate that rejected them")
+    classes: tuple[str, ...] = Field(
+        (), description="class names, in the order of column judge_prob of synthetic.parquet; since 0.3"
+    )
     memorized: Memorized | None = Field(None, description="images that may be copies; since 0.2")
 
     @property
     def generated(self) -> dict[str, int]:
         """Images made per class."""
         return {dx: figures.generated for dx, figures in self.per_class.items()}
+
+    @property
+    def per_parent(self) -> dict[str, list[int]]:
+        """Images made of each parent, per class, most first."""
+        return {dx: figures.per_parent for dx, figures in self.per_class.items()}
 
     @property
     def accepted(self) -> dict[str, int]:

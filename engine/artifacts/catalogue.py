@@ -47,6 +47,7 @@ TABLES: Final[tuple[TableSchema, ...]] = (
     challenging.SCHEMA,
     pool.SCHEMA,
     predictions.SCHEMA,
+    predictions.EARLY,
     hard_cases.SCHEMA,
     conditioning.SCHEMA,
     neighbours.SCHEMA,

@@ -8,6 +8,7 @@ from typing import ClassVar, Final
 from pydantic import Field
 
 from engine.artifacts.json_record import JsonRecord, json_value
+from engine.artifacts.report_json import arm_today, schema_of
 from engine.errors import DataError
 
 FILE: Final = "champion.json"
@@ -48,7 +49,8 @@ def read(run: Path) -> Champion:
     named = isinstance(found, dict)
     if not named or type(found.get("round")) is not int or not isinstance(found.get("arm"), str):
         raise DataError(f"{path}: names no round and arm; {REMEDY}")
-    return Champion.of(found, path)
+    champion = Champion.of(found, path)
+    return champion.model_copy(update={"arm": arm_today(champion.arm, schema_of(run))})
 
 
 def read_if_crowned(run: Path) -> Champion | None:

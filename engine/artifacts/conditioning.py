@@ -27,6 +27,7 @@ COLUMNS: Final = (
     Column(name="neighbour_ids", kind="texts", meaning="images whose embeddings are mixed in; the parent may be one"),
     Column(name="weights", kind="numbers", meaning="their shares; they sum to 1"),
     Column(name="seed", kind="integer", meaning="seed of its noise"),
+    Column(name="difficulty", kind="number", meaning="rank of its parent, 0: easiest, 1: hardest", since="0.3"),
 )  # fmt: skip
 SCHEMA: Final = TableSchema(
     file=FILE, stages=("condition",), row="one synthetic image to make", columns=COLUMNS
@@ -46,6 +47,7 @@ ARROW: Final = pa.schema(
         ("neighbour_ids", pa.list_(pa.string())),
         ("weights", pa.list_(pa.float64())),
         ("seed", pa.int64()),
+        ("difficulty", pa.float64()),
     ]
 )
 READ_BACK: Final = pa.schema(
@@ -67,6 +69,7 @@ class Samples:
     neighbour_ids_SK: StrArray
     weights_SK: FloatArray
     seed_S: IntArray
+    difficulty_S: FloatArray
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -116,7 +119,15 @@ def samples_of(frame: pd.DataFrame) -> Samples:
         neighbour_ids_SK=to_array(frame["neighbour_ids"], "", np.str_),
         weights_SK=to_array(frame["weights"], 0.0, np.float64),
         seed_S=frame["seed"].to_numpy(dtype=np.int64),
+        difficulty_S=_difficulty(frame),
     )
+
+
+def _difficulty(frame: pd.DataFrame) -> FloatArray:
+    """Return the column, 0.5 throughout where an older file lacks it."""
+    if "difficulty" not in frame:
+        return np.full(len(frame), 0.5)
+    return np.asarray(frame["difficulty"].to_numpy(dtype=np.float64))
 
 
 def write(conditioning: Conditioning, folder: Path) -> None:
@@ -142,5 +153,6 @@ def arrow_of(samples: Samples | Conditioning, schema: pa.Schema = ARROW) -> pa.T
         "neighbour_ids": to_lists(samples.neighbour_ids_SK, used_SK),
         "weights": to_lists(samples.weights_SK, used_SK),
         "seed": samples.seed_S.tolist(),
+        "difficulty": np.asarray(samples.difficulty_S, dtype=np.float64).tolist(),
     }
     return pa.table(rows, schema=schema)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -68,6 +68,15 @@ class JudgeFacts(JsonRecord):
     )
     val_recall: dict[str, float | None] = Field(description="the same per class; null without images")
     thresholds: dict[str, float | None] = Field(description="per class: the gate of policy label_consistent")
+    temperature: float = Field(
+        1.0,
+        gt=0.0,
+        description="divides a fold's logits for soft labels, fitted out of fold; gates are at 1; since 0.3",
+    )
+    val: dict[str, Any] = Field(
+        default_factory=dict,
+        description="figures of val in report.json's layout, of the mean of the folds at the temperature; since 0.3",
+    )
 
 
 def read(folder: Path) -> OutOfFold:

@@ -1,10 +1,11 @@
-"""Reads and writes ``predictions.parquet``: class probabilities of every predicted image.
+"""Reads and writes ``predictions.parquet`` and ``early.parquet``: class probabilities of every predicted image.
 
 Shape legend: N images, C classes.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -31,32 +32,41 @@ SCHEMA: Final = TableSchema(
         PROBABILITY,
     ),
 )
+EARLY: Final = replace(
+    SCHEMA,
+    file="early.parquet",
+    stages=("crossfit",),
+    row="one of the classifier's own train images, out of fold, by the weights after the first steps of the fits",
+)
 
 
-def read(folder: Path, classes: tuple[str, ...] | None = None) -> Predictions:
+def read(
+    folder: Path, classes: tuple[str, ...] | None = None, *, schema: TableSchema = SCHEMA
+) -> Predictions:
     """Read the predictions of a stage or of a published (round, arm).
 
-    ``classes`` are those to read, in this order; None: all, in the order of the columns.
+    ``classes`` are those to read, in this order; None: all, in the order of the columns. ``schema`` is the file's: ``EARLY``
+    for those of the first steps.
 
     Raises:
         DataError: the file is absent, damaged or lacks a column; an image's dx has no column of probabilities; a probability
             is no number.
     """
     names = ["image_id", "split", "dx", *(f"{PREFIX}{dx}" for dx in classes)] if classes else []
-    frame = SCHEMA.read(folder, names)
+    frame = schema.read(folder, names)
     classes = classes or probability_classes(frame)
     return Predictions(
         image_id=strings(frame["image_id"].tolist()),
         classes=classes,
-        prob_NC=probabilities(frame, classes, SCHEMA.path(folder)),
-        label_N=labels(strings(frame["dx"].tolist()), classes, FILE),
+        prob_NC=probabilities(frame, classes, schema.path(folder)),
+        label_N=labels(strings(frame["dx"].tolist()), classes, schema.file),
         split=strings(frame["split"].tolist()),
     )
 
 
-def write(predictions: Predictions, folder: Path) -> None:
-    """Write the predictions of a stage."""
-    SCHEMA.write(frame_of(predictions), folder)
+def write(predictions: Predictions, folder: Path, *, schema: TableSchema = SCHEMA) -> None:
+    """Write the predictions of a stage; ``schema`` as ``read`` takes it."""
+    schema.write(frame_of(predictions), folder)
 
 
 def frame_of(predictions: Predictions) -> pd.DataFrame:

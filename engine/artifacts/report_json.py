@@ -1,7 +1,7 @@
 """Reads and writes ``report.json`` of a run and of a round: the figures of every (round, arm), and how the run was made.
 
-Only ``round`` and ``arm`` of an entry are required: reports of schema 1 have been written since the first version, and
-earlier ones lack keys that came later. A newer schema is refused.
+Only ``round`` and ``arm`` of an entry are required: earlier reports lack keys that came later. Reports of schema 1 call arm
+``plain`` real, and are read with its name of today. A newer schema is refused.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from engine.artifacts.schema import REMEDY
 from engine.errors import DataError
 
 FILE: Final = "report.json"
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
+PLAIN_WAS_REAL: Final = 1
+"""Last schema in which ``real`` was the name of arm ``plain``: it trained with flips alone, the other arms did not."""
 FINISHED: Final = ("stop", "roll_back")
 """What a stopping policy says after the last round of a finished run."""
 UNKNOWN: Final = "groups_unknown"
@@ -67,6 +69,10 @@ class RoundEntry(JsonRecord):
     reference: bool = Field(False, description="trains on real images no other arm sees: no bar to clear")
     fidelity: dict[str, Any] | None = Field(
         None, description="fidelity.json, of an arm with synthetic images"
+    )
+    seeds: dict[str, Any] | None = Field(
+        None,
+        description="with loop.seeds: seeds, and per part and figure {mean, sd, values}, one value per seed; since 0.3",
     )
 
     def metrics(self, part: Part) -> dict[str, Any]:
@@ -155,7 +161,39 @@ def read(run: Path) -> RunReport:
         isinstance(r, dict) and {"round", "arm"} <= set(r) for r in rounds
     ):
         raise DataError(f"{path}: holds no list of rounds; {REMEDY}")
-    return RunReport.of(found, path)
+    return _renamed(RunReport.of(found, path))
+
+
+def _renamed(report: RunReport) -> RunReport:
+    """Return the report with the arms' names of today."""
+    if report.schema_version > PLAIN_WAS_REAL:
+        return report
+    rounds = tuple(
+        entry.model_copy(update={"arm": arm_today(entry.arm, report.schema_version)})
+        for entry in report.rounds
+    )
+    changes: dict[str, Any] = {"rounds": rounds}
+    if report.champion is not None and "arm" in report.champion:
+        arm = arm_today(str(report.champion["arm"]), report.schema_version)
+        changes["champion"] = {**report.champion, "arm": arm}
+    return report.model_copy(update=changes)
+
+
+def arm_today(arm: str, schema: int) -> str:
+    """Return what an arm of a run folder of that schema is called today."""
+    return "plain" if arm == "real" and schema <= PLAIN_WAS_REAL else arm
+
+
+def schema_of(run: Path) -> int:
+    """Return the schema that a run folder's report was written in; today's where it has none yet, or a damaged one."""
+    try:
+        found = json_value(RunReport.path(run)) if RunReport.present(run) else {}
+    except DataError:
+        return SCHEMA_VERSION
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int):
+        return version
+    return PLAIN_WAS_REAL if isinstance(found, dict) and found.get("rounds") else SCHEMA_VERSION
 
 
 def read_if_written(run: Path) -> RunReport | None:

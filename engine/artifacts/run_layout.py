@@ -1,12 +1,14 @@
-"""Says where every file of a run folder lies; the only module that knows. It reads no file's contents.
+"""Says where every file of a run folder lies; the only module that knows. It reads the report's schema and nothing else.
 
 ``<run>/rounds/NNNN/`` holds a round: its hard cases and synthetic images, and the files of its main arm (real in round 0,
-hard later). Every other arm lies in ``arms/<arm>/`` there.
+hard later). Every other arm lies in ``arms/<arm>/`` there. In run folders of schema 1 arm ``plain`` lies under the name
+real.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -51,6 +53,11 @@ def main_arm(number: int) -> str:
 def arm_role(number: int, arm: str, stage: str) -> str:
     """Return the role of one arm's stage, for example ``rounds/0001/hard/classifier``."""
     return f"{ROUNDS}/{number:04d}/{arm}/{stage}"
+
+
+def seed_folder(seed: int) -> str:
+    """Return the name of the folder of one further classifier seed, within an arm's."""
+    return f"seed_{seed}"
 
 
 def foundation_role(stage: str) -> str:
@@ -172,6 +179,11 @@ class RunLayout:
         is_trial = home.name == TRIALS and RunLayout(home.parent).is_sweep
         return (home.parent.parent if is_trial else home) / CACHE
 
+    @cached_property
+    def schema(self) -> int:
+        """The schema of the run folder, as it was when this was first asked."""
+        return report_json.schema_of(self.path)
+
     @property
     def rounds(self) -> Path:
         """Folder of the rounds."""
@@ -188,7 +200,18 @@ class RunLayout:
     def arm_folder(self, number: int, arm: str) -> Path:
         """Return where (round, arm) is published: the round's folder for its main arm, ``arms/<arm>`` otherwise."""
         folder = self.round_folder(number)
-        return folder if arm == main_arm(number) else folder / ARMS / arm
+        name = self._written_as(arm)
+        return folder if name == main_arm(number) else folder / ARMS / name
+
+    def main_arm(self, number: int) -> str:
+        """Return the arm whose files lie directly in the round's folder, by its name of today."""
+        return report_json.arm_today(main_arm(number), self.schema)
+
+    def _written_as(self, arm: str) -> str:
+        """Return the name under which the folder holds an arm; an arm it cannot have gets one that it has not."""
+        if self.schema > report_json.PLAIN_WAS_REAL:
+            return arm
+        return {"plain": "real", "real": "real of later runs"}.get(arm, arm)
 
     def weights(self, number: int, arm: str) -> Path:
         """Return the published classifier of a (round, arm)."""
@@ -203,9 +226,8 @@ class RunLayout:
         found = []
         for number in self.round_numbers():
             others = (p.name for p in (self.round_folder(number) / ARMS).glob("*"))
-            found += [
-                (number, arm) for arm in {main_arm(number), *others} if self.weights(number, arm).is_file()
-            ]
+            arms = {report_json.arm_today(name, self.schema) for name in (main_arm(number), *others)}
+            found += [(number, arm) for arm in arms if self.weights(number, arm).is_file()]
         return sorted(found)
 
     def accept(self, number: int) -> Path:

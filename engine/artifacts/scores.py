@@ -23,6 +23,10 @@ class Scores(JsonRecord):
     p_value_vs_round0: float | None = Field(
         description="paired test against round 0; null for round 0 itself"
     )
+    seeds: dict[str, Any] | None = Field(
+        None,
+        description="with several predictions: per part and figure {mean, sd, values}, one value per seed; since 0.3",
+    )
 
 
 def read(folder: Path) -> Scores:

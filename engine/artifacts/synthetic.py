@@ -1,6 +1,6 @@
 """Reads and writes ``synthetic.parquet``: every synthetic image of a round with the verdict on it and the reasons.
 
-Shape legend: S samples.
+Shape legend: S samples, C classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import pyarrow as pa
 
 from engine.artifacts import conditioning
 from engine.artifacts.conditioning import Samples, samples_of
-from engine.artifacts.schema import Column, TableSchema
+from engine.artifacts.ragged import to_array
+from engine.artifacts.schema import REMEDY, Column, TableSchema
+from engine.errors import DataError
 from engine.types import FloatArray, StrArray, Verdicts, strings
 
 FILE: Final = "synthetic.parquet"
@@ -36,13 +38,20 @@ SCHEMA: Final = TableSchema(
         Column(name="nearest_train_distance", kind="number", meaning="cosine distance (0-2) of fused embeddings to it"),
         Column(name="policy", kind="text", meaning="name of the acceptance policy"),
         Column(name="checkpoint", kind="text", meaning="digest of the generator's weights"),
+        Column(name="value", kind="number", since="0.3",
+               meaning="what the selection policy holds the image worth; NaN: all that pass train"),
+        Column(name="judge_prob", kind="numbers", since="0.3",
+               meaning="the judge's calibrated probabilities, in the order of accept.json's classes"),
     ),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class SyntheticTable:
-    """S synthetic images: what each is made of, the verdict, the figures behind it, and its provenance."""
+    """S synthetic images: what each is made of, the verdict, the figures behind it, and its provenance.
+
+    ``judge_p_S`` is at temperature 1, as the gates are; ``judge_prob_SC`` is calibrated (None: an earlier version's table).
+    """
 
     samples: Samples
     verdicts: Verdicts
@@ -52,6 +61,8 @@ class SyntheticTable:
     nearest_train_distance_S: FloatArray
     policy: str
     checkpoint: str
+    judge_prob_SC: FloatArray | None = None
+    value_S: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -69,12 +80,15 @@ class SyntheticTable:
     def take(self, rows: npt.NDArray[Any]) -> SyntheticTable:
         """Return the given images (integer or boolean index), in the order given."""
         names = ("judge_p_S", "judge_predicted_S", "nearest_train_id_S", "nearest_train_distance_S")
+        prob_SC, value_S = self.judge_prob_SC, self.value_S
         return replace(
             self,
             samples=self.samples.take(rows),
             verdicts=Verdicts(
                 accepted_S=self.verdicts.accepted_S[rows], reason_S=self.verdicts.reason_S[rows]
             ),
+            judge_prob_SC=None if prob_SC is None else prob_SC[rows],
+            value_S=None if value_S is None else value_S[rows],
             **{name: getattr(self, name)[rows] for name in names},
         )
 
@@ -100,6 +114,7 @@ def picture(sample_id: str) -> str:
 def read(folder: Path) -> SyntheticTable:
     """Read the images of a stage or of a run's round (DataError: absent, damaged, or a column is missing)."""
     frame = SCHEMA.read(folder)
+    prob_SC = to_array(frame["judge_prob"], np.nan, np.float64) if "judge_prob" in frame else None
     return SyntheticTable(
         samples=samples_of(frame),
         verdicts=Verdicts(
@@ -111,6 +126,8 @@ def read(folder: Path) -> SyntheticTable:
         nearest_train_distance_S=frame["nearest_train_distance"].to_numpy(dtype=np.float64),
         policy=str(frame["policy"].iloc[0]) if len(frame) else "",
         checkpoint=str(frame["checkpoint"].iloc[0]) if len(frame) else "",
+        judge_prob_SC=prob_SC,
+        value_S=frame["value"].to_numpy(dtype=np.float64) if "value" in frame else None,
     )
 
 
@@ -128,6 +145,18 @@ def read_judgement(folder: Path) -> Judgement:
 def read_sample_ids(folder: Path) -> StrArray:
     """Return the samples' names alone (DataError as ``read``)."""
     return strings(SCHEMA.read(folder, ["sample_id"])["sample_id"].tolist())
+
+
+def read_judge_prob(folder: Path, classes: int) -> FloatArray:
+    """Return the judge's calibrated probabilities (S, C) alone.
+
+    Raises:
+        DataError: as ``read``; the table is an earlier version's; a row is not ``classes`` numbers.
+    """
+    rows = SCHEMA.read(folder, ["judge_prob"])["judge_prob"].tolist()
+    if any(len(row) != classes or not np.isfinite(row).all() for row in rows):
+        raise DataError(f"{SCHEMA.path(folder)}: column judge_prob does not hold {classes} numbers; {REMEDY}")
+    return np.array(rows, dtype=np.float64).reshape(len(rows), classes)
 
 
 def read_frame(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
@@ -149,6 +178,12 @@ def write(table: SyntheticTable, folder: Path) -> None:
         "policy": pa.array([table.policy] * len(table), pa.string()),
         "checkpoint": pa.array([table.checkpoint] * len(table), pa.string()),
     }
+    if table.value_S is not None:
+        columns["value"] = pa.array(
+            np.asarray(table.value_S, dtype=np.float64), pa.float64(), from_pandas=False
+        )
+    if table.judge_prob_SC is not None:
+        columns["judge_prob"] = pa.array(table.judge_prob_SC.tolist(), pa.list_(pa.float64()))
     for name, column in columns.items():
         found = found.append_column(name, column)
     SCHEMA.write_arrow(found, folder)

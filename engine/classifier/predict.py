@@ -1,6 +1,6 @@
 """Applies a classifier to rows of an image file in fixed chunks: float32 results depend on the batch size.
 
-Shape legend: N images, C classes, H, W.
+Shape legend: K classifiers, N images, C classes, H, W.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from engine.types import ImageArray
 
 CHUNK = 32
 """Images a forward pass; the last chunk is padded by repeating its last image."""
+SMALLEST = 1e-12
+"""Least probability whose logarithm is taken."""
 
 Rows = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
@@ -88,8 +90,19 @@ def mean_probabilities(
     map_rows: MapRows, workers: Sequence[LogitWorker], rows_N: Rows, what: str
 ) -> npt.NDArray[np.float64]:
     """Return the mean over several classifiers of their probabilities (N, C): the judge's folds as one."""
-    members = [softmax(predict_logits(map_rows, worker, rows_N, what)) for worker in workers]
-    return np.asarray(np.mean(members, axis=0))
+    return mean_softmax(member_logits(map_rows, workers, rows_N, what))
+
+
+def member_logits(
+    map_rows: MapRows, workers: Sequence[LogitWorker], rows_N: Rows, what: str
+) -> npt.NDArray[np.float64]:
+    """Return the logits (K, N, C) of several classifiers."""
+    return np.stack([predict_logits(map_rows, worker, rows_N, what) for worker in workers])
+
+
+def mean_softmax(logits_KNC: npt.NDArray[np.float64], temperature: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the mean over K classifiers of their probabilities (N, C), each at the temperature."""
+    return np.asarray(np.mean([softmax(logits_NC, temperature) for logits_NC in logits_KNC], axis=0))
 
 
 def lesion_means(prob_NC: npt.NDArray[np.float64], group_N: Rows) -> npt.NDArray[np.float64]:
@@ -103,3 +116,13 @@ def softmax(logits_NC: npt.NDArray[np.float64], temperature: float = 1.0) -> npt
     scaled_NC = logits_NC / temperature
     exponent_NC = np.exp(scaled_NC - scaled_NC.max(axis=1, keepdims=True))
     return np.asarray(exponent_NC / exponent_NC.sum(axis=1, keepdims=True))
+
+
+def tempered(prob_NC: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Return probabilities as another temperature gives them: softmax(log p / temperature)."""
+    return softmax(log_probabilities(prob_NC), temperature)
+
+
+def log_probabilities(prob_NC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the logarithms of probabilities, which are floored at 1e-12: logits up to a constant of each row."""
+    return np.asarray(np.log(np.maximum(prob_NC, SMALLEST)))

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from engine.artifacts import classifier_fit
 from engine.artifacts.classifier_fit import FitFacts
@@ -20,13 +19,15 @@ from engine.classifier.inputs import ImageRows, OpenImages, memory_format, norma
 from engine.classifier.mixing import MixedBatches
 from engine.classifier.model import build_model
 from engine.classifier.pixel_maps import shortcut_pixel_maps
+from engine.classifier.snapshot import Snapshot, SnapshotWatcher
 from engine.classifier.split_norm import Origin, split_batch_norm
+from engine.classifier.targets import batch_loss
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
 from engine.config import ClassifierConfig, JudgeConfig, MixConfig
 from engine.errors import DataError
 from engine.training.loop import Draw, TrainLog, train
 from engine.training.plan import FloatWeights, TrainEnv, TrainPlan, balanced_weights, derive_seed
-from engine.types import BoolArray
+from engine.types import BoolArray, FloatArray
 
 FitConfig = ClassifierConfig | JudgeConfig
 
@@ -37,7 +38,9 @@ class FitJob:
 
     ``weights`` is the file written; ``report`` (optional) is the folder that gets classifier.json; ``init`` is an earlier
     fit's weights file to go on from, else None. ``added_N`` and ``synthetic_N`` say which images an arm adds to the
-    classifier's own and which of them are synthetic, for ``mix``; None: none are.
+    classifier's own and which of them are synthetic, for ``mix``; None: none are. ``targets_NC`` are target probabilities
+    (``engine.classifier.targets``) where some labels are soft; batches are drawn by ``labels_N`` all the same.
+    ``loss_weight_N`` are weights in the loss; None: 1. ``snapshot`` is saved on the way.
     """
 
     images: ImageRows
@@ -54,6 +57,9 @@ class FitJob:
     mix: MixConfig | None = None
     added_N: BoolArray | None = None
     synthetic_N: BoolArray | None = None
+    targets_NC: FloatArray | None = None
+    loss_weight_N: FloatArray | None = None
+    snapshot: Snapshot | None = None
 
 
 def make_plan(
@@ -123,7 +129,10 @@ def fit(
     objective = _Objective(
         model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env, origin=origin
     )
-    log = train(model, objective, _draw(job), job.plan, env, job.checkpoint)
+    watcher = (
+        None if job.snapshot is None else SnapshotWatcher.begin(job.snapshot, model, meta, job.checkpoint)
+    )
+    log = train(model, objective, _draw(job), job.plan, env, job.checkpoint, watcher)
     model.eval()
     return log
 
@@ -138,7 +147,7 @@ def _draw(job: FitJob) -> FloatWeights | Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class _Objective:
-    """The smoothed cross-entropy of one worker's share of a batch."""
+    """The cross-entropy of one worker's share of a batch, with smoothed or soft labels, weighted where images are."""
 
     model: nn.Module
     meta: ClassifierMeta
@@ -159,7 +168,12 @@ class _Objective:
             x = normalise(unit, self.meta.mean, self.meta.std)
         if self.job.synthetic_N is not None:
             self.origin.set(torch.from_numpy(self.job.synthetic_N[rows]).to(self.env.device))
-        target = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
+        label = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
+        target, weight = self._of(self.job.targets_NC, rows), self._of(self.job.loss_weight_N, rows)
         logits: Any = self.model(x)
-        loss = F.cross_entropy(logits.float(), target, label_smoothing=self.job.config.label_smoothing)
+        loss = batch_loss(logits.float(), label, self.job.config.label_smoothing, target, weight)
         return loss * (len(rows) * self.env.world / batch)
+
+    def _of(self, values_N: FloatArray | None, rows: npt.NDArray[np.int64]) -> Tensor | None:
+        """Return the rows' values as float32 on the device; None where there are none."""
+        return None if values_N is None else torch.from_numpy(values_N[rows]).float().to(self.env.device)

@@ -120,7 +120,7 @@ def _sizes(config: Config, data: Mapping[str, StageFolder]) -> Sizes:
         used=sum(parts.values()),
         train=parts["train"],
         held=parts["val"] + parts["test"],
-        samples=config.loop.budget,
+        samples=config.loop.made_per_round,
     )
 
 
@@ -129,7 +129,7 @@ def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
     return (
         f"{info.n_images} images of {info.n_lesions} lesions at {config.data.image_size} px; "
         + ", ".join(f"{part} {count}" for part, count in parts.items())
-        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.budget} samples per round"
+        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.made_per_round} samples per round"
     )
 
 

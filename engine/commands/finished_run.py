@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from engine import build
 from engine.artifacts import report_json
 from engine.artifacts.report_json import UNKNOWN, RunReport
-from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import DataError
 from engine.report.wording import MARKS
@@ -83,7 +82,7 @@ def choose(path: Path, round_number: int | None = None, arm: str | None = None) 
         raise DataError(f"{path}: has no classifier for {asked}; finished rounds and arms: {there}")
     number = max(r for r, _ in fitting)
     arms = [a for r, a in fitting if r == number]
-    main = main_arm(number)
+    main = run.layout.main_arm(number)
     return Chosen(run=run, round=number, arm=main if main in arms else arms[0])
 
 

@@ -117,7 +117,7 @@ def _values(layout: Layout, machine: Machine) -> dict[str, Any]:
         "denoiser.steps": 2000 if images < 1000 else 4000,
         "loop.rounds": 2,
         "loop.budget": max(20, min(500, images // 20)),
-        "loop.arms": ["real", "hard"],
+        "loop.arms": ["real", "random", "hard"],
         "policy.mining": {"name": "misclassified"},
         "backend.kind": "local",
         "backend.threads": max(1, min(4, machine.cores)),

@@ -90,7 +90,9 @@ class PlanRunner:
         return {
             "pool": PoolFacts(arm="", n_rows=real, n_real=real, n_synthetic=0, counts={}, added={}, short={}),
             "evaluate": Scores(val=figures, test=figures, p_value_vs_round0=None),
-            "accept": AcceptFacts(per_class={"": ClassYield(generated=made, accepted=made)}),
+            "accept": AcceptFacts(
+                per_class={"": ClassYield(generated=made, accepted=made, per_parent=[1] * made)}
+            ),
             "fidelity": Fidelity(features=""),
             "likelihood": LikelihoodFacts(n=0, part="", given="", bits_per_dimension={}),
         }

@@ -45,10 +45,10 @@ class ClassifierConfig(OptimConfig):
     lr: Rate = Field(1e-3, description="peak learning rate of round 0")
     round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
     augment: Literal["none", "flips", "classical"] = Field(
-        "classical", description="augmentation in every arm but plain real"
+        "classical", description="augmentation in every arm but plain"
     )
-    real_augment: Literal["none", "flips", "classical"] = Field(
-        "flips", description="augmentation in round 0 and arm real"
+    plain_augment: Literal["none", "flips", "classical"] = Field(
+        "flips", description="augmentation in arm plain"
     )
     balance: Fraction = Field(
         0.5, description="0: images drawn as frequent as they are; 1: classes equally often"
@@ -65,6 +65,15 @@ class ClassifierConfig(OptimConfig):
     mix: MixConfig | None = Field(
         None, description="how added images are mixed into batches; null: drawn as any other image"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, values: Any) -> Any:
+        """Read ``real_augment``, as ``plain_augment`` was called while the arm was called ``real``."""
+        if isinstance(values, dict) and "real_augment" in values and "plain_augment" not in values:
+            values = dict(values)
+            values["plain_augment"] = values.pop("real_augment")
+        return values
 
 
 class JudgeConfig(OptimConfig):
@@ -96,9 +105,20 @@ class LoopConfig(Section):
     seed: Seed = Field(
         0, description="seed of classifiers, mining and synthesis; the top seed is the foundation's"
     )
+    seeds: Annotated[list[Seed], Field(min_length=1)] | None = Field(
+        None,
+        description="seeds of the classifiers: every arm is trained once per seed on the same pools, figures are means over "
+        "them; the first one's mistakes are mined; null: seed alone",
+    )
     rounds: Annotated[int, Field(ge=1, le=100)] = Field(2, description="rounds after round 0")
     budget: Annotated[int, Field(ge=1)] = Field(
-        200, description="synthetic images to generate a round, before the gates"
+        200,
+        description="synthetic images per round, before the gates; with candidates the most that are kept",
+    )
+    candidates: Annotated[float, Field(ge=1.0, le=100.0)] = Field(
+        1.0,
+        description="images to generate per image of the budget; above 1, policy.selection keeps the best of those that "
+        "pass the gates, at most the budget",
     )
     max_synthetic_ratio: Annotated[float, Field(gt=0.0)] = Field(
         3.0, description="most accepted images per real one, a class"
@@ -107,7 +127,7 @@ class LoopConfig(Section):
         None, description="most accepted images in all rounds together; null: max_synthetic_ratio alone"
     )
     arms: Annotated[list[ArmName], Field(min_length=1)] = Field(
-        ["real", "hard"], description="comparison arms to train"
+        ["real", "random", "hard"], description="comparison arms to train"
     )
     compare: Literal["every_round", "last_round"] = Field(
         "every_round", description="when the arms other than hard are trained"
@@ -128,6 +148,23 @@ class LoopConfig(Section):
         "shape; null: all levels fused",
     )
 
+    @property
+    def classifier_seeds(self) -> tuple[int, ...]:
+        """The seeds that every arm is trained with; the first one's classifier is mined, published and exported."""
+        return (self.seed,) if self.seeds is None else tuple(self.seeds)
+
+    @property
+    def made_per_round(self) -> int:
+        """Images that one arm generates in a round: the budget, or that many candidates per image of it."""
+        return round(self.budget * self.candidates)
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, seeds: list[int] | None) -> list[int] | None:
+        if seeds is not None and len(set(seeds)) != len(seeds):
+            raise ValueError(f"a seed is named twice: {', '.join(map(str, seeds))}; name each once")
+        return seeds
+
     @field_validator("arms")
     @classmethod
     def _arms(cls, arms: list[str]) -> list[str]:
@@ -139,7 +176,7 @@ class LoopConfig(Section):
 
 
 class PolicyConfig(Section):
-    """The five policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
+    """The six policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
 
     mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
     budget: dict[str, Any] = Field(
@@ -149,9 +186,12 @@ class PolicyConfig(Section):
         {"name": "interpolate"}, description="which embeddings condition each sample"
     )
     acceptance: dict[str, Any] = Field({"name": "default"}, description="which synthetic images may train")
+    selection: dict[str, Any] = Field(
+        {"name": "random"}, description="which candidates that passed the gates are kept"
+    )
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
-    @field_validator("mining", "budget", "mixing", "acceptance", "stopping", mode="before")
+    @field_validator("mining", "budget", "mixing", "acceptance", "selection", "stopping", mode="before")
     @classmethod
     def _spec(cls, spec: Any) -> Any:
         if isinstance(spec, str):

@@ -33,6 +33,26 @@ SamplerName = Literal[
 ]
 
 
+Strength = Annotated[float, Field(gt=0.0, le=1.0)]
+STRENGTH_STEPS: Final = 4
+"""How many different strengths a range has: samples of one batch share theirs."""
+
+
+class StrengthRange(Section):
+    """A strength of its own for every parent, by how hard it is; a rank between two of them is rounded to one of 4 steps.
+
+    Ours: the harder a parent, the nearer it lies to another class, and the milder an edit has to be to keep its own.
+    """
+
+    easiest: Strength = Field(0.7, description="of the easiest hard case")
+    hardest: Strength = Field(0.3, description="of the hardest one")
+
+    def at(self, difficulty: float) -> float:
+        """Return the strength at a difficulty from 0 (easiest) to 1 (hardest)."""
+        step = round(difficulty * (STRENGTH_STEPS - 1)) / (STRENGTH_STEPS - 1)
+        return self.easiest + (self.hardest - self.easiest) * step
+
+
 class SynthesisConfig(Section):
     """How hard cases become images."""
 
@@ -63,8 +83,10 @@ class SynthesisConfig(Section):
     langevin_step: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.3, description="of annealed_langevin: step size, in squares of the noise level"
     )
-    strength: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
-        1.0, description="1: from noise; below: edit the parent image, noised to this share of the way"
+    strength: Strength | StrengthRange = Field(
+        1.0,
+        description="1: from noise; below: edit the parent image, noised to this share of the way; "
+        "{easiest: 0.7, hardest: 0.3}: harder parents are edited less",
     )
     skin_share: Fraction = Field(
         0.0,
@@ -114,11 +136,35 @@ class SynthesisConfig(Section):
     batch_size: Steps = Field(
         32, description="samples per batch; fixed, because float32 results depend on it"
     )
+    labels: Literal["hard", "soft"] = Field(
+        "hard",
+        description="what synthetic images are taught as: hard, their parent's class; soft, the judge's calibrated "
+        "probabilities",
+    )
+    label_temperature: Annotated[float, Field(gt=0.0)] = Field(
+        1.0,
+        description="of soft labels, on top of the judge's calibration: above 1 flattens them, below 1 sharpens",
+    )
+    label_share: Fraction = Field(
+        0.0, description="of soft labels: share kept for the class that was intended; 1: hard labels"
+    )
+    weight: Annotated[float, Field(gt=0.0)] = Field(
+        1.0, description="of a synthetic image in the loss; a real image has 1"
+    )
 
     @property
     def vae_chunk(self) -> int:
         """Images that the VAE encodes or decodes at a time: a whole batch, at most 32."""
         return min(self.batch_size, LARGEST_VAE_CHUNK)
+
+    @property
+    def edits(self) -> bool:
+        """Whether samples start from their parents' images."""
+        return isinstance(self.strength, StrengthRange) or self.strength < 1.0
+
+    def strength_at(self, difficulty: float) -> float:
+        """Return the strength of a sample whose parent is so hard, from 0 (easiest) to 1."""
+        return self.strength.at(difficulty) if isinstance(self.strength, StrengthRange) else self.strength
 
     @property
     def steers(self) -> bool:
@@ -131,7 +177,7 @@ class SynthesisConfig(Section):
             low, high = getattr(self, name)
             if low >= high:
                 raise ValueError(f"{name} [{low:g}, {high:g}] must rise; 0 is clean, 1 is noise")
-        if self.skin_share > 0 and self.strength == 1.0:
+        if self.skin_share > 0 and not self.edits:
             raise ValueError("skin_share needs a parent to start from; set strength below 1, for example 0.5")
         if self.sampler not in ("ddim", "ddpm") and self.steps < 2:
             why = {

@@ -107,7 +107,7 @@ class Synthesizer:
         generators = [torch.Generator().manual_seed(int(seed)) for seed in np.asarray(seed_B)[fill]]
         noise = sample_noise(self.shape, generators, self.device)
         parents = None
-        if self.config.strength < 1.0:
+        if self.config.edits:
             assert parents_BHWC is not None
             parents = self.codec.encode(parents_BHWC[fill])
             if self.config.skin_share > 0:
@@ -211,7 +211,13 @@ def guidance_of(config: SynthesisConfig) -> Guidance:
 
 
 def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sampler:
-    """Return the sampler the ``synthesis`` section asks for."""
+    """Return the sampler the ``synthesis`` section asks for, with one strength for all samples.
+
+    Raises:
+        TypeError: ``strength`` is a range.
+    """
+    if not isinstance(config.strength, float):
+        raise TypeError("a batch has one strength; see StrengthRange.at")
     settings = SamplerSettings(
         scheduler_config=scheduler_config,
         steps=config.steps,

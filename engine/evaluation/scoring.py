@@ -65,8 +65,33 @@ def score_split(split: ScoredSplit, *, draws: int, rng: np.random.Generator) -> 
     Raises:
         ValueError: arrays differ in length.
     """
-    point, drawn = bootstrap_figures(split, draws=draws, rng=rng)
-    return _arrange(split, {name: interval(value, drawn[name]) for name, value in point.items()})
+    return score_seeds([split], draws=draws, rng=rng)[0]
+
+
+def score_seeds(
+    splits: Sequence[ScoredSplit], *, draws: int, rng: np.random.Generator
+) -> tuple[dict[str, Any], list[dict[str, float]]]:
+    """Return the metric object of several classifiers on the same images, and each one's figures by dotted name.
+
+    A figure is the mean over the classifiers, on the whole split and in every draw (a classifier without it is left out), so
+    an interval is that of an average classifier on other lesions. Counts, thresholds and ``confusion`` are the first one's.
+
+    Raises:
+        ValueError: arrays differ in length.
+    """
+    seeds = rng.bit_generator.state
+    found = []
+    for split in splits:
+        rng.bit_generator.state = seeds  # the same lesions are drawn for each
+        found.append(bootstrap_figures(split, draws=draws, rng=rng))
+    figures = {
+        name: interval(
+            float(metrics.mean_defined(np.array([[point[name] for point, _ in found]]))[0]),
+            metrics.mean_defined(np.column_stack([drawn[name] for _, drawn in found])),
+        )
+        for name in found[0][0]
+    }
+    return _arrange(splits[0], figures), [point for point, _ in found]
 
 
 def bootstrap_figures(
@@ -90,6 +115,13 @@ def bootstrap_figures(
     parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, draws, block)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}
     return {name: float(value[0]) for name, value in point.items()}, drawn
+
+
+def figures_of(split: ScoredSplit) -> dict[str, float]:
+    """Return every figure on the whole split under its dotted name, NaN where undefined."""
+    groups, group_N = np.unique(split.group_N, return_inverse=True)
+    found = _figures(split, group_N.astype(np.int64), np.ones((1, len(groups))))
+    return {name: float(value[0]) for name, value in found.items()}
 
 
 def null_split(classes: Sequence[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Shape legend: N images, B bootstrap draws, G groups (of lesions).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -25,12 +25,13 @@ UNKNOWN: Final = ("", "unknown", "nan", "na", "none")
 
 
 def subgroup_figures(
-    split: ScoredSplit, columns: Mapping[str, StrArray], *, draws: int, rng: np.random.Generator
+    splits: Sequence[ScoredSplit], columns: Mapping[str, StrArray], *, draws: int, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Return {attribute: {groups, unknown}}, or null for an attribute that no image has: not assessable.
 
     Args:
-        split: the test part with its malignant operating point.
+        splits: the test part as each classifier (one per seed) sees it, with its malignant operating point; figures are
+            means over them.
         columns: each attribute's value an image (N,); "" and "unknown" mean that it is not known.
         draws: bootstrap draws of lesions (of patients, where they are known).
         rng: draws them.
@@ -46,7 +47,7 @@ def subgroup_figures(
             found[name] = None
             continue
         groups = [
-            _group(split, str(value), known_N & (value_N == value), draws, rng)
+            _group(splits, str(value), known_N & (value_N == value), draws, rng)
             for value in in_order(value_N[known_N].tolist())
         ]
         found[name] = {"groups": groups, "unknown": int((~known_N).sum())}
@@ -70,8 +71,13 @@ def in_order(values: Iterable[str]) -> list[str]:
 
 
 def _group(
-    split: ScoredSplit, name: str, rows_N: npt.NDArray[np.bool_], draws: int, rng: np.random.Generator
+    splits: Sequence[ScoredSplit],
+    name: str,
+    rows_N: npt.NDArray[np.bool_],
+    draws: int,
+    rng: np.random.Generator,
 ) -> dict[str, Any]:
+    split = splits[0]
     label, lesion_id = split.label_N[rows_N], split.lesion_id[rows_N]
     malignant = np.isin(label, split.malignant_columns)
     drawn, drawn_N = np.unique(split.group_N[rows_N], return_inverse=True)
@@ -81,8 +87,14 @@ def _group(
         "n_malignant_lesions": len(np.unique(lesion_id[malignant])),
         "n_benign_lesions": len(np.unique(lesion_id[~malignant])),
     }
-    called = operating_point_columns(split.prob_NC[rows_N], label, split.malignant_columns, split.threshold)
-    sums_GK = metrics.group_sums(called, drawn_N.astype(np.int64), len(drawn))
+    called_NK = np.mean(
+        [
+            operating_point_columns(one.prob_NC[rows_N], label, one.malignant_columns, one.threshold)
+            for one in splits
+        ],
+        axis=0,
+    )
+    sums_GK = metrics.group_sums(called_NK, drawn_N.astype(np.int64), len(drawn))
     drawn_BK = np.einsum("bg,gk->bk", group_weights(len(drawn), draws, rng), sums_GK, optimize=False)
     plain_K = sums_GK.sum(axis=0, keepdims=True)
     figures = {

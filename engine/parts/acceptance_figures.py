@@ -23,11 +23,13 @@ COPY_PERCENTILE: Final = 1
 class Judged:
     """What the gates look at: judge probabilities and nearest train image of each of S images.
 
-    ``real_recall_S``: how often those who judge an image are right on unseen real lesions of its class, NaN: unknown.
+    The gates see ``prob_SC``, at temperature 1; ``calibrated_SC`` are at the judge's. ``real_recall_S``: how often those who
+    judge an image are right on unseen real lesions of its class, NaN: unknown.
     """
 
     classes: tuple[str, ...]
     prob_SC: npt.NDArray[np.float64]
+    calibrated_SC: npt.NDArray[np.float64]
     real_recall_S: npt.NDArray[np.float64]
     label_S: IntArray
     nearest_id_S: StrArray
@@ -51,7 +53,11 @@ class Judged:
 
 
 def accept_facts(
-    judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float | None], copy_distance: float
+    judged: Judged,
+    verdicts: Verdicts,
+    parent_S: StrArray,
+    val_recall: Mapping[str, float | None],
+    copy_distance: float,
 ) -> AcceptFacts:
     """Return accept.json: how often the judge takes ungated samples for their class, against unseen real lesions.
 
@@ -66,16 +72,17 @@ def accept_facts(
         agreement=float(judged.agrees_S.mean()) if len(judged.label_S) else None,
         expected_agreement=expected,
         agreement_ratio=float(judged.agrees_S[known_S].mean()) / expected if expected else None,
-        per_class=class_yields(judged, verdicts, val_recall),
+        per_class=class_yields(judged, verdicts, parent_S, val_recall),
         rejected=rejections(verdicts),
+        classes=judged.classes,
         memorized=memorized(judged.distance_S, copy_distance),
     )
 
 
 def class_yields(
-    judged: Judged, verdicts: Verdicts, val_recall: Mapping[str, float | None]
+    judged: Judged, verdicts: Verdicts, parent_S: StrArray, val_recall: Mapping[str, float | None]
 ) -> dict[str, ClassYield]:
-    """Return how many images of each class were made and accepted, and the judge's agreement with them."""
+    """Return how many images of each class were made, in all and per parent, and accepted, and the judge's agreement."""
     found = {}
     for position, dx in enumerate(judged.classes):
         own_S = judged.label_S == position
@@ -84,6 +91,7 @@ def class_yields(
             accepted=int(verdicts.accepted_S[own_S].sum()),
             agreement=float(judged.agrees_S[own_S].mean()) if own_S.any() else None,
             val_recall=val_recall.get(dx),
+            per_parent=np.sort(np.unique(parent_S[own_S], return_counts=True)[1])[::-1].tolist(),
         )
     return found
 

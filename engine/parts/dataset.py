@@ -38,8 +38,12 @@ class Dataset:
     @property
     def labels(self) -> IntArray:
         """Class index of each used image."""
+        return self.indices(self.table.dx)
+
+    def indices(self, dx_N: StrArray) -> IntArray:
+        """Class index of each of N diagnoses (KeyError for an unknown one)."""
         index = {name: position for position, name in enumerate(self.classes)}
-        return np.array([index[str(dx)] for dx in self.table.dx], dtype=np.int64)
+        return np.array([index[str(dx)] for dx in dx_N], dtype=np.int64)
 
     def where(self, split: str) -> IntArray:
         """Positions in ``table`` of one part ("train", "mine", "val", "test")."""

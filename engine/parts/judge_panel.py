@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from engine.artifacts import judge as judge_file
 from engine.artifacts.judge import JudgeFacts
-from engine.classifier.predict import LogitWorker, mean_probabilities
+from engine.classifier.predict import LogitWorker, mean_softmax, member_logits
 from engine.parts.context import StageContext
 from engine.parts.judge_folds import fold_number
 from engine.types import StrArray
@@ -51,14 +51,20 @@ def panels(context: StageContext, workers: list[LogitWorker], parent_S: StrArray
     return [panel for panel in found if len(panel.rows)]
 
 
-def probabilities(context: StageContext, found: list[Panel], count: int, classes: int) -> Floats:
-    """Return what the panels say of the samples, (S, C)."""
+def probabilities(
+    context: StageContext, found: list[Panel], count: int, classes: int, temperature: float
+) -> tuple[Floats, Floats]:
+    """Return what the panels say of ``count`` samples, (S, C): at temperature 1, and at the judge's ``temperature``.
+
+    Every fold is calibrated by itself, then the folds are averaged.
+    """
     prob_SC = np.zeros((count, classes))
+    calibrated_SC = np.zeros_like(prob_SC)
     for panel in found:
-        prob_SC[panel.rows] = mean_probabilities(
-            context.map, panel.workers, panel.rows, "judge synthetic images"
-        )
-    return prob_SC
+        logits_KSC = member_logits(context.map, panel.workers, panel.rows, "judge synthetic images")
+        prob_SC[panel.rows] = mean_softmax(logits_KSC)
+        calibrated_SC[panel.rows] = mean_softmax(logits_KSC, temperature)
+    return prob_SC, calibrated_SC
 
 
 def real_recall(

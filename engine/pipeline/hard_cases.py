@@ -10,6 +10,7 @@ from engine.pipeline.pipeline import Pipeline
 from engine.stages import condition as condition_stage
 from engine.stages import crossfit as crossfit_stage
 from engine.stages import mine as mine_stage
+from engine.stages.condition import Parents
 from engine.store import StageFolder
 from policies import registry
 
@@ -55,14 +56,24 @@ def condition(
     source: str,
     mined: StageFolder,
     *,
+    parents: Parents = "mined",
     seen: Sequence[Mapping[str, float | None]] = (),
-    counts: Mapping[str, int] | None = None,
+    per_parent: Mapping[str, Sequence[int]] | None = None,
 ) -> StageFolder:
-    """Retrieve neighbours, spend the budget and mix; with ``counts`` draw random parents to so many per class instead.
+    """Retrieve neighbours, spend the budget and mix; or draw ``parents`` at random to match ``per_parent``.
 
-    ``seen`` holds arm ``hard``'s val sensitivity per class after each round so far, for the budget policy.
+    Args:
+        pipeline: the run's.
+        number: the round.
+        source: the arm the images are for.
+        mined: the round's hard cases.
+        parents: where parents come from (``Arm.parents``).
+        seen: arm ``hard``'s val sensitivity per class after each round so far, for the budget policy.
+        per_parent: images that ``hard`` made of each parent, by class.
     """
     inputs = {"hard_cases": mined, **pipeline.parts(("embedder", "index"))}
-    params = condition_stage.Params.of(pipeline.config, number, counts=counts, seen=seen)
+    params = condition_stage.Params.of(
+        pipeline.config, number, parents=parents, per_parent=per_parent, seen=seen
+    )
     seed = pipeline.round_seed(number)
     return pipeline.arm(number, source, condition_stage.STAGE, params, inputs, seed=seed)

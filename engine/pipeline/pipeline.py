@@ -69,9 +69,9 @@ class Pipeline:
         text = json.dumps(flat_config(self.config), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def round_seed(self, number: int) -> int:
-        """Return the seed of what belongs to one round, the same in every arm."""
-        return self.config.loop.seed * 1000 + number
+    def round_seed(self, number: int, seed: int | None = None) -> int:
+        """Return the seed of what belongs to one round, the same in every arm; ``seed``: None for ``loop.seed``."""
+        return (self.config.loop.seed if seed is None else seed) * 1000 + number
 
     def parts(self, names: Iterable[str]) -> dict[str, StageFolder]:
         """Return foundation folders by name (KeyError: one was not computed)."""

@@ -23,7 +23,7 @@ from engine.artifacts.digests import checksum
 from engine.artifacts.fidelity import Fidelity
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.artifacts.review import write_blank
-from engine.artifacts.run_layout import REVIEW_SHEET, SHEETS, THUMBNAILS
+from engine.artifacts.run_layout import REVIEW_SHEET, SHEETS, THUMBNAILS, seed_folder
 from engine.artifacts.synthesized import PICTURES, STATES
 from engine.history import Made, Trained
 from engine.store.cache import StageFolder
@@ -88,12 +88,14 @@ class Publisher:
     def arm(self, entry: RoundEntry, trained: Trained) -> None:
         """One (round, arm): predictions, calibration, weights, report."""
         target = self.layout.arm_folder(entry.round, entry.arm)
-        files = (
-            (trained.predict, predictions.FILE),
-            (trained.predict, Calibration.FILE),
-            (trained.classifier, classifier_fit.WEIGHTS),
-        )
-        self._copy({target / name: stage.path / name for stage, name in files})
+        for fit in trained.seeds:
+            folder = target if fit is trained.first else target / seed_folder(fit.seed)
+            files = (
+                (fit.predict, predictions.FILE),
+                (fit.predict, Calibration.FILE),
+                (fit.classifier, classifier_fit.WEIGHTS),
+            )
+            self._copy({folder / name: stage.path / name for stage, name in files})
         self.published.put(entry, target)
 
     def champion(self, crowned: Champion, after_round: int) -> bool:

@@ -46,8 +46,8 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
     folders = {
         **made,
         "pool": task.pool,
-        "classifier": trained.classifier,
-        "predict": trained.predict,
+        "classifier": trained.first.classifier,
+        "predict": trained.first.predict,
         "evaluate": trained.evaluate,
     }
     generated = accepted = 0
@@ -55,8 +55,12 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
         found = accept.read(task.made.accept.path)
         generated, accepted = (sum(counts.values()) for counts in (found.generated, found.accepted))
     seconds = {name: folder.seconds for name, folder in folders.items()}
-    seconds["classifier"] += sum(folder.seconds for folder in trained.classifiers[:-1])
+    every = [folder for done in trained.seeds for folder in done.classifiers]
+    seconds["classifier"] = sum(folder.seconds for folder in every)
+    seconds["predict"] = sum(done.predict.seconds for done in trained.seeds)
     more: dict[str, Any] = {"pool": contents.content()}
+    if figures.seeds is not None:
+        more["seeds"] = {"seeds": [done.seed for done in trained.seeds], **figures.seeds}
     if facts.reference:
         more["reference"] = True
     if task.made is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from engine.arms import ENGINE
@@ -11,6 +11,7 @@ from engine.artifacts import conditioning
 from engine.artifacts import split as split_file
 from engine.artifacts.review import read_verdicts
 from engine.history import Made
+from engine.parts.candidates import Selecting
 from engine.pipeline.pipeline import Pipeline
 from engine.stages import accept as accept_stage
 from engine.stages import fidelity as fidelity_stage
@@ -35,27 +36,31 @@ def accept(
     pipeline: Pipeline,
     number: int,
     source: str,
-    condition: StageFolder,
-    images: StageFolder,
+    made: Mapping[str, StageFolder],
+    learner: Mapping[str, StageFolder],
     earlier: Sequence[StageFolder],
     review: Path | None,
 ) -> StageFolder:
-    """Judge the images; those accepted ``earlier`` count against ``loop.max_synthetic_ratio``.
+    """Judge the images, and choose among candidates; those accepted ``earlier`` count against ``loop.max_synthetic_ratio``.
 
+    ``made``: their stages ``condition`` and ``synthesize``. ``learner``: the ``classifier`` that ``hard`` had before the
+    round, the same for every source, and the ``predictions`` that were mined.
     ``loop.max_synthetic`` binds arm ``hard`` alone: the pool cuts the other sources to hard's counts, class by class.
     ``review``: the file of a person's verdicts, where the policy asks for them.
     """
     verdicts = None
     if review is not None:
-        names = conditioning.read_column(condition.path, "sample_id").tolist()
+        names = conditioning.read_column(made["condition"].path, "sample_id").tolist()
         verdicts = read_verdicts(review, names)
     params = accept_stage.Params.of(
         pipeline.config,
         _room(pipeline, earlier),
         most=_most(pipeline, earlier) if source == ENGINE else None,
         review=verdicts,
+        selecting=Selecting.of(pipeline.config, number, source),
     )
-    inputs = {"synthesize": images, "condition": condition, **pipeline.parts(("judge", "embedder", "index"))}
+    inputs = {**made, **pipeline.parts(("judge", "embedder", "index"))}
+    inputs |= learner if params.selecting is not None else {}
     return pipeline.arm(number, source, accept_stage.STAGE, params, inputs)
 
 
@@ -91,9 +96,9 @@ def asks_for_review(pipeline: Pipeline) -> bool:
     return registry.make("acceptance", pipeline.config.policy.acceptance).wants_review
 
 
-def generated_counts(accept: StageFolder) -> dict[str, int]:
-    """Return how many images per class were generated, accepted or not."""
-    return accept_file.read(accept.path).generated
+def images_per_parent(accept: StageFolder) -> dict[str, list[int]]:
+    """Return by class how many images were made of each parent, accepted or not, most first."""
+    return accept_file.read(accept.path).per_parent
 
 
 def _room(pipeline: Pipeline, earlier: Sequence[StageFolder]) -> dict[str, int]:

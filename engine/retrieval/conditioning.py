@@ -5,7 +5,7 @@ Shape legend: M cases, S samples, K neighbours, L levels, D width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from engine.errors import StageError
 from engine.retrieval.embedding import Float32Array
 from engine.retrieval.index import MISSING, Found, LesionIndex
 from engine.training.plan import derive_seed
-from engine.types import Conditioning, IntArray, Mixture, Neighbourhood, StrArray, strings
+from engine.types import Conditioning, FloatArray, IntArray, Mixture, Neighbourhood, StrArray, strings
 
 
 def neighbourhood(
@@ -32,17 +32,27 @@ def neighbourhood(
     )
 
 
-def condition(mixture: Mixture, hood: Neighbourhood, *, round: int, source: str, seed: int) -> Conditioning:
+def condition(
+    mixture: Mixture,
+    hood: Neighbourhood,
+    difficulty_M: FloatArray,
+    *,
+    round: int,
+    source: str,
+    seed: int,
+) -> Conditioning:
     """Give each mixed sample its id, its class (its parent's) and a noise seed of its own.
 
     Args:
         mixture: what the mixing policy decided.
         hood: the cases it was asked about.
+        difficulty_M: their ranks, 0: easiest, 1: hardest.
         round: number of the round, part of ids and seeds.
         source: "hard" or "random", part of ids and seeds.
         seed: the stage's seed.
     """
     label = {str(case): str(dx) for case, dx in zip(hood.image_id, hood.dx, strict=True)}
+    hardness = {str(case): float(d) for case, d in zip(hood.image_id, difficulty_M, strict=True)}
     samples = range(len(mixture.parent_image_id))
     return Conditioning(
         sample_id=strings([f"r{round:02d}_{source}_{index:05d}" for index in samples]),
@@ -54,6 +64,7 @@ def condition(mixture: Mixture, hood: Neighbourhood, *, round: int, source: str,
         seed_S=np.array(
             [derive_seed(seed, "sample", round, source, index) for index in samples], dtype=np.int64
         ),
+        difficulty_S=np.array([hardness[str(parent)] for parent in mixture.parent_image_id]),
     )
 
 
@@ -68,6 +79,7 @@ def nothing(levels: int, width: int) -> Conditioning:
         neighbour_ids_SK=none.reshape(0, 1),
         weights_SK=np.zeros((0, 1)),
         seed_S=np.zeros(0, dtype=np.int64),
+        difficulty_S=np.zeros(0),
     )
 
 
@@ -92,12 +104,48 @@ def draw_parents(
     for name in sorted(counts):
         rows = np.flatnonzero(dx == name)
         if counts[name] > 0 and len(rows) == 0:
-            raise StageError(
-                f"counts.{name}: {counts[name]} random parents asked for, but the split holds no image of {name}; "
-                "raise data.limit or the split's share"
-            )
+            raise _no_parents(name, counts[name])
         while counts[name] > times_N[rows].sum():
             lacking = counts[name] - times_N[rows].sum()
             times_N[rng.permutation(rows)[:lacking]] += 1
     parents = np.flatnonzero(times_N).astype(np.int64)
     return parents, times_N[parents]
+
+
+def match_parents(
+    image_id: StrArray, dx: StrArray, per_parent: Mapping[str, Sequence[int]], rng: np.random.Generator
+) -> tuple[IntArray, IntArray]:
+    """Draw parents at random so that each class has as many parents, of as many images each, as ``per_parent`` says.
+
+    Where a class has fewer images than parents are wanted, an image stands for several of them, the fewest possible.
+
+    Args:
+        image_id: images to draw from.
+        dx: their classes.
+        per_parent: by class, the images that each parent gets.
+        rng: source of randomness.
+
+    Returns:
+        Positions of the parents drawn (ascending) and the images of each.
+
+    Raises:
+        StageError: parents of a class are asked for that has no image; names it.
+    """
+    times_N = np.zeros(len(image_id), dtype=np.int64)
+    for name in sorted(per_parent):
+        wanted = np.sort(np.array([n for n in per_parent[name] if n > 0], dtype=np.int64))[::-1]
+        rows = np.flatnonzero(dx == name)
+        if len(wanted) and len(rows) == 0:
+            raise _no_parents(name, int(wanted.sum()))
+        for start in range(0, len(wanted), max(1, len(rows))):
+            turn = wanted[start : start + len(rows)]
+            times_N[rng.permutation(rows)[: len(turn)]] += turn
+    parents = np.flatnonzero(times_N).astype(np.int64)
+    return parents, times_N[parents]
+
+
+def _no_parents(name: str, count: int) -> StageError:
+    return StageError(
+        f"counts.{name}: {count} random parents asked for, but the split holds no image of {name}; "
+        "raise data.limit or the split's share"
+    )

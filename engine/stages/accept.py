@@ -1,4 +1,4 @@
-"""Stage ``accept``: which synthetic images may train, by the independent judge, nearest train image, and room.
+"""Stage ``accept``: which synthetic images may train, by the gates, by what they would teach, and by room.
 
 Distances are between fused embeddings of extracted lesions (Eq. 1), as in the index. A generated image has no drawn
 mask and its parent's does not fit it, so its mask is found as for any image without one (Otsu; the whole image with
@@ -28,6 +28,7 @@ from engine.errors import DataError
 from engine.evaluation.fidelity.memorization import nearest
 from engine.parts import judge_panel
 from engine.parts.acceptance_figures import COPY_PERCENTILE, Judged, accept_facts
+from engine.parts.candidates import Selecting, select
 from engine.parts.context import StageContext
 from engine.parts.embed import Extraction, embed_rows
 from engine.parts.judge_folds import judge_workers
@@ -36,7 +37,7 @@ from engine.report.sheets import captioned_sheet
 from engine.retrieval.embedding import fuse
 from engine.stages import base
 from engine.stages.outputs import File
-from engine.types import AcceptanceState, IntArray, StrArray, Verdicts, strings
+from engine.types import AcceptanceState, BoolArray, IntArray, StrArray, Verdicts, strings
 from policies import registry
 
 NO_ROOM: Final = "over max_synthetic_ratio"
@@ -45,11 +46,14 @@ NO_ROOM: Final = "over max_synthetic_ratio"
 ENOUGH: Final = "over max_synthetic"
 """Reason of images that pass the gates but exceed what all classes together may have (``loop.max_synthetic``)."""
 
+NOT_SELECTED: Final = "not selected"
+"""Reason of candidates that pass the gates and that the selection policy leaves out."""
+
 
 class Params(base.Params):
     """The acceptance policy, how many more images may be accepted, and who may judge."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"most", "review"})
+    optional: ClassVar[frozenset[str]] = frozenset({"most", "review", "selecting"})
 
     policy: dict[str, Any]
     embedder: EmbedderConfig
@@ -63,6 +67,8 @@ class Params(base.Params):
     """Most images to accept in all; None: ``room`` alone."""
     review: dict[str, str] | None = None
     """A person's verdict per sample (accept or reject), where the policy asks for them."""
+    selecting: Selecting | None = None
+    """How the best of the candidates are chosen; None: all that pass train."""
 
     @classmethod
     def of(
@@ -73,6 +79,7 @@ class Params(base.Params):
         most: int | None = None,
         review: Mapping[str, str] | None = None,
         policy: Mapping[str, Any] | None = None,
+        selecting: Selecting | None = None,
     ) -> Params:
         """Return the gates of a run of ``config``, the same for every source of images.
 
@@ -87,11 +94,14 @@ class Params(base.Params):
             guided=config.synthesis.generator == "diffusion" and config.synthesis.steers,
             most=most,
             review=None if review is None else dict(sorted(review.items())),
+            selecting=selecting,
         )
 
 
 def run(context: StageContext, params: Params) -> None:
     """Write synthetic.parquet and accept.json; no image at all is fine.
+
+    The gates come first, then the choice among candidates, then the room of each class.
 
     Raises:
         ConfigError: the acceptance policy's spec is wrong.
@@ -113,6 +123,11 @@ def run(context: StageContext, params: Params) -> None:
             verdict_S=_reviewed(context, params, samples),
         )
     )
+    value_S = np.full(len(samples), np.nan)
+    if params.selecting is not None:
+        names = (samples.sample_id, samples.parent_image_id)
+        chosen = select(context, params.selecting, judged, *names, verdicts.accepted_S)
+        verdicts, value_S = only_chosen(verdicts, chosen.keep_S), chosen.value_S
     verdicts = limit(verdicts, samples.label_S, samples.parent_image_id, params.room, params.most)
     table = SyntheticTable(
         samples=samples,
@@ -123,10 +138,21 @@ def run(context: StageContext, params: Params) -> None:
         nearest_train_distance_S=judged.distance_S,
         policy=str(params.policy["name"]),
         checkpoint=synthesized.read_facts(context.inputs["synthesize"]).checkpoint,
+        judge_prob_SC=judged.calibrated_SC,
+        value_S=value_S,
     )
     synthetic.write(table, context.out)
-    facts = accept_facts(judged, verdicts, judge.val_recall, quantiles[COPY_PERCENTILE])
+    facts = accept_facts(
+        judged, verdicts, samples.parent_image_id, judge.val_recall, quantiles[COPY_PERCENTILE]
+    )
     accept_file.write(facts, context.out)
+
+
+def only_chosen(verdicts: Verdicts, keep_S: BoolArray) -> Verdicts:
+    """Reject what passed the gates and was not chosen."""
+    left_out_S = verdicts.accepted_S & ~keep_S
+    reason_S = np.where(left_out_S, NOT_SELECTED, verdicts.reason_S)
+    return Verdicts(accepted_S=verdicts.accepted_S & keep_S, reason_S=strings(reason_S.tolist()))
 
 
 def limit(
@@ -191,9 +217,13 @@ def _judge(context: StageContext, params: Params, judge: JudgeFacts, samples: Sa
     fused_SF = fuse(levels_SLD, params.embedder.fuse)
     distance_S, train_S = nearest(fused_SF, index_file.read_fused(context.inputs["index"]))
     panels = judge_panel.panels(context, workers, samples.parent_image_id)
+    prob_SC, calibrated_SC = judge_panel.probabilities(
+        context, panels, count, len(classes), judge.temperature
+    )
     return Judged(
         classes=classes,
-        prob_SC=judge_panel.probabilities(context, panels, count, len(classes)),
+        prob_SC=prob_SC,
+        calibrated_SC=calibrated_SC,
         real_recall_S=judge_panel.real_recall(panels, label_S, classes, judge),
         label_S=label_S,
         nearest_id_S=index_file.read(context.inputs["index"]).image_id[train_S],
@@ -212,10 +242,11 @@ def _labels(dx_S: StrArray, classes: tuple[str, ...], weights: str) -> IntArray:
 
 STAGE = base.Stage(
     name="accept",
-    version=3,
+    version=5,
     params=Params,
     run=run,
     inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),
+    optional=("classifier", "predictions"),
     maps=True,
     units=lambda _params, sizes: sizes.chunks(sizes.samples),
     files=(

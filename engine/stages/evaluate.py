@@ -5,7 +5,8 @@ reference models get wrong, and the others. ``test.subgroups`` has sensitivity a
 skin type.
 
 Nothing is fitted here: temperature and operating point come from calibration.json, where ``predict`` fixed them
-on val. The bootstrap draws of a split depend on the seed alone, so arms and rounds are resampled alike.
+on val. With several inputs ``predictions``, one per classifier seed, figures are means over them. The bootstrap draws of a
+split depend on the seed alone, so arms and rounds are resampled alike.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from engine.artifacts.scores import Scores
 from engine.artifacts.split import SplitTable
 from engine.config import Config
 from engine.errors import DataError
-from engine.evaluation.scoring import ScoredSplit, null_split, score_split
+from engine.evaluation.scoring import ScoredSplit, figures_of, null_split, score_seeds
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
-from engine.parts.context import StageContext
+from engine.parts.context import StageContext, numbered
 from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import IntArray, Predictions
@@ -64,14 +65,18 @@ def run(context: StageContext, params: Params) -> None:
     Raises:
         DataError: predictions and split disagree on the images, or a diagnosis is unknown to the classifier.
     """
-    folder = context.inputs["predictions"]
-    predictions = predictions_file.read(folder)
+    folders = [context.inputs["predictions"], *numbered(context.inputs, "predictions")]
+    predictions = predictions_file.read(folders[0])
+    further = [predictions_file.read(folder) for folder in folders[1:]]
     task = Task(
         context=context,
         params=params,
-        predictions=predictions,
+        seeds=(
+            predictions,
+            *(predictions_file.find(p, predictions.image_id, "another seed") for p in further),
+        ),
         lesions=split_file.read(context.inputs["split"]).find(predictions.image_id),
-        calibration=calibration_file.read(folder),
+        calibrations=tuple(calibration_file.read(folder) for folder in folders),
     )
     figures: dict[str, Any] = {}
     done, total = 0, len(task.rows("val")) + len(task.rows("test"))
@@ -82,18 +87,24 @@ def run(context: StageContext, params: Params) -> None:
     if "challenging" in context.inputs:
         figures["test"] |= _by_difficulty(task)
     figures["test"]["subgroups"] = _by_person(task)
-    scores.write(Scores(**figures, p_value_vs_round0=_p_value(task)), context.out)
+    more = {"seeds": {part: task.spread(part) for part in ("val", "test")}} if further else {}
+    scores.write(Scores(**figures, p_value_vs_round0=_p_value(task), **more), context.out)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is scored: calibrated predictions, the lesion and group of each image, and how."""
+    """What is scored: calibrated predictions per seed, of the same images; their lesions and groups; and how."""
 
     context: StageContext
     params: Params
-    predictions: Predictions
+    seeds: tuple[Predictions, ...]
     lesions: SplitTable
-    calibration: Calibration
+    calibrations: tuple[Calibration, ...]
+
+    @property
+    def predictions(self) -> Predictions:
+        """The first seed's."""
+        return self.seeds[0]
 
     def rows(self, part: str) -> IntArray:
         """Return the rows of one part."""
@@ -108,11 +119,32 @@ class Task:
         if len(rows) == 0:
             return null_split(self.predictions.classes)
         draws = self.params.evaluation.bootstrap
-        return score_split(self.split(rows), draws=draws, rng=self.rng("bootstrap", name))
+        return score_seeds(self.splits(rows), draws=draws, rng=self.rng("bootstrap", name))[0]
 
-    def split(self, rows: IntArray) -> ScoredSplit:
-        """Return some rows as ``score_split`` takes them."""
-        predictions, shown = self.predictions.take(rows), self.lesions.take(rows)
+    def spread(self, part: str) -> dict[str, dict[str, Any]]:
+        """Return each defined figure of a part as mean, standard deviation and values over the seeds."""
+        rows = self.rows(part)
+        if len(rows) == 0:
+            return {}
+        points = [figures_of(split) for split in self.splits(rows)]
+        return {
+            name: {
+                "mean": float(np.mean(values)),
+                "sd": float(np.std(values, ddof=1)),
+                "values": [float(value) for value in values],
+            }
+            for name in points[0]
+            if np.isfinite(values := [point[name] for point in points]).all()
+        }
+
+    def splits(self, rows: IntArray) -> list[ScoredSplit]:
+        """Return some rows, seed by seed, as ``score_seeds`` takes them."""
+        return [self.split(rows, seed) for seed in range(len(self.seeds))]
+
+    def split(self, rows: IntArray, seed: int = 0) -> ScoredSplit:
+        """Return some rows of one seed as ``score_split`` takes them."""
+        predictions, shown = self.seeds[seed].take(rows), self.lesions.take(rows)
+        calibration = self.calibrations[seed]
         return ScoredSplit(
             prob_NC=predictions.prob_NC,
             label_N=predictions.label_N,
@@ -120,10 +152,10 @@ class Task:
             group_N=shown.group_N,
             classes=predictions.classes,
             malignant=tuple(self.params.malignant),
-            threshold=self.calibration.threshold,
+            threshold=calibration.threshold,
             specificity=self.params.evaluation.specificity,
-            melanoma=self.calibration.melanoma,
-            melanoma_threshold=self.calibration.melanoma_threshold,
+            melanoma=calibration.melanoma,
+            melanoma_threshold=calibration.melanoma_threshold,
         )
 
 
@@ -141,7 +173,7 @@ def _by_person(task: Task) -> dict[str, Any]:
         "skin_type": own.skin_type,
     }
     draws = task.params.evaluation.bootstrap
-    return subgroup_figures(task.split(rows), columns, draws=draws, rng=task.rng("subgroups"))
+    return subgroup_figures(task.splits(rows), columns, draws=draws, rng=task.rng("subgroups"))
 
 
 def _by_difficulty(task: Task) -> dict[str, Any]:
@@ -185,7 +217,7 @@ STAGE = base.Stage(
     params=Params,
     run=run,
     inputs=("images", "split", "predictions"),
-    optional=("reference", "challenging"),
+    optional=("reference", "challenging", "predictions_#"),
     units=lambda _params, sizes: sizes.chunks(sizes.held),
     files=(Scores,),
 )

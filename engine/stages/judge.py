@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,37 +15,47 @@ import numpy.typing as npt
 from engine.artifacts import decoded_images
 from engine.artifacts import judge as judge_file
 from engine.artifacts.judge import JudgeFacts, OutOfFold
-from engine.classifier.predict import lesion_means, mean_probabilities
+from engine.classifier.calibration import fit_temperature
+from engine.classifier.predict import lesion_means, log_probabilities, mean_softmax, member_logits
 from engine.config import Config, JudgeConfig
+from engine.evaluation.scoring import ScoredSplit, score_split
 from engine.parts.context import StageContext
 from engine.parts.crossfit_fits import Crossfit, crossfit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.judge_folds import logit_worker
 from engine.stages import base
 from engine.stages.outputs import File
+from engine.training.plan import derive_seed
 from engine.types import IntArray
 
 PERCENTILE = 10.0
 """A synthetic image of a class must look as typical to the judge as all but this share of real lesions."""
+DRAWS = 1000
+"""Bootstrap draws of lesions behind the intervals of val."""
 
 Array = npt.NDArray[np.float64]
 
 
 class Params(base.Params):
-    """How the judge is fitted."""
+    """How the judge is fitted, and which classes are malignant."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"malignant"})
 
     judge: JudgeConfig
+    malignant: list[str] | None = None
+    """For the figures of val; None: no figure of malignancy."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(judge=config.judge)
+        return cls(judge=config.judge, malignant=config.data.malignant or None)
 
 
 def run(context: StageContext, params: Params) -> None:
     """Fill ``fold_<k>.safetensors``, ``oof.parquet`` and ``judge.json``.
 
-    Val accuracy and recall, of the mean of the folds, are recorded and decide nothing.
+    The temperature is fitted on predictions out of fold, so on train alone. Figures of val, of the mean of the folds, are
+    recorded and decide nothing.
     """
     config = params.judge
     dataset = open_dataset(context.inputs["images"], context.inputs["split"])
@@ -60,16 +71,18 @@ def run(context: StageContext, params: Params) -> None:
         prob_NC=result.prob_NC,
     )
     judge_file.write(out_of_fold, context.out)
-    summary(context, dataset, config, result).write(context.out)
+    summary(context, dataset, params, result).write(context.out)
 
 
-def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result: Crossfit) -> JudgeFacts:
-    """Return how good the judge is out of fold and on val, and its thresholds."""
-    val = dataset.where("val")
+def summary(context: StageContext, dataset: Dataset, params: Params, result: Crossfit) -> JudgeFacts:
+    """Return how good the judge is out of fold and on val, its thresholds (at temperature 1) and its temperature."""
+    config, val = params.judge, dataset.where("val")
     images = decoded_images.IMAGES.path(context.inputs["images"])
     workers = [logit_worker(context, path, images) for path in result.weights]
-    val_prob_NC = mean_probabilities(context.map, workers, dataset.rows[val], "judge on val")
+    val_logits_KNC = member_logits(context.map, workers, dataset.rows[val], "judge on val")
+    val_prob_NC = mean_softmax(val_logits_KNC)
     val_label_N = dataset.labels[val]
+    temperature = fit_temperature(log_probabilities(result.prob_NC), result.label_N)
     return JudgeFacts(
         model=config.model,
         folds=config.folds,
@@ -79,6 +92,25 @@ def summary(context: StageContext, dataset: Dataset, config: JudgeConfig, result
         val_accuracy=accuracy(val_prob_NC, val_label_N),
         val_recall=recall(val_prob_NC, val_label_N, dataset.classes),
         thresholds={**thresholds(result.prob_NC, result.label_N, result.table.lesion_id, dataset.classes)},
+        temperature=temperature,
+        val=score_split(
+            scored_val(dataset, mean_softmax(val_logits_KNC, temperature), params.malignant or ()),
+            draws=DRAWS,
+            rng=np.random.default_rng(derive_seed(context.seed, "judge", "bootstrap", "val")),
+        ),
+    )
+
+
+def scored_val(dataset: Dataset, prob_NC: Array, malignant: Sequence[str]) -> ScoredSplit:
+    """Return val with these probabilities, as figures are made of it."""
+    val = dataset.where("val")
+    return ScoredSplit(
+        prob_NC=prob_NC,
+        label_N=dataset.labels[val],
+        lesion_id=dataset.table.lesion_id[val],
+        group_N=dataset.group_N[val],
+        classes=dataset.classes,
+        malignant=tuple(malignant),
     )
 
 
@@ -118,6 +150,7 @@ def thresholds(
 
 STAGE = base.Stage(
     name="judge",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split"),

@@ -75,6 +75,7 @@ def run(context: StageContext, params: Params) -> None:
         draws_TNC=None
         if policy.wanted is None
         else make_draws(context, policy.wanted, dataset.rows[rows], predictions.classes),
+        early=_early(context.inputs["predictions"], image_id) if policy.wants_early else None,
     )
     cases = policy.mine(state, np.random.default_rng(derive_seed(context.seed, "mine", state.round)))
     hard_cases.write(cases, context.out)
@@ -84,6 +85,12 @@ def _history(context: StageContext, image_id: StrArray) -> tuple[Predictions, ..
     """Earlier rounds' predictions of the same images, oldest first."""
     rounds = sorted(int(role.split("_")[1]) for role in context.inputs if role.startswith("history_"))
     return tuple(_predictions(context.inputs[f"history_{number}"], image_id) for number in rounds)
+
+
+def _early(folder: Path, image_id: StrArray) -> Predictions:
+    """Return what fits stopped early say of the given images, in their order."""
+    early = predictions_file.read(folder, schema=predictions_file.EARLY)
+    return predictions_file.find(early, image_id, "the mined part")
 
 
 def _predictions(folder: Path, image_id: StrArray) -> Predictions:

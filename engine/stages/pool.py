@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,6 +19,7 @@ from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import own_sets
 from engine.parts.parent_turns import by_turns
+from engine.parts.soft_labels import Floats, SoftLabels, judged_out_of_fold, judged_samples
 from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, StrArray, strings
@@ -27,26 +28,36 @@ from engine.types import ImageArray, IntArray, StrArray, strings
 class Params(base.Params):
     """Which arm's pool, and how many images per class it may add."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total", "labels"})
 
     arm: str
     counts: dict[str, int]
-    """Images to add per class; empty for arms whose additions are not matched to those of ``hard``."""
+    """Images to add per class; empty for arms whose additions are not matched, class by class, to those of ``hard``."""
     train_sets: list[int] | None = None
     """The training sets that are the classifier's own. None: all of train."""
+    total: int | None = None
+    """Most images to add in all. None: no bound beside ``counts``."""
+    labels: SoftLabels | None = None
+    """How added images are labelled and weighted. None: by their class, with weight 1."""
 
     @classmethod
     def of(cls, config: Config, arm: str, counts: Mapping[str, int]) -> Params:
         """Return the pool of ``arm``; ``counts`` is what ``hard`` has accepted per class."""
-        matched = dict(sorted(counts.items())) if ARMS[arm].matched else {}
-        return cls(arm=arm, counts=matched, train_sets=own_sets(config))
+        kind = ARMS[arm].matched
+        return cls(
+            arm=arm,
+            counts=dict(sorted(counts.items())) if kind == "class" else {},
+            total=sum(counts.values()) if kind == "total" else None,
+            train_sets=own_sets(config),
+            labels=SoftLabels.of(config, arm),
+        )
 
 
 def run(context: StageContext, params: Params) -> None:
     """Fill ``pool.parquet`` (source, row, image_id, dx, origin), ``extra.npy`` and ``pool.json``.
 
     ``row`` is a row of images.npy (source "data") or of extra.npy (source "extra"); the classifier's own images come
-    first.
+    first. Soft labels and weights other than 1 have a column each (label, weight).
 
     Raises:
         StageError: the arm is not known.
@@ -65,7 +76,7 @@ def run(context: StageContext, params: Params) -> None:
 
 
 def facts_of(
-    pool: Pool, added: Pool, classes: Iterable[str], arm: str, wanted: Mapping[str, int]
+    pool: Pool, added: Pool, classes: Sequence[str], arm: str, wanted: Mapping[str, int]
 ) -> PoolFacts:
     """Return what a pool holds: ``n_real`` counts different real images, every other figure repeats too.
 
@@ -82,6 +93,7 @@ def facts_of(
         counts=by_class,
         added=added_by_class,
         short={dx: n for dx, n in short.items() if n > 0},
+        **({"classes": tuple(classes)} if pool.soft_N.any() else {}),
     )
 
 
@@ -153,6 +165,26 @@ def _own_again(task: Task) -> Addition:
     return _real(task, _repeated(task, task.own))
 
 
+def _own_softly(task: Task) -> Addition:
+    """The classifier's own images again, labelled by the fold of the judge that held each one's lesion out."""
+    rows = _repeated(task, task.own)
+    prob_NC = judged_out_of_fold(task.context.inputs["judge"], rows.image_id, task.dataset.classes)
+    return _real(task, _taught(task, rows, prob_NC))
+
+
+def _taught(task: Task, rows: Pool, prob_NC: Floats | None) -> Pool:
+    """Return added rows with the labels and weights of the params; ``prob_NC`` is needed for soft ones alone."""
+    how = task.params.labels
+    if how is None:
+        return rows
+    label_N = task.dataset.indices(rows.dx)
+    return replace(
+        rows,
+        label_NC=None if prob_NC is None else how.labels(prob_NC, label_N),
+        weight_N=np.full(len(rows), how.weight),
+    )
+
+
 def _mined(task: Task) -> Addition:
     ids = [name for folder in task.inputs("mine") for name in hard_cases.read_ids(folder).tolist()]
     positions = _positions(task.dataset, ids, hard_cases.FILE)
@@ -190,12 +222,13 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
 
 
 def _synthetic(task: Task) -> Addition:
-    """Accepted images of every round so far, in order; where the arm is matched, no more than ``counts`` per class.
+    """Accepted images of every round so far, in order; where the arm is matched, no more than ``hard`` has.
 
     Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
     pools, images = [_nothing(task).rows], [_no_images(task.dataset)]
-    room = dict(task.params.counts) if task.arm.matched else None
+    room = dict(task.params.counts) if task.arm.matched == "class" else None
+    total = task.params.total
     for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
         table, made = synthetic.read_judgement(accept), synthesized.read(synthesize)
         if len(table) != len(made):
@@ -205,11 +238,22 @@ def _synthetic(task: Task) -> Addition:
         kept = np.flatnonzero(table.accepted_S)
         if room is not None:
             kept = _first(table.label_S, by_turns(kept.tolist(), table.parent_image_id), room)
+        if total is not None:
+            kept = np.sort(np.array(by_turns(kept.tolist(), table.parent_image_id)[:total], dtype=np.int64))
+            total -= len(kept)
         row_N = sum(len(part) for part in images) + np.arange(len(kept))
-        pools.append(rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic"))
+        rows = rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic")
+        pools.append(_taught(task, rows, _judged(task, accept, kept)))
         images.append(made[kept])
     idle = any(len(rows) == 0 for rows in pools[1:])
     return Addition(rows=joined(pools), images=np.concatenate(images), idle_round=idle)
+
+
+def _judged(task: Task, accept: Path, kept: IntArray) -> Floats | None:
+    """Return the judge's calibrated probabilities of the samples ``kept``; None where labels are hard."""
+    if task.params.labels is None or not task.params.labels.soft:
+        return None
+    return judged_samples(accept, task.dataset.classes)[kept]
 
 
 def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArray:
@@ -231,6 +275,7 @@ ADDITIONS: Mapping[Adds, Callable[[Task], Addition]] = {
     "nothing": _nothing,
     "mine split": _mine_split,
     "own images": _own_again,
+    "own images softly": _own_softly,
     "mined images": _mined,
     "neighbours": _neighbours,
     "synthetic images": _synthetic,
@@ -242,6 +287,6 @@ STAGE = base.Stage(
     params=Params,
     run=run,
     inputs=("images", "split"),
-    optional=("accept_#", "synthesize_#", "mine_#", "condition_#"),
+    optional=("accept_#", "synthesize_#", "mine_#", "condition_#", "judge"),
     files=(pool_file.SCHEMA, pool_file.EXTRA, PoolFacts),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -13,18 +14,23 @@ from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfi
 from engine.config.synthesis_section import LARGEST_VAE_CHUNK
 from engine.diffusion.synthesis import save_png, weights_digest
 from engine.parts.context import StageContext
+from engine.parts.generators.diffusion import strengths
 from engine.parts.generators.table import GENERATORS
 from engine.report.sheets import draw_states
 from engine.stages import base
 from engine.stages.outputs import File
+from engine.types import FloatArray, IntArray
 
 DRAWN = 6
 """Samples whose states are drawn."""
+TEACHING = frozenset({"labels", "label_temperature", "label_share", "weight"})
+"""Keys of the section that say how images train: the pool stage reads them, so another label makes no image again."""
 
 
 class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {"synthesis": TEACHING}
     optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk"})
 
     synthesis: SynthesisConfig
@@ -89,10 +95,10 @@ def run(context: StageContext, params: Params) -> None:
         threads=context.threads,
         precision=context.precision,
     )
-    sample_id = conditioning.read_column(context.inputs["condition"], "sample_id")
+    samples = conditioning.read_samples(context.inputs["condition"])
+    sample_id = samples.sample_id
     rows = np.arange(len(sample_id), dtype=np.int64)
-    size = config.batch_size
-    chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+    chunks = batches(strengths(config, samples.difficulty_S), config.batch_size)
     pieces, evaluations = [], 0
     for made in context.map(worker, chunks, "synthesize"):
         pieces.append(made.images_BHWC)
@@ -103,6 +109,7 @@ def run(context: StageContext, params: Params) -> None:
         side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
         pieces = [np.zeros((0, side, side, 3), dtype=np.uint8)]
     images = np.concatenate(pieces)
+    images = images[np.argsort(np.concatenate([*chunks, rows[:0]]), kind="stable")]
     synthesized.write(images, context.out)
     (context.out / synthesized.PICTURES).mkdir()
     for name, image in zip(sample_id.tolist(), images, strict=True):
@@ -116,6 +123,15 @@ def run(context: StageContext, params: Params) -> None:
         checkpoint=weights_digest(weights[-1]) if weights else "",
     )
     facts.write(context.out)
+
+
+def batches(strength_S: FloatArray, size: int) -> list[IntArray]:
+    """Return the rows of S by batches of at most ``size`` samples of one strength, strongest first."""
+    found: list[IntArray] = []
+    for strength in np.unique(strength_S)[::-1]:
+        rows = np.flatnonzero(strength_S == strength).astype(np.int64)
+        found += [rows[start : start + size] for start in range(0, len(rows), size)]
+    return found
 
 
 STAGE = base.Stage(

@@ -51,6 +51,11 @@ class RunFolder:
         check_output(config.output)
         path = Path(config.output) / config.name
         ensure_writable(path.parent)
+        if report_json.schema_of(path) < report_json.SCHEMA_VERSION and has_results(path):
+            raise ConfigError(
+                f"{path}: was made by an earlier hardcase, in which arm real trained with flips alone; it stays readable, "
+                "but cannot go on: give name=OTHER"
+            )
         if not RunLayout(path).config.exists():
             ensure_writable(path)
             _write_config(path, config)

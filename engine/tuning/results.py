@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from engine.artifacts import report_json, run_stages, tune_json
-from engine.artifacts.run_layout import RunLayout, main_arm
+from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.tune_json import SCHEMA_VERSION
 from engine.artifacts.whole_files import write_text
 from engine.config import Config, dump_yaml
@@ -111,11 +111,11 @@ def write_best(best: Config, found: Mapping[str, Any], path: Path) -> None:
 
 def _val_figures(run: Path, trial: TrialRecord) -> dict[str, dict[str, float]]:
     """The figures of val by round of the arm that counts, for the rounds the trial reported; nothing of test."""
-    report = report_json.read_if_written(run)
+    report, layout = report_json.read_if_written(run), RunLayout(run)
     return {
         str(entry.round): metrics({"val": entry.val})
         for entry in (report.rounds if report is not None else ())
-        if entry.arm == main_arm(entry.round) and entry.round in trial.values
+        if entry.arm == layout.main_arm(entry.round) and entry.round in trial.values
     }
 
 

@@ -14,17 +14,15 @@ from engine.stages.pool import ADDITIONS
 
 
 def test_what_is_derived() -> None:
-    assert set(CONFIRMATORY) == {"classical", "random", "mined", "retrieved"}
+    assert set(CONFIRMATORY) == {"classical", "distilled", "random", "mined", "retrieved"}
     assert HEADLINE == ("real", "random")
-    assert SOURCES == ("random", "dcgan", "hard")
+    assert SOURCES == ("random", "unguided", "dcgan", "hard")
     assert (ENGINE, START) == ("hard", "real")
     assert [name for name, arm in ARMS.items() if not arm.own] == ["synthetic"]
-    assert {name for name, arm in ARMS.items() if not arm.matched} == {
-        "real",
-        "hard",
-        "synthetic",
-        "all_real",
-    }
+    assert [name for name, arm in ARMS.items() if arm.plain] == ["plain"]
+    unmatched = {"plain", "real", "hard", "synthetic", "all_real"}
+    assert {name for name, arm in ARMS.items() if not arm.matched} == unmatched
+    assert [name for name, arm in ARMS.items() if arm.matched == "total"] == ["unguided"]
 
 
 @pytest.mark.parametrize("name", ARMS)

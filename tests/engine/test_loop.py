@@ -66,7 +66,7 @@ def play(tmp_path: Path, backend: PaperBackend, **parts: Any) -> dict[str, Any]:
 
 def test_stages_run_in_the_order_of_the_picture(tmp_path: Path) -> None:
     backend = PaperBackend([0.5, 0.6, 0.7])
-    play(tmp_path, backend, loop={"rounds": 1})
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "hard"]})
     fit = ["pool", "classifier", "predict", "evaluate"]
     foundation = ["embedder", "index", "vae", "latents", "denoiser", "judge", "features", "challenging"]
     synthesis = ["mine", "condition", "synthesize", "accept", "fidelity", "thumbnails"]
@@ -102,20 +102,105 @@ def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
 
 
 def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
-    backend = PaperBackend([0.5] * 20)
-    arms = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"]
+    backend = PaperBackend([0.5] * 40)
+    arms = [
+        "plain", "real", "classical", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real"
+    ]  # fmt: skip
     report = play(
         tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10}
     )
     for number in (0, 1, 2):
         entries = [r for r in report["rounds"] if r["round"] == number]
-        assert {r["arm"] for r in entries} == (set(arms) if number else {"real"})
+        assert {r["arm"] for r in entries} == (set(arms) if number else {"plain", "real"})
         assert {r["optimizer_steps"] for r in entries} == {30 + 10 * number}
         assert entries[0]["arm"] == ("hard" if number else "real")
     fits = backend.of("classifier")
-    assert len({call.seed for call in fits[1:9]}) == 1
-    assert len({call.inputs["init"] for call in fits[1:9]}) == 1
-    assert [call.params["plain"] for call in fits].count(True) == 3  # round 0 and arm real
+    first, fits = fits[:2], fits[2:12]
+    assert len({call.seed for call in first}) == len({call.seed for call in fits}) == 1
+    starts = {call.inputs["init"]: 0 for call in fits}
+    for call in fits:
+        starts[call.inputs["init"]] += 1
+    assert sorted(starts.values()) == [1, 9], "arm plain has a start of its own"
+    assert [call.params["plain"] for call in (*first, *fits)].count(True) == 2
+
+
+def test_two_arms_of_a_round_differ_in_nothing_but_their_pool(tmp_path: Path) -> None:
+    arms = ["real", "classical", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real"]
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 2, "arms": arms}, classifier={"steps": 30, "round_steps": 10})
+    last = backend.of("classifier")[-len(arms) :]
+    assert len({call.inputs["pool"] for call in last}) == len(arms)
+    assert len({json.dumps(call.params, sort_keys=True) for call in last}) == 1
+    assert len({call.seed for call in last}) == 1
+
+
+def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    loop = {"rounds": 2, "seed": 7, "seeds": [3, 5], "arms": ["real", "random", "hard"]}
+    report = play(tmp_path, backend, loop=loop)
+    assert [len(backend.of(name)) for name in ("mine", "synthesize", "pool")] == [2, 4, 5]
+    fits = backend.of("classifier")
+    assert [call.seed for call in fits] == [3000, 5000] + [3001, 5001] * 3 + [3002, 5002] * 3
+    for one, other in zip(fits[::2], fits[1::2], strict=True):
+        assert one.inputs["pool"] == other.inputs["pool"]
+        assert one.params == other.params
+        assert ("init" in one.inputs) == ("init" in other.inputs)
+    second = {call.out.name.split(".")[0] for call in fits[1::2]}
+    assert all(call.inputs["init"].name.split(".")[0] in second for call in fits[3::2]), (
+        "from its own weights"
+    )
+    mined = {call.inputs["predictions"].name for call in backend.of("mine")}
+    firsts = {call.out.name.split(".")[0] for call in backend.of("predict")[::2]}
+    assert mined <= firsts
+    assert all({"predictions", "predictions_1"} <= set(call.inputs) for call in backend.of("evaluate"))
+    assert {entry["optimizer_steps"] for entry in report["rounds"] if entry["round"] == 2} == {1500 + 1200}
+    for folder in ("rounds/0000", "rounds/0002", "rounds/0002/arms/random"):
+        kept = {path.name for path in (tmp_path / "a" / folder / "seed_5").iterdir()}
+        assert kept == {"predictions.parquet", "calibration.json", "classifier.safetensors"}
+        assert not (tmp_path / "a" / folder / "seed_3").exists(), "the first lies in the arm's own folder"
+
+
+def test_all_sources_choose_among_as_many_candidates_for_the_same_classifier(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 40, accepted=2)
+    loop = {
+        "rounds": 2,
+        "budget": 10,
+        "candidates": 3,
+        "arms": ["random", "unguided", "hard"],
+        "compare": "last_round",
+    }
+    play(tmp_path, backend, loop=loop, policy={"selection": {"name": "disagreement"}})
+    totals = [call.params["total"] for call in backend.of("condition")]
+    assert totals == [30] * 6
+    calls = backend.of("accept")
+    assert [call.params["selecting"]["policy"]["name"] for call in calls].count("random") == 2
+    by_round: dict[int, set[tuple[str, str]]] = {1: set(), 2: set()}
+    for call in calls:
+        by_round[call.params["selecting"]["round"]].add(
+            (call.inputs["classifier"].name, call.inputs["predictions"].name)
+        )
+    assert [len(found) for found in by_round.values()] == [1, 1], (
+        "an arm made later does not choose for a later classifier"
+    )
+    assert by_round[1] != by_round[2]
+
+
+def test_one_seed_of_its_own_is_as_the_loops(tmp_path: Path) -> None:
+    keys = []
+    for name, loop in (("one", {"seed": 3}), ("two", {"seed": 3, "seeds": [3]})):
+        backend = PaperBackend([0.5] * 20)
+        play(tmp_path / name, backend, loop={"rounds": 1, **loop})
+        keys.append([call.out.name.split(".")[0] for call in backend.calls])
+    assert keys[0] == keys[1]
+
+
+def test_the_pool_of_distilled_alone_gets_the_judge(tmp_path: Path) -> None:
+    backend = PaperBackend([0.5] * 20, accepted=2)
+    play(tmp_path, backend, loop={"rounds": 1, "arms": ["real", "classical", "distilled", "hard"]})
+    given = {call.params["arm"]: call.inputs for call in backend.of("pool")}
+    assert [arm for arm, inputs in given.items() if "judge" in inputs] == ["distilled"]
+    assert given["distilled"]["judge"] == backend.of("accept")[0].inputs["judge"]
+    assert backend.of("pool")[-1].params["counts"] == {"mel": 2}
 
 
 def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
@@ -126,8 +211,10 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
         ("real", {}), ("hard", {}), ("classical", {"mel": 2}), ("random", {"mel": 2}),
         ("hard", {}), ("classical", {"mel": 4}), ("random", {"mel": 4}),
     ]  # fmt: skip
-    drawn = [call.params["counts"] for call in backend.of("condition") if call.params["source"] == "random"]
-    assert drawn == [{"mel": 5}, {"mel": 5}]
+    drawn = [
+        call.params["per_parent"] for call in backend.of("condition") if call.params["source"] == "random"
+    ]
+    assert drawn == [{"mel": [3, 2]}, {"mel": [3, 2]}]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +225,9 @@ def test_small_batches_that_a_vae_decodes_have_keys_of_their_own(
 ) -> None:
     backend = PaperBackend([0.5] * 20, accepted=2)
     vae = {"kind": kind, **({"downsample": 1} if kind == "identity" else {})}
-    play(tmp_path, backend, loop={"rounds": 1}, synthesis={"batch_size": batch_size}, vae=vae)
+    play(
+        tmp_path, backend, loop={"rounds": 1, "arms": ["hard"]}, synthesis={"batch_size": batch_size}, vae=vae
+    )
     (call,) = backend.of("synthesize")
     assert call.params.get("vae_chunk") == chunk
 

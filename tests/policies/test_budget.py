@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from engine.types import BudgetState, HardCases, strings
 from policies import registry
-from policies.budget import Bandit, ClassBalanced, InverseSensitivity, Uniform, by_class, fill_up
+from policies.budget import (
+    Bandit,
+    ClassBalanced,
+    ImagesPerParent,
+    InverseSensitivity,
+    Uniform,
+    by_class,
+    fill_up,
+)
 
 T = TypeVar("T")
 
@@ -54,6 +62,15 @@ def test_uniform_does_not_trust_the_order_of_the_cases() -> None:
 
 def test_uniform_breaks_ties_by_image_id() -> None:
     assert allocated(Uniform(), [("b", "nv", 0.5), ("a", "nv", 0.5)], 1, COUNTS) == [0, 1]
+
+
+def test_images_per_parent_spends_on_the_hardest_first() -> None:
+    assert allocated(ImagesPerParent(images=3), MEL_NV, 7, COUNTS) == [3, 3, 1, 0]
+    assert allocated(ImagesPerParent(images=3), MEL_NV, 6, COUNTS) == [3, 3, 0, 0]
+    assert allocated(ImagesPerParent(images=3), MEL_NV[::-1], 7, COUNTS) == [0, 1, 3, 3]
+    assert allocated(ImagesPerParent(images=3), MEL_NV, 12, COUNTS) == [3, 3, 3, 3]
+    assert allocated(ImagesPerParent(images=3), MEL_NV, 14, COUNTS) == [4, 4, 3, 3]  # too few parents
+    assert allocated(ImagesPerParent(images=9), MEL_NV, 0, COUNTS) == [0, 0, 0, 0]
 
 
 def test_class_balanced_divides_between_classes_then_cases() -> None:
@@ -179,6 +196,7 @@ SPECS: list[dict[str, Any]] = [
     {"name": "class_balanced", "mode": "even_out"},
     {"name": "inverse_sensitivity", "power": 400.0},
     {"name": "bandit", "temperature": 0.001},
+    {"name": "images_per_parent", "images": 2},
 ]
 
 
@@ -196,6 +214,14 @@ def test_every_budget_policy(
     order = data.draw(st.permutations(range(len(counts))))
     again = policy.allocate(reordered(state, order), np.random.default_rng(seed))
     assert again.tolist() == counts[order].tolist()
+    if spec["name"] == "images_per_parent":  # the hardest get all they can
+        ranked = counts[np.lexsort((state.cases.image_id, -state.cases.score))]
+        images = registry.make("budget", spec).images  # type: ignore[attr-defined]
+        most = max(images, -(-state.total // len(counts)))
+        assert ranked.max() <= most
+        assert (np.diff(ranked) <= 0).all()
+        assert ((ranked > 0) & (ranked < images)).sum() <= 1
+        return
     for dx in set(state.cases.true.tolist()):
         own = counts[state.cases.true == dx]
         assert own.max() - own.min() <= 1

@@ -63,8 +63,10 @@ def problem(kind: str, spec: dict[str, Any], run: RunFacts | None = None) -> str
 def test_a_policy_that_declares_nothing_gets_the_protocols_values() -> None:
     registry.register("mining", "silent")(Silent)
     policy = registry.make("mining", {"name": "silent"})
-    assert policy.wanted is None
+    assert (policy.wanted, policy.wants_early) == (None, False)
     assert isinstance(policy, MiningPolicy)
+    assert registry.make("mixing", {"name": "interpolate"}).wants_other is False
+    assert registry.make("selection", {"name": "random"}).wants_real is False
     accepts_all = registry.make("acceptance", {"name": "all"})
     assert (accepts_all.wants_review, accepts_all.rejects_train_images) == (False, False)
     assert isinstance(accepts_all, AcceptancePolicy)
@@ -181,6 +183,26 @@ def test_draws_and_out_of_fold_predictions_exclude_each_other(name: str) -> None
     assert text.endswith("use loop.mine_from: mine, or another policy")
     registry.check("mining", {"name": name}, RETRIEVED)
     registry.check("mining", {"name": name})
+
+
+@pytest.mark.parametrize("mine_from", ["mine", "test"])
+def test_early_predictions_need_the_fits_across_folds(mine_from: str) -> None:
+    text = problem("mining", {"name": "slow_learner"}, RunFacts(mine_from=mine_from, generator="diffusion"))
+    assert text == (
+        "policy.mining: slow_learner asks for predictions of fits stopped early, which only the fits across folds leave; "
+        "use loop.mine_from: crossfit, or another policy"
+    )
+    registry.check("mining", {"name": "slow_learner"}, CROSSFIT)
+    registry.check("mining", {"name": "power"}, RETRIEVED)
+
+
+def test_neighbours_of_another_class_are_no_images_of_the_case_s_own() -> None:
+    assert problem("mixing", {"name": "boundary"}, RETRIEVED) == (
+        "policy.mixing: boundary mixes in neighbours of another class, which synthesis.generator: retrieved returns under "
+        "the case's own; use interpolate or neighbours"
+    )
+    registry.check("mixing", {"name": "boundary"}, CROSSFIT)
+    registry.check("mixing", {"name": "interpolate"}, RETRIEVED)
 
 
 def test_a_plug_in_conflicts_only_with_the_parameters_that_ask_for_draws() -> None:

@@ -19,13 +19,15 @@ from policies.mining import (
     LeastConfidence,
     Loss,
     Margin,
-    MediumHard,
     Misclassified,
     MissedMalignancy,
     Random,
     by_image_id,
 )
+from policies.stochastic import Power, gumbel
+from policies.training_pace import MediumHard, SlowLearner, slow_cluster
 
+Rows = list[tuple[str, str, int, list[float]]]
 CLASSES = ("bkl", "mel", "nv")
 ROWS = [
     # image_id, lesion, label, probabilities
@@ -48,7 +50,12 @@ def state(rows: list[tuple[str, str, int, list[float]]], rounds: int = 1) -> Min
     lesions = strings([r[1] for r in rows])
     draws = np.stack([predictions.prob_NC, np.roll(predictions.prob_NC, 1, axis=1)])  # for policies that ask
     return MiningState(
-        predictions=predictions, lesion_id=lesions, round=rounds, malignant=("mel",), draws_TNC=draws
+        predictions=predictions,
+        lesion_id=lesions,
+        round=rounds,
+        malignant=("mel",),
+        draws_TNC=draws,
+        early=predictions,
     )
 
 
@@ -190,6 +197,75 @@ def test_policies_say_which_draws_they_want() -> None:
         Bald().mine(dataclasses.replace(state(ROWS), draws_TNC=None), np.random.default_rng(0))
 
 
+def test_power_draws_in_proportion_to_a_power_of_the_loss() -> None:
+    """Losses log 2 and log 4: chances 1 : 2 at temperature 1, 1 : 4 at 1/2, 1 : sqrt 2 at 2."""
+    rows = [("a", "A", 0, [0.5, 0.5, 0.0]), ("b", "B", 0, [0.25, 0.75, 0.0])]
+    for temperature, chance in ((1.0, 2 / 3), (0.5, 4 / 5), (2.0, 1 / (1 + 2**-0.5))):
+        policy = Power(top_k=1, temperature=temperature)
+        first = np.mean([mined(policy, rows, seed).image_id[0] == "b" for seed in range(600)])
+        assert first == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / 600))
+
+
+def test_power_scores_are_the_loss_times_chance_and_bounds_hold_the_loss() -> None:
+    cases = mined(Power(per_lesion=False, temperature=0.5), seed=3)
+    noise = gumbel(np.random.default_rng(3), 5)
+    expected = -np.log([0.7, 0.3, 0.1, 0.45, 0.5]) * np.exp(0.5 * noise)
+    assert dict(zip(cases.image_id.tolist(), cases.score.tolist(), strict=True)) == pytest.approx(
+        dict(zip(["i1", "i2", "i3", "i4", "i5"], expected.tolist(), strict=True))
+    )
+    for seed in range(20):
+        bounded = mined(Power(per_lesion=False, min_score=0.5, max_score=2.0), seed=seed)
+        assert sorted(bounded.image_id.tolist()) == ["i2", "i4", "i5"]
+        assert (
+            "i2" not in mined(Power(), seed=seed).image_id.tolist()
+        )  # i3 of the same lesion has the higher loss
+
+
+def test_power_draws_lesions_not_photographs() -> None:
+    rows = [(f"a{view}", "A", 0, [0.5, 0.3, 0.2]) for view in range(9)] + [("b", "B", 0, [0.5, 0.3, 0.2])]
+    first = [str(mined(Power(top_k=1), rows, seed).image_id[0]) for seed in range(400)]
+    assert 160 < sum(name == "b" for name in first) < 240
+
+
+def early(rows: Rows, prob: list[list[float]]) -> MiningState:
+    """The state of rows, whose early predictions come in another order."""
+    given_state = state(rows)
+    predictions = dataclasses.replace(given_state.predictions, prob_NC=np.array(prob))
+    return dataclasses.replace(given_state, early=predictions.take(np.arange(len(rows))[::-1]))
+
+
+def test_slow_learner_mines_the_slow_cluster_of_each_class_by_early_loss() -> None:
+    rows = [
+        *((f"a{n}", f"A{n}", 0, [0.9, 0.05, 0.05]) for n in range(4)),
+        *((f"b{n}", f"B{n}", 1, [0.1, 0.8, 0.1]) for n in range(3)),
+        ("c", "C", 2, [0.0, 0.0, 1.0]),
+    ]
+    soon = [
+        [0.9, 0.05, 0.05], [0.8, 0.1, 0.1], [0.3, 0.6, 0.1], [0.2, 0.7, 0.1],  # two fast, two slow
+        [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.1, 0.7, 0.2],  # one slow
+        [0.2, 0.2, 0.6],  # alone: nothing to compare with
+    ]  # fmt: skip
+    cases = SlowLearner().mine(early(rows, soon), np.random.default_rng(0))
+    assert cases.image_id.tolist() == ["a3", "a2", "b0", "c"]
+    assert cases.score == pytest.approx([-math.log(0.2), -math.log(0.3), -math.log(0.3), -math.log(0.6)])
+    assert cases.predicted.tolist() == ["bkl", "bkl", "mel", "nv"]  # of the fit at its end
+    with pytest.raises(ValueError, match=r"asked for early predictions \(its attribute wants_early\)"):
+        SlowLearner().mine(dataclasses.replace(state(ROWS), early=None), np.random.default_rng(0))
+
+
+def test_slow_cluster_by_hand() -> None:
+    line = np.array([0.0, 0.1, 0.2, 0.45, 0.9, 1.0])
+    prob = np.stack([1 - line, line, np.zeros(6)], axis=1)
+    # From 0 and 1, 0.45 joins the low ones; their means are 0.1875 and 0.95, and it stays there.
+    assert slow_cluster(prob, line).tolist() == [False] * 4 + [True] * 2
+    assert slow_cluster(prob, 1 - line).tolist() == [True] * 4 + [False] * 2
+    assert slow_cluster(prob, np.ones(6)).all()
+    # From 0 and 1, 0.55 joins the high ones; the mean of 0.55 and 1 is 0.775, that of the others 0.3: 0.5 follows.
+    near = np.array([0.0, 0.4, 0.5, 0.55, 1.0])
+    prob = np.stack([1 - near, near, np.zeros(5)], axis=1)
+    assert slow_cluster(prob, near).tolist() == [False, False, False, True, True]
+
+
 def test_random_takes_lesions_equally_often_however_often_photographed() -> None:
     rows = [(f"a{view}", "A", 0, [0.5, 0.3, 0.2]) for view in range(9)] + [("b", "B", 0, [0.5, 0.3, 0.2])]
     first = [str(mined(Random(top_k=1), rows, seed).image_id[0]) for seed in range(400)]
@@ -211,7 +287,6 @@ def test_sorting_the_state_takes_the_draws_along() -> None:
     assert ordered.draws_TNC[0].tolist() == [row[3] for row in ROWS]
 
 
-Rows = list[tuple[str, str, int, list[float]]]
 probabilities = st.lists(st.integers(0, 4), min_size=3, max_size=3).map(
     lambda weights: [w / sum(weights) for w in weights] if sum(weights) else [1 / 3] * 3
 )
@@ -258,7 +333,7 @@ def test_every_mining_policy(name: str, rows: Rows, data: st.DataObject, per_les
     assert [label[str(i)] for i in cases.image_id] == cases.true.tolist()
     if per_lesion:
         assert len({lesion[str(i)] for i in cases.image_id}) == len(cases)
-        if name not in ("misclassified", "medium_hard"):
+        if name not in ("misclassified", "medium_hard", "slow_learner"):
             assert len(cases) == min(5, len(set(lesion.values())))
 
 

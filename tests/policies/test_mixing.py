@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -12,11 +13,21 @@ from hypothesis import strategies as st
 
 from engine.types import Mixture, Neighbourhood, strings
 from policies import registry
+from policies.boundary import Boundary
 from policies.mixing import Interpolate, KCenter, Neighbours, Self, blend, slerp, spread_out
 
 
-def hood(n_cases: int = 3, k: int = 2, seed: int = 0, missing: dict[int, int] | None = None) -> Neighbourhood:
-    """Cases c0..; each has k neighbours but the ones in ``missing`` (case -> how many it lacks)."""
+def hood(
+    n_cases: int = 3,
+    k: int = 2,
+    seed: int = 0,
+    missing: dict[int, int] | None = None,
+    alone: tuple[int, ...] = (),
+) -> Neighbourhood:
+    """Cases c0..; each has k neighbours but the ones in ``missing`` (case -> how many it lacks).
+
+    Each has one neighbour of another class, but the ones in ``alone``.
+    """
     rng = np.random.default_rng(seed)
     ids = np.array([[f"n{m}{j}" for j in range(k)] for m in range(n_cases)]).reshape(n_cases, k).astype("<U8")
     similarity = np.full((n_cases, k), 0.5)
@@ -26,6 +37,9 @@ def hood(n_cases: int = 3, k: int = 2, seed: int = 0, missing: dict[int, int] | 
         ids[case, k - lack :] = ""
         similarity[case, k - lack :] = -np.inf
         others[case, k - lack :] = np.nan
+    away = (
+        np.array([["" if m in alone else f"o{m}"] for m in range(n_cases)]).reshape(n_cases, 1).astype("<U8")
+    )
     return Neighbourhood(
         image_id=strings([f"c{m}" for m in range(n_cases)]),
         dx=strings(["nv"] * n_cases),
@@ -33,6 +47,9 @@ def hood(n_cases: int = 3, k: int = 2, seed: int = 0, missing: dict[int, int] | 
         neighbour_ids_MK=ids,
         similarity_MK=similarity,
         neighbour_levels_MKLD=others,
+        other_ids_MK=away,
+        other_similarity_MK=np.where(away == "", -np.inf, 0.25),
+        other_levels_MKLD=rng.normal(size=(n_cases, 1, 2, 4)).astype(np.float32),
     )
 
 
@@ -173,6 +190,34 @@ def test_interpolate_lies_on_the_arc_at_the_recorded_share() -> None:
     assert {str(name) for name in mixture.neighbour_ids_SK[:, 1]} == {"n00", "n01"}
 
 
+def test_boundary_goes_toward_the_other_class() -> None:
+    cases = hood(2)
+    mixture = mixed(Boundary(low=0.2, high=0.4), cases, [8, 8])
+    assert mixture.neighbour_ids_SK.tolist() == [["c0", "o0"]] * 8 + [["c1", "o1"]] * 8
+    assert cases.other_levels_MKLD is not None
+    for sample, case in enumerate([0] * 8 + [1] * 8):
+        share = mixture.weights_SK[sample, 1]
+        assert 0.2 <= share <= 0.4
+        own, other = cases.levels_MLD[case], cases.other_levels_MKLD[case, 0]
+        expected = slerp(own.astype(np.float64), other.astype(np.float64), share)
+        assert mixture.levels_SLD[sample] == pytest.approx(expected, rel=1e-5)
+    shares = mixed(Boundary(low=0.2, high=0.4), cases, [400, 0]).weights_SK[:, 1]
+    assert (shares.min(), shares.max(), shares.mean()) == pytest.approx((0.2, 0.4, 0.3), abs=0.01)
+
+
+def test_a_case_without_another_class_is_mixed_with_its_own() -> None:
+    cases = hood(3, k=2, missing={2: 2}, alone=(1, 2))
+    drawn = mixed(Boundary(low=0.3), cases, [9, 9, 2])
+    assert set(drawn.neighbour_ids_SK[:9, 1].tolist()) == {"o0"}
+    assert set(drawn.neighbour_ids_SK[9:18, 1].tolist()) == {"n10", "n11"}
+    assert drawn.weights_SK[18:].tolist() == [[1.0, 0.0]] * 2
+    without = dataclasses.replace(cases, other_ids_MK=None)
+    with pytest.raises(
+        ValueError, match=r"asked for neighbours of another class \(wants_other\) and got none"
+    ):
+        mixed(Boundary(), without, [1, 1, 1])
+
+
 def angle(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.arccos(np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))))
 
@@ -207,7 +252,9 @@ def test_every_mixing_policy(
     name: str, counts: list[int], lacking: list[int], order: list[int], seed: int
 ) -> None:
     policy = registry.make("mixing", {"name": name})
-    cases = hood(4, k=3, missing=dict(enumerate(lacking)))
+    cases = hood(
+        4, k=3, missing=dict(enumerate(lacking)), alone=tuple(m for m in range(4) if lacking[m] == 1)
+    )
     mixture = mixed(policy, cases, counts, seed)
     assert len(mixture.levels_SLD) == sum(counts)
     assert mixture.parent_image_id.tolist() == [f"c{m}" for m, n in enumerate(counts) for _ in range(n)]

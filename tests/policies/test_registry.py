@@ -48,11 +48,15 @@ def test_names_are_sorted_and_complete() -> None:
         "medium_hard",
         "misclassified",
         "missed_malignancy",
+        "power",
         "random",
+        "slow_learner",
     )
     assert registry.names("mining")[: len(mining)] == mining
-    assert {"bandit", "class_balanced", "inverse_sensitivity", "uniform"} <= set(registry.names("budget"))
-    assert {"self", "neighbours", "interpolate", "k_center"} == set(registry.names("mixing"))
+    assert {"bandit", "class_balanced", "images_per_parent", "inverse_sensitivity", "uniform"} <= set(
+        registry.names("budget")
+    )
+    assert {"self", "neighbours", "interpolate", "k_center", "boundary"} == set(registry.names("mixing"))
     acceptance = {
         "all",
         "label_consistent",
@@ -63,6 +67,15 @@ def test_names_are_sorted_and_complete() -> None:
         "default",
     }
     assert acceptance == set(registry.names("acceptance"))
+    selection = {
+        "random",
+        "disagreement",
+        "entropy",
+        "classifier_loss",
+        "gradient_alignment",
+        "covariance",
+    }
+    assert selection == set(registry.names("selection"))
     stopping = {"max_rounds", "patience", "specificity_guard", "marginal_value"}
     assert stopping == set(registry.names("stopping"))
 
@@ -82,6 +95,7 @@ WITHOUT_A_SOURCE = {
     ("budget", "uniform"): "the control: equal shares",
     ("mixing", "self"): "the control: nothing is mixed",
     ("acceptance", "all"): "the control: no gate",
+    ("selection", "random"): "the control: chance",
     ("stopping", "max_rounds"): "the plan itself: loop.rounds",
 }
 
@@ -194,6 +208,39 @@ BAD = [
             "did you mean not_memorized?",
         ],
     ),
+    (
+        "selection",
+        {"name": "disagrement"},
+        ["policy.selection.name: unknown selection policy 'disagrement'; did you mean disagreement?"],
+    ),
+    ("selection", {"name": "entropy", "noise": -1}, ["noise: -1 is out of bounds; it must be at least 0"]),
+    (
+        "selection",
+        {"name": "entropy", "cooling": 1.5},
+        ["cooling: 1.5 is out of bounds; it must be at most 1"],
+    ),
+    (
+        "selection",
+        {"name": "entropy", "cooling": 0.5},
+        ["policy.selection: cooling 0.5 has no effect with noise: 0; raise noise or remove it"],
+    ),
+    (
+        "selection",
+        {"name": "gradient_alignment", "drop": 1},
+        ["policy.selection.drop: 1 is out of bounds; it must be below 1"],
+    ),
+    (
+        "selection",
+        {"name": "random", "drop": 0.2},
+        ["policy.selection.drop: unknown field;", "fields of random: stratified, noise, cooling"],
+    ),
+    ("mining", {"name": "power", "temperature": 0}, ["temperature: 0 is out of bounds; it must be above 0"]),
+    (
+        "budget",
+        {"name": "images_per_parent", "images": 0},
+        ["images: 0 is out of bounds; it must be at least 1"],
+    ),
+    ("mixing", {"name": "boundary", "low": 0.6}, ["policy.mixing: low 0.6 exceeds high 0.5"]),
     (
         "stopping",
         {"name": "patience", "rounds": 0, "min_delta": -1},

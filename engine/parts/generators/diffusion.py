@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from engine.parts.judge_folds import GUIDING_FOLD
 from engine.parts.prompts import open_prompts
 from engine.training.loop import autocast
 from engine.training.plan import TrainEnv
-from engine.types import IntArray
+from engine.types import FloatArray, IntArray
 
 
 class DiffusionWorker(GeneratorRecipe):
@@ -37,14 +38,18 @@ class DiffusionWorker(GeneratorRecipe):
         parent_S = dataset.positions(samples.parent_image_id)
         dx_S = samples.label_S.tolist()
         prompts = captions(dataset.table.take(parent_S).replace(dx=samples.label_S))
+        strength_S = strengths(config, samples.difficulty_S)
+
+        def at_strength(strength: float) -> Synthesizer:
+            return replace(synthesizer, config=config.model_copy(update={"strength": strength}))
 
         def synthesize(rows: IntArray) -> Synthesized:
             parents = masks = None
-            if config.strength < 1.0:
+            if config.edits:
                 stored = dataset.rows[parent_S[rows]]
                 parents, masks = (np.array(x[stored]) for x in (dataset.images_NHWC, dataset.masks_NHW))
             with autocast(env):
-                return synthesizer.synthesize(
+                return at_strength(float(strength_S[rows[0]])).synthesize(
                     levels_SLD[rows],
                     [prompts[i] for i in rows],
                     samples.seed_S[rows],
@@ -55,6 +60,11 @@ class DiffusionWorker(GeneratorRecipe):
                 )
 
         return synthesize
+
+
+def strengths(config: SynthesisConfig, difficulty_S: FloatArray) -> FloatArray:
+    """Return the strength of each sample, (S,); those of one batch must be equal."""
+    return np.array([config.strength_at(float(value)) for value in difficulty_S], dtype=np.float64)
 
 
 def open_synthesizer(

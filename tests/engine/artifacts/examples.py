@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def conditioned() -> Conditioning:
         label_S=strings(["mel", "nv"]), parent_image_id=strings(["I1", "I3"]),
         neighbour_ids_SK=strings(["I1", "I2", "I3", ""]).reshape(2, 2),
         weights_SK=np.array([[0.75, 0.25], [1.0, 0.0]]), seed_S=np.array([7, 11]),
+        difficulty_S=np.array([1.0, 0.0]),
     )  # fmt: skip
 
 
@@ -102,13 +104,22 @@ def retrieved() -> neighbours.Neighbours:
 
 def made() -> synthetic.SyntheticTable:
     full = conditioned()
-    names = ("sample_id", "label_S", "parent_image_id", "neighbour_ids_SK", "weights_SK", "seed_S")
+    names = (
+        "sample_id",
+        "label_S",
+        "parent_image_id",
+        "neighbour_ids_SK",
+        "weights_SK",
+        "seed_S",
+        "difficulty_S",
+    )
     return synthetic.SyntheticTable(
         samples=Samples(**{name: getattr(full, name) for name in names}),
         verdicts=Verdicts(accepted_S=np.array([True, False]), reason_S=strings(["", "judge: nv 0.12 < 0.50"])),
         judge_p_S=np.array([0.875, 0.125]), judge_predicted_S=strings(["mel", "mel"]),
         nearest_train_id_S=strings(["I2", "I1"]), nearest_train_distance_S=np.array([0.25, 0.5]),
-        policy="label_consistent", checkpoint="abc",
+        policy="label_consistent", checkpoint="abc", judge_prob_SC=np.array([[0.75, 0.25], [0.5, 0.5]]),
+        value_S=np.array([0.25, -1.0]),
     )  # fmt: skip
 
 
@@ -117,6 +128,11 @@ def training_pool() -> pool.Pool:
         source=strings(["data", "data", "extra"]), row_N=np.array([0, 1, 0]), image_id=strings(["I1", "I2", "s0"]),
         dx=strings(["mel", "mel", "mel"]), origin=strings(["real", "real", "synthetic"]),
     )  # fmt: skip
+
+
+def taught_pool() -> pool.Pool:
+    label_NC = np.array([[np.nan, np.nan], [np.nan, np.nan], [0.75, 0.25]])
+    return replace(training_pool(), label_NC=label_NC, weight_N=np.array([1.0, 1.0, 0.5]))
 
 
 def pool_facts() -> pool.PoolFacts:
@@ -137,7 +153,7 @@ def entry() -> RoundEntry:
 
 def run_report() -> RunReport:
     return RunReport(
-        schema_version=1, name="demo", protocol="safe", config_digest="c", split_digest="s", data={"n_images": 3},
+        schema_version=2, name="demo", protocol="safe", config_digest="c", split_digest="s", data={"n_images": 3},
         stopping=Stopping(action="stop", reason="done"), champion=None, foundation_seconds={"vae": 1.5}, device="cpu",
         rounds=(RoundEntry(round=0, arm="real"), entry()),
     )  # fmt: skip
@@ -148,7 +164,8 @@ def images(*shape: int) -> np.ndarray:
 
 
 def _write_pool(folder: Path) -> None:
-    pool.write(training_pool(), images(1, 2, 2, 3), pool_facts(), folder)
+    facts = pool_facts().model_copy(update={"classes": ("mel", "nv")})
+    pool.write(taught_pool(), images(1, 2, 2, 3), facts, folder)
 
 
 def _write_challenging(folder: Path) -> None:
@@ -166,7 +183,8 @@ def _write_judge(folder: Path) -> None:
     judge.write(table, folder)
     judge.JudgeFacts(
         model="resnet18", folds=2, classes=("mel", "nv"), oof_accuracy=0.5, oof_recall={"mel": 0.5, "nv": None},
-        val_accuracy=None, val_recall={"mel": None, "nv": None}, thresholds={"mel": 0.25, "nv": 0.5},
+        val_accuracy=None, val_recall={"mel": None, "nv": None}, thresholds={"mel": 0.25, "nv": 0.5}, temperature=1.5,
+        val={"n": 2, "nll": {"value": 0.5, "low": 0.25, "high": 0.75}},
     ).write(folder)  # fmt: skip
 
 
@@ -224,7 +242,8 @@ def _write_accept(folder: Path) -> None:
         agreement=0.5, expected_agreement=None, agreement_ratio=None,
         per_class={"mel": accept.ClassYield(generated=1, accepted=1, agreement=1.0, val_recall=0.5),
                    "nv": accept.ClassYield(generated=1, accepted=0, agreement=0.0, val_recall=None)},
-        rejected={"judge": 1}, memorized=accept.Memorized(count=0, rate=0.0, threshold=0.125, percentile=1),
+        rejected={"judge": 1}, classes=("mel", "nv"),
+        memorized=accept.Memorized(count=0, rate=0.0, threshold=0.125, percentile=1),
     )  # fmt: skip
     accept.write(facts, folder)
 
@@ -275,6 +294,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "pool": _write_pool,
     "classifier": lambda folder: FitFacts(losses=(0.5, 0.25), optimizer_steps=2, n_rows=3).write(folder),
     "predict": _write_predict,
+    "crossfit": lambda folder: predictions.write(predicted(), folder, schema=predictions.EARLY),
     "mine": lambda folder: hard_cases.write(cases(), folder),
     "condition": lambda folder: (conditioning.write(conditioned(), folder), neighbours.write(retrieved(), folder))[1],
     "synthesize": _write_synthesized,

@@ -43,7 +43,8 @@ def test_tables(tmp_path: Path) -> None:
         for name, origin, kept in (("data", "real", slice(0, 2)), ("extra", "synthetic", slice(2, 3)))
     )  # fmt: skip
     pd.concat([own, added], ignore_index=True).to_parquet(old, index=False)
-    assert same(written["pool"] / pool.FILE, old)
+    pool.write(rows, examples.images(1, 2, 2, 3), examples.pool_facts(), tmp_path)
+    assert same(tmp_path / pool.FILE, old)
     np.save(tmp_path / "old.npy", examples.images(1, 2, 2, 3))
     assert same(written["pool"] / "extra.npy", tmp_path / "old.npy")
 
@@ -62,7 +63,8 @@ def _appended(folder: Path, old: Path) -> None:
     samples = pq.read_table(folder / conditioning.FILE)
     kinds = {"file": pa.string(), "accepted": pa.bool_(), "reasons": pa.string(), "judge_p": pa.float64(),
              "judge_predicted": pa.string(), "nearest_train_id": pa.string(), "nearest_train_distance": pa.float64(),
-             "policy": pa.string(), "checkpoint": pa.string()}  # fmt: skip
+             "policy": pa.string(), "checkpoint": pa.string(), "value": pa.float64(),
+             "judge_prob": pa.list_(pa.float64())}  # fmt: skip
     values = synthetic.read_frame(folder)
     for name, kind in kinds.items():
         samples = samples.append_column(name, pa.array(values[name].tolist(), kind))

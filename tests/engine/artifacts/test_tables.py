@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +163,7 @@ def test_conditioning(written: dict[str, Path], tmp_path: Path) -> None:
     assert (found.seed_S.tolist(), found.label_S.tolist()) == ([7, 11], ["mel", "nv"])
     rows = pq.read_table(written["condition"] / conditioning.FILE).to_pylist()
     assert rows[1] == {"sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"],
-                       "weights": [1.0], "seed": 11}  # fmt: skip
+                       "weights": [1.0], "seed": 11, "difficulty": 0.0}  # fmt: skip
     one = conditioning.take(found, np.array([1]))
     conditioning.write(one, tmp_path)
     assert conditioning.read(tmp_path).neighbour_ids_SK.tolist() == [["I3"]]
@@ -197,9 +199,10 @@ def test_synthetic(written: dict[str, Path]) -> None:
     row = pq.read_table(written["accept"] / synthetic.FILE).to_pylist()[1]
     assert row == {
         "sample_id": "s1", "parent_image_id": "I3", "dx": "nv", "neighbour_ids": ["I3"], "weights": [1.0], "seed": 11,
-        "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50", "judge_p": 0.125,
-        "judge_predicted": "mel", "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
-        "checkpoint": "abc",
+        "difficulty": 0.0, "file": "synthetic/s1.png", "accepted": False, "reasons": "judge: nv 0.12 < 0.50",
+        "judge_p": 0.125, "judge_predicted": "mel",
+        "nearest_train_id": "I1", "nearest_train_distance": 0.5, "policy": "label_consistent",
+        "checkpoint": "abc", "value": -1.0, "judge_prob": [0.5, 0.5],
     }  # fmt: skip
 
 
@@ -219,8 +222,81 @@ def test_pool(written: dict[str, Path]) -> None:
     found = pool.read(written["pool"])
     assert (found.source.tolist(), found.row_N.tolist()) == (["data", "data", "extra"], [0, 1, 0])
     assert pool.joined([found, found]).image_id.tolist() == ["I1", "I2", "s0"] * 2
+    assert found.soft_N.tolist() == [False, False, True]
+    assert found.label_NC is not None and found.label_NC[2].tolist() == [0.75, 0.25]
+    assert found.weight_N is not None and found.weight_N.tolist() == [1.0, 1.0, 0.5]
+    assert pq.read_table(written["pool"] / pool.FILE)["label"].to_pylist() == [[], [], [0.75, 0.25]]
+    assert pool.read_facts(written["pool"]).classes == ("mel", "nv")
     assert pool.EXTRA.read(written["pool"]).shape == (1, 2, 2, 3)
     assert pool.read_facts(written["pool"]).n_own == 2
+
+
+def test_rows_without_labels_and_weights_are_joined_to_rows_with(tmp_path: Path) -> None:
+    plain, taught = examples.training_pool(), examples.taught_pool()
+    both = pool.joined([plain, taught])
+    assert both.soft_N.tolist() == [False, False, False, False, False, True]
+    assert both.weight_N is not None and both.weight_N.tolist() == [1, 1, 1, 1, 1, 0.5]
+    none = pool.joined([plain, plain])
+    assert (none.label_NC, none.weight_N, none.soft_N.any()) == (None, None, False)
+    for name, changes in (
+        ("plain", {"label_NC": None, "weight_N": None}),
+        ("ones", {"weight_N": np.ones(3)}),
+    ):
+        pool.write(replace(taught, **changes), examples.images(1, 2, 2, 3), examples.pool_facts(), tmp_path)
+        columns = {"label", "weight"} & set(pq.read_schema(tmp_path / pool.FILE).names)
+        assert columns == ({"label"} if name == "ones" else set()), name
+
+
+def test_a_pool_whose_labels_are_none(written: dict[str, Path], tmp_path: Path) -> None:
+    frame = pd.read_parquet(written["pool"] / pool.FILE)
+    frame["label"] = [[], [0.5, 0.25, 0.25], [0.75, 0.25]]
+    frame.to_parquet(tmp_path / pool.FILE)
+    with pytest.raises(
+        DataError, match="column label holds rows that are no probabilities of the same classes"
+    ):
+        pool.read(tmp_path)
+    frame["label"] = [[], [], [np.nan, 0.25]]
+    frame.to_parquet(tmp_path / pool.FILE)
+    with pytest.raises(DataError, match="no probabilities"):
+        pool.read(tmp_path)
+    frame["label"] = [[], [], []]
+    frame.to_parquet(tmp_path / pool.FILE)
+    assert pool.read(tmp_path).label_NC is None
+
+
+def test_the_judge_s_probabilities_of_samples(written: dict[str, Path], tmp_path: Path) -> None:
+    assert synthetic.read_judge_prob(written["accept"], 2).tolist() == [[0.75, 0.25], [0.5, 0.5]]
+    with pytest.raises(
+        DataError, match=r"synthetic\.parquet: column judge_prob does not hold 3 numbers; rerun"
+    ):
+        synthetic.read_judge_prob(written["accept"], 3)
+    frame = pd.read_parquet(written["accept"] / synthetic.FILE)
+    frame.drop(columns="judge_prob").to_parquet(tmp_path / synthetic.FILE)
+    assert synthetic.read(tmp_path).judge_prob_SC is None
+    with pytest.raises(DataError, match="lacks column judge_prob; rerun"):
+        synthetic.read_judge_prob(tmp_path, 2)
+    found = synthetic.read(written["accept"]).take(np.array([1]))
+    assert found.judge_prob_SC is not None and found.judge_prob_SC.tolist() == [[0.5, 0.5]]
+    synthetic.write(found.take(np.zeros(0, dtype=np.int64)), tmp_path)
+    assert synthetic.read_judge_prob(tmp_path, 2).shape == (0, 2)
+
+
+def test_a_judge_of_before_0_3(written: dict[str, Path], tmp_path: Path) -> None:
+    facts = json.loads((written["judge"] / "judge.json").read_text())
+    assert (judge.read_facts(written["judge"]).temperature, facts["val"]["n"]) == (1.5, 2)
+    old = {key: value for key, value in facts.items() if key not in ("temperature", "val")}
+    (tmp_path / "judge.json").write_text(json.dumps(old))
+    assert (judge.read_facts(tmp_path).temperature, judge.read_facts(tmp_path).val) == (1.0, {})
+    (tmp_path / "judge.json").write_text(json.dumps({**old, "temperature": 0.0}))
+    with pytest.raises(DataError, match=r"judge\.json: temperature: Input should be greater than 0"):
+        judge.read_facts(tmp_path)
+
+
+def test_early_predictions(written: dict[str, Path]) -> None:
+    found = predictions.read(written["crossfit"], schema=predictions.EARLY)
+    assert found.prob_NC.tolist() == [[0.25, 0.75], [0.5, 0.5], [1.0, 0.0]]
+    with pytest.raises(DataError, match=r"predictions\.parquet: is missing"):
+        predictions.read(written["crossfit"])
 
 
 def test_index_and_challenging(written: dict[str, Path]) -> None:

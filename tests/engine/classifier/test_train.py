@@ -14,12 +14,15 @@ import torch.multiprocessing as mp
 from safetensors.torch import load_file
 
 from engine.artifacts import classifier_fit
-from engine.classifier.inputs import ImageRows
-from engine.classifier.train import FitJob, make_plan, run_job
-from engine.classifier.weights import read_meta
+from engine.classifier.inputs import ImageRows, normalise, to_unit
+from engine.classifier.snapshot import Snapshot
+from engine.classifier.targets import target_probabilities
+from engine.classifier.train import FitJob, make_plan, run_job, starting_model
+from engine.classifier.weights import load_classifier, read_meta
 from engine.config import ClassifierConfig, JudgeConfig
 from engine.errors import DataError
-from engine.training.plan import TrainEnv
+from engine.training.plan import TrainEnv, balanced_weights, draw_rows
+from engine.training.set_aside import seal
 from tests.fakes import blob
 
 CLASSES = ("bkl", "mel", "nv")
@@ -139,10 +142,153 @@ def test_nothing_to_train_on(tmp_path):
         run_job(make_job(tmp_path, n=0), TrainEnv())
 
 
-def worker(rank: int, world: int, folder: str, batch: int) -> None:
+def taught(job: FitJob) -> FitJob:
+    """The same fit with soft labels and weights on the last third of its images, which an arm has added."""
+    added = np.arange(len(job.labels_N)) >= 2 * len(job.labels_N) // 3
+    soft = np.random.default_rng(1).dirichlet(np.ones(3), len(job.labels_N))
+    soft[~added] = np.nan
+    return replace(
+        job,
+        targets_NC=target_probabilities(job.labels_N, soft, job.config.label_smoothing),
+        loss_weight_N=np.where(added, 0.25, 1.0),
+        mix=job.config.mix,
+        added_N=added,
+        synthetic_N=added,
+    )
+
+
+def one_hot(job: FitJob) -> FitJob:
+    """The same fit, its classes written as soft labels and its weights as ones."""
+    none = np.full((len(job.labels_N), 3), np.nan)
+    targets = target_probabilities(job.labels_N, none, job.config.label_smoothing)
+    return replace(job, targets_NC=targets, loss_weight_N=np.ones(len(job.labels_N)))
+
+
+MIX = {"share": 0.5, "finish_on_real": 1}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"mix": MIX}, {"mix": {**MIX, "split_batchnorm": True}}, {"label_smoothing": 0.0}]
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_one_hot_labels_and_weights_of_1_change_nothing_but_rounding(tmp_path, changes, accumulate):
+    found = {}
+    for name, write in (("classes", lambda job: job), ("one_hot", one_hot)):
+        job = taught(make_job(tmp_path / name, steps=4, **changes))
+        plan = replace(job.plan, accumulate=accumulate)
+        job = write(replace(job, plan=plan, targets_NC=None, loss_weight_N=None))
+        run_job(job, TrainEnv())
+        found[name] = losses(job)
+    assert found["one_hot"] == pytest.approx(found["classes"], rel=1e-3)
+    assert found["one_hot"][0] == pytest.approx(found["classes"][0], rel=1e-6)
+
+
+def test_the_first_loss_by_hand(tmp_path):
+    job = replace(taught(make_job(tmp_path, steps=1)), augment="none", mix=None)
+    run_job(job, TrainEnv())
+    rows = draw_rows(balanced_weights(job.labels_N, job.config.balance), job.plan, 0)
+    assert {0.25, 1.0} == set(job.loss_weight_N[rows])
+    model, meta = starting_model(job)
+    x = normalise(to_unit(job.images.open().take(rows), "cpu"), meta.mean, meta.std)
+    with torch.no_grad():
+        log_p = model.train()(x).log_softmax(1).double().numpy()
+    by_hand = -(job.targets_NC[rows] * log_p).sum(1) @ job.loss_weight_N[rows] / 8
+    assert losses(job)[0] == pytest.approx(by_hand, rel=1e-4)
+
+
+def test_all_weights_of_one_half_halve_the_first_loss(tmp_path):
+    whole, half = make_job(tmp_path / "whole", steps=1), make_job(tmp_path / "half", steps=1)
+    run_job(whole, TrainEnv())
+    run_job(replace(half, loss_weight_N=np.full(36, 0.5)), TrainEnv())
+    assert losses(half)[0] == pytest.approx(losses(whole)[0] / 2, rel=1e-6)
+
+
+def kill_at(step: int) -> TrainEnv:
+    def progress(what, done, total):
+        if done == step:
+            raise KilledError
+
+    return TrainEnv(progress=progress)
+
+
+@pytest.mark.parametrize("mix", [None, MIX])
+def test_a_killed_fit_on_soft_labels_resumes_in_the_same_bits(tmp_path, mix):
+    whole, killed = (taught(make_job(tmp_path / name, mix=mix)) for name in ("whole", "killed"))
+    run_job(whole, TrainEnv())
+    with pytest.raises(KilledError):
+        run_job(killed, kill_at(7))
+    run_job(killed, TrainEnv())
+    assert killed.weights.read_bytes() == whole.weights.read_bytes()
+    assert losses(killed) == losses(whole)
+
+
+def snapped(job: FitJob, step: int) -> FitJob:
+    return replace(
+        job, snapshot=Snapshot(step=step, weights=job.report / "early.safetensors", identity="a fit")
+    )
+
+
+def test_a_snapshot_holds_the_averaged_weights_of_its_step_and_changes_nothing(tmp_path):
+    plain, job = make_job(tmp_path / "plain"), snapped(make_job(tmp_path / "snapped"), 4)
+    run_job(plain, TrainEnv())
+    run_job(job, TrainEnv())
+    assert job.weights.read_bytes() == plain.weights.read_bytes()
+    assert job.snapshot.whole
+    model, meta = load_classifier(job.snapshot.weights)
+    assert meta == read_meta(job.weights)
+    checkpoint = load_file(next(job.checkpoint.glob("checkpoint-00000004-*")))
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, checkpoint[f"ema/{name}"]), name
+
+
+@pytest.mark.parametrize(("step", "killed_at"), [(4, 9), (5, 9), (8, 9), (10, 9), (5, 7), (8, 4)])
+@pytest.mark.parametrize("then", ["nothing", "lost", "damaged", "unsealed"])
+def test_a_killed_fit_leaves_the_same_snapshot(tmp_path, whole_snapshots, step, killed_at, then):
+    """Killed before or after the snapshot, which is then whole, lost, damaged, or was being written."""
+    job = snapped(make_job(tmp_path), step)
+    with pytest.raises(KilledError):
+        run_job(job, kill_at(killed_at))
+    early = job.snapshot.weights
+    if early.exists():
+        if then == "lost":
+            early.unlink()
+        if then == "damaged":
+            early.write_bytes(early.read_bytes()[:-8] + b"\0" * 8)
+        if then == "unsealed":
+            early.with_name(early.name + ".seal.json").unlink()
+    run_job(job, TrainEnv())
+    assert job.snapshot.whole
+    assert (early.read_bytes(), job.weights.read_bytes()) == whole_snapshots[step]
+
+
+@pytest.fixture(scope="module")
+def whole_snapshots(tmp_path_factory):
+    """Snapshot and weights of fits that nobody killed, by the snapshot's step."""
+    found = {}
+    for step in (4, 5, 8, 10):
+        job = snapped(make_job(tmp_path_factory.mktemp("whole")), step)
+        run_job(job, TrainEnv())
+        found[step] = (job.snapshot.weights.read_bytes(), job.weights.read_bytes())
+    assert len(set(found.values())) == 4
+    return found
+
+
+def test_a_snapshot_of_another_fit_is_made_again(tmp_path, whole_snapshots):
+    job = snapped(make_job(tmp_path), 4)
+    run_job(job, TrainEnv())
+    job.snapshot.weights.write_bytes(b"another")
+    seal(job.snapshot.weights, "another fit")
+    run_job(job, TrainEnv())
+    assert (job.snapshot.weights.read_bytes(), job.weights.read_bytes()) == whole_snapshots[4]
+
+
+def worker(rank: int, world: int, folder: str, batch: int, soft: bool = False) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
-    run_job(make_job(Path(folder) / f"rank{rank}", batch_size=batch), TrainEnv(rank=rank, world=world))
+    job = make_job(Path(folder) / f"rank{rank}", batch_size=batch)
+    if soft:
+        job = snapped(taught(job), 4)
+    run_job(job, TrainEnv(rank=rank, world=world))
     dist.barrier()  # one worker leaving early aborts the other
     dist.destroy_process_group()
 
@@ -158,3 +304,17 @@ def test_two_workers_follow_the_losses_of_one(tmp_path):
     one, two = load_file(alone.weights), load_file(tmp_path / "rank0" / "classifier.safetensors")
     assert one.keys() == two.keys()
     assert not (tmp_path / "rank1" / "classifier.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_two_workers_follow_the_losses_of_one_on_soft_and_weighted_images(tmp_path):
+    """The batch of 9 is cut into 5 and 4: a mean over each worker's own images would not be the global one."""
+    alone = snapped(taught(make_job(tmp_path / "alone", batch_size=9)), 4)
+    run_job(alone, TrainEnv())
+    mp.spawn(worker, args=(2, str(tmp_path), 9, True), nprocs=2)
+    both = json.loads((tmp_path / "rank0" / "classifier.json").read_text())["losses"]
+    assert np.abs(np.array(both) - losses(alone)).max() < 1e-3
+    one, two = (load_file(tmp_path / name / "early.safetensors") for name in ("alone", "rank0"))
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(one[k].float(), two[k].float(), atol=2e-2) for k in one)
+    assert not (tmp_path / "rank1" / "early.safetensors").exists()

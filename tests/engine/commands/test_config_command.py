@@ -119,6 +119,9 @@ def test_the_real_registry_is_the_default():
     said = _said("policy.mining")
     for name in ("misclassified", "margin", "entropy"):
         assert f"\n{name}: " in said
+    said = _said("policy.selection")
+    assert "which candidates that passed the gates are kept" in said
+    assert "\ngradient_alignment: " in said and "drop (float, >= 0, < 1, default 0.25)" in said
 
 
 @pytest.mark.parametrize(

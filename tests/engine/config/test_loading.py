@@ -80,6 +80,11 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("policy: {mining: {name: margin, top: 3}}", ["policy.mining", "top", "top_k"]),
         ("policy: {mining: 3}", ["policy.mining"]),
         ("policy: {mining: margin}", ["policy.mining", "write {name: margin}"]),
+        ("policy: {selection: entropy}", ["policy.selection", "write {name: entropy}"]),
+        (
+            "policy: {selection: {name: entropy, cooling: 0.5}}",
+            ["policy.selection", "raise noise or remove it"],
+        ),
         ("name: stages", ["name", "stages is the folder of the stage cache", "another name"]),
         ("seed: -1", ["seed", "greater than or equal to 0", "-1"]),
         ("loop: {seed: -1}", ["loop.seed", "-1"]),

@@ -36,7 +36,7 @@ def figures(lesions: int = 60) -> dict:
         "age": age_bands(np.array([29.9, 30.0, 80.0, np.nan] * (lesions // 2))),
         "skin_type": strings(["unknown", ""] * lesions),
     }
-    return subgroup_figures(split(lesions), columns, draws=50, rng=np.random.default_rng(0))
+    return subgroup_figures([split(lesions)], columns, draws=50, rng=np.random.default_rng(0))
 
 
 def test_figures_and_counts_by_hand() -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from engine import build
+from engine.classifier.train import FitJob, run_job
 from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
 from engine.execution.backend import StageCall
@@ -27,6 +28,7 @@ from engine.stages import run_stage
 from engine.store import RunFolder
 from engine.store.files import checksums
 from engine.training.plan import TrainEnv
+from tests.engine.classifier.test_train import make_job, snapped, taught
 from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
 
@@ -187,7 +189,7 @@ def test_a_stage_trains_on_a_train_worker(
 
 
 def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
-    """Play the fits of all TRAINED stages in one Ray Train trainer; returns each stage's folder."""
+    """Play the fits of all TRAINED stages, and a ``taught`` one, in one Ray Train trainer; returns each stage's folder."""
     from engine.execution.ray_stage import StageWork
 
     calls = {name: call_again(run, role, root / name) for name, role in TRAINED.items()}
@@ -195,12 +197,18 @@ def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
     for call in calls.values():
         context = call.context(progress=lambda *_: None, mapper=None, launch=fits.append)  # type: ignore[arg-type]
         run_stage(call.stage, context, call.params)
+    fits.append(functools.partial(run_job, taught_job(root / "taught")))
     call = replace(next(iter(calls.values())), out=root / "all")
     config = BackendConfig(kind="ray", train_workers=workers)
     note = ProgressFile(root / "progress.json")
     work = StageWork(config=config, call=call, cpus_per_task=1, note=note)
     ray.get(ray.remote(launch_all).options(num_cpus=0).remote(work, fits))
     return {name: call.out for name, call in calls.items()}
+
+
+def taught_job(folder: Path) -> FitJob:
+    """A fit on soft labels and weights that keeps its weights on the way."""
+    return snapped(taught(make_job(folder)), 5)
 
 
 def launch_all(work: Any, fits: list[Callable[[TrainEnv], None]]) -> None:
@@ -220,6 +228,9 @@ def test_one_train_worker_gives_the_local_bits(
     backend_on()
     for name, folder in train_all(tiny_run, tmp_path, workers=1).items():
         assert files(folder) == files(stage_folder(tiny_run, TRAINED[name])), name
+    run_job(taught_job(tmp_path / "here"), TrainEnv())
+    for name in ("classifier.safetensors", "early.safetensors", "classifier.json"):
+        assert (tmp_path / "taught" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
 
 
 @pytest.mark.slow
@@ -251,6 +262,10 @@ def test_two_train_workers_give_the_same_counts_schema_and_losses(
         assert found.get("optimizer_steps") == expected.get("optimizer_steps"), name
         assert found.get("n_rows") == expected.get("n_rows"), name
         assert found["losses"] == pytest.approx(expected["losses"], abs=1e-3), name
+    run_job(taught_job(tmp_path / "here"), TrainEnv())
+    losses = [read_facts(tmp_path / name)["losses"] for name in ("taught", "here")]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-3)
+    assert taught_job(tmp_path / "taught").snapshot.whole  # type: ignore[union-attr]
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from engine.training.stop_request import deferred, requested
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number in kept:
+        signal.signal(number, signal.SIG_DFL)  # the suite itself may run under nohup
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)

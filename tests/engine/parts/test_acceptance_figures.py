@@ -27,12 +27,13 @@ VERDICTS = Verdicts(
 
 
 def test_agreement_is_of_all_images_and_its_ratio_of_those_with_a_known_recall() -> None:
-    facts = accept_facts(judged(), VERDICTS, {"mel": 0.5, "nv": None}, 0.15)
+    facts = accept_facts(judged(), VERDICTS, strings(list("ppqr")), {"mel": 0.5, "nv": None}, 0.15)
     assert facts.agreement == 0.75
     assert facts.expected_agreement == pytest.approx(2 / 3)
     assert facts.agreement_ratio == pytest.approx(1.0), "2 of 3 agree where real recall is known"
     assert (facts.generated, facts.accepted) == ({"mel": 2, "nv": 2}, {"mel": 1, "nv": 1})
     assert [facts.per_class[dx].agreement for dx in ("mel", "nv")] == [0.5, 1.0]
+    assert facts.per_parent == {"mel": [2], "nv": [1, 1]}
     assert [facts.per_class[dx].val_recall for dx in ("mel", "nv")] == [0.5, None]
 
 

@@ -65,7 +65,7 @@ def make_run(
 def _report(name: str, protocol: str, table: pd.DataFrame, entries: list[dict[str, Any]]) -> dict[str, Any]:
     best = max(entries, key=lambda e: e["val"]["balanced_accuracy"]["value"])
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "name": name,
         "protocol": protocol,
         "split_digest": "5f3a" * 8,
@@ -147,7 +147,7 @@ def _entry(number: int, arm: str, table: pd.DataFrame, prob: Any) -> dict[str, A
                 "skin_type": strings([""] * rows.sum()),
             }
             draw = np.random.default_rng(2)
-            figures[part]["subgroups"] = subgroup_figures(split, columns, draws=100, rng=draw)
+            figures[part]["subgroups"] = subgroup_figures([split], columns, draws=100, rng=draw)
     made = arm == "hard"
     return {
         "round": number,

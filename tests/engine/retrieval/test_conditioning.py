@@ -50,7 +50,7 @@ def mixed() -> Conditioning:
         neighbour_ids_SK=np.array([["x", "b"], ["x", ""], ["y", "c"]]),
         weights_SK=np.array([[0.75, 0.25], [1.0, 0.0], [0.5, 0.5]]),
     )
-    return condition(mixture, hood(), round=3, source="hard", seed=11)
+    return condition(mixture, hood(), np.array([1.0, 0.0]), round=3, source="hard", seed=11)
 
 
 def test_neighbourhood_joins_embeddings_and_zeroes_the_missing():
@@ -65,6 +65,7 @@ def test_samples_get_ids_their_parents_class_and_seeds_of_their_own():
     assert made.sample_id.tolist() == ["r03_hard_00000", "r03_hard_00001", "r03_hard_00002"]
     assert made.label_S.tolist() == ["mel", "mel", "nv"]
     assert made.seed_S.tolist() == [derive_seed(11, "sample", 3, "hard", index) for index in range(3)]
+    assert made.difficulty_S.tolist() == [1.0, 1.0, 0.0], "a sample is as hard as its parent"
     assert made.seed_S.dtype == np.int64 and (made.seed_S > 0).all()
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import pytest
 import torch
 
 from engine.artifacts import conditioning as conditioning_file
+from engine.artifacts import predictions as predictions_file
 from engine.classifier.model import build_model
 from engine.classifier.weights import describe, save_classifier
 from engine.config import Config, parse_config
 from engine.errors import DataError
+from engine.parts.candidates import Selecting
 from engine.parts.dataset import open_dataset
 from engine.parts.embed import found_masks
 from engine.stages import accept, embedder, index
-from engine.types import Conditioning, Verdicts, strings
+from engine.types import Conditioning, Predictions, Verdicts, strings
+from policies import registry
 from tests.fakes import make_dataset_folders, run_stage
 
 CLASSES = ("bkl", "mel", "nv")
@@ -99,6 +104,7 @@ def write_samples(
         neighbour_ids_SK=strings([f"n{s}" for s in range(count)])[:, None],
         weights_SK=np.ones((count, 1)),
         seed_S=np.arange(count, dtype=np.int64),
+        difficulty_S=np.linspace(1.0, 0.0, count),
     )
     folders = {name: root / name for name in ("condition", "synthesize")}
     for folder in folders.values():
@@ -155,8 +161,9 @@ def test_the_table_keeps_the_conditioning_and_adds_provenance(
 ) -> None:
     table, _ = run(tmp_path, {**foundation, **write_samples(tmp_path, noise(5))}, policy="all")
     assert table.columns.tolist() == [
-        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "file", "accepted", "reasons",
-        "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed", "difficulty", "file", "accepted",
+        "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "policy", "checkpoint",
+        "value", "judge_prob",
     ]  # fmt: skip
     first = table.iloc[0]
     assert first["file"] == "synthetic/r01_hard_00000.png"
@@ -173,6 +180,10 @@ def test_agreement_is_set_against_the_judges_recall_on_val(
     assert summary["agreement"] == pytest.approx(2 / 5)
     assert summary["expected_agreement"] == pytest.approx((2 * 0.8 + 2 * 0.6) / 4)
     assert summary["agreement_ratio"] == pytest.approx((2 / 4) / 0.7)
+    parents = {dx: figures.pop("per_parent") for dx, figures in summary["per_class"].items()}
+    assert parents == {
+        dx: sorted(Counter(PARENTS[s] for s in range(5) if DX[s] == dx).values())[::-1] for dx in parents
+    }
     assert summary["per_class"] == {
         "bkl": {"generated": 2, "accepted": 2, "agreement": 1.0, "val_recall": 0.8},
         "mel": {"generated": 2, "accepted": 0, "agreement": 0.0, "val_recall": 0.6},
@@ -197,6 +208,28 @@ def test_a_fold_that_guided_has_no_say_either(tmp_path: Path, foundation: dict[s
     table, summary = run(tmp_path, {**foundation, **samples}, policy="all", config=steered)
     assert table["judge_p"].tolist() == pytest.approx([0.7] * 3, abs=1e-6), "fold 1 is all that is left"
     assert summary["expected_agreement"] == pytest.approx((0.6 + 0.4 + 0.6) / 3)
+
+
+def test_calibrated_probabilities_are_written_beside_the_ones_the_gates_see(
+    tmp_path: Path, foundation: dict[str, Path]
+) -> None:
+    """At temperature 2 a fold's (0.8, 0.1, 0.1) become their square roots over the sum; gates stay at temperature 1."""
+    samples = write_samples(tmp_path, noise(4), dx=["mel"] * 4, parents=["t0", "t1", "p0", "t1"])
+    judges = {"plain": foundation["judge"], "calibrated": tmp_path / "judge"}
+    shutil.copytree(foundation["judge"], judges["calibrated"])
+    facts = json.loads((judges["calibrated"] / "judge.json").read_text())
+    (judges["calibrated"] / "judge.json").write_text(json.dumps({**facts, "temperature": 2.0}))
+    tables, summaries = {}, {}
+    for name, judge in judges.items():
+        given = {**foundation, **samples, "judge": judge}
+        tables[name], summaries[name] = run(tmp_path, given, name, policy="label_consistent")
+    assert summaries["plain"] == summaries["calibrated"]
+    assert summaries["plain"]["classes"] == list(CLASSES)
+    pd.testing.assert_frame_equal(*(table.drop(columns="judge_prob") for table in tables.values()))
+    folds = {"plain": np.array(FOLDS), "calibrated": np.sqrt(FOLDS) / np.sqrt(FOLDS).sum(1, keepdims=True)}
+    for name, fold in folds.items():
+        expected = [fold[0], fold[1], fold.mean(0), fold[1]]
+        assert np.stack(tables[name]["judge_prob"]) == pytest.approx(np.stack(expected), abs=1e-6)
 
 
 def test_a_class_never_gets_more_than_its_room(tmp_path: Path, foundation: dict[str, Path]) -> None:
@@ -236,6 +269,7 @@ def test_no_sample_gives_an_empty_table_and_no_figure(tmp_path: Path, foundation
         "accepted": 0,
         "agreement": None,
         "val_recall": None,
+        "per_parent": [],
     }
     assert summary["rejected"] == {}
 
@@ -268,3 +302,76 @@ def test_a_dcgan_is_steered_by_no_judge_so_every_fold_may_judge_it() -> None:
         ({}, False),
     ):
         assert accept.Params.of(parse_config({**TREE, "synthesis": scales}), ROOM).guided is guided
+
+
+@pytest.fixture(scope="module")
+def learner(tmp_path_factory: pytest.TempPathFactory, foundation: dict[str, Path]) -> dict[str, Path]:
+    """A classifier that has learned nothing, and what it says of every image of the data set."""
+    folder = tmp_path_factory.mktemp("learner")
+    model = build_model(MODEL, 3, 16)
+    save_classifier(model, describe(MODEL, CLASSES, 16, False, None), folder / "classifier.safetensors")
+    dataset = open_dataset(foundation["images"], foundation["split"])
+    prob_NC = np.random.default_rng(3).dirichlet(np.ones(3), len(dataset.table))
+    known = Predictions(
+        image_id=dataset.table.image_id,
+        classes=CLASSES,
+        prob_NC=prob_NC,
+        label_N=dataset.labels,
+        split=dataset.table.split,
+    )
+    predictions_file.write(known, folder)
+    return {"classifier": folder, "predictions": folder}
+
+
+def choose(policy: str, source: str = "hard", **tree: Any) -> accept.Params:
+    loop = {"candidates": 2.5, "budget": 2, **tree.pop("loop", {})}
+    config = parse_config({**TREE, "loop": loop, "policy": {"selection": {"name": policy}}, **tree})
+    selecting = Selecting.of(config, 1, source)
+    return accept.Params.of(config, ROOM, policy={"name": "all"}, selecting=selecting)
+
+
+@pytest.mark.parametrize("policy", registry.names("selection"))
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+def test_of_the_candidates_that_passed_as_many_as_the_budget_are_kept(
+    tmp_path: Path, foundation: dict[str, Path], learner: dict[str, Path], policy: str, labels: str
+) -> None:
+    inputs = {**foundation, **learner, **write_samples(tmp_path, noise(5))}
+    params = choose(policy, synthesis={"labels": labels})
+    table = pd.read_parquet(run_stage(accept, tmp_path / "out", inputs, params) / "synthetic.parquet")
+    assert table["accepted"].sum() == 2
+    assert set(table.loc[~table["accepted"], "reasons"]) == {accept.NOT_SELECTED}
+    assert table["value"].notna().all()
+    assert table.loc[table["accepted"], "dx"].tolist() == ["bkl", "mel"], (
+        "each class keeps its share: 0.8, 0.8, 0.4"
+    )
+
+
+def test_gates_come_before_the_choice_and_room_after_it(
+    tmp_path: Path, foundation: dict[str, Path], learner: dict[str, Path]
+) -> None:
+    inputs = {**foundation, **learner, **write_samples(tmp_path, noise(5))}
+    params = choose("entropy", loop={"budget": 4})
+    gated = params.model_copy(update={"policy": {"name": "label_consistent"}})
+    table = pd.read_parquet(run_stage(accept, tmp_path / "gated", inputs, gated) / "synthetic.parquet")
+    passed = ~table["reasons"].str.startswith("judge")
+    assert 0 < passed.sum() < 4 and table["accepted"].tolist() == passed.tolist()
+    full = params.model_copy(update={"room": {"bkl": 1, "mel": 0, "nv": 9}})
+    table = pd.read_parquet(run_stage(accept, tmp_path / "full", inputs, full) / "synthetic.parquet")
+    assert set(table["reasons"]) == {"", accept.NOT_SELECTED, accept.NO_ROOM}
+    assert table.loc[table["accepted"], "dx"].tolist() == ["bkl", "nv"]
+
+
+def test_who_does_without_the_engine_chooses_at_random() -> None:
+    assert choose("entropy", "unguided").selecting == choose("random").selecting
+    assert choose("entropy", "random").selecting == choose("entropy", "hard").selecting
+    assert choose("entropy", loop={"candidates": 1}).selecting is None
+
+
+def test_a_classifier_of_other_classes_is_named(
+    tmp_path: Path, foundation: dict[str, Path], learner: dict[str, Path]
+) -> None:
+    model = build_model(MODEL, 2, 16)
+    save_classifier(model, describe(MODEL, ("a", "b"), 16, False, None), tmp_path / "classifier.safetensors")
+    inputs = {**foundation, **learner, "classifier": tmp_path, **write_samples(tmp_path, noise(5))}
+    with pytest.raises(DataError, match="knows a, b, the judge bkl, mel, nv; train both"):
+        run_stage(accept, tmp_path / "out", inputs, choose("entropy"))

@@ -51,8 +51,9 @@ def job_of(tmp_path, inputs, given, name):
 
 def test_plain_decides_the_augmentation(tmp_path, inputs):
     section = CONFIG.classifier
-    assert job_of(tmp_path, inputs, params("real"), "a").augment == section.real_augment == "flips"
-    assert job_of(tmp_path, inputs, params("hard"), "b").augment == section.augment == "classical"
+    assert job_of(tmp_path, inputs, params("plain"), "a").augment == section.plain_augment == "flips"
+    for arm in ("real", "hard"):
+        assert job_of(tmp_path, inputs, params(arm), arm).augment == section.augment == "classical"
 
 
 def test_steps_and_rate_are_the_params_not_the_sections(tmp_path, inputs):

@@ -56,13 +56,16 @@ def run(
     out: Path,
     inputs: dict[str, Path],
     seed: int = 0,
-    counts: dict[str, int] | None = None,
+    parents: condition.Parents = "mined",
+    per_parent: dict[str, list[int]] | None = None,
     seen: Any = SEEN,
     mixing: str = "self",
     **loop: Any,
 ) -> pd.DataFrame:
     changes = {"loop": {**TREE["loop"], **loop}, "policy": {**TREE["policy"], "mixing": {"name": mixing}}}
-    params = condition.Params.of(parse_config({**TREE, **changes}), 2, counts=counts, seen=seen)
+    params = condition.Params.of(
+        parse_config({**TREE, **changes}), 2, parents=parents, per_parent=per_parent, seen=seen
+    )
     run_stage(condition, out, inputs, params, seed=seed)
     return pd.read_parquet(out / "conditioning.parquet")
 
@@ -82,6 +85,20 @@ def test_uniform_budget_and_self_mixing_repeat_each_case(folders, tmp_path):
     rows = dataset.rows[dataset.positions(frame["parent_image_id"].to_numpy(dtype=np.str_))]
     cut = Extraction.of(CONFIG.data)
     np.testing.assert_array_equal(levels, embed_rows(context, rows, "embed", tokens="cls", cut=cut))
+
+
+def test_hard_cases_are_ranked_and_random_parents_are_dealt_the_same_ranks(folders, tmp_path):
+    hard = run(tmp_path / "out", folders)
+    per_parent = hard.groupby("parent_image_id", sort=False)["difficulty"].first()
+    assert per_parent.tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0]), "hardest first"
+    shares = {"nv": [2, 2, 2], "mel": [3]}
+    dealt = [
+        run(tmp_path / name, folders, parents="random", per_parent=shares, seed=seed)
+        for name, seed in (("r0", 0), ("r1", 1), ("r2", 2))
+    ]
+    ranks = [frame.groupby("parent_image_id", sort=False)["difficulty"].first().tolist() for frame in dealt]
+    assert all(sorted(found) == pytest.approx([0, 1 / 3, 2 / 3, 1]) for found in ranks)
+    assert len({tuple(found) for found in ranks}) > 1
 
 
 def test_neighbours_are_train_images_of_the_class_and_of_other_lesions(folders, tmp_path):
@@ -114,30 +131,101 @@ def test_cases_of_train_never_find_their_own_lesion(folders, tmp_path):
         assert len(found) == 3 and ids[case] not in set(ids[list(found)])
 
 
-def test_random_parents_come_from_the_mined_split_to_the_given_counts(folders, tmp_path):
-    counts = {"bkl": 0, "mel": 5, "nv": 20}
-    frame = run(tmp_path / "out", folders, counts=counts)
-    assert Counter(frame["dx"]) == {"mel": 5, "nv": 20}
+def test_random_parents_come_from_the_mined_split_and_match_per_class_and_per_parent(folders, tmp_path):
+    wanted = {"bkl": [], "mel": [3, 1], "nv": [2, 2, 1]}
+    frame = run(tmp_path / "out", folders, parents="random", per_parent=wanted)
+    assert Counter(frame["dx"]) == {"mel": 4, "nv": 5}
     dataset = open_dataset(folders["images"], folders["split"])
     mine = dataset.table.take(dataset.where("mine"))
     assert set(frame["parent_image_id"]) <= set(mine.image_id.tolist())
-    times = Counter(frame.loc[frame["dx"] == "nv", "parent_image_id"])
-    assert len(times) == (mine.dx == "nv").sum() and max(times.values()) - min(times.values()) <= 1
+    for dx, images in wanted.items():
+        times = Counter(frame.loc[frame["dx"] == dx, "parent_image_id"])
+        assert sorted(times.values(), reverse=True) == images
     assert frame["sample_id"][0] == "r02_random_00000"
-    other = run(tmp_path / "test", folders, counts=counts, mine_from="test")
+    other = run(tmp_path / "test", folders, parents="random", per_parent=wanted, mine_from="test")
     assert not set(other["parent_image_id"]) & set(mine.image_id.tolist())
+
+
+def test_more_parents_than_there_are_images_share_them_evenly(folders, tmp_path):
+    dataset = open_dataset(folders["images"], folders["split"])
+    there = int((dataset.table.take(dataset.where("mine")).dx == "nv").sum())
+    frame = run(tmp_path / "out", folders, parents="random", per_parent={"nv": [1] * (2 * there + 1)})
+    assert sorted(Counter(frame["parent_image_id"]).values()) == [2] * (there - 1) + [3]
+
+
+def test_unguided_parents_are_any_of_the_classifiers_own(folders, tmp_path):
+    frame = run(tmp_path / "out", folders, parents="uniform", per_parent={"mel": [30, 10], "nv": [8]})
+    dataset = open_dataset(folders["images"], folders["split"])
+    train = dataset.table.take(dataset.where("train"))
+    assert len(frame) == 48 and set(frame["parent_image_id"]) <= set(train.image_id.tolist())
+    assert max(Counter(frame["parent_image_id"]).values()) <= -(-48 // len(train))
+    assert set(frame["dx"]) == set(train.dx.tolist()), "classes are not matched to those of hard"
+    assert frame["sample_id"][0] == "r02_unguided_00000"
 
 
 def test_random_parents_of_an_absent_class_are_refused(folders, tmp_path):
     with pytest.raises(StageError, match=r"counts\.vasc: 3 random parents"):
-        run(tmp_path / "out", folders, counts={"vasc": 3})
+        run(tmp_path / "out", folders, parents="random", per_parent={"vasc": [2, 1]})
 
 
-@pytest.mark.parametrize("changes", [{}, {"counts": {"mel": 0}}])
+def classes_of(folders, names):
+    dataset = open_dataset(folders["images"], folders["split"])
+    table = dataset.table.take(dataset.positions(np.array(list(names), dtype=np.str_)))
+    assert set(table.split.tolist()) == {"train"}
+    return table.dx.tolist()
+
+
+def test_edits_toward_the_border_go_to_the_class_a_case_is_taken_for(folders, tmp_path):
+    frame = run(tmp_path / "out", folders, mixing="boundary")
+    assert len(frame) == 9
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+        if dx != "nv":  # the hard cases are taken for nv
+            assert other == "nv"
+    same = run(tmp_path / "self", folders)
+    assert frame["dx"].tolist() == same["dx"].tolist()
+    files = [(tmp_path / name / "neighbours.parquet").read_bytes() for name in ("out", "self")]
+    assert files[0] == files[1], "the page shows the neighbours of the own class"
+
+
+def test_random_parents_go_toward_the_nearest_other_class(folders, tmp_path):
+    frame = run(
+        tmp_path / "out",
+        folders,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
+    for dx, other in zip(
+        frame["dx"], classes_of(folders, [ids[1] for ids in frame["neighbour_ids"]]), strict=True
+    ):
+        assert other != dx
+    alone = {name: folder for name, folder in folders.items() if name != "hard_cases"}
+    again = run(
+        tmp_path / "again",
+        alone,
+        parents="random",
+        per_parent={"mel": [3, 3], "nv": [2] * 3},
+        mixing="boundary",
+    )
+    assert frame["parent_image_id"].tolist() == again["parent_image_id"].tolist()
+
+
+@pytest.mark.parametrize("changes", [{}, {"parents": "random", "per_parent": {"mel": []}}])
 def test_no_case_writes_empty_files_with_all_columns(folders, tmp_path, changes):
     inputs = folders | {"hard_cases": hard_cases(tmp_path / "mine", folders, 0)}
     frame = run(tmp_path / "out", inputs, **changes)
-    assert list(frame) == ["sample_id", "parent_image_id", "dx", "neighbour_ids", "weights", "seed"]
+    assert list(frame) == [
+        "sample_id",
+        "parent_image_id",
+        "dx",
+        "neighbour_ids",
+        "weights",
+        "seed",
+        "difficulty",
+    ]
     assert len(frame) == 0 and len(pd.read_parquet(tmp_path / "out" / "neighbours.parquet")) == 0
     back = conditioning_file.read(tmp_path / "out")
     assert back.levels_SLD.shape == (0, 2, 32)

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import random
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from engine.artifacts import accept as accept_file
+from engine.artifacts import predictions as predictions_file
 from engine.artifacts import synthetic as synthetic_file
 from engine.artifacts.conditioning import Samples
 from engine.artifacts.synthetic import SyntheticTable
+from engine.classifier.predict import predict_logits, softmax
+from engine.classifier.weights import load_classifier, save_classifier
 from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
+from engine.parts.judge_folds import logit_worker
 from engine.stages import crossfit
+from engine.training.checkpoints import fill
+from engine.training.folds import lesion_folds
 from engine.training.plan import TrainEnv
 from engine.types import Verdicts, strings
-from tests.fakes import add_train_sets, make_dataset_folders, run_stage
+from tests.engine.training.test_checkpoints import DAMAGES
+from tests.fakes import add_train_sets, make_context, make_dataset_folders, map_in_process, run_stage
 
 TREE = {
     "classifier": {"model": "test_resnet", "steps": 2, "batch_size": 8},
@@ -72,15 +82,18 @@ def test_each_fit_sees_train_lesions_of_the_other_folds_only(tmp_path, inputs):
     train = set(table.loc[table["split"] == "train", "lesion_id"])
     assert seen[0] | seen[1] == train
     assert not (train - seen[0]) & (train - seen[1]), "a lesion is left out once"
-    assert {job.augment for job in jobs} == {"flips"}
+    assert {job.augment for job in jobs} == {"classical"}
     assert jobs[0].checkpoint != jobs[1].checkpoint
     assert jobs[0].labels_N.tolist() == [
         ("bkl", "mel", "nv").index(d) for d in table.loc[jobs[0].images.row_N, "dx"]
     ]
 
 
-def synthetic(folder, rows, inputs):
-    """Folders accept and synthesize of one round; ``rows`` are (dx, parent, neighbours, accepted)."""
+def synthetic(folder, rows, inputs, judged=None):
+    """Folders accept and synthesize of one round; ``rows`` are (dx, parent, neighbours, accepted).
+
+    ``judged`` are the judge's calibrated probabilities of bkl, mel and nv.
+    """
     accept, made = folder / "accept", folder / "synthesize"
     accept.mkdir(parents=True)
     made.mkdir()
@@ -92,6 +105,7 @@ def synthetic(folder, rows, inputs):
         neighbour_ids_SK=strings([name for row in rows for name in [*row[2], "", ""][:2]]).reshape(count, 2),
         weights_SK=np.full((count, 2), 0.5),
         seed_S=np.arange(count),
+        difficulty_S=np.zeros(count),
     )
     accepted = np.array([row[3] for row in rows])
     none = strings([""] * count)
@@ -104,8 +118,10 @@ def synthetic(folder, rows, inputs):
         nearest_train_distance_S=np.zeros(count),
         policy="all",
         checkpoint="",
+        judge_prob_SC=judged,
     )
     synthetic_file.write(table, accept)
+    accept_file.AcceptFacts(per_class={}, classes=("bkl", "mel", "nv")).write(accept)
     shape = np.load(inputs["images"] / "images.npy", mmap_mode="r").shape[1:]
     np.save(made / "images.npy", np.zeros((len(rows), *shape), dtype=np.uint8))
     return {"accept_1": accept, "synthesize_1": made}
@@ -146,6 +162,136 @@ def test_later_rounds_train_on_accepted_images_but_none_made_of_a_held_out_lesio
         names = ("bkl", "mel", "nv")
         assert job.labels_N[~own].tolist() == [names.index(rows[row][0]) for row in expected]
     assert sum((job.images.source_N == 1).sum() for job in jobs) < 2 * 3, "some were left out"
+
+
+def jobs_of(tmp_path, inputs, params):
+    """The fits of a stage, which are run."""
+    jobs = []
+
+    def launch(fit):
+        jobs.append(fit.args[0])
+        fit(TrainEnv())
+
+    run_stage(crossfit, tmp_path / "out", inputs, params, launch=launch)
+    return jobs
+
+
+def accepted_round(tmp_path, inputs):
+    """Three samples of lesions that no fold holds out, one rejected; how the judge sees them."""
+    table = pd.read_parquet(inputs["split"] / "split.parquet")
+    mined = table[table["split"] == "mine"].iloc[0]["image_id"]
+    judged = np.array([[0.25, 0.25, 0.5], [1.0, 0.0, 0.0], [0.0, 0.36, 0.64]])
+    rows = [("mel", mined, [], True), ("nv", mined, [], False), ("mel", mined, [], True)]
+    return inputs | synthetic(tmp_path / "round", rows, inputs, judged)
+
+
+def test_accepted_images_train_with_the_labels_and_weights_that_the_pool_gives_them(tmp_path, inputs):
+    given = accepted_round(tmp_path, inputs)
+    soft = {"labels": "soft", "label_temperature": 2.0, "label_share": 0.25, "weight": 0.5}
+    params = crossfit.Params.of(parse_config({**TREE, "synthesis": soft}), adds=True)
+    for job in jobs_of(tmp_path, given, params):
+        own = job.images.source_N == 0
+        assert job.loss_weight_N.tolist() == np.where(own, 1.0, 0.5).tolist()
+        smoothed = 0.95 * np.eye(3)[job.labels_N[own]] + 0.05 / 3
+        assert job.targets_NC[own] == pytest.approx(smoothed)
+        last = [0.0, 0.75 * 0.6 / 1.4 + 0.25, 0.75 * 0.8 / 1.4]
+        assert job.targets_NC[~own][-1] == pytest.approx(last, abs=1e-5)
+        assert job.labels_N[~own].tolist() == [1, 1], "balanced by the class that was intended"
+
+
+def test_weights_alone_leave_labels_hard(tmp_path, inputs):
+    given = accepted_round(tmp_path, inputs)
+    params = crossfit.Params.of(parse_config({**TREE, "synthesis": {"weight": 0.5}}), adds=True)
+    for job in jobs_of(tmp_path, given, params):
+        assert job.targets_NC is None
+        assert sorted(set(job.loss_weight_N)) == [0.5, 1.0]
+
+
+def test_hard_labels_without_weights_are_no_part_of_the_params(tmp_path, inputs):
+    soft = parse_config({**TREE, "synthesis": {"labels": "soft"}})
+    assert crossfit.Params.of(soft, adds=False) == PARAMS, "round 1 has no synthetic image yet"
+    plain = crossfit.Params.of(CONFIG, adds=True).to_json()
+    assert not {"labels", "early"} & set(plain)
+    jobs = jobs_of(tmp_path, accepted_round(tmp_path, inputs), crossfit.Params.of(CONFIG, adds=True))
+    assert {(job.targets_NC, job.loss_weight_N, job.snapshot) for job in jobs} == {(None, None, None)}
+
+
+EARLY = parse_config({**TREE, "classifier": {**TREE["classifier"], "steps": 10, "checkpoint_every": 4}})
+
+
+def early(share):
+    return crossfit.Params.of(EARLY, adds=False).model_copy(update={"early": share})
+
+
+def test_early_predictions_are_out_of_fold_and_of_the_weights_after_a_share_of_the_steps(tmp_path, inputs):
+    run_stage(crossfit, tmp_path / "out", inputs, early(0.42))
+    run_stage(crossfit, tmp_path / "late", inputs, early(None))
+    names = [tmp_path / name / "predictions.parquet" for name in ("out", "late")]
+    assert names[0].read_bytes() == names[1].read_bytes(), "looking changes nothing"
+    assert not (tmp_path / "late" / "early.parquet").exists()
+    found = predictions_file.read(tmp_path / "out", schema=predictions_file.EARLY)
+    last = predictions_file.read(tmp_path / "out")
+    assert found.image_id.tolist() == last.image_id.tolist()
+    assert found.label_N.tolist() == last.label_N.tolist()
+    dataset, context = (
+        open_dataset(inputs["images"], inputs["split"]),
+        make_context(tmp_path / "unused", inputs),
+    )
+    own = dataset.where("train")
+    fold_N = lesion_folds(dataset.group_N[own], dataset.table.dx[own], 2, 0)
+    for fold in (0, 1):
+        checkpoint = next((tmp_path / f"out.checkpoint/fold_{fold}").glob("checkpoint-00000004-*"))
+        model, meta = load_classifier(tmp_path / f"out.checkpoint/fold_{fold}.safetensors")
+        fill(model.state_dict(), checkpoint, "ema/")
+        save_classifier(model, meta, tmp_path / "step_4.safetensors")
+        worker = logit_worker(context, tmp_path / "step_4.safetensors", inputs["images"] / "images.npy")
+        outside = fold_N == fold
+        prob = softmax(predict_logits(map_in_process, worker, dataset.rows[own[outside]], "by hand"))
+        assert found.prob_NC[outside].tolist() == prob.tolist()
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.01, 1), (0.15, 2), (0.2, 2), (1.0, 10)])
+def test_a_share_of_the_steps_is_at_least_one_step(tmp_path, inputs, share, step):
+    jobs = []
+    with pytest.raises(FileNotFoundError):  # nothing is fitted
+        run_stage(
+            crossfit, tmp_path / "out", inputs, early(share), launch=lambda fit: jobs.append(fit.args[0])
+        )
+    assert [job.snapshot.step for job in jobs] == [step]
+
+
+@pytest.mark.parametrize("damage", [None, *DAMAGES])
+def test_a_stage_killed_in_its_second_fold_ends_with_the_same_early_predictions(tmp_path, inputs, damage):
+    run_stage(crossfit, tmp_path / "whole", inputs, early(0.5))
+    started = []
+
+    def launch(fit):
+        started.append(fit)
+
+        def progress(what, done, total):
+            if (len(started), done) == (2, 9):
+                raise KeyboardInterrupt
+
+        fit(TrainEnv(progress=progress))
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(crossfit, tmp_path / "out", inputs, early(0.5), launch=launch)
+    rng = random.Random(0)
+    for path in sorted(p for p in (tmp_path / "out.checkpoint").rglob("*") if p.is_file() and damage):
+        damage(path, rng)
+    run_stage(crossfit, tmp_path / "out", inputs, early(0.5))
+    for name in ("predictions.parquet", "early.parquet"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+def test_the_mining_policy_s_share_decides(monkeypatch):
+    class Slow:
+        wants_early = True
+        share = 0.2
+
+    assert crossfit.Params.of(CONFIG, adds=False).early is None
+    monkeypatch.setattr(crossfit.registry, "make", lambda kind, spec: Slow())
+    assert crossfit.Params.of(CONFIG, adds=False).early == 0.2
 
 
 def test_finished_folds_are_not_fitted_again(tmp_path, inputs):

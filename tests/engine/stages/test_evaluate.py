@@ -248,3 +248,30 @@ def test_intervals_and_p_draw_groups_where_the_split_has_them(tmp_path: Path) ->
     assert patients["test"]["accuracy"]["value"] == lesions["test"]["accuracy"]["value"]
     assert patients["test"]["accuracy"] != lesions["test"]["accuracy"]
     assert patients["test"]["n_lesions"] == lesions["test"]["n_lesions"] == 10
+
+
+def test_figures_of_several_seeds_are_their_means(tmp_path: Path) -> None:
+    frame = table()
+    inputs = {"split": split_folder(tmp_path, frame), "images": images_folder(tmp_path)}
+    folders = [
+        write_predictions(tmp_path / f"p{seed}", frame, probabilities(frame, right, seed), threshold)
+        for seed, (right, threshold) in enumerate(((0.9, 0.5), (0.5, 0.4)))
+    ]
+    alone = [run(tmp_path, {**inputs, "predictions": f}) for f in folders]
+    both = run(tmp_path, {**inputs, "predictions": folders[0], "predictions_1": folders[1]})
+    for part in ("val", "test"):
+        for name in ("accuracy", "auc", "nll"):
+            values = [report[part][name]["value"] for report in alone]
+            assert both[part][name]["value"] == pytest.approx(np.mean(values))
+            spread = both["seeds"][part][name]
+            assert spread["values"] == pytest.approx(values)
+            assert spread["sd"] == pytest.approx(np.std(values, ddof=1))
+            assert both[part][name]["low"] <= both[part][name]["value"] <= both[part][name]["high"]
+    sensitivity = [report["test"]["malignant"]["sensitivity"]["value"] for report in alone]
+    assert both["test"]["malignant"]["sensitivity"]["value"] == pytest.approx(np.mean(sensitivity))
+    women = [
+        report["test"]["subgroups"]["sex"]["groups"][0]["specificity"]["value"] for report in (*alone, both)
+    ]
+    assert women[2] == pytest.approx(np.mean(women[:2]))
+    assert both["test"]["confusion"] == alone[0]["test"]["confusion"]
+    assert "seeds" not in alone[0]

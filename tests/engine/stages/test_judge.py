@@ -8,13 +8,18 @@ import random
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from engine.classifier.calibration import negative_log_likelihood
+from engine.classifier.predict import predict_logits, softmax
 from engine.classifier.weights import read_meta
 from engine.config import parse_config
+from engine.parts.dataset import open_dataset
+from engine.parts.judge_folds import logit_worker
 from engine.stages import judge
 from engine.training.plan import TrainEnv
 from tests.engine.training.test_checkpoints import DAMAGES
-from tests.fakes import make_dataset_folders, run_stage
+from tests.fakes import make_context, make_dataset_folders, map_in_process, run_stage
 
 SECTION = {"model": "test_resnet", "steps": 25, "folds": 2, "batch_size": 12, "lr": 3e-3, "ema": 0.8}
 PARAMS = judge.Params.of(parse_config({"judge": SECTION}))
@@ -88,6 +93,52 @@ def whole_judge(tmp_path_factory):
     inputs = {"images": images, "split": split}
     run_stage(judge, root / "whole", inputs, QUICK)
     return inputs, root / "whole"
+
+
+def test_the_temperature_is_the_likeliest_out_of_fold_and_val_is_of_the_calibrated_mean(tmp_path):
+    images, split = make_dataset_folders(tmp_path)
+    inputs = {"images": images, "split": split}
+    pixels = np.load(images / "images.npy")
+    pixels[::4] = pixels[np.roll(np.arange(len(pixels)), 1)[::4]]  # a quarter looks like another class
+    np.save(images / "images.npy", pixels)
+    found = run(tmp_path, "out", inputs)
+    assert found["temperature"] != 1.0
+    oof = pd.read_parquet(tmp_path / "out" / "oof.parquet")
+    prob, label = oof[["p_bkl", "p_mel", "p_nv"]].to_numpy(), pd.Categorical(oof["dx"]).codes
+    losses = [
+        negative_log_likelihood(np.log(prob), label, found["temperature"] * factor)
+        for factor in (0.9, 1, 1.1)
+    ]
+    assert losses[1] == min(losses)
+
+    dataset = open_dataset(images, split)
+    val = dataset.where("val")
+    context = make_context(tmp_path / "unused", inputs)
+    folds = []
+    for fold in (0, 1):
+        worker = logit_worker(context, tmp_path / "out" / f"fold_{fold}.safetensors", images / "images.npy")
+        logits = predict_logits(map_in_process, worker, dataset.rows[val], "val")
+        folds.append(softmax(logits / found["temperature"]))
+    mean, truth = (folds[0] + folds[1]) / 2, dataset.labels[val]
+    nll = -np.log(mean[np.arange(len(truth)), truth]).mean()
+    assert found["val"]["nll"]["value"] == pytest.approx(nll)
+    assert found["val"]["nll"]["low"] < nll < found["val"]["nll"]["high"]
+    assert found["val"]["accuracy"]["value"] == pytest.approx((mean.argmax(1) == truth).mean())
+    assert found["val"]["malignant"]["auc"]["value"] == pytest.approx(roc_auc_score(truth == 1, mean[:, 1]))
+    assert {"balanced_accuracy", "ece"} < set(found["val"])
+    assert (found["val"]["n"], found["val"]["malignant"]["n"]) == (len(val), (truth == 1).sum())
+
+    pixels[dataset.rows[val]] = 0
+    np.save(images / "images.npy", pixels)
+    blind = run(tmp_path, "blind", inputs)
+    assert blind["temperature"] == found["temperature"], "val fits nothing"
+    assert blind["val"]["nll"] != found["val"]["nll"]
+
+
+def test_without_malignant_classes_there_is_no_figure_of_malignancy():
+    none = judge.Params.of(parse_config({"judge": SECTION, "data": {"malignant": []}}))
+    assert "malignant" not in none.to_json()
+    assert PARAMS.to_json()["malignant"] == ["mel", "bcc", "akiec"]
 
 
 def test_recall_by_hand():

@@ -128,6 +128,7 @@ def test_history_is_given_oldest_first_on_the_mined_images(
 
     class Spy:
         wanted = None
+        wants_early = False
 
         def mine(self, state: Any, rng: np.random.Generator) -> Any:
             seen.append(state)
@@ -143,6 +144,23 @@ def test_history_is_given_oldest_first_on_the_mined_images(
     assert [p.image_id.tolist() for p in state.history] == [state.predictions.image_id.tolist()] * 2
     row = state.predictions.image_id.tolist().index(hard)
     assert [float(p.prob_NC[row, p.label_N[row]]) for p in state.history] == pytest.approx([0.2, 0.4])
+
+
+def test_early_predictions_are_read_where_the_policy_wants_them(tmp_path: Path, dataset: Dataset) -> None:
+    """Early, two images of one class are unsure and lie in the slow cluster; at the end all are sure."""
+    train = part(dataset, "train", "mel")
+    slow = {train[0]: 0.3, train[1]: 0.2}
+    early = write_predictions(tmp_path / "early", dataset, slow, slice(None, None, -1))
+    predictions = write_predictions(tmp_path / "predictions", dataset, {})
+    (early / "predictions.parquet").rename(predictions / "early.parquet")
+    spec = {"name": "slow_learner", "per_lesion": False, "top_k": 2}
+    cases = run(tmp_path, predictions, policy=spec, mine_from="crossfit")
+    assert cases["image_id"].tolist() == [train[1], train[0]]
+    assert cases["score"].tolist() == pytest.approx([-np.log(0.2), -np.log(0.3)])
+    assert cases["predicted"].tolist() == ["mel", "mel"]
+    (predictions / "early.parquet").unlink()
+    with pytest.raises(DataError, match=r"early\.parquet: is missing; rerun"):
+        run(tmp_path, predictions, "out2", policy=spec, mine_from="crossfit")
 
 
 def test_bad_input_is_named(tmp_path: Path, dataset: Dataset) -> None:

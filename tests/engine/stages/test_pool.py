@@ -26,8 +26,9 @@ def inputs(tmp_path):
     return {"images": images, "split": split}
 
 
-def run(tmp_path, inputs, arm, counts=None, seed=0, name="out"):
-    params = pool.Params.of(CONFIG, arm, counts or {})
+def run(tmp_path, inputs, arm, counts=None, seed=0, name="out", **synthesis):
+    config = parse_config({"synthesis": synthesis}) if synthesis else CONFIG
+    params = pool.Params.of(config, arm, counts or {})
     run_stage(pool, tmp_path / name, inputs, params, seed=seed)
     frame = pd.read_parquet(tmp_path / name / "pool.parquet")
     return (
@@ -50,8 +51,11 @@ def added(frame, inputs):
     return frame.iloc[len(ids(inputs, "train")) :]
 
 
-def synthetic_round(tmp_path, number, labels, accepted, parents=None):
-    """Accept and synthesize folders of one round; image k of round r is filled with 10 r + k, its parent is p<k>."""
+def synthetic_round(tmp_path, number, labels, accepted, parents=None, judged=None):
+    """Accept and synthesize folders of one round; image k of round r is filled with 10 r + k, its parent is p<k>.
+
+    ``judged`` are the judge's calibrated probabilities of bkl, mel and nv.
+    """
     accept, synthesize = tmp_path / f"accept{number}", tmp_path / f"synthesize{number}"
     accept.mkdir()
     synthesize.mkdir()
@@ -59,6 +63,10 @@ def synthetic_round(tmp_path, number, labels, accepted, parents=None):
     parents = parents or [f"p{k}" for k in range(len(labels))]
     columns = {"sample_id": names, "parent_image_id": parents, "dx": labels, "accepted": accepted}
     frame = pd.DataFrame(columns)
+    if judged is not None:
+        frame["judge_prob"] = judged
+        classes = {"per_class": {}, "classes": ["bkl", "mel", "nv"]}
+        (accept / "accept.json").write_text(json.dumps(classes))
     frame.to_parquet(accept / "synthetic.parquet")
     values = [np.full((16, 16, 3), 10 * number + k, np.uint8) for k in range(len(labels))]
     np.save(synthesize / "images.npy", np.stack(values))
@@ -216,7 +224,7 @@ def test_rounds_are_taken_by_number_not_by_name(tmp_path):
 
 def test_unknown_arm(tmp_path, inputs):
     odd = pool.Params.of(CONFIG, "real", {}).model_copy(update={"arm": "odd"})
-    with pytest.raises(StageError, match="'odd' has no pool; the arms are real"):
+    with pytest.raises(StageError, match="'odd' has no pool; the arms are plain"):
         run_stage(pool, tmp_path / "out", inputs, odd)
 
 
@@ -237,3 +245,142 @@ def test_images_and_table_must_agree(tmp_path, inputs):
     np.save(given["synthesize_1"] / "images.npy", np.zeros((2, 16, 16, 3), np.uint8))
     with pytest.raises(DataError, match=r"1 rows but images\.npy 2 images"):
         run(tmp_path, given, "hard")
+
+
+JUDGED = [[0.25, 0.5, 0.25], [0.1, 0.1, 0.8], [0.0, 0.36, 0.64], [0.2, 0.3, 0.5]]
+
+
+def judged_rounds(tmp_path, inputs):
+    """Two rounds whose samples the judge has seen; r1-1 is rejected."""
+    return {
+        **inputs,
+        **synthetic_round(tmp_path, 1, ["mel", "nv"], [True, False], judged=JUDGED[:2]),
+        **synthetic_round(tmp_path, 2, ["mel", "bkl"], [True, True], judged=JUDGED[2:]),
+    }
+
+
+@pytest.mark.parametrize("arm", ["hard", "random", "unguided", "dcgan", "synthetic"])
+def test_soft_labels_are_the_judge_s_of_accepted_images_and_real_ones_stay_hard(tmp_path, inputs, arm):
+    given = judged_rounds(tmp_path, inputs)
+    frame, _, contents = run(tmp_path, given, arm, {"mel": 2, "bkl": 1}, labels="soft")
+    new = frame[frame["origin"] == "synthetic"]
+    assert new["image_id"].tolist() == ["r1-0", "r2-0", "r2-1"]
+    assert [label.tolist() for label in new["label"]] == [
+        pytest.approx(JUDGED[at], abs=1e-9) for at in (0, 2, 3)
+    ]
+    assert all(len(label) == 0 for label in frame.loc[frame["origin"] == "real", "label"])
+    assert contents["classes"] == ["bkl", "mel", "nv"]
+    assert "weight" not in frame
+
+
+def test_a_label_by_hand(tmp_path, inputs):
+    """Temperature 2 takes square roots: (0, 0.6, 0.8) / 1.4; a quarter is kept for mel."""
+    given = judged_rounds(tmp_path, inputs)
+    frame, _, _ = run(tmp_path, given, "hard", labels="soft", label_temperature=2.0, label_share=0.25)
+    label = frame.loc[frame["image_id"] == "r2-0", "label"].iloc[0]
+    assert label == pytest.approx([0.0, 0.75 * 0.6 / 1.4 + 0.25, 0.75 * 0.8 / 1.4], abs=1e-5)
+    whole, _, _ = run(tmp_path, given, "hard", name="whole", labels="soft", label_share=1.0)
+    assert whole.loc[whole["image_id"] == "r2-0", "label"].iloc[0].tolist() == [0.0, 1.0, 0.0]
+
+
+def test_weights_are_those_of_synthetic_images(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel", "nv"], [True, True])}
+    frame, _, contents = run(tmp_path, given, "hard", weight=0.5)
+    assert frame["weight"].tolist() == [1.0] * 21 + [0.5] * 2
+    assert "label" not in frame and "classes" not in contents
+    alone, _, _ = run(tmp_path, given, "classical", {"mel": 2}, name="classical", weight=0.5)
+    assert "weight" not in alone, "repeats are real images"
+
+
+@pytest.mark.parametrize("arm", ["real", "plain", "classical", "mined", "retrieved", "all_real"])
+@pytest.mark.parametrize("synthesis", [{"labels": "soft"}, {"weight": 2.0}, {"label_temperature": 3.0}])
+def test_arms_without_synthetic_images_are_the_same_whatever_the_labels(arm, synthesis):
+    other = parse_config({"synthesis": synthesis})
+    assert (
+        pool.Params.of(other, arm, {"mel": 1}).to_json() == pool.Params.of(CONFIG, arm, {"mel": 1}).to_json()
+    )
+
+
+def test_params_of_hard_labels_hold_no_key_of_soft_ones():
+    plain = pool.Params.of(CONFIG, "hard", {}).to_json()
+    assert plain == {"arm": "hard", "counts": {}}
+    unused = parse_config({"synthesis": {"label_temperature": 3.0, "label_share": 0.5}})
+    assert pool.Params.of(unused, "hard", {}).to_json() == plain, "hard labels have no temperature"
+    soft = parse_config({"synthesis": {"labels": "soft", "label_share": 0.5}})
+    labels = {"temperature": 1.0, "share": 0.5, "weight": 1.0}
+    assert pool.Params.of(soft, "hard", {}).to_json() == {**plain, "labels": labels}
+
+
+def test_without_an_accepted_image_there_is_no_label(tmp_path, inputs):
+    rows = synthetic_round(tmp_path, 1, ["mel"], [False], judged=JUDGED[:1])
+    frame, _, contents = run(tmp_path, {**inputs, **rows}, "hard", labels="soft", weight=0.5)
+    assert list(frame.columns) == ["source", "row", "image_id", "dx", "origin"]
+    assert "classes" not in contents
+
+
+def test_soft_labels_of_an_earlier_version_s_round_are_refused(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel"], [True], judged=JUDGED[:1])}
+    frame = pd.read_parquet(given["accept_1"] / "synthetic.parquet")
+    frame.drop(columns="judge_prob").to_parquet(given["accept_1"] / "synthetic.parquet")
+    with pytest.raises(DataError, match=r"synthetic\.parquet: lacks column judge_prob; rerun"):
+        run(tmp_path, given, "hard", labels="soft")
+    for classes, named in ([], "unknown"), (["bkl", "nv", "mel"], "bkl, nv, mel"):
+        facts = {"per_class": {}, "classes": classes}
+        (given["accept_1"] / "accept.json").write_text(json.dumps(facts))
+        with pytest.raises(
+            DataError,
+            match=rf"accept\.json is for classes {named}, the data's are bkl, mel, nv; rerun accept",
+        ):
+            run(tmp_path, given, "hard", labels="soft")
+
+
+def write_out_of_fold(folder, names, temperature=1.0):
+    """A judge that said of its n-th image mel with 0.36, nv with 0.64, and of every other one the reverse."""
+    folder.mkdir()
+    mel = [0.36 if at % 2 == 0 else 0.64 for at in range(len(names))]
+    frame = pd.DataFrame({"image_id": names, "fold": 0, "dx": "mel", "p_bkl": 0.0, "p_mel": mel,
+                          "p_nv": 1 - np.array(mel)})  # fmt: skip
+    frame.to_parquet(folder / "oof.parquet")
+    facts = {"model": "m", "folds": 2, "classes": ["bkl", "mel", "nv"], "oof_accuracy": 1.0, "oof_recall": {},
+             "val_accuracy": 1.0, "val_recall": {}, "thresholds": {}, "temperature": temperature}  # fmt: skip
+    (folder / "judge.json").write_text(json.dumps(facts))
+    return folder
+
+
+def test_distilled_repeats_own_images_with_the_judge_s_labels(tmp_path, inputs):
+    names = ids(inputs, "train")
+    given = {**inputs, "judge": write_out_of_fold(tmp_path / "judge", names, temperature=2.0)}
+    frame, extra, contents = run(tmp_path, given, "distilled", {"mel": 9, "nv": 2})
+    repeats, _, _ = run(tmp_path, inputs, "classical", {"mel": 9, "nv": 2}, name="classical")
+    assert frame[repeats.columns.tolist()].equals(repeats), "the images are those of classical"
+    first = {True: [0.0, 0.6 / 1.4, 0.8 / 1.4], False: [0.0, 0.8 / 1.4, 0.6 / 1.4]}
+    for name, label in zip(frame["image_id"][21:], frame["label"][21:], strict=True):
+        assert label == pytest.approx(first[names.index(name) % 2 == 0], abs=1e-5), (
+            "at the judge's temperature"
+        )
+    assert all(len(label) == 0 for label in frame["label"][:21])
+    assert (len(extra), contents["added"], contents["classes"]) == (
+        0,
+        {"bkl": 0, "mel": 9, "nv": 2},
+        ["bkl", "mel", "nv"],
+    )
+
+
+def test_distilled_is_soft_whatever_the_config_s_labels_and_shares_their_settings():
+    hard = parse_config({"synthesis": {"label_temperature": 2.0, "label_share": 0.5, "weight": 3.0}})
+    soft = parse_config(
+        {"synthesis": {"labels": "soft", "label_temperature": 2.0, "label_share": 0.5, "weight": 3.0}}
+    )
+    expected = {"temperature": 2.0, "share": 0.5, "weight": 1.0}
+    for config in (hard, soft):
+        assert pool.Params.of(config, "distilled", {"mel": 1}).to_json()["labels"] == expected
+    assert pool.Params.of(soft, "hard", {}).to_json()["labels"] == {**expected, "weight": 3.0}
+
+
+def test_a_judge_that_has_not_seen_an_own_image(tmp_path, inputs):
+    names = ids(inputs, "train")
+    given = {**inputs, "judge": write_out_of_fold(tmp_path / "judge", names[1:])}
+    with pytest.raises(
+        DataError, match=rf"oof\.parquet lacks image_id {names[0]} \(\d+ in all\); rerun the judge"
+    ):
+        run(tmp_path, given, "distilled", {"bkl": 30, "mel": 30, "nv": 30})

@@ -44,6 +44,13 @@ def actors(count):
     return apply
 
 
+def test_how_images_are_taught_makes_none_again():
+    taught = {"labels": "soft", "label_temperature": 2.0, "label_share": 0.5, "weight": 0.5}
+    plain, other = (synthesize.Params.of(tiny(synthesis=section)).to_json() for section in ({}, taught))
+    assert plain == other
+    assert not set(taught) & set(plain["synthesis"])
+
+
 def test_files(tmp_path, inputs):
     images = run(tmp_path / "s", inputs)
     assert images.shape == (6, 16, 16, 3)
@@ -198,3 +205,23 @@ def test_parents_may_be_moved_toward_skin(tmp_path, inputs):
     inside = np.asarray(dataset.masks_NHW[rows]) > 0
     change = np.abs(moved - plain).mean(axis=3)
     assert change[inside].mean() > change[~inside].mean()
+
+
+def test_each_sample_has_the_strength_of_its_parents_difficulty(tmp_path, inputs):
+    frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
+    levels = np.load(inputs["condition"] / "levels.npy")
+    difficulty = np.array([1.0, 0.0, 0.5, 1.0, 0.3, 0.0] * len(frame))[: len(frame)]
+    given = conditioned(tmp_path / "ranked", inputs, frame.assign(difficulty=difficulty), levels)
+    ranged = run(tmp_path / "ranged", given, strength={"easiest": 0.7, "hardest": 0.1})
+    for strength, among in ((0.7, difficulty == 0.0), (0.1, difficulty == 1.0)):
+        alone = run(tmp_path / f"s{strength}", given, strength=strength)
+        assert np.array_equal(ranged[among], alone[among])
+    assert synthesize.batches(np.array([0.1, 0.7, 0.1, 0.1]), 2)[0].tolist() == [1]
+    assert [b.tolist() for b in synthesize.batches(np.array([0.1, 0.7, 0.1, 0.1]), 2)] == [[1], [0, 2], [3]]
+
+
+def test_a_range_of_strengths_has_four_steps():
+    section = tiny(synthesis={"strength": {"easiest": 0.7, "hardest": 0.1}}).synthesis
+    found = [section.strength_at(d) for d in (0.0, 0.1, 0.3, 0.7, 1.0)]
+    assert found == pytest.approx([0.7, 0.7, 0.5, 0.3, 0.1])
+    assert section.edits and tiny(synthesis={"strength": 0.5}).synthesis.edits and not tiny().synthesis.edits

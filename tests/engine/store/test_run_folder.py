@@ -90,7 +90,7 @@ def test_a_run_that_finished_no_round_takes_another_config(tmp_path: Path, repor
 )
 def test_results_keep_their_config(tmp_path: Path, name: str) -> None:
     folder = RunFolder.create(config(tmp_path))
-    write_json(folder.path / name, {"rounds": [{"round": 0, "arm": "real"}]})
+    write_json(folder.path / name, {"schema_version": 2, "rounds": [{"round": 0, "arm": "real"}]})
     with pytest.raises(ConfigError, match=r"loop\.rounds"):
         RunFolder.create(config(tmp_path, loop={"rounds": 3}))
 

@@ -93,7 +93,7 @@ def write_json(
     (path / "config.yaml").write_text(dump_yaml(Config(name=path.name, **tree)))  # type: ignore[arg-type]
     (path / "stages.json").write_text("{}")
     report = {
-        "schema_version": 1, "name": path.name, "protocol": protocol, "split_digest": "5f3a" * 8,
+        "schema_version": 2, "name": path.name, "protocol": protocol, "split_digest": "5f3a" * 8,
         "config_digest": "90ab" * 4, "data": {"format": "phantom", "n_lesions": 900, "grouped_by": "lesion"},
         "stopping": {"action": "stop", "reason": "round 1 of 1 is done"}, "champion": None,
         "foundation_seconds": {"vae": 300.0, "denoiser": 600.0}, "rounds": list(entries),
@@ -138,7 +138,7 @@ def _groups(scored: ScoredSplit, figures: Mapping[str, Any]) -> dict[str, Any]:
     sex = strings([("female", "male")[int(lesion[1:]) % 2] for lesion in scored.lesion_id])
     columns = {"sex": sex, "skin_type": strings([""] * len(sex))}
     part = {key: figures[key] for key in ("n", "n_lesions", "accuracy", "balanced_accuracy", "malignant")}
-    groups = subgroup_figures(scored, columns, draws=20, rng=np.random.default_rng(0))
+    groups = subgroup_figures([scored], columns, draws=20, rng=np.random.default_rng(0))
     return {"subgroups": groups, "challenging": part, "rest": part}
 
 

@@ -1,0 +1,144 @@
+"""Candidates as a selection policy sees them: what judge and classifier say of each, and real lesions beside them.
+
+The classifier is the one that ``hard`` had before the round, for every source. Real lesions are those that hard cases were
+mined from, with the probabilities that were mined: by a classifier, or a fold of it, that did not train on them.
+
+Shape legend: S candidates, N real lesions, C classes, F features of the classifier's last hidden layer.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from engine.arms import ARMS
+from engine.artifacts import classifier_fit, decoded_images, synthesized
+from engine.artifacts import predictions as predictions_file
+from engine.classifier.features import FeatureWorker, last_linear, predict_features
+from engine.classifier.predict import softmax
+from engine.classifier.weights import load_classifier, read_meta
+from engine.config import Config
+from engine.errors import DataError
+from engine.parts.acceptance_figures import Judged
+from engine.parts.context import StageContext
+from engine.parts.dataset import open_dataset
+from engine.parts.own_images import mined_rows, own_sets
+from engine.parts.soft_labels import SoftLabels
+from engine.training.plan import derive_seed
+from engine.types import BoolArray, IntArray, Selection, SelectionState, StrArray
+from policies import registry
+
+Floats = npt.NDArray[np.float64]
+UNGUIDED = {"name": "random"}
+"""How an arm chooses that does without the engine."""
+
+
+class Selecting(BaseModel):
+    """How candidates are chosen: by which policy, how many, and what each would train with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    policy: dict[str, Any]
+    total: int
+    round: int
+    mine_from: Literal["mine", "crossfit", "test"]
+    train_sets: list[int] | None
+    labels: SoftLabels | None
+
+    @classmethod
+    def of(cls, config: Config, number: int, source: str) -> Selecting | None:
+        """Return how ``source`` chooses in a round; None where no more images are made than the budget."""
+        if config.loop.candidates == 1.0:
+            return None
+        return cls(
+            policy=UNGUIDED if ARMS[source].parents == "uniform" else config.policy.selection,
+            total=config.loop.budget,
+            round=number,
+            mine_from=config.loop.mine_from,
+            train_sets=own_sets(config),
+            labels=SoftLabels.of(config, source),
+        )
+
+
+def select(
+    context: StageContext,
+    how: Selecting,
+    judged: Judged,
+    sample_id: StrArray,
+    parent_image_id: StrArray,
+    passed_S: BoolArray,
+) -> Selection:
+    """Choose among candidates; inputs are those of the gates, ``classifier`` and ``predictions``.
+
+    Raises:
+        DataError: the classifier knows other classes than the judge.
+    """
+    policy = registry.make("selection", how.policy)
+    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
+    classes = read_meta(weights).classes
+    if classes != judged.classes:
+        raise DataError(
+            f"{weights.name} knows {', '.join(classes)}, the judge {', '.join(judged.classes)}; train both on one data set"
+        )
+    count = len(sample_id)
+    images = synthesized.IMAGES.path(context.inputs["synthesize"])
+    feature_SF, prob_SC = _seen(
+        context, weights, images, np.arange(count, dtype=np.int64), "what candidates teach"
+    )
+    one_hot_SC = np.eye(len(classes))[judged.label_S]
+    soft = how.labels is not None and how.labels.soft
+    target_SC = how.labels.labels(judged.calibrated_SC, judged.label_S) if soft and how.labels else one_hot_SC
+    real_NF, real_prob_NC, real_label_N = _real(context, how, weights, feature_SF.shape[1], policy.wants_real)
+    state = SelectionState(
+        sample_id=sample_id,
+        label_S=judged.label_S,
+        classes=classes,
+        parent_image_id=parent_image_id,
+        passed_S=passed_S,
+        judge_prob_SC=judged.calibrated_SC,
+        classifier_prob_SC=prob_SC,
+        target_SC=target_SC,
+        feature_SF=feature_SF,
+        real_feature_NF=real_NF,
+        real_prob_NC=real_prob_NC,
+        real_label_N=real_label_N,
+        total=how.total,
+        round=how.round,
+        generated={dx: int((judged.label_S == c).sum()) for c, dx in enumerate(classes)},
+    )
+    return policy.select(state, np.random.default_rng(derive_seed(context.seed, "select", how.round)))
+
+
+def _seen(
+    context: StageContext, weights: Path, images: Path, rows: IntArray, what: str
+) -> tuple[npt.NDArray[np.float32], Floats]:
+    """Return the classifier's features (n, F) and probabilities (n, C), at temperature 1, of rows of an image file."""
+    worker = FeatureWorker(weights=weights, images=images, device=context.device, threads=context.threads)
+    model, _ = load_classifier(weights)
+    head = last_linear(model)
+    feature_NF = predict_features(context.map, worker, rows, what)
+    if not len(rows):
+        feature_NF = np.zeros((0, head.in_features), dtype=np.float32)
+    with torch.inference_mode():
+        return feature_NF, softmax(head(torch.from_numpy(feature_NF)).double().numpy())
+
+
+def _real(
+    context: StageContext, how: Selecting, weights: Path, width: int, wanted: bool
+) -> tuple[npt.NDArray[np.float32], Floats, IntArray]:
+    """Return features, probabilities and classes of the mined images; none where the policy does not want them."""
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    rows = mined_rows(dataset, how.mine_from, how.train_sets)
+    if not wanted or not len(rows):
+        none = np.zeros(0, dtype=np.int64)
+        return np.zeros((0, width), dtype=np.float32), np.zeros((0, len(dataset.classes))), none
+    images = decoded_images.IMAGES.path(context.inputs["images"])
+    feature_NF, _ = _seen(context, weights, images, dataset.rows[rows], "what real lesions teach")
+    known = predictions_file.read(context.inputs["predictions"])
+    found = predictions_file.find(known, dataset.table.image_id[rows], "the mined part")
+    return feature_NF, np.asarray(found.prob_NC, dtype=np.float64), dataset.labels[rows]
