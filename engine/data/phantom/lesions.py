@@ -1,7 +1,8 @@
 """Phantoms: procedural dermoscopy of the seven HAM10000 classes, with exact masks and several views a lesion.
 
 Nothing here comes from a patient. The result depends on (config, image size, seed) alone; a picture on (seed, lesion
-index, view), its class, the difficulty, and whether it is of the subtype of a planted blind spot. Legend: N images; H, W pixels; S canvas side (twice the image's).
+index, view), its class, the difficulty, and whether it is of a planted subtype. Legend: N images; H, W pixels; S canvas
+side (twice the image's).
 """
 
 from __future__ import annotations
