@@ -1,6 +1,13 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
-from engine.config.data_sections import DataConfig, FoldsConfig, PhantomConfig, SplitConfig, TrainSetsConfig
+from engine.config.data_sections import (
+    BlindSpotConfig,
+    DataConfig,
+    FoldsConfig,
+    PhantomConfig,
+    SplitConfig,
+    TrainSetsConfig,
+)
 from engine.config.generator_sections import (
     BigModelConfig,
     DenoiserConfig,
@@ -31,6 +38,7 @@ __all__ = [
     "BigModelConfig",
     "ClassifierConfig",
     "Config",
+    "BlindSpotConfig",
     "DataConfig",
     "DenoiserConfig",
     "EmbedderConfig",

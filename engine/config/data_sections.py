@@ -126,6 +126,18 @@ class SplitConfig(Section):
         return self
 
 
+class BlindSpotConfig(Section):
+    """A rare subtype of one phantom class that looks like a benign class, so that classifiers miss it systematically."""
+
+    dx: Literal["mel"] = Field("mel", description="class with the subtype; mel: amelanotic, like a df")
+    share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.1, description="share of the class's lesions that are of the subtype"
+    )
+    difficulty: Fraction = Field(
+        0.8, description="0: looks like its class; 1: like the benign class, but for the subtype's own cue"
+    )
+
+
 class PhantomConfig(Section):
     """Size and difficulty of the procedural data set (``format: phantom``)."""
 
@@ -133,6 +145,9 @@ class PhantomConfig(Section):
     views: Annotated[int, Field(ge=1, le=8)] = Field(2, description="most photographs of one lesion")
     difficulty: Fraction = Field(0.5, description="0: classes far apart; 1: classes overlap heavily")
     imbalance: Fraction = Field(0.5, description="0: classes equally frequent; 1: HAM10000's proportions")
+    blind_spot: BlindSpotConfig | None = Field(
+        None, description="a planted subtype to find, for control experiments; null: none"
+    )
 
 
 class DataConfig(Section):

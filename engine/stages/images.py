@@ -29,6 +29,7 @@ class Params(base.Params):
     """How images are read and cut; the split and the malignant classes come later."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
+    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot"})
 
     data: DataConfig
     fingerprint: str

@@ -85,6 +85,11 @@ def subgroups(runs: Sequence[Replicate], design: Design, columns: pd.DataFrame) 
     return found
 
 
+def restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
+    """Return the replicate with some of its test images alone; val, and with it the operating points, stays whole."""
+    return replace(run, test=run.test.take(rows_N))
+
+
 def _values(columns: pd.DataFrame, column: str, image_id: StrArray) -> StrArray:
     value = columns.loc[image_id.tolist(), column]
     if column == "age":
@@ -93,7 +98,7 @@ def _values(columns: pd.DataFrame, column: str, image_id: StrArray) -> StrArray:
 
 
 def _subgroup(runs: Sequence[Replicate], design: Design, rows: Sequence[BoolArray]) -> dict[str, Any]:
-    within = [_restricted(run, rows_N) for run, rows_N in zip(runs, rows, strict=True)]
+    within = [restricted(run, rows_N) for run, rows_N in zip(runs, rows, strict=True)]
     malignant, benign = set[str](), set[str]()
     for run in within:
         positive_N = np.isin(run.test.label_N, run.malignant_columns)
@@ -136,10 +141,6 @@ def _resampled(
         second = compare.paired_t(value_R)
     wider = compare.headline(first, second)
     return {"value": wider.value, "low": wider.low, "high": wider.high}
-
-
-def _restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
-    return replace(run, test=run.test.take(rows_N))
 
 
 def _share(group: Entry, share: str) -> float | None:

@@ -1,7 +1,8 @@
 """Phantoms: procedural dermoscopy of the seven HAM10000 classes, with exact masks and several views a lesion.
 
 Nothing here comes from a patient. The result depends on (config, image size, seed) alone; a picture on (seed, lesion
-index, view), its class and the difficulty. Legend: N images; H, W pixels; S canvas side (twice the image's).
+index, view), its class, the difficulty, and whether it is of a planted subtype. Legend: N images; H, W pixels; S canvas
+side (twice the image's).
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ from typing import Final
 import numpy as np
 
 from engine.config import PhantomConfig
-from engine.data.phantom import features, pigment
+from engine.data.phantom import blind_spot, features, pigment
 from engine.data.phantom.appearance import Appearance, draw_appearance
 from engine.data.phantom.canvas import Field, new_canvas
 from engine.data.phantom.people import assign_classes, class_counts, draw_person
 from engine.data.phantom.shape import draw_outline, lay
 from engine.data.phantom.skin import TONES, Patient, draw_patient, draw_photograph, finish, paint_skin
+from engine.errors import DataError
 from engine.training.plan import Progress, derive_seed
-from engine.types import ImageArray, LesionTable, strings
+from engine.types import BoolArray, ImageArray, LesionTable, StrArray, strings
 
 SUPERSAMPLING: Final = 2
 
@@ -52,10 +54,14 @@ _FAINTEST: Final = 0.10
 
 @dataclass(frozen=True, kw_only=True)
 class PhantomLesion:
-    """One lesion before it is photographed; ``seed`` fixes its geometry, ``index`` its place in the data set."""
+    """One lesion before it is photographed; ``seed`` fixes its geometry, ``index`` its place in the data set.
+
+    ``hidden``: it is of the subtype of ``data.phantom.blind_spot``.
+    """
 
     index: int
     dx: str
+    hidden: bool
     seed: int
     look: Appearance
     patient: Patient
@@ -91,16 +97,22 @@ def draw_lesions(config: PhantomConfig, seed: int) -> list[PhantomLesion]:
     """Draw every lesion of the data set, without rendering any."""
     counts = class_counts(config.lesions, config.imbalance)
     classes = assign_classes(counts, _rng(seed, "classes"))
+    spot = config.blind_spot
+    hidden = blind_spot.choose(classes, spot, _rng(seed, "blind spot")) if spot else frozenset()
     lesions = []
     for index, dx in enumerate(classes):
         rng = _rng(seed, index, "lesion")
         age, sex, site = draw_person(dx, rng)
+        look = draw_appearance(dx, config.difficulty, rng)
+        if spot and index in hidden:
+            look = blind_spot.hide(look, spot, config.difficulty, _rng(seed, index, "blind spot"))
         lesions.append(
             PhantomLesion(
                 index=index,
                 dx=dx,
+                hidden=index in hidden,
                 seed=derive_seed(seed, "phantom", index, "geometry"),
-                look=draw_appearance(dx, config.difficulty, rng),
+                look=look,
                 patient=draw_patient(rng),
                 age=age,
                 sex=sex,
@@ -109,6 +121,28 @@ def draw_lesions(config: PhantomConfig, seed: int) -> list[PhantomLesion]:
             )
         )
     return lesions
+
+
+def subtype_of(image_id_N: StrArray, config: PhantomConfig, seed: int) -> BoolArray:
+    """Return which phantoms are of the subtype of ``config.blind_spot``, (N,): from the seed alone, no file tells.
+
+    Args:
+        image_id_N: names of images of the data set that ``generate`` makes.
+        config: that data set's ``data.phantom``; without a blind spot no image is of a subtype.
+        seed: that data set's.
+
+    Raises:
+        DataError: an image is not of that data set.
+    """
+    hidden = [lesion.hidden for lesion in draw_lesions(config, seed) for _ in range(lesion.views)]
+    found = {_image_id(row): value for row, value in enumerate(hidden)}
+    foreign = [name for name in image_id_N.tolist() if name not in found]
+    if foreign:
+        raise DataError(
+            f"image_id {foreign[0]} is not one of the {len(found)} phantoms of seed {seed}; "
+            "give the config and the seed that the data set was drawn with"
+        )
+    return np.array([found[name] for name in image_id_N.tolist()], dtype=np.bool_)
 
 
 def render(lesion: PhantomLesion, view: int, image_size: int) -> tuple[ImageArray, ImageArray]:
@@ -146,11 +180,15 @@ def _rng(seed: int, *parts: object) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, "phantom", *parts))
 
 
+def _image_id(row: int) -> str:
+    return f"PHANTOM_{row + 1:07d}"
+
+
 def _table(shots: list[tuple[PhantomLesion, int]]) -> LesionTable:
     count = len(shots)
     blank = strings([""] * count)
     return LesionTable(
-        image_id=strings([f"PHANTOM_{row + 1:07d}" for row in range(count)]),
+        image_id=strings([_image_id(row) for row in range(count)]),
         lesion_id=strings([f"LESION_{lesion.index + 1:07d}" for lesion, _ in shots]),
         patient_id=blank,
         dx=strings([lesion.dx for lesion, _ in shots]),
