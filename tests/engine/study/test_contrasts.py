@@ -35,7 +35,7 @@ def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
     files = [read_run(path) for path in paths]
     for run in files:
         require_finished(run)
-    study = make_study([open_replicate(run) for run in files], draws=200)
+    study = make_study([open_replicate(run) for run in files], draws=100)
     page, record = write_page(study, files, tmp_path, "a study")
     return json.loads(record.read_text(encoding="utf-8")), page.read_text(encoding="utf-8")
 
@@ -89,7 +89,7 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
         return replace(run, test=replace(run.test, label_N=label))
 
     answers = [
-        make_study([change(run) for run in runs], draws=200).answer for change in (lambda r: r, without)
+        make_study([change(run) for run in runs], draws=100).answer for change in (lambda r: r, without)
     ]
     assert answers[0].verdict == "helped"
     assert answers[1].verdict == "not shown"
