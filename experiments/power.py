@@ -1,6 +1,6 @@
 """Simulates studies with an effect that `hardcase power` calls detectable at 80 %: is it shown in 80 % of them?
 
-usage: python -m experiments.power [--studies 400] [--draws 500] [--designs shared folds] [--name power]
+usage: python -m experiments.power [--studies 400] [--draws 400] [--designs shared folds] [--name power]
 
 The variances of training sets, classifier seeds and lesions are planted in the log loss of every image: each photograph's
 probability of the true class is made from them. So the true components and the true effect are known exactly, and all that
@@ -32,7 +32,7 @@ ENDPOINTS = (FIGURE, "malignant.auc")
 BASELINE = "random"
 LEVEL = simultaneous_level(len(ENDPOINTS))
 """One confirmatory baseline, two endpoints."""
-ESTIMATED = 100
+ESTIMATED = 60
 """Studies whose components are estimated too; the estimates are means and quantiles over them."""
 BASE = 2.0
 """Log loss of the baseline, far enough from 0 that no image's loss comes near it."""
@@ -69,8 +69,8 @@ class Planted:
 
 
 DESIGNS = {
-    "shared": Planted(plan=Plan(replicates=8, seeds=2, lesions=200)),
-    "folds": Planted(plan=Plan(replicates=5, sets=2, seeds=2, lesions=120, shared=False)),
+    "shared": Planted(plan=Plan(replicates=8, seeds=2, lesions=120)),
+    "folds": Planted(plan=Plan(replicates=5, sets=2, seeds=2, lesions=80, shared=False)),
 }
 
 
@@ -79,7 +79,7 @@ def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--studies", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=500)
+    parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--name", default="power")
     arguments = parser.parse_args()

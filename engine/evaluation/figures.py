@@ -35,7 +35,7 @@ FIGURES: Final[Mapping[str, FigureWords]] = {
     "auc": FigureWords(words="AUC, mean over classes", share=False),
     "malignant.auc": FigureWords(words="Malignant AUC", share=False),
     "malignant.mean_sensitivity": FigureWords(
-        words="Malignant sensitivity, mean over 80 to 98 % specificity"
+        words="Mean malignant sensitivity over 80 to 98 % specificity"
     ),
     "log_loss": FigureWords(words="Log loss", share=False, lower=True),
     "ece": FigureWords(words="Calibration error", share=False, lower=True),
