@@ -34,9 +34,7 @@ FIGURES: Final[Mapping[str, FigureWords]] = {
     "balanced_accuracy": FigureWords(words="Balanced accuracy"),
     "auc": FigureWords(words="AUC, mean over classes", share=False),
     "malignant.auc": FigureWords(words="Malignant AUC", share=False),
-    "malignant.mean_sensitivity": FigureWords(
-        words="Mean malignant sensitivity over 80 to 98 % specificity"
-    ),
+    "malignant.mean_sensitivity": FigureWords(words="Mean malignant sensitivity over 80 to 98 % specificity"),
     "log_loss": FigureWords(words="Log loss", share=False, lower=True),
     "ece": FigureWords(words="Calibration error", share=False, lower=True),
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from engine.evaluation.figures import figure_words
 from engine.report import charts as draw
 from engine.report.wording import latest, number_interval, p_text, percent_interval
 
@@ -74,6 +75,14 @@ COLUMNS: list[Column] = [
 FURTHER: list[Column] = [
     Column(heading="Balanced accuracy, val", text=lambda e: percent_interval(e["val"]["balanced_accuracy"])),
     Column(heading="Real training images", text=lambda e: str(e["n_real"])),
+    Column(heading="Malignant AUC", text=lambda e: number_interval(e["test"]["malignant"].get("auc"))),
+    Column(
+        heading="Log loss", text=lambda e: number_interval(e["test"].get("log_loss", e["test"].get("nll")))
+    ),
+    Column(
+        heading=figure_words("malignant.mean_sensitivity"),
+        text=lambda e: percent_interval(e["test"]["malignant"].get("mean_sensitivity")),
+    ),
     Column(heading="Melanoma sensitivity", text=lambda e: _melanoma(e, "sensitivity")),
     Column(heading="Spread over classifier seeds, balanced accuracy", text=_spread),
     Column(heading="Melanoma specificity", text=lambda e: _melanoma(e, "specificity")),

@@ -127,6 +127,11 @@ def power_study(runs: Sequence[Replicate], *, draws: int, effect: float, seed: i
         level = simultaneous_level(family) if arm in planned else LEVEL
         found = [asked.row(figure, arm, level, ours, theirs) for figure in endpoints]
         rows += [row for row in found if row is not None]
+    if not rows and untested:
+        raise DataError(
+            f"power: hard trained on the same images as {', '.join(untested)}: nothing was tested; give runs in which "
+            "synthetic images were accepted"
+        )
     if not rows:
         raise DataError(
             f"power: {', '.join(endpoints)} of hard minus another arm cannot be computed in these runs; give runs with arm "
