@@ -34,7 +34,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for all processes of ``pytest -n``, removed with the others."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
@@ -54,12 +54,12 @@ def once(folder: Path, make: Callable[[], object]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def output(shared: Path) -> Path:
+def output(shared_folder: Path) -> Path:
     """One output folder: runs in it share the stage cache, so each computes what it alone has.
 
     Give every run a name of its own.
     """
-    return shared / "whole" / "runs"
+    return shared_folder / "whole" / "runs"
 
 
 @pytest.fixture(scope="session")
