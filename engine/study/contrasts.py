@@ -234,26 +234,34 @@ class _Contrasts:
     def _procedures(self, figure: str, baseline: str, level: float) -> tuple[Difference, ...]:
         """Both differences of the design, () where the figure is undefined."""
         found = self._values(figure, baseline)
-        if found is None:
-            return ()
-        value_R, drawn_RB = found
-        if self.design.replicates < 2:
-            return (compare.fold_bootstrap(value_R, drawn_RB, level),)
-        if self.design.kind == "cross-validation":
-            return (compare.fold_bootstrap(value_R, drawn_RB, level), self._t_of_folds(value_R, level))
-        unit = f"{self.design.unit}s"
-        rng = np.random.default_rng([self.seed, len(value_R)])
-        return (
-            compare.crossed_bootstrap(value_R, drawn_RB, rng, level, unit=unit),
-            compare.paired_t(value_R, level, unit=unit),
-        )
+        return () if found is None else intervals(*found, self.design, self.seed, level)
 
-    def _t_of_folds(self, value_R: Floats, level: float) -> Difference:
-        """The corrected resampled t; folds whose training sets share no lesion need no correction."""
-        design = self.design
+
+def intervals(
+    value_R: Floats, drawn_RB: Floats, design: Design, seed: int, level: float = LEVEL
+) -> tuple[Difference, ...]:
+    """Return both differences of a design, one where there is one run.
+
+    Args:
+        value_R: difference of each replicate on its whole test part.
+        drawn_RB: the same in draws of lesions.
+        design: how the replicates make a study.
+        seed: of the replicates that the crossed bootstrap draws.
+        level: coverage of the intervals.
+    """
+    if design.replicates < 2:
+        return (compare.fold_bootstrap(value_R, drawn_RB, level),)
+    unit = f"{design.unit}s"
+    if design.kind == "cross-validation":
+        lesions = compare.fold_bootstrap(value_R, drawn_RB, level)
         if design.disjoint:
-            return compare.paired_t(value_R, level, unit=f"{design.unit}s")
-        return compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level)
+            return (lesions, compare.paired_t(value_R, level, unit=unit))
+        return (lesions, compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level))
+    rng = np.random.default_rng([seed, len(value_R)])
+    return (
+        compare.crossed_bootstrap(value_R, drawn_RB, rng, level, unit=unit),
+        compare.paired_t(value_R, level, unit=unit),
+    )
 
 
 def _headline(procedures: Sequence[Difference]) -> Difference:

@@ -90,7 +90,7 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})
     few_draws(monkeypatch)
-    whole = play("fidelity", tmp_path, monkeypatch, run, "--count", 70)
+    whole = play("fidelity", tmp_path, monkeypatch, run, "--count", 35)
     parts = whole["parts"]
     assert {name: made["commit"] for name, made in whole["made"].items()} == dict.fromkeys(
         parts, whole["commit"]
@@ -105,28 +105,28 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert parts["speed"]["ours"]["nfe"] == 6  # 3 steps, two passes
     assert parts["speed"]["twin"]["nfe"] == 6
     assert len(list(run.parent.glob(".speed-*/*"))) == 3  # one piece, two presets and the twin
-    again = play("fidelity", tmp_path / "again", monkeypatch, run, "--count", 70, "--only", "speed")["parts"]
+    again = play("fidelity", tmp_path / "again", monkeypatch, run, "--count", 35, "--only", "speed")["parts"]
     assert again["speed"] == parts["speed"], "seconds too: no piece was made again"
-    options = ("--count", 70, "--more", 14, "--twins", 1, "--only", "speed")
+    options = ("--count", 35, "--more", 14, "--twins", 1, "--only", "speed")
     more = play("fidelity", tmp_path / "more", monkeypatch, run, *options)["parts"]["speed"]
-    assert [draw["n"] for draw in more["ours"]["by_draw_of_parents"]] == [70, 14]
-    assert (more["n_timed"], parts["speed"]["n_timed"]) == (84, 70), "the first draw's pieces were kept"
+    assert [draw["n"] for draw in more["ours"]["by_draw_of_parents"]] == [35, 14]
+    assert (more["n_timed"], parts["speed"]["n_timed"]) == (49, 35), "the first draw's pieces were kept"
     assert len(list(run.parent.glob(".speed-*/*"))) == 8, "the third draw has no images of the paper's preset"
-    assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [84, 84]
-    assert more["kid_ours_minus_paper_by_twin"]["n"] == 154
+    assert [more[f"kid_{name}"]["n"] for name in ("ours_minus_paper", "twin_minus_paper")] == [49, 49]
+    assert more["kid_ours_minus_paper_by_twin"]["n"] == 84
     by_class = more["kid_by_class"]
-    assert sum(entry["n"] for entry in by_class.values()) == 154
-    assert sum(entry["n_paper"] for entry in by_class.values()) == 84
+    assert sum(entry["n"] for entry in by_class.values()) == 84
+    assert sum(entry["n_paper"] for entry in by_class.values()) == 49
     figure = by_class["nv"]["ours_minus_paper_by_twin"]
     assert figure["low"] <= figure["value"] <= figure["high"]
     at_train_shares = more["kid_at_train_shares"]
     assert set(at_train_shares) == {"ours_minus_paper", "twin_minus_paper", "ours_minus_paper_by_twin"}
     assert at_train_shares["ours_minus_paper"]["value"] != more["kid_ours_minus_paper"]["value"]
-    options = ("--count", 70, "--only", "speed", "--with", "steps=2")
+    options = ("--count", 35, "--only", "speed", "--with", "steps=2")
     changed = play("fidelity", tmp_path / "changed", monkeypatch, run, *options)["parts"]["speed"]
     assert (changed["ours"]["settings"], changed["ours"]["nfe"]) == ({"steps": 2}, 4)
     assert changed["paper"]["kid"] == parts["speed"]["paper"]["kid"]
-    assert (parts["speed"]["n_timed"], changed["n_timed"]) == (70, 0), "the paper's images are another call's"
+    assert (parts["speed"]["n_timed"], changed["n_timed"]) == (35, 0), "the paper's images are another call's"
     assert parts["speed"]["speed_ratio_ours"]["value"] > 0
     assert changed["speed_ratio_ours"] == {"value": None, "by_piece": []}
     assert (tmp_path / "fidelity" / "fidelity.png").stat().st_size > 10_000
@@ -206,7 +206,7 @@ def test_forward_process(output: Path, tmp_path: Path, monkeypatch: pytest.Monke
         str(output),
         name="forward",
         vae={"kind": "identity", "downsample": 1},
-        denoiser={"widths": [8, 16]},
+        denoiser={"widths": [8, 16], "steps": 4, "validations": 1},
         evaluation={"likelihood": 2},
     )
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")

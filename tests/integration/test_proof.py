@@ -41,6 +41,8 @@ def write_config(tmp_path: Path, split: dict[str, Any], **loop: Any) -> Path:
         str(tmp_path / "runs"),
         data={"phantom": PHANTOMS, "split": split},
         gan={"steps": 2, "batch_size": 8, "width": 8},
+        denoiser={"steps": 2, "validations": 1},
+        **{part: {"steps": 2} for part in ("embedder", "vae", "judge")},
         classifier={"round_init": "scratch", "steps": 4},
         loop={"rounds": 1, "mine_from": "crossfit", "crossfit_folds": 2, "compare": "last_round", **loop},
     )

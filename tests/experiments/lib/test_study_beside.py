@@ -51,11 +51,11 @@ def test_challenging_lesions_by_hand(tmp_path: Path) -> None:
 
 
 def test_folds_have_the_corrected_interval(tmp_path: Path) -> None:
-    design = find_design(opened(tmp_path / "runs", folds=True, replicates=3))
-    values = [0.1, 0.3, 0.2]
+    design = find_design(opened(tmp_path / "runs", folds=True, replicates=4))
+    values = [0.1, 0.3, 0.2, 0.25]
     arms = [{"real": entry(0.2, 0.5), "hard": entry(0.2 + value, 0.5)} for value in values]
     found = challenging(arms, design)["challenging"]["hard_minus"]["real"]["sensitivity"]
-    half = stats.t.ppf(0.975, 2) * np.sqrt(np.var(values, ddof=1) * (1 / 3 + design.n_test / design.n_train))
+    half = stats.t.ppf(0.975, 3) * np.sqrt(np.var(values, ddof=1) * (1 / 4 + design.n_test / design.n_train))
     assert found["high"] - found["value"] == pytest.approx(half)
 
 
