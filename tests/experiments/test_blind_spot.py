@@ -144,7 +144,7 @@ def test_a_config_without_a_blind_spot_is_refused() -> None:
 
 def test_a_kept_seed_is_not_run_again_and_not_mixed_with_another_config(tmp_path: Path) -> None:
     path = tmp_path / "positive_003.json"
-    write_json(path, {"config": public_config(blind_spot.planted(CONFIG, []))})
+    write_json(path, {"config": public_config(blind_spot.planted(CONFIG, [])[0])})
     before = path.read_bytes()
     assert blind_spot.run(CONFIG, [], "positive", 3, tmp_path) == path
     assert path.read_bytes() == before
