@@ -122,7 +122,7 @@ _TABLE: Final = (
         matched="class",
         headline=True,
         confirmatory=True,
-        trains_on="real + synthetic of random parents; same counts per class and parent, sampler, gates",
+        trains_on="real + synthetic of random parents, matched per class and parent",
         question="any synthesis would have done it",
     ),
     Arm(
@@ -132,8 +132,8 @@ _TABLE: Final = (
         source="unguided",
         parents="uniform",
         matched="total",
-        trains_on="real + synthetic of parents drawn over all train images; same number in all, not per class",
-        question="synthesis without an engine would have done it",
+        trains_on="real + synthetic of any train images, matched in number alone",
+        question="you need no engine for that",
     ),
     Arm(
         name="dcgan",

@@ -168,11 +168,35 @@ def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
     round_number: Round = None,
     arm: Arm = None,
+    figure: Annotated[
+        str | None,
+        typer.Option(
+            "--figure", help="Show this figure first; exploratory, for the study was not planned on it."
+        ),
+    ] = None,
 ) -> None:
     """Show runs side by side; the paired difference where they share the split."""
     from engine.commands import compare_command
 
-    compare_command.compare(runs, plain_console(), round_number=round_number, arm=arm)
+    compare_command.compare(runs, plain_console(), round_number=round_number, arm=arm, figure=figure)
+
+
+@app.command()
+def power(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Finished runs of one study.")],
+    effect: Annotated[
+        float,
+        typer.Option("--effect", help="Difference to be found, in units of the figure: 0.02 is 2 points."),
+    ] = 0.02,
+    figure: Annotated[
+        str | None, typer.Option("--figure", help="One figure; default: those that the study was planned on.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write components and plans here.")] = None,
+) -> None:
+    """Say how many training sets, seeds and test lesions a difference needs, and what these runs could have shown."""
+    from engine.commands import power_command
+
+    power_command.power(runs, plain_console(), effect=effect, figure=figure, json_path=json)
 
 
 @app.command()

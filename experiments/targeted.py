@@ -3,8 +3,8 @@
 usage: python -m experiments.targeted develop CONFIG --set K [--only NAME ...] [--with key=value ...]
        python -m experiments.targeted collect
 
-``develop`` plays every setting of SETTINGS on training set K, one after the other, with the test part sealed. All of them share
-the stages they have in common: one generator, one judge, one pool of candidates per arm. Each is kept in
+``develop`` plays every setting of SETTINGS on training set K, one after the other, with the test part sealed. All of them
+share the stages they have in common: one generator, one judge, one pool of candidates per arm. Each is kept in
 results/targeted/development_K.json when it is done; killed, the same command goes on. ``collect`` writes development.md.
 """
 
@@ -27,12 +27,10 @@ from engine.store.files import write_json
 from experiments.lib import keeping
 from experiments.lib.keeping import provenance, read_result, require_same, script, this_command, this_script
 
-GATES = "policy.acceptance={name: default}"
+GATES: Final = "policy.acceptance={name: default}"
+BARE: Final = "soft labels, any, beside arms without synthesis"
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
-    "no synthetic image": (
-        "loop.arms=[real, plain, classical, distilled, mined, retrieved, hard]",
-        "loop.budget=1",
-    ),
+    BARE: ("loop.arms=[real, plain, classical, distilled, mined, retrieved, hard]",),
     "gates, hard labels, any": (GATES, "synthesis.labels=hard"),
     "gates, soft labels, any": (GATES,),
     "soft labels, any": (),
@@ -149,9 +147,9 @@ def table(files: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = [
         "# What was tried on development",
         "",
-        f"Val of outer fold 0, test sealed; training sets {sets}, three classifier seeds each. AUROC of malignant against benign",
-        "and log loss x 100 (lower is better), as differences from `real` of the same set; sd: of one fit, over the seeds of a",
-        "setting. Looked at to choose; nothing here is a claim.",
+        f"Val of outer fold 0, test sealed; training sets {sets}, three classifier seeds each. AUROC of malignant against",
+        "benign and log loss x 100 (lower is better), as differences from `real` of the same set; sd: of one fit, over the",
+        "seeds of a setting. Looked at to choose; nothing here is a claim.",
         "",
         "| setting | arm | AUROC, points | log loss x 100 | added images | sd AUROC | sd log loss |",
         "|---|---|---|---|---|---|---|",
@@ -166,7 +164,7 @@ def _row(files: Sequence[Mapping[str, Any]], name: str, arm: str) -> str | None:
     """One setting's row; None where a set lacks it, or has no ``real`` to compare with."""
     gains, losses, spreads, added = [], [], [], []
     for file in files:
-        bare = file["settings"].get("no synthetic image", {"arms": {}})["arms"].get("real")
+        bare = file["settings"].get(BARE, {"arms": {}})["arms"].get("real")
         own = file["settings"].get(name, {"arms": {}})["arms"].get(arm)
         if bare is None or own is None:
             return None

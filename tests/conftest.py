@@ -1,14 +1,16 @@
-"""Shared by every test: one torch thread, no network; and what whole runs of one pytest process share."""
+"""Shared by every test: one torch thread, no network; and what whole runs of all pytest processes share."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+import filelock
 import pytest
 import torch
 
@@ -32,12 +34,32 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes of ``pytest -n``, removed with the others."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def once(folder: Path, make: Callable[[], object]) -> Path:
+    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it."""
+    made = folder.with_name(f"{folder.name}.made")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_name(f"{folder.name}.made.lock")):
+        if not made.exists():
+            make()
+            made.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def output(shared_folder: Path) -> Path:
     """One output folder: runs in it share the stage cache, so each computes what it alone has.
 
     Give every run a name of its own.
     """
-    return tmp_path_factory.mktemp("whole") / "runs"
+    return shared_folder / "whole" / "runs"
 
 
 @pytest.fixture(scope="session")
@@ -46,5 +68,5 @@ def tiny_run(output: Path) -> Path:
     from engine import build
     from tests.integration.tiny import tiny_config
 
-    folder, _ = build.run(tiny_config(str(output), name="tiny", loop={"rounds": 1}))
-    return folder.path
+    config = tiny_config(str(output), name="tiny", loop={"rounds": 1})
+    return once(output / "tiny", lambda: build.run(config))

@@ -26,6 +26,9 @@ FINISHED: Final = ("stop", "roll_back")
 UNKNOWN: Final = "groups_unknown"
 """Protocol of a report that names none: the careful reading."""
 
+OLDER_NAMES: Final = {"log_loss": "nll"}
+"""Figures that reports before 0.2 hold under another name."""
+
 Part = Literal["val", "test"]
 
 
@@ -82,6 +85,7 @@ class RoundEntry(JsonRecord):
     def figure(self, part: Part, name: str) -> Figure:
         """Return a figure such as ``macro_f1`` or ``malignant.sensitivity``; undefined where the report has none."""
         found: Any = self.metrics(part)
+        name = name if name in found else OLDER_NAMES.get(name, name)
         for step in name.split("."):
             found = found.get(step) if isinstance(found, Mapping) else None
         if not isinstance(found, Mapping):

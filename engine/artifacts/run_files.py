@@ -29,7 +29,7 @@ from engine.artifacts.split import SplitTable
 from engine.types import HardCases, Predictions
 
 SHOWN: Final = (
-    "sample_id", "parent_image_id", "dx", "file", "accepted", "reasons", "judge_p", "nearest_train_distance"
+    "sample_id", "parent_image_id", "dx", "file", "accepted", "reasons", "judge_p", "nearest_train_distance", "value"
 )  # fmt: skip
 """Columns of synthetic.parquet that pages read."""
 
@@ -94,7 +94,7 @@ def _read_round(number: int, folder: Path) -> RoundFiles:
         folder=folder,
         hard_cases=hard_cases.read(folder) if hard_cases.SCHEMA.present(folder) else None,
         neighbours=neighbours.read(folder) if neighbours.SCHEMA.present(folder) else None,
-        synthetic=synthetic.read_frame(folder, SHOWN) if synthetic.SCHEMA.present(folder) else None,
+        synthetic=synthetic.read_shown(folder, SHOWN) if synthetic.SCHEMA.present(folder) else None,
         accept=accept.read(folder) if AcceptFacts.present(folder) else None,
         fidelity=fidelity.read(folder) if Fidelity.present(folder) else None,
         predictions=predictions.read(folder) if predictions.SCHEMA.present(folder) else None,

@@ -81,6 +81,10 @@ class TableSchema:
         """
         return self.read_file(self.path(folder), columns)
 
+    def has(self, folder: Path, column: str) -> bool:
+        """Return whether the table of a folder has a column; those that came later may be missing."""
+        return column in pq.read_schema(self.path(folder)).names
+
     def read_file(self, path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
         """Read a file of any name as ``read`` does."""
         if not path.is_file():

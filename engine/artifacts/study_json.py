@@ -23,11 +23,16 @@ class StudyRecord(JsonRecord):
     answer: dict[str, Any] = Field(description="sentence, verdict and reason")
     protocol: str = Field(description="safe, leaky or groups_unknown")
     design: dict[str, Any] = Field(description="kind, unit, number of replicates, lesions, objection")
-    endpoints: dict[str, Any] = Field(description="malignant classes, melanoma, and their operating points")
+    endpoints: dict[str, Any] = Field(
+        description="malignant classes, melanoma, their operating points, and the planned figures"
+    )
     draws: int = Field(description="bootstrap draws")
     runs: tuple[dict[str, Any], ...] = Field(description="one object per run, in the order given")
     arms: dict[str, Any] = Field(description="per arm and figure: mean and the values of the replicates")
     contrasts: tuple[dict[str, Any], ...] = Field(description="hard minus one arm in one figure")
+    untested: tuple[str, ...] = Field(
+        (), description="arms that trained on the same images as hard in every run: no contrast; since 0.2"
+    )
 
 
 def read(folder: Path) -> StudyRecord:

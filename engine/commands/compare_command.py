@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,48 +15,78 @@ from engine.artifacts import predictions, split
 from engine.artifacts.champion import Champion
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen, choose, read_report
-from engine.errors import DataError
+from engine.config import read_tree
+from engine.errors import ConfigError, DataError
+from engine.evaluation.figures import FIGURES, figure_words, is_share
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.report.wording import PROTOCOLS, percent_interval
+from engine.report.wording import PROTOCOLS, number_interval, percent_interval
+from engine.study.pools import OWN, pool_text
+from engine.study.run_replicates import endpoints_of
 from engine.training.plan import derive_seed
 from engine.types import StrArray
 
 SHOWN = (
-    ("balanced accuracy", "balanced_accuracy"),
-    ("accuracy", "accuracy"),
-    ("auc", "auc"),
-    ("malignant sensitivity", "malignant.sensitivity"),
-    ("malignant specificity", "malignant.specificity"),
-    ("malignant auc", "malignant.auc"),
+    "balanced_accuracy",
+    "accuracy",
+    "auc",
+    "malignant.sensitivity",
+    "malignant.specificity",
+    "malignant.mean_sensitivity",
+    "malignant.auc",
+    "log_loss",
 )
+"""Figures of the tables; those that a run was planned on, or that ``--figure`` names, come first."""
+POST_HOC = "exploratory: named after the figures were there, so no claim can rest on it"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """One run in the comparison: which classifier of it, its object of report.json, and the split it stands on."""
+    """One run in the comparison: which classifier of it, its object of report.json, and the split it stands on.
+
+    ``primary`` are the figures that the run was planned on; ``pool`` says what the classifier trained on, "" where that is
+    not known.
+    """
 
     label: str
     chosen: Chosen
     entry: RoundEntry
     split_digest: str
     protocol: str
+    primary: tuple[str, ...]
+    pool: str
 
 
 def compare(
-    runs: Sequence[Path], console: Console, *, round_number: int | None = None, arm: str | None = None
+    runs: Sequence[Path],
+    console: Console,
+    *,
+    round_number: int | None = None,
+    arm: str | None = None,
+    figure: str | None = None,
 ) -> None:
     """Print the test figures of each run's champion (or of ``--round``/``--arm``) and how they differ.
 
+    Args:
+        runs: run folders.
+        console: where to print.
+        round_number: another round than the champion's.
+        arm: another arm.
+        figure: shown first in place of the figures that the first run was planned on, and marked as exploratory.
+
     Raises:
+        ConfigError: no figure of that name.
         DataError: fewer than two runs, no run folder, a broken file in one, or a run without that round and arm.
     """
     if len(runs) < 2:
         raise DataError("compare: give two run folders or more")
+    if figure is not None and figure not in FIGURES:
+        raise ConfigError(f"--figure: no figure is called {figure!r}; known: {', '.join(FIGURES)}")
     compared = [_open(path, round_number, arm) for path in runs]
     first, *others = compared
-    side_by_side = _side_by_side(compared)
-    beside = [_beside(first, other) for other in others]
+    rows = figure_rows(first.primary, figure)
+    side_by_side = _side_by_side(compared, rows)
+    beside = [_beside(first, other, rows) for other in others]
     console.print(side_by_side)
     for one in compared:
         if one.protocol != "safe":
@@ -64,17 +94,42 @@ def compare(
             console.print(f"{one.label}: {title}; its figures are not those of new lesions", style="red")
     for found in beside:
         console.print(found)
+    if figure is not None:
+        console.print(f"{figure_words(figure)} is {POST_HOC}", style="yellow")
 
 
-def _beside(first: Compared, other: Compared) -> Table | Text:
+def figure_rows(primary: Sequence[str], figure: str | None) -> dict[str, str]:
+    """Return {figure: its words} in the tables' order, the planned ones (or ``figure``) first and marked."""
+    marks = {name: "primary" if place == 0 else "co-primary" for place, name in enumerate(primary)}
+    if figure is not None:
+        marks = {figure: "exploratory"}
+    names = dict.fromkeys([*marks, *SHOWN])
+    return {
+        name: figure_words(name) + (f" ({marks[name]})" if name in marks else "") for name in names
+    }  # fmt: skip
+
+
+def _beside(first: Compared, other: Compared, rows: Mapping[str, str]) -> Table | Text:
     """The paired differences, or why there are none."""
-    if other.split_digest == first.split_digest:
-        return _differences(first, other)
-    return Text(
-        f"{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
-        f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared",
-        style="yellow",
-    )
+    if other.split_digest != first.split_digest:
+        return Text(
+            f"{first.label} and {other.label} stand on different splits ({first.split_digest[:8]}, "
+            f"{other.split_digest[:8]}): other test lesions, so their figures cannot be compared",
+            style="yellow",
+        )
+    if first.pool and first.pool == other.pool and not _trained_otherwise(first, other):
+        return Text(
+            f"{first.label} and {other.label} trained on the same images in the same way: nothing was tested, and no "
+            "difference is shown",
+            style="yellow",
+        )
+    return _differences(first, other, rows)
+
+
+def _trained_otherwise(first: Compared, other: Compared) -> bool:
+    """Whether the classifiers themselves differ in a setting, so that equal pools still test something."""
+    ours, theirs = (one.chosen.run.config.classifier for one in (first, other))
+    return ours != theirs
 
 
 def paired_differences(
@@ -121,7 +176,16 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
         entry=entry,
         split_digest=report.split_digest,
         protocol=report.protocol,
+        primary=endpoints_of(read_tree(chosen.run.layout.config)).primary,
+        pool=_pool(entry, report, chosen),
     )
+
+
+def _pool(entry: RoundEntry, report: RunReport, chosen: Chosen) -> str:
+    """What the classifier trained on; own images alone are the same in runs of one split and the same training sets."""
+    text = pool_text(entry, report)
+    sets = chosen.run.config.data.split.train_sets
+    return f"{text} {sets and sets.use}" if text == OWN else text
 
 
 def _choose(path: Path, round_number: int | None, arm: str | None) -> Chosen:
@@ -131,13 +195,14 @@ def _choose(path: Path, round_number: int | None, arm: str | None) -> Chosen:
     return choose(path, round_number, arm)
 
 
-def _side_by_side(compared: Sequence[Compared]) -> Table:
+def _side_by_side(compared: Sequence[Compared], rows: Mapping[str, str]) -> Table:
     table = Table(title="test figures", caption="95 % intervals by lesion")
     table.add_column("figure")
     for one in compared:
         table.add_column(one.label, justify="right")
-    for label, name in SHOWN:
-        table.add_row(label, *[percent_interval(one.entry.figure("test", name)) for one in compared])
+    for name, label in rows.items():
+        shown = percent_interval if is_share(name) else number_interval
+        table.add_row(label, *[shown(one.entry.figure("test", name)) for one in compared])
     classes = dict.fromkeys(dx for one in compared for dx in one.entry.test["per_class"])
     for dx in classes:
         cells = [one.entry.figure("test", f"per_class.{dx}.sensitivity") for one in compared]
@@ -148,7 +213,7 @@ def _side_by_side(compared: Sequence[Compared]) -> Table:
     return table
 
 
-def _differences(first: Compared, other: Compared) -> Table:
+def _differences(first: Compared, other: Compared, rows: Mapping[str, str]) -> Table:
     config = first.chosen.run.config
     found = paired_differences(
         first.chosen, other.chosen, draws=config.evaluation.bootstrap, seed=config.loop.seed
@@ -156,21 +221,23 @@ def _differences(first: Compared, other: Compared) -> Table:
     lesions = next(iter(found.values()))[1]
     table = Table(
         title=f"{other.label} minus {first.label}",
-        caption=f"paired bootstrap over the same {lesions} test lesions, 95 % intervals; percentage points",
+        caption=f"paired bootstrap over the same {lesions} test lesions, 95 % intervals; shares in percentage points",
     )
     table.add_column("figure")
     table.add_column("difference", justify="right")
-    for label, name in SHOWN:
-        table.add_row(label, points(found[name][0]))
+    for name, label in rows.items():
+        table.add_row(label, points(found[name][0], name))
     return table
 
 
-def points(difference: Interval) -> Text:
-    """Return ``+1.2 (-0.4 to +2.8)`` in percentage points, or a dash; bold where the interval excludes 0."""
+def points(difference: Interval, figure: str = "accuracy") -> Text:
+    """Return ``+1.2 (-0.4 to +2.8)`` (points of a share, else a number) or a dash; bold where the interval excludes 0."""
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None or low is None or high is None:
         return Text("–")
-    text = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    text = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    if is_share(figure):
+        text = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
     return Text(text, style="bold" if low > 0 or high < 0 else "")
 
 
@@ -190,5 +257,7 @@ def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
         malignant=calibration.malignant,
         threshold=calibration.threshold,
         specificity=calibration.specificity,
+        melanoma=calibration.melanoma,
+        melanoma_threshold=calibration.melanoma_threshold,
     )
     return scored, test.image_id

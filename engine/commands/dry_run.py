@@ -129,7 +129,8 @@ def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
     return (
         f"{info.n_images} images of {info.n_lesions} lesions at {config.data.image_size} px; "
         + ", ".join(f"{part} {count}" for part, count in parts.items())
-        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}, {config.loop.made_per_round} samples per round"
+        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}"
+        + f", {config.loop.made_per_round} samples per round"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
@@ -14,6 +15,10 @@ from engine.commands.output_folder import writable_file
 from engine.errors import ConfigError, DataError
 from engine.store.run_folder import flat_config
 from engine.study.answer import Answer
+
+if TYPE_CHECKING:
+    from engine.artifacts.run_files import RunFiles
+    from engine.study.replicates import Replicate
 
 MAY_DIFFER = ("seed", "loop.seed", "data.split.train_sets.use", "data.split.folds.use")
 """Keys in which the runs of one study may differ: seed, training set, fold."""
@@ -57,29 +62,39 @@ def _one(run: Path, console: Console) -> Path:
 
 
 def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
-    from engine.artifacts.run_files import read_run
     from engine.artifacts.study_json import PAGE, StudyRecord
-    from engine.report.blocks.evidence import draws_of
     from engine.report.study_page import write_study
     from engine.study.contrasts import make_study
-    from engine.study.run_replicates import open_replicate, require_finished
 
     writable_file(out / PAGE, "--out")
+    files, replicates, draws = open_study(runs)
+    study = make_study(replicates, draws=draws)
+    write_study(study, files, out, out.resolve().name)
+    say(study.answer, study.runs[0].protocol, console)
+    console.print(f"study    {out / PAGE}")
+    console.print(f"json     {StudyRecord.path(out)}")
+    return out / PAGE
+
+
+def open_study(runs: Sequence[Path]) -> tuple[list[RunFiles], list[Replicate], int]:
+    """Return the files and replicates of finished runs of one study, and how many bootstrap draws they ask for.
+
+    Raises:
+        DataError: no run folder, an unfinished one, or one that is given twice.
+        ConfigError: configs that differ in more than seed, training set, fold.
+    """
+    from engine.artifacts.run_files import read_run
+    from engine.report.blocks.evidence import draws_of
+    from engine.study.run_replicates import open_replicate, require_finished
+
     _check_configs(runs)
     files = []
     for path in runs:
         read_report(path)
         files.append(read_run(path))
         require_finished(files[-1])
-    study = make_study(
-        [open_replicate(run, name) for run, name in zip(files, names_of(runs), strict=True)],
-        draws=draws_of(files[0]),
-    )
-    write_study(study, files, out, out.resolve().name)
-    say(study.answer, study.runs[0].protocol, console)
-    console.print(f"study    {out / PAGE}")
-    console.print(f"json     {StudyRecord.path(out)}")
-    return out / PAGE
+    replicates = [open_replicate(run, name) for run, name in zip(files, names_of(runs), strict=True)]
+    return files, replicates, draws_of(files[0])
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:

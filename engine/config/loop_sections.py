@@ -15,6 +15,19 @@ else:
     ArmName = Literal[tuple(ARMS)]
 
 
+PrimaryFigure = Literal[
+    "malignant.auc",
+    "log_loss",
+    "malignant.sensitivity",
+    "malignant.mean_sensitivity",
+    "balanced_accuracy",
+    "accuracy",
+    "auc",
+    "melanoma.sensitivity",
+]
+"""Figures that a study may be planned on; ``engine.evaluation.figures`` has their words and directions."""
+
+
 class MixConfig(Section):
     """How the images that an arm adds to the classifier's own are mixed into its batches; the same in every arm."""
 
@@ -225,9 +238,20 @@ class EvaluationConfig(Section):
     melanoma_sensitivity: Annotated[float, Field(gt=0.0, lt=1.0)] = Field(
         0.95, description="sensitivity that melanoma's operating point has on val"
     )
+    primary: Annotated[list[PrimaryFigure], Field(min_length=1, max_length=3)] = Field(
+        ["malignant.auc", "log_loss"],
+        description="test figures that the answer and the claims of a study rest on: the primary one, then co-primary ones",
+    )
     champion: Literal["balanced_accuracy", "auc", "macro_f1", "accuracy"] = Field(
         "balanced_accuracy", description="val figure that picks the champion and that stopping policies watch"
     )
+
+    @field_validator("primary")
+    @classmethod
+    def _primary(cls, figures: list[PrimaryFigure]) -> list[PrimaryFigure]:
+        if len(set(figures)) != len(figures):
+            raise ValueError(f"a figure is named twice: {', '.join(figures)}; name each once")
+        return figures
 
     @field_validator("melanoma", mode="before")
     @classmethod

@@ -17,9 +17,9 @@ from engine.evaluation.statistics import Interval, group_weights, interval
 from engine.types import FloatArray, IntArray, StrArray
 
 _BLOCK_ELEMENTS = 2_000_000
-_OTHERS = ("auc", "ece", "nll", "brier")
+_OTHERS = ("auc", "ece", "log_loss", "nll", "brier")
 _PER_CLASS = ("sensitivity", "specificity", "auc")
-_MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "auc")
+_MALIGNANT = ("sensitivity", "specificity", "sensitivity_at_specificity_90", "mean_sensitivity", "auc")
 _MELANOMA = ("sensitivity", "specificity")
 
 
@@ -150,6 +150,7 @@ def _figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[
     columns = split.malignant_columns
     missing = np.full(len(weights_BG), np.nan)
     figures["malignant.auc"] = figures["malignant.sensitivity_at_specificity_90"] = missing
+    figures["malignant.mean_sensitivity"] = missing
     if columns:
         score_N = malignant_score(split.prob_NC, columns)
         truth_N = np.isin(split.label_N, columns)
@@ -157,6 +158,7 @@ def _figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -> dict[
         figures["malignant.sensitivity_at_specificity_90"] = metrics.sensitivity_at_specificity(
             weights_BN, score_N, truth_N, split.specificity
         )
+        figures["malignant.mean_sensitivity"] = metrics.mean_sensitivity(weights_BN, score_N, truth_N)
     return figures
 
 
@@ -187,11 +189,13 @@ def _summed_figures(split: ScoredSplit, group_N: IntArray, weights_BG: Floats) -
     confusion, calibration, proper, malignant, melanoma = np.split(sums_BK, edges, axis=1)
     confusion_BCC = confusion.reshape(-1, n_classes, n_classes)
     total_B = confusion.sum(axis=1)
+    log_loss_B = metrics.divide(proper[:, 0], total_B)
     recall_BC, specificity_BC = metrics.sensitivity(confusion_BCC), metrics.specificity(confusion_BCC)
     figures = {
         **{name: figure(confusion_BCC) for name, figure in metrics.FROM_CONFUSION.items()},
         "ece": metrics.expected_calibration_error(calibration, total_B),
-        "nll": metrics.divide(proper[:, 0], total_B),
+        "log_loss": log_loss_B,
+        "nll": log_loss_B,  # its older name, which sweeps and trackers ask for
         "brier": metrics.divide(proper[:, 1], total_B),
     }
     for name, binary in (("malignant", malignant), ("melanoma", melanoma)):

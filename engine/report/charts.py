@@ -86,13 +86,18 @@ def strip(figure: Mapping[str, Any], arm: str, ticks: Sequence[float] = (0.25, 0
     )
 
 
-def difference_strip(low: float, value: float, high: float, arm: str, reach: float = 0.3) -> Markup:
-    """Draw a difference with its interval on a line from -``reach`` to ``reach``, 0 in the middle; the rest is cut."""
+def difference_strip(
+    low: float, value: float, high: float, arm: str, reach: float = 0.3, text: str = ""
+) -> Markup:
+    """Draw a difference with its interval on a line from -``reach`` to ``reach``, 0 in the middle; the rest is cut.
+
+    ``text`` is what it says to a reader who does not see it; "": percentage points.
+    """
 
     def across(share: float) -> float:
         return 50.0 + 50.0 * max(-reach, min(reach, share)) / reach
 
-    label = escape(f"{100 * value:+.1f} points, from {100 * low:+.1f} to {100 * high:+.1f}")
+    label = escape(text or f"{100 * value:+.1f} points, from {100 * low:+.1f} to {100 * high:+.1f}")
     shade = escape(colour(arm))
     return Markup(
         f'<svg class="strip" height="22" role="img" aria-label="{label}">'

@@ -22,6 +22,7 @@ from engine.report.blocks.evidence import run_evidence
 from engine.report.pictures import inside, picture
 from engine.report.templating import render_page
 from engine.report.wording import NOTHING, PROTOCOLS, headline, percent, percent_interval
+from engine.study.pools import OWN, pools_of
 
 _SHEET_SIDE = 1400
 _MAX_SHEETS = 6
@@ -54,7 +55,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     return {
         "name": report.name or run.config.get("name") or run.path.name,
         "protocol": {"kind": protocol, "title": title, "explanation": explanation},
-        "headline": headline(rounds),
+        "headline": _headline(run, rounds),
         **run_evidence(run),
         "summary": _summary(run, rounds),
         "champion": _champion(report),
@@ -85,6 +86,15 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "config_text": masked(run.config_text),
         "nothing": NOTHING,
     }
+
+
+def _headline(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> str:
+    """The plain comparison of hard and real, or that nothing was tested where both trained on the same images."""
+    pools = pools_of(run.report, run.report.last_round() or 0)
+    if "hard" in pools and pools["hard"] == pools.get("real"):
+        why = "no synthetic image was accepted: " if pools["hard"] == OWN else ""
+        return f"In round {run.report.last_round()} {why}arms hard and real trained on the same images. Nothing was tested."
+    return headline(rounds)
 
 
 def _summary(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

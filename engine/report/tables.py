@@ -8,6 +8,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from engine.evaluation.figures import figure_words
 from engine.report import charts as draw
 from engine.report.wording import latest, number_interval, p_text, percent_interval
 
@@ -47,6 +48,12 @@ def _made(entry: Entry) -> str:
     return f"{entry['n_accepted']} / {entry['n_generated']}" if entry["n_generated"] else "none"
 
 
+def _spread(entry: Entry) -> str:
+    """Standard deviation over the classifier seeds, in points, with their number."""
+    spread = ((entry.get("seeds") or {}).get("test") or {}).get("balanced_accuracy")
+    return f"{100 * spread['sd']:.1f} points over {len(spread['values'])} seeds" if spread else "one seed"
+
+
 COLUMNS: list[Column] = [
     Column(heading="Balanced accuracy", text=lambda e: percent_interval(e["test"]["balanced_accuracy"])),
     Column(
@@ -60,7 +67,7 @@ COLUMNS: list[Column] = [
     Column(heading="Accuracy", text=lambda e: percent_interval(e["test"]["accuracy"])),
     Column(heading="AUC", text=lambda e: number_interval(e["test"]["auc"])),
     Column(heading="ECE", text=lambda e: number_interval(e["test"]["ece"])),
-    Column(heading="Accepted / generated", text=_made),
+    Column(heading="Added / generated", text=_made),
     Column(heading="Steps", text=lambda e: f"{e['optimizer_steps']:,}".replace(",", "\u202f")),
     Column(heading="p against round 0", text=lambda e: p_text(e["p_value_vs_round0"])),
 ]
@@ -68,7 +75,16 @@ COLUMNS: list[Column] = [
 FURTHER: list[Column] = [
     Column(heading="Balanced accuracy, val", text=lambda e: percent_interval(e["val"]["balanced_accuracy"])),
     Column(heading="Real training images", text=lambda e: str(e["n_real"])),
+    Column(heading="Malignant AUC", text=lambda e: number_interval(e["test"]["malignant"].get("auc"))),
+    Column(
+        heading="Log loss", text=lambda e: number_interval(e["test"].get("log_loss", e["test"].get("nll")))
+    ),
+    Column(
+        heading=figure_words("malignant.mean_sensitivity"),
+        text=lambda e: percent_interval(e["test"]["malignant"].get("mean_sensitivity")),
+    ),
     Column(heading="Melanoma sensitivity", text=lambda e: _melanoma(e, "sensitivity")),
+    Column(heading="Spread over classifier seeds, balanced accuracy", text=_spread),
     Column(heading="Melanoma specificity", text=lambda e: _melanoma(e, "specificity")),
     Column(
         heading="Malignant sensitivity at the split's own operating point",

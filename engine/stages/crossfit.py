@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,9 @@ from engine.stages import base
 from engine.stages.classifier import ROUND_ONLY, read_section
 from engine.types import Predictions, strings
 from policies import registry
+
+EARLY_SHARE: Final = 0.15
+"""Share of the steps after which the weights predict too, for a mining policy that wants it and names none."""
 
 
 class Params(base.Params):
@@ -51,9 +54,12 @@ class Params(base.Params):
 
 
 def early_share(config: Config) -> float | None:
-    """Return the share of the steps that the mining policy wants early predictions of; None: it wants none."""
+    """Return the share of the steps that the mining policy wants early predictions of; None: it wants none.
+
+    It is the policy's parameter ``share``; EARLY_SHARE where it has none.
+    """
     policy = registry.make("mining", config.policy.mining)
-    return float(policy.share) if getattr(policy, "wants_early", False) else None  # type: ignore[attr-defined]
+    return float(getattr(policy, "share", EARLY_SHARE)) if policy.wants_early else None
 
 
 def run(context: StageContext, params: Params) -> None:

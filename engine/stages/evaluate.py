@@ -213,7 +213,7 @@ def _p_value(task: Task) -> float | None:
 
 STAGE = base.Stage(
     name="evaluate",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     inputs=("images", "split", "predictions"),

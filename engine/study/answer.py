@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from engine.study.comparison import Difference, Evidence, Verdict, verdict
+from engine.evaluation.figures import in_sentence, is_share
+from engine.study.comparison import Difference
+from engine.study.verdict import NAMES, Evidence, Pair, Verdict, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,26 +24,62 @@ class Answer:
 
 
 def answer(evidence: Evidence) -> Answer:
-    """Return the sentence with the verdict at its end, and the reason."""
+    """Return the sentence with the verdict at its end, and the reason.
+
+    The sentence is about the primary endpoint, hard minus real and hard minus random; co-primary figures stand in a clause
+    of their own. Against an arm that trained on the same images as hard it says that nothing was tested, without a figure.
+    """
     found, reason = verdict(evidence)
-    point = f"malignant sensitivity at {100 * evidence.operating_point:g} % specificity"
-    if evidence.against_real is None and evidence.against_random is None:
-        return Answer(
-            sentence=f"How hard cases changed {point} cannot be told: {found}.", verdict=found, reason=reason
-        )
-    real = f"{difference_text(evidence.against_real)} against real"
-    random = f"{difference_text(evidence.against_random)} against random synthesis"
-    for name, difference in (("real", evidence.against_real), ("random", evidence.against_random)):
-        if difference is None:
-            text = f" ({evidence.why_missing(name)})"
-            real, random = (real + text, random) if name == "real" else (real, random + text)
-    sentence = f"Hard cases changed {point} by {real} and {random}: {found}."
-    return Answer(sentence=sentence, verdict=found, reason=reason)
+    return Answer(sentence=f"{_told(evidence)}: {found}.", verdict=found, reason=reason)
 
 
-def difference_text(difference: Difference | None) -> str:
-    """Return ``+4.2 points [+1.0, +7.4]``: percentage points with the 95 % interval."""
+def difference_text(difference: Difference | None, figure: str = "malignant.sensitivity") -> str:
+    """Return ``+4.2 points [+1.0, +7.4]`` (percentage points) of a share, else ``+0.012 [+0.006, +0.018]``."""
     if difference is None:
         return "an unknown amount"
-    value, low, high = (100 * v for v in (difference.value, difference.low, difference.high))
-    return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    ends = (difference.value, difference.low, difference.high)
+    if is_share(figure):
+        value, low, high = (100 * v for v in ends)
+        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
+    value, low, high = ends
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def _told(evidence: Evidence) -> str:
+    point = in_sentence(evidence.figure, evidence.operating_point)
+    tested = [arm for arm in NAMES if evidence.primary.of(arm) is not None]
+    if evidence.untested and not tested:
+        same = " and ".join(NAMES[arm] for arm in NAMES if arm in evidence.untested)
+        why = "no synthetic image was accepted and " if evidence.none_accepted else ""
+        return f"Nothing was tested, since {why}hard trained on the same images as {same}"
+    if not tested:
+        return f"How hard cases changed {point} cannot be told"
+    shown = [arm for arm in NAMES if arm not in evidence.untested]
+    changes = " and ".join(_change(evidence, arm) for arm in shown)
+    clauses = [f"Hard cases changed {point} by {changes}"]
+    for figure, pair in evidence.further.items():
+        amounts = _amounts(pair, figure, shown)
+        if amounts:
+            clauses.append(f"and {in_sentence(figure, evidence.operating_point)} by {amounts}")
+    clauses += [
+        f"and nothing was tested against {NAMES[arm]}, which trained on the same images"
+        for arm in NAMES
+        if arm in evidence.untested
+    ]
+    return ", ".join(clauses)
+
+
+def _change(evidence: Evidence, arm: str) -> str:
+    """``+4.2 points [+1.0, +7.4] against real``, with the reason where it is unknown."""
+    difference = evidence.primary.of(arm)
+    why = "" if difference is not None else f" ({evidence.why_missing(arm)})"
+    return f"{difference_text(difference, evidence.figure)} against {NAMES[arm]}{why}"
+
+
+def _amounts(pair: Pair, figure: str, shown: list[str]) -> str:
+    """A co-primary figure's differences in the order of the sentence; named where one of the two is missing."""
+    known = [arm for arm in shown if pair.of(arm) is not None]
+    texts = [difference_text(pair.of(arm), figure) for arm in known]
+    if known == list(NAMES):
+        return " and ".join(texts)
+    return " and ".join(f"{text} against {NAMES[arm]}" for text, arm in zip(texts, known, strict=True))

@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -149,94 +148,3 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 def simultaneous_level(contrasts: int) -> float:
     """Return Bonferroni's level: intervals that all hold together at LEVEL, and claim no more than Holm's p values."""
     return 1.0 - (1.0 - LEVEL) / max(1, contrasts)
-
-
-Verdict = Literal["helped", "hurt", "not shown"]
-MARGIN = 0.02
-"""Non-inferiority margin: specificity and melanoma sensitivity may not be worse by more than this share."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What the answer is read from: headline differences of the primary endpoint, and what must not suffer.
-
-    ``kind`` says what a replicate is (``training set``, ``fold``, ``training seed``). A difference is None where it cannot
-    be computed; ``missing`` then says why, by ``real``, ``random``, ``endpoint`` (undefined for every arm) or ``melanoma``
-    (the data has melanomas, but too few to tell; without that entry it has none). ``objection`` is a flaw of the study
-    itself that forbids a claim.
-    """
-
-    protocol: str
-    replicates: int
-    against_real: Difference | None
-    against_random: Difference | None
-    specificity: Difference | None
-    melanoma_sensitivity: Difference | None
-    kind: str = "training set"
-    missing: dict[str, str] | None = None
-    objection: str | None = None
-    operating_point: float = 0.90
-    margin: float = MARGIN
-
-    def why_missing(self, arm: str) -> str:
-        """Say why the difference against ``real`` or ``random``, or in ``melanoma`` sensitivity, cannot be computed."""
-        known = self.missing or {}
-        return known.get("endpoint") or known.get(arm) or f"{arm} was not run"
-
-
-def verdict(evidence: Evidence) -> tuple[Verdict, str]:
-    """Return helped, hurt or not shown, and why.
-
-    Helped: a safe protocol, FEWEST_REPLICATES replicates or more, both intervals above 0, and specificity and melanoma
-    sensitivity not worse by more than ``margin`` (lower end of their intervals, against real); data that has melanomas must
-    show what became of them, data of which melanoma is no class need not. Hurt: the interval against
-    real lies below 0 under the same protocol and replicates. Everything else is not shown.
-    """
-    real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
-    if barred or real is None:
-        return "not shown", barred
-    if real.high < 0:
-        return "hurt", "the interval against real lies below 0"
-    points = f"{100 * evidence.margin:g} points"
-    melanoma = evidence.melanoma_sensitivity
-    doubts = (
-        (real.low > 0, "the interval against real holds 0"),
-        (random is not None, evidence.why_missing("random")),
-        (random is None or random.low > 0, _not_above(random, "random synthesis")),
-        (
-            evidence.specificity is not None and evidence.specificity.low > -evidence.margin,
-            f"specificity may have fallen by more than {points}",
-        ),
-        (
-            melanoma is None or melanoma.low > -evidence.margin,
-            f"melanoma sensitivity may have fallen by more than {points}",
-        ),
-        (
-            melanoma is not None or "melanoma" not in (evidence.missing or {}),
-            evidence.why_missing("melanoma"),
-        ),
-    )
-    why = [text for holds, text in doubts if not holds]
-    if why:
-        return "not shown", "; ".join(why)
-    undefined = " (melanoma sensitivity is not defined here)" if melanoma is None else ""
-    return "helped", f"both intervals lie above 0, nothing else suffered{undefined}"
-
-
-def _barred(evidence: Evidence) -> str:
-    """Why nothing may be claimed either way; "" where something may."""
-    if evidence.protocol != "safe":
-        return f"the protocol is {evidence.protocol}"
-    if evidence.objection:
-        return evidence.objection
-    if evidence.against_real is None:
-        return evidence.why_missing("real")
-    count = evidence.replicates
-    if count < FEWEST_REPLICATES:
-        return f"{count} {evidence.kind}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
-    return ""
-
-
-def _not_above(difference: Difference | None, name: str) -> str:
-    below = difference is not None and difference.high < 0
-    return f"the interval against {name} {'lies below' if below else 'holds'} 0"

@@ -1,5 +1,9 @@
 """A study: the hard arm against every other arm over replicates, which difference is a claim, and the answer.
 
+The study's endpoints (``Endpoints.primary``) are the primary figure and its co-primary ones. Holm's family holds every pair
+of a confirmatory baseline and an endpoint. An arm that trained on the same images as hard is not compared with it. It counts
+in the family, so that a run in which nothing was accepted makes no other claim easier.
+
 Each contrast has two intervals and the wider is its headline: crossed bootstrap and paired t where replicates share one
 test set; bootstrap of lesions within folds and corrected resampled t in cross-validation. One run has the bootstrap alone.
 
@@ -15,32 +19,27 @@ from typing import Final, Literal
 import numpy as np
 
 from engine.arms import CONFIRMATORY, ENGINE, HEADLINE
+from engine.evaluation import figures
+from engine.evaluation.figures import figure_words
 from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
-from engine.study.comparison import FEWEST_REPLICATES, Difference, Evidence
+from engine.study.comparison import FEWEST_REPLICATES, Difference
 from engine.study.design import Design, find_design
+from engine.study.evidence import GUARDS, evidence_of
 from engine.study.paired_tests import paired_tests
-from engine.study.replicates import Figures, Replicate, arm_figures
+from engine.study.replicates import FIRST_PRIMARY, Figures, Replicate, arm_figures, mean_figures
+from engine.study.verdict import gain
 
 ARM = ENGINE
-PRIMARY = "malignant.sensitivity"
-GUARDS = ("malignant.specificity", "melanoma.sensitivity")
-FIGURES: Final[Mapping[str, str]] = {
-    PRIMARY: "Malignant sensitivity",
-    "malignant.specificity": "Malignant specificity",
-    "melanoma.sensitivity": "Melanoma sensitivity",
-    "melanoma.specificity": "Melanoma specificity",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "auc": "AUC, mean over classes",
-    "malignant.auc": "Malignant AUC",
-    "ece": "Calibration error (lower is better)",
-}
+PRIMARY = FIRST_PRIMARY[0]
+"""The primary endpoint of the published studies; a study's own is ``Study.primary``."""
+FIGURES: Final[Mapping[str, str]] = {name: figure_words(name) for name in figures.FIGURES}
 """Figures that are compared, with their words; sensitivity of each class comes on top."""
 
-Role = Literal["primary", "guard", "confirmatory", "exploratory"]
+Role = Literal["primary", "co-primary", "guard", "confirmatory", "exploratory"]
+Claim = Literal["better", "worse", "not shown", ""]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +58,15 @@ class Contrast:
     values: tuple[float, ...]
     adjusted_p: float | None = None
     adjusted: Difference | None = None
-    claim: Literal["better", "worse", "not shown", ""] = ""
+    claim: Claim = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """Design, the figures of every arm in every replicate (NaN where undefined), contrasts and the answer.
 
-    ``paired_tests`` are those of each run's two classifiers, hard and real.
+    ``paired_tests`` are those of each run's two classifiers, hard and real, of the first seed. ``untested`` names the arms
+    that trained on the same images as hard in every run: they have no contrast.
     """
 
     design: Design
@@ -76,6 +76,22 @@ class Study:
     contrasts: tuple[Contrast, ...]
     paired_tests: tuple[Mapping[str, float | None] | None, ...]
     answer: Answer
+    untested: tuple[str, ...] = ()
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The figures that the study was planned on: the primary one, then the co-primary ones."""
+        return self.runs[0].endpoints.primary
+
+    @property
+    def primary(self) -> str:
+        """The primary endpoint."""
+        return self.endpoints[0]
+
+    @property
+    def family(self) -> tuple[Contrast, ...]:
+        """The confirmatory contrasts, which Holm's procedure adjusts together."""
+        return tuple(contrast for contrast in self.contrasts if contrast.role == "confirmatory")
 
     def contrast(self, figure: str, baseline: str) -> Contrast | None:
         """Return one contrast, None where it cannot be computed."""
@@ -90,20 +106,23 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
     design = find_design(runs)
     design = replace(design, objection=design.objection or objection)
     arms = [arm for arm in runs[0].arms if all(arm in run.arms for run in runs)]
-    figures = {arm: _over_replicates(runs, design, arm, draws, seed) for arm in arms}
+    found = {arm: _over_replicates(runs, design, arm, draws, seed) for arm in arms}
+    untested = tuple(arm for arm in arms if arm != ARM and all(run.same_pool(ARM, arm) for run in runs))
     maker = _Contrasts(
         design=design,
-        figures=figures,
+        endpoints=runs[0].endpoints.primary,
+        figures=found,
+        untested=untested,
         seed=seed,
         safe=runs[0].protocol == "safe",
         references=frozenset().union(*(run.references for run in runs)),
     )
     contrasts = tuple(maker.all(runs[0].classes)) if ARM in arms else ()
     point = {
-        arm: {name: np.array([f.point[name] for f in found]) for name in found[0].point}
-        for arm, found in figures.items()
+        arm: {name: np.array([f.point[name] for f in many]) for name in many[0].point}
+        for arm, many in found.items()
     }
-    evidence = _evidence(runs[0], design, arms, contrasts)
+    found_by_pair = {(c.figure, c.baseline): c.difference for c in contrasts}
     return Study(
         design=design,
         runs=tuple(runs),
@@ -111,7 +130,8 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         arms=point,
         contrasts=contrasts,
         paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
-        answer=answer(evidence),
+        answer=answer(evidence_of(runs, design, arms, found_by_pair, untested)),
+        untested=untested,
     )
 
 
@@ -120,13 +140,7 @@ def _over_replicates(
 ) -> list[Figures]:
     """One arm's figures per replicate: the mean of its runs, in every draw."""
     found = [arm_figures(run, arm, draws, seed) for run in runs]
-    return [
-        Figures(
-            point={n: float(np.mean([found[row].point[n] for row in rows])) for n in found[0].point},
-            drawn={n: np.mean([found[row].drawn[n] for row in rows], axis=0) for n in found[0].drawn},
-        )
-        for rows in design.groups
-    ]
+    return [mean_figures([found[row] for row in rows]) for rows in design.groups]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,26 +148,43 @@ class _Contrasts:
     """Makes contrasts from every arm's figures per replicate."""
 
     design: Design
+    endpoints: tuple[str, ...]
     figures: Mapping[str, Sequence[Figures]]
+    untested: tuple[str, ...]
     seed: int
     safe: bool
     references: frozenset[str]
 
     def all(self, classes: Sequence[str]) -> list[Contrast]:
         """Every figure against every baseline; sensitivity by class against real and random."""
-        others = [arm for arm in self.figures if arm != ARM]
+        others = [arm for arm in self.figures if arm != ARM and arm not in self.untested]
         wanted = [(figure, arm) for figure in FIGURES for arm in others]
         wanted += [
             (f"per_class.{dx}.sensitivity", arm) for dx in classes for arm in HEADLINE if arm in others
         ]
-        family = [arm for arm in others if self._role(PRIMARY, arm) == "confirmatory"]
-        found = {arm: self._procedures(PRIMARY, arm, LEVEL) for arm in family}
-        p_values = {arm: _headline(procedures).p_value for arm, procedures in found.items() if procedures}
-        adjusted = compare.holm({arm: 1.0 if p is None else p for arm, p in p_values.items()})
+        adjusted = self._family()
         made = [self._contrast(figure, arm, adjusted) for figure, arm in wanted]
         return [contrast for contrast in made if contrast is not None]
 
-    def _contrast(self, figure: str, baseline: str, adjusted: Mapping[str, float]) -> Contrast | None:
+    def _family(self) -> dict[tuple[str, str], float]:
+        """Holm's p by (figure, baseline) of the whole family; where nothing was tested p is 1."""
+        p_values: dict[str, float] = {}
+        pairs: dict[str, tuple[str, str]] = {}
+        for figure in self.endpoints:
+            for arm in self.figures:
+                if arm == ARM or self._role(figure, arm) != "confirmatory":
+                    continue
+                procedures = () if arm in self.untested else self._procedures(figure, arm, LEVEL)
+                if not procedures and arm not in self.untested:
+                    continue
+                p = _headline(procedures).p_value if procedures else None
+                name = f"{arm} {figure}"
+                pairs[name], p_values[name] = (figure, arm), 1.0 if p is None else p
+        return {pairs[name]: p for name, p in compare.holm(p_values).items()}
+
+    def _contrast(
+        self, figure: str, baseline: str, adjusted: Mapping[tuple[str, str], float]
+    ) -> Contrast | None:
         values = self._values(figure, baseline)
         if values is None:
             return None
@@ -170,22 +201,23 @@ class _Contrasts:
             difference=_headline(procedures),
             procedures=procedures,
             values=tuple(values[0].tolist()),
-            adjusted_p=adjusted.get(baseline) if wide is not None else None,
+            adjusted_p=adjusted.get((figure, baseline)) if wide is not None else None,
             adjusted=wide,
-            claim=self._claim(wide) if wide is not None else "",
+            claim=self._claim(figure, wide) if wide is not None else "",
         )
 
     def _role(self, figure: str, baseline: str) -> Role:
-        if figure == PRIMARY and baseline == "real":
-            return "primary"
-        if figure == PRIMARY and baseline in CONFIRMATORY and baseline not in self.references:
+        if figure in self.endpoints and baseline == "real":
+            return "primary" if figure == self.endpoints[0] else "co-primary"
+        if figure in self.endpoints and baseline in CONFIRMATORY and baseline not in self.references:
             return "confirmatory"
         return "guard" if figure in GUARDS and baseline == "real" else "exploratory"
 
-    def _claim(self, wide: Difference) -> Literal["better", "worse", "not shown"]:
+    def _claim(self, figure: str, wide: Difference) -> Claim:
         if not self.safe or self.design.objection or self.design.replicates < FEWEST_REPLICATES:
             return "not shown"
-        return "better" if wide.low > 0 else "worse" if wide.high < 0 else "not shown"
+        low, high = gain(wide, figure)
+        return "better" if low > 0 else "worse" if high < 0 else "not shown"
 
     def _values(self, figure: str, baseline: str) -> tuple[Floats, Floats] | None:
         """Differences (R,), and (R, B) in the draws that leave none undefined; None where the figure is undefined."""
@@ -208,11 +240,7 @@ class _Contrasts:
         if self.design.replicates < 2:
             return (compare.fold_bootstrap(value_R, drawn_RB, level),)
         if self.design.kind == "cross-validation":
-            design = self.design
-            return (
-                compare.fold_bootstrap(value_R, drawn_RB, level),
-                compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level),
-            )
+            return (compare.fold_bootstrap(value_R, drawn_RB, level), self._t_of_folds(value_R, level))
         unit = f"{self.design.unit}s"
         rng = np.random.default_rng([self.seed, len(value_R)])
         return (
@@ -220,29 +248,13 @@ class _Contrasts:
             compare.paired_t(value_R, level, unit=unit),
         )
 
+    def _t_of_folds(self, value_R: Floats, level: float) -> Difference:
+        """The corrected resampled t; folds whose training sets share no lesion need no correction."""
+        design = self.design
+        if design.disjoint:
+            return compare.paired_t(value_R, level, unit=f"{design.unit}s")
+        return compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level)
+
 
 def _headline(procedures: Sequence[Difference]) -> Difference:
     return procedures[0] if len(procedures) == 1 else compare.headline(procedures[0], procedures[1])
-
-
-def _evidence(run: Replicate, design: Design, arms: Sequence[str], contrasts: Sequence[Contrast]) -> Evidence:
-    found = {(c.figure, c.baseline): c.difference for c in contrasts}
-    missing = {arm: f"{arm} was not run" for arm in HEADLINE if arm not in arms}
-    if ARM not in arms:
-        missing["endpoint"] = "no round with the hard arm has finished"
-    elif (PRIMARY, "real") not in found and "real" in arms:
-        missing["endpoint"] = "the data names no malignant class, or val or test holds none"
-    if (GUARDS[1], "real") not in found and run.endpoints.melanoma in run.classes:
-        missing["melanoma"] = "melanoma sensitivity cannot be told: val or test holds too few melanomas"
-    return Evidence(
-        protocol=run.protocol,
-        replicates=design.replicates,
-        kind=design.unit,
-        against_real=found.get((PRIMARY, "real")),
-        against_random=found.get((PRIMARY, "random")),
-        specificity=found.get((GUARDS[0], "real")),
-        melanoma_sensitivity=found.get((GUARDS[1], "real")),
-        missing=missing,
-        objection=design.objection or None,
-        operating_point=run.endpoints.specificity,
-    )

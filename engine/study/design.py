@@ -25,7 +25,8 @@ class Design:
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
     averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
-    ``objection`` is a flaw that forbids a claim, "" for none.
+    ``disjoint`` says that no two replicates have a training lesion in common; ``objection`` is a flaw that forbids a claim,
+    "" for none.
     """
 
     kind: Kind
@@ -33,6 +34,7 @@ class Design:
     groups: tuple[tuple[int, ...], ...]
     n_train: float
     n_test: float
+    disjoint: bool = False
     objection: str = ""
 
     @property
@@ -65,8 +67,13 @@ def find_design(runs: Sequence[Replicate]) -> Design:
         groups=groups,
         n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
         n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
+        disjoint=_disjoint([frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in groups]),
         objection=_objection(runs, kind),
     )
+
+
+def _disjoint(train: Sequence[frozenset[str]]) -> bool:
+    return all(not one & other for one, other in combinations(train, 2))
 
 
 def _check_alike(runs: Sequence[Replicate]) -> None:

@@ -14,9 +14,10 @@ from engine.study.replicates import Replicate
 def paired_tests(run: Replicate, arm: str, baseline: str) -> dict[str, float | None] | None:
     """Return clustered McNemar's p (top label) and clustered DeLong's difference of malignant AUC, arm minus baseline.
 
-    None where an arm is missing; DeLong's figures are None where test holds no malignant or no benign image.
+    They see the first classifier seed of each arm. None where an arm is missing, or where both trained on the same images
+    and nothing was tested; DeLong's figures are None where test holds no malignant or no benign image.
     """
-    if not {arm, baseline} <= set(run.arms):
+    if not {arm, baseline} <= set(run.arms) or run.same_pool(arm, baseline):
         return None
     test = run.test
     found: dict[str, float | None] = {

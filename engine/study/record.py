@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.study_json import SCHEMA_VERSION
+from engine.evaluation.figures import lower_is_better
 from engine.study.contrasts import ARM, Contrast, Study
 
 
@@ -37,6 +38,7 @@ def study_record(study: Study, facts: Sequence[Mapping[str, Any]]) -> dict[str, 
             for arm, figures in study.arms.items()
         },
         "contrasts": [_contrast(contrast) for contrast in study.contrasts],
+        "untested": list(study.untested),
     }  # fmt: skip
 
 
@@ -49,6 +51,7 @@ def _run(study: Study, position: int, said: Mapping[str, Any]) -> dict[str, Any]
         "loop_seed": run.seed,
         "n_train_lesions": len(run.lesions("train")),
         "n_test_lesions": len(run.lesions("test")),
+        "classifier_seeds": max((len(run.test.seeds(arm)) for arm in run.arms), default=0),
         **said,
         "tests_against_real": study.paired_tests[position],
     }
@@ -60,6 +63,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "arm": ARM,
         "baseline": contrast.baseline,
         "role": contrast.role,
+        "lower_is_better": lower_is_better(contrast.figure),
         **asdict(contrast.difference),
         "procedures": [asdict(d) for d in contrast.procedures],
         "values": [_number(value) for value in contrast.values],

@@ -1,7 +1,8 @@
 """One replicate of a study: what every arm predicted for val and test, and its figures in bootstrap draws of lesions.
 
-Val fixes the operating points. In each draw val lesions are drawn too and the points are read again from their ROC, so that
-an interval knows how much a threshold owes to the lesions it was fixed on.
+Where an arm was trained by several classifier seeds on one pool, its figures are means over the seeds, in every draw too.
+Val fixes the operating points. In each draw val lesions are drawn too and the points are read again from their ROC: an
+interval knows how much a threshold owes to the lesions it was fixed on.
 
 Shape legend: B bootstrap draws, N images, C classes.
 """
@@ -9,8 +10,8 @@ Shape legend: B bootstrap draws, N images, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,23 +22,31 @@ from engine.evaluation.statistics import group_weights
 from engine.types import BoolArray, FloatArray, IntArray, StrArray
 
 _BLOCK_ELEMENTS = 2_000_000
+FIRST_PRIMARY = ("malignant.sensitivity",)
+"""The primary endpoint of studies planned before ``evaluation.primary`` named it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoints:
-    """What is called malignant and melanoma, and the operating points: specificity of the one, sensitivity of the other."""
+    """What is called malignant and melanoma, the operating points, and the figures that a study was planned on.
+
+    ``specificity`` is that of the malignant operating point, ``melanoma_sensitivity`` the sensitivity of melanoma's. Of
+    ``primary`` the first figure is the primary endpoint, the others are co-primary.
+    """
 
     malignant: tuple[str, ...]
     melanoma: str | None = "mel"
     specificity: float = 0.90
     melanoma_sensitivity: float = 0.95
+    primary: tuple[str, ...] = FIRST_PRIMARY
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Val or test of a replicate, rows sorted by image id; ``prob`` holds (N, C) probabilities of each arm.
+    """Val or test of a replicate, rows sorted by image id; ``prob`` holds (N, C) probabilities of each arm's first seed.
 
     ``group_N`` names what a bootstrap draws as one: a lesion, or what it belongs to (a patient, near-duplicates).
+    ``further`` holds the probabilities of an arm's further classifier seeds, in the order of the seeds; none: one seed.
     """
 
     image_id: StrArray
@@ -45,6 +54,22 @@ class Part:
     group_N: StrArray
     label_N: IntArray
     prob: Mapping[str, FloatArray]
+    further: Mapping[str, Sequence[FloatArray]] = field(default_factory=dict)
+
+    def seeds(self, arm: str) -> tuple[FloatArray, ...]:
+        """Return the (N, C) probabilities of each classifier seed of an arm."""
+        return (self.prob[arm], *self.further.get(arm, ()))
+
+    def take(self, rows_N: BoolArray) -> Part:
+        """Return the images marked, of every arm and seed."""
+        return Part(
+            image_id=self.image_id[rows_N],
+            lesion_id=self.lesion_id[rows_N],
+            group_N=self.group_N[rows_N],
+            label_N=self.label_N[rows_N],
+            prob={arm: prob_NC[rows_N] for arm, prob_NC in self.prob.items()},
+            further={arm: [prob_NC[rows_N] for prob_NC in many] for arm, many in self.further.items()},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +77,8 @@ class Replicate:
     """One training set (or fold, or seed) on which every arm was trained.
 
     ``parts`` holds the lesion ids of each part; ``references`` are arms that were trained on real images no other arm sees:
-    to look at, not a bar to clear.
+    to look at, not a bar to clear. ``pools`` says what an arm trained on: two arms with the same text had the same images
+    (``engine.study.pools``); an arm that is absent is not known.
     """
 
     name: str
@@ -64,6 +90,11 @@ class Replicate:
     references: frozenset[str] = frozenset()
     val: Part
     test: Part
+    pools: Mapping[str, str] = field(default_factory=dict)
+
+    def same_pool(self, arm: str, other: str) -> bool:
+        """Whether two arms are known to have trained on the same images."""
+        return arm in self.pools and self.pools[arm] == self.pools.get(other)
 
     def lesions(self, part: str) -> frozenset[str]:
         """Lesion ids of a part of the split; empty where it has none."""
@@ -80,7 +111,7 @@ class Replicate:
         return [c for c, dx in enumerate(self.classes) if dx in self.endpoints.malignant]
 
     def right(self, arm: str) -> BoolArray:
-        """Whether the arm's most probable class is the true one, of each test image."""
+        """Whether the most probable class of the arm's first seed is the true one, of each test image."""
         return np.asarray(self.test.prob[arm].argmax(axis=1) == self.test.label_N)
 
     @property
@@ -100,8 +131,41 @@ class Figures:
 def arm_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> Figures:
     """Return the figures of report.json's metric object by dotted name, with operating points read again in each draw.
 
-    The draws depend on the lesions and ``seed`` alone: arms, and replicates that share a test set, are drawn alike.
+    With several classifier seeds each figure is their mean, in every draw too; undefined where one seed's is. The draws
+    depend on the lesions and ``seed`` alone: arms, classifier seeds, and replicates that share a test set are drawn alike.
     """
+    return mean_figures(seed_figures(replicate, arm, draws, seed))
+
+
+def mean_figures(found: Sequence[Figures]) -> Figures:
+    """Return the mean of several classifiers' figures, in every draw too; of one, its own."""
+    if len(found) == 1:
+        return found[0]
+    return Figures(
+        point={n: float(np.mean([one.point[n] for one in found])) for n in found[0].point},
+        drawn={n: np.mean([one.drawn[n] for one in found], axis=0) for n in found[0].drawn},
+    )
+
+
+def seed_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> list[Figures]:
+    """Return ``arm_figures`` of each of the arm's classifier seeds."""
+    val, test = replicate.val.seeds(arm), replicate.test.seeds(arm)
+    return [
+        _classifier_figures(
+            replace(
+                replicate,
+                val=replace(replicate.val, prob={arm: val_NC}, further={}),
+                test=replace(replicate.test, prob={arm: test_NC}, further={}),
+            ),
+            arm,
+            draws,
+            seed,
+        )
+        for val_NC, test_NC in zip(val, test, strict=True)
+    ]
+
+
+def _classifier_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> Figures:
     split = ScoredSplit(
         prob_NC=replicate.test.prob[arm],
         label_N=replicate.test.label_N,

@@ -1,10 +1,14 @@
-"""From a run folder to a replicate: predictions of every arm in the run's last round, lesions, endpoints."""
+"""From a run folder to a replicate: predictions of every arm and seed in the run's last round, lesions, endpoints.
+
+The first seed's predictions lie in the folder of (round, arm), those of a further seed in its folder ``seed_<s>``.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 
@@ -13,8 +17,12 @@ from engine.artifacts.run_files import RunFiles
 from engine.artifacts.split import SplitTable
 from engine.errors import DataError
 from engine.study.contrasts import ARM
+from engine.study.pools import pools_of
 from engine.study.replicates import Endpoints, Part, Replicate
 from engine.types import SPLITS, FloatArray, Predictions, StrArray
+
+SEED_FOLDER: Final = "seed_"
+"""How the folder of a further classifier seed begins, inside that of its (round, arm)."""
 
 
 def why_unread(run: RunFiles) -> str:
@@ -28,7 +36,30 @@ def why_unread(run: RunFiles) -> str:
     lost = [
         arm for arm in _arms(run, number) if not predictions.SCHEMA.present(layout.arm_folder(number, arm))
     ]
-    return f"predictions of {', '.join(lost)} are not in the run folder" if lost else ""
+    if lost:
+        return f"predictions of {', '.join(lost)} are not in the run folder"
+    return _why_seeds_differ(run, number)
+
+
+def further_seeds(folder: Path) -> list[int]:
+    """Return the further classifier seeds whose predictions lie in the folder of a (round, arm), by rising seed."""
+    names = (path.name.removeprefix(SEED_FOLDER) for path in folder.glob(f"{SEED_FOLDER}*"))
+    found = sorted(int(name) for name in names if name.isdecimal())
+    return [seed for seed in found if predictions.SCHEMA.present(folder / f"{SEED_FOLDER}{seed}")]
+
+
+def _why_seeds_differ(run: RunFiles, number: int) -> str:
+    """Say which arm lacks a classifier seed that another arm, or the config, has; "" where none does."""
+    found = {arm: further_seeds(run.layout.arm_folder(number, arm)) for arm in _arms(run, number)}
+    planned = (run.config.get("loop") or {}).get("seeds") or []
+    wanted = max([*map(len, found.values()), len(planned) - 1])
+    every = {seed for seeds in found.values() for seed in seeds}
+    short = [arm for arm, seeds in found.items() if len(seeds) < wanted or set(seeds) != every]
+    return (
+        f"predictions of some classifier seeds of {', '.join(short)} are not in the run folder"
+        if short
+        else ""
+    )
 
 
 def require_finished(run: RunFiles) -> None:
@@ -56,14 +87,20 @@ def open_replicate(run: RunFiles, name: str | None = None) -> Replicate:
     number = run.report.last_round(ARM)
     if reason or number is None or run.split is None:
         raise DataError(f"{run.path}: {reason}; rerun `hardcase run`")
-    return replicate_of(
-        {arm: predictions.read(run.layout.arm_folder(number, arm)) for arm in _arms(run, number)},
+    folders = {arm: run.layout.arm_folder(number, arm) for arm in _arms(run, number)}
+    found = replicate_of(
+        {arm: predictions.read(folder) for arm, folder in folders.items()},
         run.split,
         run.config,
         name=name or run.path.resolve().name,
         protocol=run.report.protocol,
         references=frozenset(entry.arm for entry in run.report.of_round(number) if entry.reference),
+        further={
+            arm: [predictions.read(folder / f"{SEED_FOLDER}{seed}") for seed in further_seeds(folder)]
+            for arm, folder in folders.items()
+        },
     )
+    return replace(found, pools=pools_of(run.report, number))
 
 
 def replicate_of(
@@ -75,15 +112,17 @@ def replicate_of(
     protocol: str,
     references: frozenset[str] = frozenset(),
     scored: str = "test",
+    further: Mapping[str, Sequence[Predictions]] | None = None,
 ) -> Replicate:
     """Make a replicate of each arm's predictions, the split, and config.yaml's tree.
 
-    ``scored`` is the part of the split that stands as test: ``val`` while settings are still chosen.
+    ``scored`` is the part of the split that stands as test: ``val`` while settings are still chosen. ``further`` holds
+    the predictions of an arm's further classifier seeds, as many of each arm.
 
     Raises:
-        DataError: arms predict other images or classes, the split lacks one of them, or a part was not predicted.
+        DataError: arms or seeds predict other images or classes, the split lacks one of them, or a part was not predicted.
     """
-    val, test = (_part(name, predicted, split, part) for part in ("val", scored))
+    val, test = (_part(name, predicted, further or {}, split, part) for part in ("val", scored))
     parts = _parts(split, config)
     return Replicate(
         name=name,
@@ -99,9 +138,11 @@ def replicate_of(
 
 
 def endpoints_of(config: Mapping[str, Any]) -> Endpoints:
-    """Read the malignant and melanoma classes and their operating points from config.yaml's tree."""
+    """Read the malignant and melanoma classes, their operating points and the planned figures from config.yaml's tree."""
     found, data, section = Endpoints(malignant=()), config.get("data") or {}, config.get("evaluation") or {}
     known = {k: section[k] for k in ("specificity", "melanoma", "melanoma_sensitivity") if k in section}
+    if section.get("primary"):  # absent: the run was made before the key, and planned on the endpoint of then
+        known["primary"] = tuple(section["primary"])
     return replace(found, malignant=tuple(data.get("malignant") or ()), **known)
 
 
@@ -109,12 +150,19 @@ def _arms(run: RunFiles, number: int) -> list[str]:
     return [entry.arm for entry in run.report.of_round(number)]
 
 
-def _part(name: str, predicted: Mapping[str, Predictions], split: SplitTable, part: str) -> Part:
-    """Rows of one part in the order of image ids, the same in every arm."""
+def _part(
+    name: str,
+    predicted: Mapping[str, Predictions],
+    further: Mapping[str, Sequence[Predictions]],
+    split: SplitTable,
+    part: str,
+) -> Part:
+    """Rows of one part in the order of image ids, the same in every arm and seed."""
     classes = next(iter(predicted.values())).classes
     order: StrArray | None = None
-    prob: dict[str, FloatArray] = {}
-    for arm, found in predicted.items():
+    prob: dict[str, list[FloatArray]] = {arm: [] for arm in predicted}
+    every = [(arm, found) for arm in predicted for found in (predicted[arm], *further.get(arm, ()))]
+    for arm, found in every:
         if found.classes != classes:
             raise DataError(f"{name}: arm {arm} predicts other classes than the rest; rerun `hardcase run`")
         rows = np.flatnonzero(found.split == part)
@@ -124,7 +172,7 @@ def _part(name: str, predicted: Mapping[str, Predictions], split: SplitTable, pa
                 f"{name}: arm {arm} predicts other {part} images than the rest; rerun `hardcase run`"
             )
         order = taken.image_id
-        prob[arm] = taken.prob_NC
+        prob[arm].append(taken.prob_NC)
     known = np.isin(taken.image_id, split.image_id)
     if not known.all():
         raise DataError(f"{name}: split.parquet lacks images that were predicted; rerun `hardcase run`")
@@ -134,7 +182,8 @@ def _part(name: str, predicted: Mapping[str, Predictions], split: SplitTable, pa
         lesion_id=lesions.lesion_id,
         group_N=lesions.group_N,
         label_N=taken.label_N,
-        prob=prob,
+        prob={arm: many[0] for arm, many in prob.items()},
+        further={arm: tuple(many[1:]) for arm, many in prob.items() if len(many) > 1},
     )
 
 

@@ -9,10 +9,8 @@ from typing import Any
 
 from engine.artifacts.report_json import RoundEntry
 from engine.errors import ConfigError
+from engine.evaluation.figures import lower_is_better
 from engine.evaluation.scoring import null_split
-
-SMALLER_IS_BETTER = ("ece", "nll", "brier")
-"""Calibration error, log loss and Brier score; every other figure grows as it gets better."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +30,7 @@ class Objective:
     @property
     def mode(self) -> str:
         """``min`` or ``max``."""
-        return "min" if self.metric.rpartition(".")[2] in SMALLER_IS_BETTER else "max"
+        return "min" if lower_is_better(self.metric) else "max"
 
     def of(self, entry: RoundEntry) -> float:
         """Return the figure of one (round, arm)'s val.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -34,8 +34,13 @@ def pack_cases(run: Replicate) -> dict[str, Any]:
         "seed": run.seed,
         "protocol": run.protocol,
         "classes": list(run.classes),
-        "endpoints": {**asdict(run.endpoints), "malignant": list(run.endpoints.malignant)},
+        "endpoints": {
+            **asdict(run.endpoints),
+            "malignant": list(run.endpoints.malignant),
+            "primary": list(run.endpoints.primary),
+        },
         "references": sorted(run.references),
+        **({"pools": dict(run.pools)} if run.pools else {}),
         "parts": {name: "\n".join(sorted(lesions)) for name, lesions in run.parts.items()},
         **{name: _pack_part(getattr(run, name)) for name in PARTS},
     }
@@ -46,20 +51,35 @@ def scored_arm(run: Replicate, arm: str) -> dict[str, Any]:
     return {"figures": point_figures(run, arm), "outcome": pack_arm(run, arm)}
 
 
-def pack_arm(run: Replicate, arm: str) -> dict[str, str]:
-    """Return one arm's probabilities on val and test, as JSON; no test where it is val (while settings are chosen)."""
-    packed = {name: _pack(getattr(run, name).prob[arm]) for name in PARTS}
-    return {"val": packed["val"]} if packed["test"] == packed["val"] else packed
+def pack_arm(run: Replicate, arm: str) -> dict[str, Any]:
+    """Return one arm's probabilities on val and test, as JSON; no test where it is val (while settings are chosen).
+
+    Those of further classifier seeds are ``further``, a list of such objects.
+    """
+    first, *further = [
+        {name: _pack(prob_NC) for name, prob_NC in zip(PARTS, of_seed, strict=True)}
+        for of_seed in zip(*(getattr(run, name).seeds(arm) for name in PARTS), strict=True)
+    ]
+    alone: list[dict[str, Any]] = [
+        {"val": packed["val"]} if packed["test"] == packed["val"] else packed for packed in (first, *further)
+    ]
+    return {**alone[0], **({"further": alone[1:]} if further else {})}
 
 
-def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> Replicate:
+def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> Replicate:
     """Return the replicate of ``pack_cases`` with the given arms of ``pack_arm``."""
     endpoints = dict(cases["endpoints"])
+    if "primary" in endpoints:
+        endpoints["primary"] = tuple(endpoints["primary"])
     count = len(cases["classes"])
+    seeds = {arm: (packed, *packed.get("further", ())) for arm, packed in arms.items()}
     val, test = (
         _unpack_part(
             cases[name],
-            {arm: _unpack(packed.get(name, packed["val"]), count) for arm, packed in arms.items()},
+            {
+                arm: [_unpack(packed.get(name, packed["val"]), count) for packed in many]
+                for arm, many in seeds.items()
+            },
         )
         for name in PARTS
     )
@@ -71,6 +91,7 @@ def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, str]]) -> R
         endpoints=Endpoints(**{**endpoints, "malignant": tuple(endpoints["malignant"])}),
         parts={name: frozenset(text.split("\n")) for name, text in cases["parts"].items()},
         references=frozenset(cases["references"]),
+        pools=cases.get("pools", {}),
         val=val,
         test=test,
     )
@@ -104,13 +125,14 @@ def _pack_part(part: Part) -> dict[str, str]:
     }
 
 
-def _unpack_part(found: Mapping[str, str], prob: Mapping[str, FloatArray]) -> Part:
+def _unpack_part(found: Mapping[str, str], prob: Mapping[str, Sequence[FloatArray]]) -> Part:
     return Part(
         image_id=strings(found["image_id"].split("\n")),
         lesion_id=strings(found["lesion_id"].split("\n")),
         label_N=np.array(found["label"].split(), dtype=np.int64),
         group_N=strings(found.get("group", found["lesion_id"]).split("\n")),
-        prob=prob,
+        prob={arm: many[0] for arm, many in prob.items()},
+        further={arm: tuple(many[1:]) for arm, many in prob.items() if len(many) > 1},
     )
 
 

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import balanced_accuracy_score
 
 from engine.artifacts import classifier_fit
 from engine.classifier.weights import open_logits
 from engine.commands.finished_run import choose
 from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.vae_loss import ssim
+from engine.evaluation import metrics
 from engine.evaluation.fidelity.figures import cluster_weights
 from engine.parts.judge_folds import judge_folds
 from engine.stages.judge import recall
@@ -46,30 +46,38 @@ def compare(bench: Bench, codecs: Mapping[str, LatentCodec]) -> dict[str, Any]:
     def mean(values: Any) -> dict[str, float]:
         return interval((weights @ values) / weights.sum(axis=1), values.mean())
 
-    def gap(found: dict[str, Any], w: Any = None) -> float:
-        scores = [balanced_accuracy_score(label, found[k], sample_weight=w) for k in ("real", "recon")]
-        return float(scores[0] - scores[1])
+    def gap(found: dict[str, Any], weights_BN: Any) -> Any:
+        real, recon = (
+            balanced_accuracy(label, found[k], len(dataset.classes), weights_BN) for k in ("real", "recon")
+        )
+        return real - recon
 
-    gaps = {name: np.array([gap(found, w) for w in weights]) for name, found in measured.items()}
+    whole = np.ones((1, len(rows)))
+    gaps = {name: gap(found, weights) for name, found in measured.items()}
+    lost = {name: float(gap(found, whole)[0]) for name, found in measured.items()}
     figures = {
         name: {
             **{n: mean(found[n]) for n in FIGURES},
-            "learnability_gap": interval(gaps[name], gap(found)),
+            "learnability_gap": interval(gaps[name], lost[name]),
             "judge_recall": recall(found["judge_recon"], label, dataset.classes),
         }
         for name, found in measured.items()
     }
     first, second = measured
     change = {n: mean(measured[second][n] - measured[first][n]) for n in FIGURES}
-    change["learnability_gap"] = interval(
-        gaps[second] - gaps[first], gap(measured[second]) - gap(measured[first])
-    )
+    change["learnability_gap"] = interval(gaps[second] - gaps[first], lost[second] - lost[first])
     return {
         "n_images": len(rows),
         "judge_recall_real": recall(measured[first]["judge_real"], label, dataset.classes),
         "vaes": figures,
         "difference": {"minuend": second, "subtrahend": first, **change},
     }
+
+
+def balanced_accuracy(label_N: Any, predicted_N: Any, classes: int, weights_BN: Any) -> Any:
+    """Mean sensitivity over the classes that have images, of each row of weights, (B,)."""
+    confusion = weights_BN @ metrics.confusion_columns(label_N, predicted_N, classes)
+    return metrics.mean_defined(metrics.sensitivity(confusion.reshape(-1, classes, classes)))
 
 
 def measure(bench: Bench, codec: LatentCodec, rows: Any) -> dict[str, Any]:

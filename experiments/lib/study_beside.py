@@ -87,16 +87,7 @@ def subgroups(runs: Sequence[Replicate], design: Design, columns: pd.DataFrame) 
 
 def restricted(run: Replicate, rows_N: BoolArray) -> Replicate:
     """Return the replicate with some of its test images alone; val, and with it the operating points, stays whole."""
-    part = run.test
-    test = replace(
-        part,
-        image_id=part.image_id[rows_N],
-        lesion_id=part.lesion_id[rows_N],
-        label_N=part.label_N[rows_N],
-        group_N=part.group_N[rows_N],
-        prob={arm: prob_NC[rows_N] for arm, prob_NC in part.prob.items()},
-    )
-    return replace(run, test=test)
+    return replace(run, test=run.test.take(rows_N))
 
 
 def _values(columns: pd.DataFrame, column: str, image_id: StrArray) -> StrArray:

@@ -36,6 +36,7 @@ COMMANDS = [
     "predict",
     "report",
     "compare",
+    "power",
     "synthesize",
     "export",
     "data",

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from engine import build
+from tests.conftest import once
 from tests.integration.tiny import tiny_config
 
 
 @pytest.fixture(scope="session")
-def finished_run(output: Path) -> Path:
-    """The run folder of a tiny run with MLflow beside its output; treat it as read-only."""
+def finished_run(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a tiny run with MLflow beside its output; treat it as read-only.
+
+    The run is played once for all pytest processes. Each has its own copy: a command may write report.html again.
+    """
+    config = tiny_config(
+        str(output),
+        name="finished",
+        loop={"rounds": 1},
+        classifier={"steps": 30},
+        tracking={"kind": "mlflow"},
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        folder, _ = build.run(
-            tiny_config(
-                str(output),
-                name="finished",
-                loop={"rounds": 1},
-                classifier={"steps": 30},
-                tracking={"kind": "mlflow"},
-            )
-        )
-    return folder.path
+        played = once(output / "finished", lambda: build.run(config))
+    return copy_of(played, tmp_path_factory.mktemp("copy"))
+
+
+def copy_of(run: Path, folder: Path) -> Path:
+    """Copy a run and its MLflow store below ``folder``; what reads stages finds those of the run."""
+    copied = folder / "runs" / run.name
+    shutil.copytree(run, copied)
+    (folder / "runs" / "stages").symlink_to(run.parent / "stages")
+    shutil.copy(run.parent.parent / "mlflow.db", folder / "mlflow.db")
+    return copied

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from engine import cli
 from engine.artifacts.checksums_json import FILE as PUBLISHED
-from engine.store import RunFolder
 from tests.engine.training.test_checkpoints import empty, flip, truncate
+from tests.integration.tiny import copy_stages
 
 UNCHECKED = {"report.html", "stages.jsonl", PUBLISHED, ".lock", ".hardcase.json", "mlflow.json"}
 """Written again by the command that reads them, or read by none; ``checksums.json`` has a test of its own."""
@@ -31,8 +31,7 @@ def copied(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A copy of the finished run with its stages, in which files are damaged one after the other and put back."""
     home = tmp_path_factory.mktemp("damaged") / "runs"
     shutil.copytree(finished_run, home / finished_run.name)
-    for stage in sorted(set(RunFolder.open(finished_run).roles.values())):
-        shutil.copytree(finished_run.parent / "stages" / stage, home / "stages" / stage)
+    copy_stages(finished_run, home)
     return home
 
 

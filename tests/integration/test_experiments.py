@@ -190,7 +190,7 @@ def test_vae_start(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.real_data
 @pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA is not set")
 def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = play("audit", tmp_path, monkeypatch, "--limit", 600, "--copies", 8)
+    found = play("audit", tmp_path, monkeypatch, "--limit", 300, "--copies", 8)
     for part in ("chosen_on", "measured_on"):
         figures = found[part]
         assert figures["planted"] == 5 * 8 + 4 * 25

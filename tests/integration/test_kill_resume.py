@@ -6,8 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 import yaml
 
 from tests.integration.tiny import tiny_tree
+from tests.processes import hardcase
 
 TIMING = {"seconds", "foundation_seconds"}
 KILLS = int(os.environ.get("HARDCASE_KILLS", "3"))
@@ -28,7 +27,7 @@ def command(root: Path, name: str, **backend: str) -> list[str]:
     config = root / f"{name}.yaml"
     tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 1}, backend=backend)
     config.write_text(yaml.safe_dump(tree), encoding="utf-8")
-    return [sys.executable, "-m", "engine", "run", str(config)]
+    return ["run", str(config)]
 
 
 def figures(value: Any) -> Any:
@@ -38,21 +37,18 @@ def figures(value: Any) -> Any:
     return [figures(v) for v in value] if isinstance(value, list) else value
 
 
-def finish(arguments: list[str]) -> None:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+def finish(said: Path, arguments: list[str]) -> str:
+    """Run the command to its end; returns what it printed, which lies in the file ``said``."""
+    done = hardcase(said, *arguments)
+    assert done.wait() == 0, done.said()[-4000:]
+    return done.said()
 
 
-def kill_somewhere(arguments: list[str], seconds: float) -> bool:
+def kill_somewhere(said: Path, arguments: list[str], seconds: float) -> bool:
     """Start the command, kill -9 its whole session after ``seconds``; True when it was still running."""
-    process = subprocess.Popen(
-        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process = hardcase(said, *arguments)
+    if process.wait(seconds) is None:
+        process.kill()
         return True
     return False
 
@@ -69,17 +65,18 @@ def assert_nothing_ran_twice(root: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_killed_runs_end_like_one_that_was_not(tmp_path: Path) -> None:
+    said = tmp_path / "said.txt"
     start = time.monotonic()
-    finish(command(tmp_path, "whole"))
+    finish(said, command(tmp_path, "whole"))
     duration = time.monotonic() - start
     moments = random.Random(7)
     kills = runs = 0
     while kills < KILLS:  # a run that gets to its end before its next kill is followed by a fresh one
         runs += 1
         killed = command(tmp_path, f"killed{runs}")
-        while kills < KILLS and kill_somewhere(killed, moments.uniform(0.1, 0.7) * duration):
+        while kills < KILLS and kill_somewhere(said, killed, moments.uniform(0.1, 0.7) * duration):
             kills += 1
-        finish(killed)
+        finish(said, killed)
         assert report_of(tmp_path, f"killed{runs}") == report_of(tmp_path, "whole")
         assert_nothing_ran_twice(tmp_path, f"killed{runs}")
     print(f"{kills} kills over {runs} runs; an uninterrupted one takes {duration:.0f} s")
@@ -91,13 +88,13 @@ def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path, tiny_run: Path) -> N
     """The driver dies without a word; its Ray processes may live on for a while and must not harm the rerun."""
     killed = command(tmp_path, "killed", kind="ray")
     log = tmp_path / "out-killed" / "tiny" / "stages.jsonl"
-    driver = subprocess.Popen(killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while driver.poll() is None and not (log.exists() and len(log.read_text().splitlines()) >= AFTER_STAGES):
-        time.sleep(0.05)
-    assert driver.poll() is None, "the run ended before it could be killed"
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    finish(killed)
+    said = tmp_path / "said.txt"
+    driver = hardcase(said, *killed)
+    while not (log.exists() and len(log.read_text().splitlines()) >= AFTER_STAGES):
+        assert driver.wait(0.05) is None, f"the run ended before it could be killed: {driver.said()}"
+    driver.send(signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
+    finish(said, killed)
     whole = json.loads((tiny_run / "report.json").read_text())
     assert report_of(tmp_path, "killed") == figures(whole)
     assert_nothing_ran_twice(tmp_path, "killed")

@@ -122,7 +122,7 @@ def started(shared: Path, image_size: int, unet: str, **sections: Any) -> Config
     return tiny_config(
         str(shared / "out"),
         name=f"{unet}-{image_size}",
-        data={"image_size": image_size},
+        data={"image_size": image_size, "phantom": {"lesions": 42, "views": 1, "imbalance": 0.0}},
         vae={"pretrained": str(shared / "vae"), "steps": 2},
         denoiser={"pretrained": str(shared / unet), "steps": 2, "validations": 1},
         synthesis={"steps": 2, "batch_size": 4},

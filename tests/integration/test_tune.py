@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,9 @@ from engine.cli import app
 from engine.errors import ConfigError
 from engine.store import RunFolder
 from experiments import tune
-from tests.integration.tiny import tiny_tree
+from tests.integration.test_kill_resume import finish
+from tests.integration.tiny import copy_stages, tiny_tree
+from tests.processes import hardcase
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -39,13 +36,7 @@ def command(root: Path, name: str, **sections: Any) -> list[str]:
     config = root / f"{name}.yaml"
     tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 2, "budget": 12}, **sections)
     config.write_text(yaml.safe_dump({**tree, "search_space": SPACE, "tune": TUNE}), encoding="utf-8")
-    return [sys.executable, "-m", "engine", "tune", str(config)]
-
-
-def finish(arguments: list[str]) -> str:
-    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+    return ["tune", str(config)]
 
 
 def sweep_of(root: Path, name: str) -> Path:
@@ -61,25 +52,24 @@ def reports(path: Path) -> int:
 
 
 def kill_half_way(root: Path, name: str, arguments: list[str]) -> None:
-    driver = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    driver = hardcase(root / "said.txt", *arguments)
     journal = sweep_of(root, name) / "journal.jsonl"
-    while driver.poll() is None and reports(journal) < REPORTS_BEFORE_KILL:
-        time.sleep(0.05)
-    assert driver.poll() is None, "the sweep ended before it could be killed"
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.wait()
+    while reports(journal) < REPORTS_BEFORE_KILL:
+        assert driver.wait(0.05) is None, f"the sweep ended before it could be killed: {driver.said()}"
+    driver.send(signal.SIGKILL)
+    assert driver.wait() == -signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
     """Two sweeps of one config: ``whole``, which finds a foundation, and ``killed`` half way and run again."""
     root = tmp_path_factory.mktemp("tune")
-    shutil.copytree(tiny_run.parent / "stages", root / "out-whole" / "stages")
-    finish(command(root, "whole"))
+    copy_stages(tiny_run, root / "out-whole")
+    finish(root / "said.txt", command(root, "whole"))
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
     kill_half_way(root, "killed", killed)
     assert len(events(root, "killed")) < len(events(root, "whole"))
-    print(finish(killed))
+    print(finish(root / "said.txt", killed))
     return root
 
 
@@ -188,7 +178,7 @@ def test_the_experiment_counts_a_stage_once_and_pairs_the_winner_with_random(
 
 
 def test_a_finished_sweep_asks_nothing_of_ray_and_another_search_is_refused(swept: Path) -> None:
-    again = command(swept, "whole")[3:]
+    again = command(swept, "whole")
     runner = CliRunner(env={"COLUMNS": "200"})
     done = runner.invoke(app, again)
     assert done.exit_code == 0, done.output

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from engine.config import Config, parse_config
+from engine.store import RunFolder
 from policies import registry
 
 TINY: dict[str, Any] = {
@@ -67,3 +70,9 @@ def tiny_tree(output: str, **sections: dict[str, Any] | str | int) -> dict[str, 
 def tiny_config(output: str, **sections: dict[str, Any] | str | int) -> Config:
     """Return the validated tiny config."""
     return parse_config(tiny_tree(output, **sections), check_policy=registry.check)
+
+
+def copy_stages(run: Path, output: Path) -> None:
+    """Copy the finished stages of ``run`` into another output folder, whose runs then find them."""
+    for stage in sorted(set(RunFolder.open(run).roles.values())):
+        shutil.copytree(run.parent / "stages" / stage, output / "stages" / stage)

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 
 from engine.artifacts.run_files import RunFiles, read_run
+from engine.evaluation.figures import figure_words, in_sentence
 from engine.report.blocks import study as tables
 from engine.report.blocks.calibration import calibration_block
 from engine.report.blocks.cost import cost_of, cost_table
 from engine.report.blocks.subgroups import subgroup_tables
 from engine.report.tables import CHART_ARMS, last_of_each_arm
 from engine.study.answer import Answer, answer
-from engine.study.comparison import Evidence
 from engine.study.contrasts import FIGURES, Study, make_study
 from engine.study.run_replicates import endpoints_of, open_replicate, why_unread
+from engine.study.verdict import Evidence
 
 DRAWS = 1000
 """Bootstrap draws where config.yaml does not say how many."""
@@ -62,10 +63,14 @@ def study_evidence(study: Study, files: Sequence[RunFiles]) -> dict[str, Any]:
             "design": design,
             "unit": design.unit,
             "draws": study.draws,
-            "endpoints": study.runs[0].endpoints,
             "figures": list(FIGURES.values()),
             "arms": tables.arms_table(study),
-            "contrasts": tables.contrasts_table(study),
+            "contrasts": tables.contrasts_tables(study),
+            "family": tables.family_words(study),
+            "untested": study.untested,
+            "primary": in_sentence(study.primary, study.runs[0].endpoints.specificity),
+            "co_primary": [figure_words(name) for name in study.endpoints[1:]],
+            "seeds": max(len(study.runs[0].test.seeds(arm)) for arm in study.runs[0].arms),
             "exploratory": tables.exploratory_table(study),
             "replicates": tables.replicates_table(study),
             "paired_tests": tables.paired_tests_table(study),
@@ -88,6 +93,7 @@ def _predictions(study: Study) -> Mapping[str, Any]:
 
 
 def _no_answer(run: RunFiles) -> Answer:
+    endpoints = endpoints_of(run.config)
     return answer(
         Evidence(
             protocol=run.report.protocol,
@@ -97,6 +103,7 @@ def _no_answer(run: RunFiles) -> Answer:
             specificity=None,
             melanoma_sensitivity=None,
             missing={"endpoint": why_unread(run)},
-            operating_point=endpoints_of(run.config).specificity,
+            figure=endpoints.primary[0],
+            operating_point=endpoints.specificity,
         )
     )

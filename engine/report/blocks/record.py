@@ -23,6 +23,7 @@ REASONS: Mapping[str, str] = {
     "review": "not approved by a person",
     "over max_synthetic_ratio": "class already full",
     "over max_synthetic": "enough images in all",
+    "not selected": "others teach more",
 }
 """Words for the stable first part of a rejection reason (policies, accept stage); others are shown as they are."""
 

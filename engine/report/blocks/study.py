@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from engine.artifacts.run_files import RunFiles
+from engine.evaluation.figures import figure_words, is_share
 from engine.report import charts as draw
 from engine.report.wording import NOTHING, p_text, percent
 from engine.study.answer import difference_text
-from engine.study.comparison import Difference
-from engine.study.contrasts import ARM, FIGURES, PRIMARY, Contrast, Study
+from engine.study.contrasts import ARM, FIGURES, Contrast, Study
 
-SHARES: Final = ("auc", "malignant.auc", "ece")
-"""Figures that are no percentages: differences are printed as numbers."""
+REACH: Final = {True: 0.3, False: 0.1}
+"""How far a strip reaches on either side of 0: shares, other figures."""
 CLAIMS: Final[Mapping[str, str]] = {
     "better": "hard is better",
     "worse": "hard is worse",
@@ -38,26 +38,31 @@ def arms_table(study: Study) -> list[dict[str, Any]]:
 
 def replicates_table(study: Study) -> dict[str, Any]:
     """One row per replicate: the primary endpoint of each arm and the difference hard minus real."""
-    contrast = study.contrast(PRIMARY, "real")
+    contrast = study.contrast(study.primary, "real")
     rows = []
     for number, members in enumerate(study.design.groups):
         rows.append(
             {
                 "name": ", ".join(study.runs[m].name for m in members),
                 "lesions": len(study.runs[members[0]].lesions("train")),
-                "cells": [percent(_or_none(study.arms[arm][PRIMARY][number])) for arm in study.arms],
-                "difference": NOTHING if contrast is None else f"{100 * contrast.values[number]:+.1f}",
+                "cells": [
+                    _value(study.arms[arm][study.primary][number], study.primary) for arm in study.arms
+                ],
+                "difference": NOTHING
+                if contrast is None
+                else _change(contrast.values[number], study.primary),
             }
         )
     return {
         "arms": [(arm, draw.legend_marker(arm)) for arm in study.arms],
         "rows": rows,
         "unit": study.design.unit,
+        "figure": figure_words(study.primary),
     }
 
 
 def paired_tests_table(study: Study) -> list[dict[str, str]]:
-    """Clustered McNemar and DeLong of each run, hard against real; exploratory."""
+    """Clustered McNemar and DeLong of each run, hard against real, first classifier seed; exploratory."""
     rows = []
     for run, found in zip(study.runs, study.paired_tests, strict=True):
         if found is not None:
@@ -72,23 +77,46 @@ def paired_tests_table(study: Study) -> list[dict[str, str]]:
     return rows
 
 
-def contrasts_table(study: Study) -> list[dict[str, Any]]:
-    """Hard minus each arm on the primary endpoint: headline, both procedures, Holm's p and the claim."""
-    return [
+def contrasts_tables(study: Study) -> list[dict[str, Any]]:
+    """Hard minus each arm, one table per endpoint: headline, both procedures, Holm's p and the claim."""
+    found = [
         {
-            "baseline": c.baseline,
-            "key": draw.legend_marker(c.baseline),
-            "role": {"primary": "primary", "confirmatory": "confirmatory"}.get(c.role, "exploratory"),
-            "headline": difference_text(c.difference),
-            "strip": draw.difference_strip(c.difference.low, c.difference.value, c.difference.high, c.baseline),
-            "procedures": [(d.method, difference_text(d)) for d in c.procedures],
-            "p": p_text(c.adjusted_p) if c.adjusted_p is not None else NOTHING,
-            "adjusted": difference_text(c.adjusted) if c.adjusted is not None else NOTHING,
-            "claim": CLAIMS[c.claim],
+            "figure": figure_words(figure),
+            "role": "primary" if figure == study.primary else "co-primary",
+            "unit": "percentage points" if is_share(figure) else "as they are",
+            "reach": f"{100 * REACH[True]:.0f} points" if is_share(figure) else f"{REACH[False]:g}",
+            "rows": [_contrast_row(c) for c in study.contrasts if c.figure == figure],
         }
-        for c in study.contrasts
-        if c.figure == PRIMARY
-    ]  # fmt: skip
+        for figure in study.endpoints
+    ]
+    return [table for table in found if table["rows"]]
+
+
+def family_words(study: Study) -> str:
+    """Return what Holm's procedure adjusts together: ``classical, mined and random``; "" where there is no family."""
+    arms = list(dict.fromkeys(contrast.baseline for contrast in study.family))
+    if not arms:
+        return ""
+    words = " and ".join(filter(None, [", ".join(arms[:-1]), arms[-1]]))
+    return words if len(study.endpoints) == 1 else f"{words}, {len(study.endpoints)} endpoints each"
+
+
+def _contrast_row(contrast: Contrast) -> dict[str, Any]:
+    figure, difference = contrast.figure, contrast.difference
+    text = difference_text(difference, figure)
+    return {
+        "baseline": contrast.baseline,
+        "key": draw.legend_marker(contrast.baseline),
+        "role": contrast.role,
+        "headline": text,
+        "strip": draw.difference_strip(
+            difference.low, difference.value, difference.high, contrast.baseline, REACH[is_share(figure)], text
+        ),
+        "procedures": [(d.method, difference_text(d, figure)) for d in contrast.procedures],
+        "p": p_text(contrast.adjusted_p) if contrast.adjusted_p is not None else NOTHING,
+        "adjusted": difference_text(contrast.adjusted, figure) if contrast.adjusted is not None else NOTHING,
+        "claim": CLAIMS[contrast.claim],
+    }  # fmt: skip
 
 
 def exploratory_table(study: Study) -> dict[str, Any]:
@@ -98,7 +126,7 @@ def exploratory_table(study: Study) -> dict[str, Any]:
         **{f"per_class.{dx}.sensitivity": f"Sensitivity {dx}" for dx in study.runs[0].classes},
     }
     found: dict[tuple[str, str], Contrast] = {(c.figure, c.baseline): c for c in study.contrasts}
-    baselines = [arm for arm in study.arms if arm != ARM]
+    baselines = [arm for arm in study.arms if arm != ARM and arm not in study.untested]
     rows = [
         {
             "name": words,
@@ -106,7 +134,7 @@ def exploratory_table(study: Study) -> dict[str, Any]:
             "cells": [_cell(found.get((name, arm)), name) for arm in baselines],
         }
         for name, words in names.items()
-        if name != PRIMARY and any((name, arm) in found for arm in baselines)
+        if name not in study.endpoints and any((name, arm) in found for arm in baselines)
     ]
     return {"baselines": [(arm, draw.legend_marker(arm)) for arm in baselines], "rows": rows}
 
@@ -126,7 +154,7 @@ def challenging_means(files: Sequence[RunFiles]) -> list[dict[str, Any]]:
         {
             "arm": arm,
             "key": draw.legend_marker(arm),
-            "cells": [_mean_range(np.array(values[c]) if c in values else None, "share") for c in columns],
+            "cells": [_mean_range(np.array(values[c]) if c in values else None, c) for c in columns],
         }
         for arm, values in found.items()
     ]  # fmt: skip
@@ -135,11 +163,7 @@ def challenging_means(files: Sequence[RunFiles]) -> list[dict[str, Any]]:
 def _cell(contrast: Contrast | None, name: str) -> str:
     if contrast is None:
         return NOTHING
-    return _difference_number(contrast.difference) if name in SHARES else difference_text(contrast.difference)
-
-
-def _difference_number(difference: Difference) -> str:
-    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}]"
+    return difference_text(contrast.difference, name)
 
 
 def _mean_range(values: Any, name: str) -> str:
@@ -148,7 +172,7 @@ def _mean_range(values: Any, name: str) -> str:
     if not known:
         return NOTHING
     mean, low, high = float(np.mean(known)), min(known), max(known)
-    if name in SHARES:
+    if not is_share(name):
         return f"{mean:.3f} ({low:.3f}–{high:.3f})"
     return f"{percent(mean)} ({100 * low:.1f}–{100 * high:.1f})"
 
@@ -157,5 +181,13 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{value:+.3f}"
 
 
-def _or_none(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _value(value: float, name: str) -> str:
+    """One figure of one replicate: %, or a number."""
+    if not np.isfinite(value):
+        return NOTHING
+    return percent(float(value)) if is_share(name) else f"{value:.3f}"
+
+
+def _change(value: float, name: str) -> str:
+    """One difference without its interval: points, or a number."""
+    return f"{100 * value:+.1f}" if is_share(name) else f"{value:+.3f}"

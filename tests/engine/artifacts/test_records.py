@@ -155,3 +155,12 @@ def test_manifest_of_an_unfinished_stage(tmp_path: Path) -> None:
 def test_records_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         RoundEntry(round=0, arm="real").arm = "hard"  # type: ignore[misc]
+
+
+def test_a_log_loss_is_found_under_its_older_name() -> None:
+    figure = {"value": 0.5, "low": 0.4, "high": 0.6}
+    old = RoundEntry(round=1, arm="hard", test={"nll": figure})
+    assert old.figure("test", "log_loss").value == 0.5
+    assert old.figure("test", "malignant.mean_sensitivity").value is None
+    new = RoundEntry(round=1, arm="hard", test={"nll": figure, "log_loss": {**figure, "value": 0.55}})
+    assert new.figure("test", "log_loss").value == 0.55

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file
+from torch.multiprocessing import start_processes
 
 from engine.artifacts import classifier_fit
 from engine.classifier.inputs import ImageRows, normalise, to_unit
@@ -24,6 +24,7 @@ from engine.errors import DataError
 from engine.training.plan import TrainEnv, balanced_weights, draw_rows
 from engine.training.set_aside import seal
 from tests.fakes import blob
+from tests.processes import CONTEXT
 
 CLASSES = ("bkl", "mel", "nv")
 
@@ -297,7 +298,7 @@ def worker(rank: int, world: int, folder: str, batch: int, soft: bool = False) -
 def test_two_workers_follow_the_losses_of_one(tmp_path):
     alone = make_job(tmp_path / "alone", batch_size=9)
     run_job(alone, TrainEnv())
-    mp.spawn(worker, args=(2, str(tmp_path), 9), nprocs=2)
+    start_processes(worker, (2, str(tmp_path), 9), nprocs=2, start_method=CONTEXT.get_start_method())
     both = json.loads((tmp_path / "rank0" / "classifier.json").read_text())["losses"]
     assert len(both) == 10
     assert np.abs(np.array(both) - losses(alone)).max() < 1e-3
@@ -311,7 +312,7 @@ def test_two_workers_follow_the_losses_of_one_on_soft_and_weighted_images(tmp_pa
     """The batch of 9 is cut into 5 and 4: a mean over each worker's own images would not be the global one."""
     alone = snapped(taught(make_job(tmp_path / "alone", batch_size=9)), 4)
     run_job(alone, TrainEnv())
-    mp.spawn(worker, args=(2, str(tmp_path), 9, True), nprocs=2)
+    start_processes(worker, (2, str(tmp_path), 9, True), nprocs=2, start_method=CONTEXT.get_start_method())
     both = json.loads((tmp_path / "rank0" / "classifier.json").read_text())["losses"]
     assert np.abs(np.array(both) - losses(alone)).max() < 1e-3
     one, two = (load_file(tmp_path / name / "early.safetensors") for name in ("alone", "rank0"))

@@ -5,12 +5,13 @@ import json
 
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 
 from engine.commands.compare_command import compare, paired_differences, points
 from engine.commands.finished_run import choose
-from engine.config import Config, dump_yaml
-from engine.errors import DataError
+from engine.config import Config, dump_yaml, read_tree
+from engine.errors import ConfigError, DataError
 
 TRUTH = ["mel", "mel", "nv", "nv", "nv", "nv"]
 
@@ -88,8 +89,8 @@ def test_a_round_missing_from_the_report_is_named(tmp_path):
         compare([run, run], Console(file=io.StringIO()))
 
 
-def make_report(path, protocol="safe"):
-    """A run folder with everything `compare` reads."""
+def make_report(path, protocol="safe", pool=None):
+    """A run folder with everything `compare` reads; ``pool`` replaces a pool of its own."""
     run = make_run(path, [1, 0, 1, 1, 0, 0])
     figure = {"value": 0.5, "low": 0.4, "high": 0.6}
     malignant = {"sensitivity": figure, "specificity": figure, "auc": figure}
@@ -101,6 +102,7 @@ def make_report(path, protocol="safe"):
         "per_class": {},
     }
     entry = {"round": 0, "arm": "real", "test": test, "n_real": 6, "n_accepted": 0, "optimizer_steps": 1}
+    entry |= pool or {"pool": {"added": {"mel": 3}}, "digests": {"pool": path.name}}
     (run / "report.json").write_text(
         json.dumps({"rounds": [entry], "split_digest": "s", "protocol": protocol})
     )
@@ -182,3 +184,57 @@ def test_patients_are_drawn_whole(tmp_path):
     accuracy, lesions = found["accuracy"]
     assert accuracy["low"] == accuracy["high"] == accuracy["value"] == pytest.approx(0.5)
     assert lesions == 6
+
+
+def printed(runs, **options):
+    console = Console(file=io.StringIO(), width=200)
+    compare(runs, console, **options)
+    return console.file.getvalue()
+
+
+EQUAL = {"pool": {"added": {"mel": 0}}, "digests": {"pool": "k"}}
+
+
+def test_two_classifiers_of_one_pool_are_not_compared(tmp_path):
+    said = printed([make_report(tmp_path / name, pool=EQUAL) for name in "ab"])
+    assert "trained on the same images in the same way: nothing was tested" in said
+    assert "minus" not in said and "+0.0" not in said
+
+
+def test_one_pool_and_another_classifier_is_a_test_of_the_classifier(tmp_path):
+    runs = [make_report(tmp_path / name, pool=EQUAL) for name in "ab"]
+    (runs[1] / "config.yaml").write_text(dump_yaml(Config(classifier={"model": "resnet34"})))
+    assert "b (round 0 real) minus a (round 0 real)" in printed(runs)
+
+
+def test_what_the_first_run_was_planned_on_stands_first(tmp_path):
+    runs = [make_report(tmp_path / name) for name in "ab"]
+    said = printed(runs)
+    first, second = (
+        said.index(words) for words in ("Malignant AUC (primary)", "Log loss (lower is better) (co-primary)")
+    )
+    assert first < second < said.index("Balanced accuracy")
+    assert "exploratory" not in said
+    tree = read_tree(runs[0] / "config.yaml")
+    del tree["evaluation"]["primary"]
+    (runs[0] / "config.yaml").write_text(yaml.safe_dump(tree))
+    assert "Malignant sensitivity (primary)" in printed(runs), "a run made before the key"
+
+
+def test_a_figure_named_afterwards_is_exploratory(tmp_path):
+    runs = [make_report(tmp_path / name) for name in "ab"]
+    said = printed(runs, figure="malignant.mean_sensitivity")
+    assert "Mean malignant sensitivity over 80 to 98 % specificity (exploratory)" in said
+    assert "is exploratory: named after the figures were there, so no claim can rest on it" in said
+    assert "(primary)" not in said
+    with pytest.raises(
+        ConfigError, match=r"--figure: no figure is called 'f1'; known: malignant\.sensitivity"
+    ):
+        printed(runs, figure="f1")
+
+
+def test_a_log_loss_differs_in_nats():
+    assert (
+        points({"value": -0.0521, "low": -0.06, "high": -0.044}, "log_loss").plain
+        == "-0.052 (-0.060 to -0.044)"
+    )

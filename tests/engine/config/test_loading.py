@@ -162,3 +162,27 @@ def test_what_people_type_is_read_as_they_mean_it(
 def test_an_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_study_is_planned_on_one_to_three_known_figures() -> None:
+    assert parse_config({}, source="here").evaluation.primary == ["malignant.auc", "log_loss"]
+    for given, said in (
+        ([], "at least 1 item"),
+        (["accuracy", "accuracy"], "a figure is named twice: accuracy, accuracy; name each once"),
+        (["f1"], "malignant.auc"),
+        (["accuracy", "auc", "log_loss", "malignant.auc"], "at most 3 items"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            parse_config({"evaluation": {"primary": given}}, source="here")
+
+
+def test_what_a_study_is_planned_on_changes_no_stage() -> None:
+    from engine.stages import evaluate, features, fidelity, likelihood, predict
+
+    plain, other = (
+        parse_config({"evaluation": {"primary": figures}}, source="here")
+        for figures in (["accuracy"], ["log_loss"])
+    )
+    for stage in (evaluate, features, likelihood, predict):
+        assert stage.Params.of(plain).to_json() == stage.Params.of(other).to_json()
+    assert fidelity.Params.of(plain).to_json() == fidelity.Params.of(other).to_json()

@@ -95,23 +95,24 @@ def error(name, steps, monkeypatch, **settings):
 
 
 ENOUGH = {"dpmpp": 128, "dpmpp_sde": 128, "unipc": 128, "probability_flow": 128, "annealed_langevin": 800}
+"""Steps until a sampler is right; the others take 500. A run costs their square: each step's noise is a sample."""
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_moments_converge_to_the_truth(name, prediction, monkeypatch):
-    steps = ENOUGH.get(name, 1000)
+    steps = ENOUGH.get(name, 500)
     few, many = (error(name, n, monkeypatch, prediction=prediction) for n in (max(4, steps // 16), steps))
     assert many < few / 4
     assert many < 0.015
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("schedule", ["linear", "scaled_linear", "cosine"])
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])  # scaled_linear is that of the test above
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 def test_every_schedule_is_sampled_right(name, schedule, monkeypatch):
-    assert error(name, ENOUGH.get(name, 1000), monkeypatch, schedule=schedule) < 0.03
+    assert error(name, ENOUGH.get(name, 500) // 2, monkeypatch, schedule=schedule) < 0.03
 
 
 @pytest.mark.parametrize("steps", [60, 128, 150])

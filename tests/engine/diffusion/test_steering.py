@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from engine.diffusion.process import NoiseProcess
+from engine.diffusion.samplers import sampling
 from engine.diffusion.samplers.sampling import SamplerSettings
 from engine.diffusion.samplers.table import make_sampler
 from engine.diffusion.schedule import scheduler_config
@@ -37,7 +38,7 @@ def linear(slope):
 
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp", "euler_maruyama", "probability_flow"])
-def test_a_gaussian_tilted_by_a_linear_score_moves_by_exactly_that(sampler, prediction):
+def test_a_gaussian_tilted_by_a_linear_score_moves_by_exactly_that(sampler, prediction, monkeypatch):
     """Data N(0, I) times exp(w . x) is N(w, I). A margin of a linear classifier is linear: U = scale * slope . x."""
     config = scheduler_config("scaled_linear", prediction)
     process = NoiseProcess(config)
@@ -54,11 +55,17 @@ def test_a_gaussian_tilted_by_a_linear_score_moves_by_exactly_that(sampler, pred
         kind="margin",
         bound=10.0,
     )
-    draws = [torch.Generator().manual_seed(i) for i in range(4000)]
-    noise = torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn_together(shape, generators, _device):
+        """The same noise from one generator: four thousand of them take seconds."""
+        return torch.randn(len(generators), *shape, generator=generator)
+
+    monkeypatch.setattr(sampling, "sample_noise", drawn_together)
+    noise = torch.randn(4000, 2, 1, 1, generator=generator)
     steps = 100 if sampler in ("dpmpp", "probability_flow") else 250
     runner = make_sampler(sampler, SamplerSettings(scheduler_config=config, steps=steps))
-    made = runner.run(steered(denoiser, process, steering), noise, draws)
+    made = runner.run(steered(denoiser, process, steering), noise, [generator] * 4000)
     assert made.mean(dim=0).flatten().tolist() == pytest.approx([0.6, -0.4], abs=0.06)
     assert made.std(dim=0).flatten().tolist() == pytest.approx([1.0, 1.0], abs=0.05)
 

@@ -157,3 +157,58 @@ def test_mean_defined_of_nothing_is_nan() -> None:
     np.testing.assert_allclose(
         metrics.mean_defined(np.array([[1.0, np.nan], [np.nan, np.nan]])), [1.0, np.nan]
     )
+
+
+def test_mean_sensitivity_by_hand() -> None:
+    """Ten benign, two malignant: the ROC rises to 1/2 at once, to 1 after three of ten benign images.
+
+    From the false-positive rate 0.02 to 0.2 it lies flat at 1/2. With the second malignant image tied with the second benign
+    one, the ROC runs straight from (0.1, 1/2) to (0.2, 1): the mean is (0.08 x 1/2 + 0.1 x 3/4) / 0.18.
+    """
+    benign = np.arange(10) / 20
+    apart = np.append(benign, [0.9, 0.325])
+    positive = np.append(np.zeros(10, bool), [True, True])
+    once = np.ones((1, 12))
+    assert metrics.mean_sensitivity(once, apart, positive)[0] == pytest.approx(0.5)
+    tied = np.append(benign, [0.9, 0.40])
+    assert metrics.mean_sensitivity(once, tied, positive)[0] == pytest.approx(
+        (0.08 * 0.5 + 0.1 * 0.75) / 0.18
+    )
+    assert metrics.mean_sensitivity(once, np.zeros(12), positive)[0] == pytest.approx(0.11), "chance"
+    assert metrics.mean_sensitivity(once, np.where(positive, 1.0, 0.0), positive)[0] == pytest.approx(1.0)
+
+
+def partial_area(truth: np.ndarray, score: np.ndarray, most: float) -> float:
+    """Area under scikit-learn's ROC up to a false-positive rate, McClish's standardisation undone."""
+    standardised = sk.roc_auc_score(truth, score, max_fpr=most)
+    return float((2 * standardised - 1) * (most - most**2 / 2) + most**2 / 2)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_mean_sensitivity_is_the_partial_area_by_its_width(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(150) < 0.3
+    score = np.round(rng.normal(truth * 1.0), 1)
+    expected = (partial_area(truth, score, 0.20) - partial_area(truth, score, 0.02)) / 0.18
+    found = metrics.mean_sensitivity(np.ones((1, 150)), score, truth)[0]
+    assert found == pytest.approx(expected, rel=1e-9)
+    order = rng.permutation(150)
+    assert metrics.mean_sensitivity(np.ones((1, 150)), score[order], truth[order])[0] == found
+
+
+def test_a_weight_is_a_repeat_for_mean_sensitivity() -> None:
+    rng = np.random.default_rng(4)
+    truth, score = rng.random(40) < 0.4, rng.random(40)
+    weights = rng.integers(0, 4, (5, 40)).astype(float)
+    found = metrics.mean_sensitivity(weights, score, truth)
+    for b, weight in enumerate(weights):
+        rows = np.repeat(np.arange(40), weight.astype(int))
+        again = metrics.mean_sensitivity(np.ones((1, len(rows))), score[rows], truth[rows])[0]
+        assert found[b] == pytest.approx(again, rel=1e-12)
+
+
+def test_mean_sensitivity_needs_both_kinds_of_image() -> None:
+    weights = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    found = metrics.mean_sensitivity(weights, np.array([0.9, 0.1]), np.array([True, False]))
+    assert np.isnan(found[:2]).all() and found[2] == 1.0
+    assert np.isnan(metrics.mean_sensitivity(np.ones((1, 0)), np.zeros(0), np.zeros(0, bool))).all()

@@ -52,7 +52,8 @@ def test_values_agree_with_scikit_learn() -> None:
     )
     auc = sk.roc_auc_score(split.label_N, split.prob_NC, multi_class="ovr", average="macro")
     assert result["auc"]["value"] == pytest.approx(auc)
-    assert result["nll"]["value"] == pytest.approx(sk.log_loss(split.label_N, split.prob_NC))
+    assert result["log_loss"]["value"] == pytest.approx(sk.log_loss(split.label_N, split.prob_NC))
+    assert result["nll"] == result["log_loss"], "its older name"
     for c, dx in enumerate(CLASSES):
         entry = result["per_class"][dx]
         assert entry["sensitivity"]["value"] == pytest.approx(
@@ -92,7 +93,7 @@ def test_a_score_at_the_threshold_is_called_malignant() -> None:
 def test_every_value_lies_in_its_interval_and_json_has_no_nan() -> None:
     for n in (1, 2, 5, 40):
         result = score(make_split(n, seed=n))
-        assert len(figures(result)) == 7 + 3 * len(CLASSES) + 4 + 2
+        assert len(figures(result)) == 8 + 3 * len(CLASSES) + 5 + 2
         for figure in figures(result):
             if figure["value"] is None:
                 assert figure["low"] is None and figure["high"] is None
@@ -145,7 +146,7 @@ def test_copies_of_a_lesions_images_do_not_narrow_the_interval() -> None:
     inside = make_split(200, **copies, lesion_id=np.repeat(single.lesion_id, 4))
     apart = make_split(200, **copies, lesion_id=np.arange(800).astype(np.str_))
     base, same, narrow = (score(s, draws=1500) for s in (single, inside, apart))
-    for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc", "nll"):
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "auc", "log_loss"):
         assert width(same, name) == pytest.approx(width(base, name), rel=1e-9)
         assert width(narrow, name) < 0.65 * width(base, name)
 
@@ -167,7 +168,7 @@ def test_draws_agree_with_an_explicit_resample() -> None:
             sk.balanced_accuracy_score(label, prob.argmax(axis=1))
         )
         assert result["auc"][b] == pytest.approx(sk.roc_auc_score(label, prob, multi_class="ovr"))
-        assert result["nll"][b] == pytest.approx(sk.log_loss(label, prob))
+        assert result["log_loss"][b] == pytest.approx(sk.log_loss(label, prob))
 
 
 def test_same_seed_same_object_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,3 +213,15 @@ def test_what_a_bootstrap_draws_are_groups_where_there_are_any() -> None:
 def test_a_group_for_each_image_or_none() -> None:
     with pytest.raises(ValueError, match="group_N differ in length"):
         score(make_split(group_N=np.array(["P"], dtype=np.str_)))
+
+
+def test_a_certain_error_has_a_log_loss_too() -> None:
+    prob = np.tile([1.0, 0.0, 0.0, 0.0], (4, 1))
+    result = score(make_split(4, prob_NC=prob, label_N=np.array([0, 1, 0, 1])))
+    assert result["log_loss"]["value"] == pytest.approx(-np.log(1e-12) / 2)
+
+
+def test_the_mean_sensitivity_has_an_interval_where_the_data_names_malignant_classes() -> None:
+    found = score(make_split())["malignant"]["mean_sensitivity"]
+    assert found["low"] < found["value"] < found["high"]
+    assert score(make_split(malignant=()))["malignant"]["mean_sensitivity"]["value"] is None

@@ -47,8 +47,20 @@ class Watched:
 def test_stages_train_and_map_as_their_specs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched()
     monkeypatch.setattr(build, "make_backend", lambda _config: watched)
-    loop = {"rounds": 1, "mine_from": "crossfit", "arms": ["real", "hard", "dcgan"]}
-    build.run(tiny_config(str(tmp_path), loop=loop, gan={"steps": 2, "batch_size": 8}))
+    config = tiny_config(
+        str(tmp_path),
+        data={"phantom": {"lesions": 42, "views": 1, "imbalance": 0.0}},
+        loop={
+            "rounds": 1,
+            "budget": 6,
+            "mine_from": "crossfit",
+            "crossfit_folds": 2,
+            "arms": ["real", "hard", "dcgan"],
+        },
+        gan={"steps": 2, "batch_size": 8, "width": 8},
+        **{part: {"steps": 2} for part in ("embedder", "vae", "denoiser", "judge", "classifier")},
+    )
+    build.run(config)
     assert {"vae", "judge", "crossfit", "gan", "embedder", "synthesize", "accept"} <= set(watched.used)
     for name, used in watched.used.items():
         spec = find(name)

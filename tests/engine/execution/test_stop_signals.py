@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,13 +15,13 @@ from engine import cli
 from engine.errors import StoppedError
 from engine.execution import stop_signals
 from engine.training.stop_request import deferred, requested
+from tests.processes import Forked, command
 
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    for number in kept:
-        signal.signal(number, signal.SIG_DFL)  # the suite itself may run under nohup
+    """Each test begins as in a terminal, even where `nohup` started pytest."""
+    kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in kept.items():
         signal.signal(number, handler)
@@ -62,28 +62,23 @@ def test_the_message_names_the_command_that_resumes(
     assert "hardcase run 'my config.yaml' loop.rounds=2" in error
 
 
-WAITS = """
-import sys, time
-from engine import cli
-from engine.commands import doctor_command
-def waits(*_):
-    print("ready", flush=True)
-    time.sleep(60)
-doctor_command.doctor = waits
-sys.argv = ["hardcase", "doctor"]
-cli.main()
-"""
+def doctor_that_waits() -> None:
+    from engine.commands import doctor_command
+
+    def waits(*_: object) -> None:
+        print("ready", flush=True)
+        time.sleep(60)
+
+    doctor_command.doctor = waits
+    command("doctor")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_the_process_exits_with_128_and_the_signal(number: int, code: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    process.send_signal(number)
-    _, error = process.communicate(timeout=60)
-    assert process.returncode == code
-    assert "goes on where it stopped: hardcase doctor" in error
-    assert "Traceback" not in error
+def test_the_process_exits_with_128_and_the_signal(tmp_path: Path, number: int, code: int) -> None:
+    process = Forked(tmp_path / "said.txt", doctor_that_waits)
+    while "ready" not in process.said():
+        assert process.wait(0.01) is None, process.said()
+    process.send(number)
+    assert process.wait(60) == code
+    assert "goes on where it stopped: hardcase doctor" in process.said()
+    assert "Traceback" not in process.said()

@@ -13,6 +13,7 @@ def judged() -> Judged:
     return Judged(
         classes=("mel", "nv"),
         prob_SC=np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]]),
+        calibrated_SC=np.full((4, 2), 0.5),
         real_recall_S=np.array([0.5, 0.5, 1.0, np.nan]),
         label_S=np.array([0, 0, 1, 1]),
         nearest_id_S=strings(list("abcd")),

@@ -310,3 +310,20 @@ def test_what_the_generator_saw_is_said(run: Path, tmp_path: Path, generator_saw
     text = words(render_report(altered(run, tmp_path, rounds=report["rounds"])))
     expected = {"own": "the classifier's own training images only", "train": "the whole train part"}
     assert expected.get(str(generator_saw), "what is not recorded") in text.replace("&#39;", "'")
+
+
+def test_where_nothing_was_accepted_the_page_compares_nothing(run: Path, tmp_path: Path) -> None:
+    report = json.loads((run / "report.json").read_text())
+    pools = {"pool": {"added": {"mel": 0}}}
+    page = render_report(altered(run, tmp_path, rounds=[entry | pools for entry in report["rounds"]]))
+    text = words(page)
+    assert (
+        "Nothing was tested, since no synthetic image was accepted and hard trained on the same images as real"
+        in text
+    )
+    assert (
+        "no synthetic image was accepted: arms hard and real trained on the same images. Nothing was tested."
+        in text
+    )
+    assert "percentage points higher" not in text and "percentage points lower" not in text
+    assert not re.search(r"[+-]\d+\.\d points \[", text)

@@ -54,7 +54,7 @@ def test_rounds_table_has_a_row_a_round_and_arm(run: RunFiles) -> None:
     ]  # fmt: skip
     value = rounds_of(run)[3]["test"]["balanced_accuracy"]["value"]
     assert cell(3, "Balanced accuracy").startswith(f"{100 * value:.1f}\u00a0% (")
-    assert cell(3, "Accepted / generated") == "74 / 120" and cell(0, "Accepted / generated") == "none"
+    assert cell(3, "Added / generated") == "74 / 120" and cell(0, "Added / generated") == "none"
     assert cell(0, "p against round 0") == "–" and cell(1, "p against round 0") == "0.310"
     assert cell(1, "Steps") == "2\u202f100"
 

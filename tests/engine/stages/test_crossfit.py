@@ -19,7 +19,7 @@ from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.parts.judge_folds import logit_worker
-from engine.stages import crossfit
+from engine.stages import crossfit, mine
 from engine.training.checkpoints import fill
 from engine.training.folds import lesion_folds
 from engine.training.plan import TrainEnv
@@ -216,6 +216,7 @@ def test_hard_labels_without_weights_are_no_part_of_the_params(tmp_path, inputs)
     assert {(job.targets_NC, job.loss_weight_N, job.snapshot) for job in jobs} == {(None, None, None)}
 
 
+SLOW = parse_config({**TREE, "policy": {"mining": {"name": "slow_learner"}}})
 EARLY = parse_config({**TREE, "classifier": {**TREE["classifier"], "steps": 10, "checkpoint_every": 4}})
 
 
@@ -284,14 +285,27 @@ def test_a_stage_killed_in_its_second_fold_ends_with_the_same_early_predictions(
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
-def test_the_mining_policy_s_share_decides(monkeypatch):
+def test_the_mining_policy_decides_whether_fits_are_looked_at_early(monkeypatch):
     class Slow:
         wants_early = True
         share = 0.2
 
     assert crossfit.Params.of(CONFIG, adds=False).early is None
+    assert crossfit.Params.of(SLOW, adds=False).early == 0.15
     monkeypatch.setattr(crossfit.registry, "make", lambda kind, spec: Slow())
     assert crossfit.Params.of(CONFIG, adds=False).early == 0.2
+
+
+def test_slow_learners_are_mined_in_what_the_fits_left(tmp_path, inputs):
+    run_stage(crossfit, tmp_path / "crossfit", inputs, crossfit.Params.of(SLOW, adds=False))
+    given = {**inputs, "predictions": tmp_path / "crossfit"}
+    run_stage(mine, tmp_path / "mine", given, mine.Params.of(SLOW, 1))
+    early = predictions_file.read(tmp_path / "crossfit", schema=predictions_file.EARLY)
+    loss = -np.log(early.prob_NC[np.arange(len(early)), early.label_N])
+    cases = pd.read_parquet(tmp_path / "mine" / "hard_cases.parquet")
+    assert 0 < len(cases) < len(early)
+    by_name = dict(zip(early.image_id.tolist(), loss.tolist(), strict=True))
+    assert cases["score"].tolist() == pytest.approx([by_name[name] for name in cases["image_id"]])
 
 
 def test_finished_folds_are_not_fitted_again(tmp_path, inputs):

@@ -85,4 +85,7 @@ def test_native_side_is_the_pictures_own(tmp_path: Path) -> None:
     layouts.write_ham(tmp_path)
     config = DataConfig.model_validate({"format": "ham10000", "root": str(tmp_path), "image_size": 64})
     assert images.native_side(read(config, 0)) == 30
-    assert images.native_side(read(DataConfig.model_validate({"image_size": 48}), 0)) == 48
+    assert (
+        images.native_side(read(DataConfig.model_validate({"image_size": 48, "phantom": {"lesions": 14}}), 0))
+        == 48
+    )

@@ -23,7 +23,9 @@ from tests.fakes import make_context, make_dataset_folders, map_in_process, run_
 
 SECTION = {"model": "test_resnet", "steps": 25, "folds": 2, "batch_size": 12, "lr": 3e-3, "ema": 0.8}
 PARAMS = judge.Params.of(parse_config({"judge": SECTION}))
-QUICK = judge.Params.of(parse_config({"judge": {**SECTION, "batch_size": 4, "checkpoint_every": 5}}))
+QUICK = judge.Params.of(
+    parse_config({"judge": {**SECTION, "steps": 15, "batch_size": 4, "checkpoint_every": 5}})
+)
 
 
 def run(tmp_path, name, inputs):
@@ -57,7 +59,7 @@ def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("step", [5, 22])
+@pytest.mark.parametrize("step", [5, 12])
 def test_damaged_files_of_a_killed_attempt_change_nothing(tmp_path, whole_judge, damage, step):
     """Killed in fold 2 after fold 1 was finished; then every file of the checkpoint folder is damaged in turn."""
     inputs, whole = whole_judge

@@ -34,6 +34,9 @@ def write_study(
     arms: Sequence[str] = ARMS,
     lesions: int = 900,
     seed: int = 0,
+    primary: Sequence[str] = ("malignant.sensitivity",),
+    classifier_seeds: int = 1,
+    accepted: int = 120,
 ) -> list[Path]:
     """Write one run folder a replicate and return them.
 
@@ -47,6 +50,9 @@ def write_study(
         arms: arms trained in the last round.
         lesions: lesions of the whole data set.
         seed: of everything drawn.
+        primary: evaluation.primary of their configs.
+        classifier_seeds: classifiers of each arm, the further ones in folders of their own.
+        accepted: synthetic images of hard and random; with 0 all arms have one pool.
     """
     rng = np.random.default_rng(seed)
     table = _lesions(lesions, rng)
@@ -69,10 +75,16 @@ def write_study(
             folder.mkdir(parents=True, exist_ok=True)
             columns = {f"p_{dx}": prob[:, c] for c, dx in enumerate(CLASSES)}
             split[["image_id", "split", "dx"]].assign(**columns).to_parquet(folder / "predictions.parquet")
-            entries.append(entry(arm, split, prob))
+            entries.append(entry(arm, split, prob, accepted))
+            for further in range(1, classifier_seeds):
+                _write_seed(folder / f"seed_{further}", split, skill, looks[split.index], rng)
         _write_synthetic(path / "rounds" / "0001")
         write_json(
-            path, protocol, entries, arms, {"loop": {"seed": number if not folds else 0}} if not folds else {}
+            path,
+            protocol,
+            entries,
+            arms,
+            {"loop": {"seed": number} if not folds else {}, "evaluation": {"primary": list(primary)}},
         )
         paths.append(path)
     return paths  # fmt: skip
@@ -88,7 +100,7 @@ def write_json(
     tree: dict[str, dict[str, Any]] = {
         "data": {"malignant": list(MALIGNANT)},
         "loop": {"rounds": 1, "arms": list(arms), **changes.get("loop", {})},
-        "evaluation": {"bootstrap": 300},
+        "evaluation": {"bootstrap": 300, **changes.get("evaluation", {})},
     }
     (path / "config.yaml").write_text(dump_yaml(Config(name=path.name, **tree)))  # type: ignore[arg-type]
     (path / "stages.json").write_text("{}")
@@ -101,7 +113,17 @@ def write_json(
     (path / "report.json").write_text(json.dumps(report, allow_nan=False))
 
 
-def entry(arm: str, split: pd.DataFrame, prob: np.ndarray) -> dict[str, Any]:
+def _write_seed(
+    folder: Path, split: pd.DataFrame, skill: float, looks: np.ndarray, rng: np.random.Generator
+) -> None:
+    """Predictions of one further classifier seed: the same skill, other errors."""
+    folder.mkdir()
+    prob = _predict(split, skill + rng.normal(0, 0.03), looks, 0.0, rng)
+    columns = {f"p_{dx}": prob[:, c] for c, dx in enumerate(CLASSES)}
+    split[["image_id", "split", "dx"]].assign(**columns).to_parquet(folder / "predictions.parquet")
+
+
+def entry(arm: str, split: pd.DataFrame, prob: np.ndarray, accepted: int = 120) -> dict[str, Any]:
     """report.json's object of one arm, with figures of val and test."""
     columns = [CLASSES.index(dx) for dx in MALIGNANT]
     label = np.array([CLASSES.index(dx) for dx in split["dx"]])
@@ -126,10 +148,12 @@ def entry(arm: str, split: pd.DataFrame, prob: np.ndarray) -> dict[str, Any]:
     made = {"mine": 0.2, "condition": 1.0, "synthesize": 92.5, "accept": 6.0}
     return {
         "round": 1, "arm": arm, "generator_saw": "own", **figures, "n_real": int((split["split"] == "train").sum()),
-        "n_generated": 200 if arm in ("hard", "random") else 0, "n_accepted": 120 if arm in ("hard", "random") else 0,
-        "acceptance_rate": 0.6 if arm in ("hard", "random") else None, "optimizer_steps": 900,
+        "n_generated": 200 if arm in ("hard", "random") else 0,
+        "n_accepted": accepted if arm in ("hard", "random") else 0,
+        "acceptance_rate": accepted / 200 if arm in ("hard", "random") else None, "optimizer_steps": 900,
         "seconds": SECONDS | (made if arm in ("hard", "random") else {}), "p_value_vs_round0": 0.2,
-        "digests": {"classifier": "c1" * 8},
+        "digests": {"classifier": "c1" * 8, "pool": f"pool of {arm}"},
+        "pool": {"arm": arm, "added": {"mel": 0 if arm == "real" else accepted}},
     }  # fmt: skip
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from engine.study.answer import answer, difference_text
-from engine.study.comparison import Difference, Evidence
+from engine.study.comparison import Difference
+from engine.study.verdict import Evidence, Pair
 
 
 def difference(value: float, low: float, high: float) -> Difference:
@@ -58,3 +59,53 @@ def test_nothing_to_compare_is_one_short_sentence() -> None:
 
 def test_points() -> None:
     assert difference_text(difference(-0.0512, -0.1, 0.0)) == "-5.1 points [-10.0, +0.0]"
+
+
+def test_other_endpoints_stand_in_the_same_sentence_in_their_own_units() -> None:
+    further = {
+        "log_loss": Pair(real=difference(-0.052, -0.06, -0.044), random=difference(0.0, -0.01, 0.01)),
+        "malignant.mean_sensitivity": Pair(real=difference(0.02, -0.01, 0.05)),
+    }
+    found = answer(
+        evidence(
+            figure="malignant.auc",
+            against_real=difference(0.012, 0.006, 0.018),
+            against_random=difference(0.0019, -0.002, 0.005),
+            further=further,
+        )
+    )
+    assert found.sentence == (
+        "Hard cases changed malignant AUC by +0.012 [+0.006, +0.018] against real and +0.002 [-0.002, +0.005] against "
+        "random synthesis, and log loss (lower is better) by -0.052 [-0.060, -0.044] and +0.000 [-0.010, +0.010], and mean "
+        "malignant sensitivity over 80 to 98 % specificity by +2.0 points [-1.0, +5.0] against real: not shown."
+    )
+
+
+def test_where_no_image_was_accepted_nothing_was_tested() -> None:
+    """No figure and no interval: two classifiers of one pool differ by chance alone."""
+    pools = {"against_real": None, "against_random": None, "none_accepted": True}
+    found = answer(evidence(**pools, untested=("real", "random")))
+    assert found.sentence == (
+        "Nothing was tested, since no synthetic image was accepted and hard trained on the same images as real and random "
+        "synthesis: not shown."
+    )
+    assert found.reason == (
+        "nothing was tested against real: no synthetic image was accepted, so hard trained on the same images"
+    )
+    alone = answer(evidence(**pools, untested=("real",), protocol="leaky"))
+    assert "the same images as real: not shown." in alone.sentence and "points" not in alone.sentence
+
+
+def test_where_random_alone_has_the_pool_of_hard_its_difference_is_not_told() -> None:
+    found = answer(evidence(against_random=None, untested=("random",)))
+    assert found.sentence == (
+        "Hard cases changed malignant sensitivity at 90 % specificity by +4.2 points [+1.0, +7.4] against real, and nothing "
+        "was tested against random synthesis, which trained on the same images: not shown."
+    )
+    assert found.reason == "nothing was tested against random: hard trained on the same images"
+
+
+def test_pools_that_are_equal_in_some_replicates_are_told() -> None:
+    found = answer(evidence(partly="hard and real trained on the same images in 2 of 8 training sets"))
+    assert found.reason.endswith("; hard and real trained on the same images in 2 of 8 training sets")
+    assert found.verdict == "helped"

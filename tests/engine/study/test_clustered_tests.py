@@ -124,7 +124,7 @@ def test_delong_with_clusters_by_hand() -> None:
 
 
 def test_all_hold_their_level_on_lesions_photographed_several_times() -> None:
-    found = {name: summary(many) for name, many in simulate("pair", 1500, 0, seed=3).items()}
+    found = {name: summary(many) for name, many in simulate("pair", 800, 0, seed=3).items()}
     assert 0.03 <= found["clustered McNemar"]["rejected"] <= 0.07
     assert 0.03 <= found["clustered sign-flip"]["rejected"] <= 0.07
     assert 0.03 <= found["clustered DeLong"]["rejected"] <= 0.07

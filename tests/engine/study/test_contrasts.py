@@ -16,6 +16,7 @@ from engine.artifacts.run_files import read_run
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.report.study_page import write_study as write_page
+from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
 from engine.study.replicates import Replicate, arm_figures
 from engine.study.run_replicates import open_replicate, require_finished
@@ -35,7 +36,7 @@ def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
     files = [read_run(path) for path in paths]
     for run in files:
         require_finished(run)
-    study = make_study([open_replicate(run) for run in files], draws=200)
+    study = make_study([open_replicate(run) for run in files], draws=100)
     page, record = write_page(study, files, tmp_path, "a study")
     return json.loads(record.read_text(encoding="utf-8")), page.read_text(encoding="utf-8")
 
@@ -89,7 +90,7 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
         return replace(run, test=replace(run.test, label_N=label))
 
     answers = [
-        make_study([change(run) for run in runs], draws=200).answer for change in (lambda r: r, without)
+        make_study([change(run) for run in runs], draws=100).answer for change in (lambda r: r, without)
     ]
     assert answers[0].verdict == "helped"
     assert answers[1].verdict == "not shown"
@@ -142,7 +143,7 @@ def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_pa
 
 def test_two_methods_by_design(tmp_path: Path) -> None:
     shared, _ = study_of(tmp_path / "a", replicates=3)
-    folds, _ = study_of(tmp_path / "b", replicates=3, folds=True)
+    folds, _ = study_of(tmp_path / "b", replicates=4, folds=True)
     methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
     assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
     assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
@@ -288,3 +289,119 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
     (path / "rounds/0001/arms/real/predictions.parquet").unlink()
     with pytest.raises(DataError, match="predictions of real are not in the run folder"):
         open_replicate(read_run(path))
+
+
+NEW = ("malignant.auc", "log_loss")
+
+
+def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path) -> None:
+    arms = ("real", "classical", "random", "hard")
+    record, page = study_of(tmp_path, arms=arms, primary=NEW, gain={"hard": 0.4}, lesions=1500)
+    assert record["endpoints"]["primary"] == list(NEW)
+    family = {(c["figure"], c["baseline"]): c for c in record["contrasts"] if c["role"] == "confirmatory"}
+    assert set(family) == {(figure, arm) for figure in NEW for arm in ("classical", "random")}
+    roles = {(c["figure"], c["baseline"]): c["role"] for c in record["contrasts"]}
+    assert (roles["malignant.auc", "real"], roles["log_loss", "real"]) == ("primary", "co-primary")
+    assert roles[PRIMARY, "real"] == "exploratory"
+    plain = {c: min(1.0, max(p["p_value"] for p in found["procedures"])) for c, found in family.items()}
+    together = holm({str(c): p for c, p in plain.items()})
+    assert {str(c): found["holm_p"] for c, found in family.items()} == pytest.approx(together)
+    assert {found["claim"] for found in family.values()} == {"better"}
+    loss = family["log_loss", "random"]
+    assert loss["adjusted"]["high"] < 0 and loss["lower_is_better"], "a fall of the log loss is the gain"
+    assert re.match(
+        r"Hard cases changed malignant AUC by \+0\.\d{3} \[.* against real and .*, and log loss "
+        r"\(lower is better\) by -0\.\d{3} \[",
+        record["answer"]["sentence"],
+    )
+    assert record["answer"]["verdict"] == "helped"
+    text = words(page)
+    assert (
+        "The primary endpoint is malignant AUC, last round; co-primary: Log loss (lower is better)." in text
+    )
+    assert "Holm's method over classical and random, 2 endpoints each" in text
+    assert "Malignant AUC (primary endpoint), hard minus each other arm" in text
+
+
+def test_a_higher_log_loss_is_worse(tmp_path: Path) -> None:
+    record, _ = study_of(tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.4})
+    (found,) = [c for c in record["contrasts"] if c["role"] == "confirmatory"]
+    assert found["value"] > 0 and found["claim"] == "worse"
+    assert record["answer"]["reason"] == "the interval against real lies above 0"
+
+
+def test_arms_of_one_pool_have_no_interval_anywhere(tmp_path: Path) -> None:
+    """Nothing was accepted, and yet the two classifiers differ by 20 points: chance of training alone."""
+    record, page = study_of(tmp_path, arms=ALL, gain={"hard": -0.4}, accepted=0, primary=NEW)
+    assert record["answer"]["sentence"].startswith(
+        "Nothing was tested, since no synthetic image was accepted"
+    )
+    assert record["untested"] == ["real", "random"] and record["contrasts"] == []
+    assert [run["tests_against_real"] for run in record["runs"]] == [None] * 6
+    text = words(page)
+    assert "Nothing was tested against real, random: they trained on the same images as hard." in text
+    assert not re.search(r"[+-]\d+\.\d+ points? \[|[+-]0\.\d{3} \[", text)
+
+
+def with_pools(run: Replicate, **pools: str) -> Replicate:
+    return replace(run, pools=pools)
+
+
+def test_where_random_has_the_pool_of_hard_real_is_compared_and_the_family_keeps_its_size(
+    runs: list[Replicate],
+) -> None:
+    tested = make_study([with_pools(run, hard="h", real="r", random="s") for run in runs], draws=30)
+    same = make_study([with_pools(run, hard="h", real="r", random="h") for run in runs], draws=30)
+    assert same.untested == ("random",) and same.contrast(PRIMARY, "random") is None
+    assert same.contrast(PRIMARY, "real") == tested.contrast(PRIMARY, "real")
+    assert "nothing was tested against random synthesis" in same.answer.sentence
+
+
+def test_an_untested_baseline_makes_no_other_claim_easier(tmp_path: Path) -> None:
+    arms = ("real", "classical", "random", "hard")
+    paths = write_study(tmp_path, arms=arms, lesions=300, replicates=3)
+    runs = [open_replicate(read_run(path)) for path in paths]
+    every = make_study(runs, draws=60).contrast(PRIMARY, "random")
+    fewer = make_study([with_pools(run, hard="h", classical="h") for run in runs], draws=60)
+    found = fewer.contrast(PRIMARY, "random")
+    assert fewer.contrast(PRIMARY, "classical") is None
+    assert found is not None and every is not None
+    assert found.adjusted == every.adjusted and found.adjusted_p == pytest.approx(
+        min(1.0, 2 * (found.difference.p_value or 1.0))
+    )
+
+
+def test_pools_equal_in_some_training_sets_are_told(runs: list[Replicate]) -> None:
+    pools = [{"hard": "h", "real": "h"}, {"hard": "h", "real": "r"}, {"hard": "h", "real": "r"}]
+    study = make_study([with_pools(run, **p) for run, p in zip(runs, pools, strict=True)], draws=20)
+    assert study.untested == () and study.contrast(PRIMARY, "real") is not None
+    assert study.answer.reason.endswith("hard and real trained on the same images in 1 of 3 training sets")
+
+
+def test_the_order_of_runs_changes_no_point(runs: list[Replicate]) -> None:
+    forth, back = (make_study(order, draws=40) for order in (runs, runs[::-1]))
+    for contrast in forth.contrasts:
+        other = back.contrast(contrast.figure, contrast.baseline)
+        assert other is not None
+        assert other.difference.value == pytest.approx(contrast.difference.value, abs=1e-12)
+        assert other.values == pytest.approx(contrast.values[::-1])
+
+
+def test_folds_of_disjoint_training_sets_need_no_correction(tmp_path: Path) -> None:
+    """Nadeau and Bengio's correction is for training sets that overlap; those of three folds here are one fold each."""
+    found, _ = study_of(tmp_path, replicates=3, folds=True)
+    methods = [p["method"] for p in found["contrasts"][0]["procedures"]]
+    assert methods == ["bootstrap of lesions within folds", "paired t over folds"]
+
+
+def test_a_run_made_before_the_key_was_planned_on_the_sensitivity(tmp_path: Path) -> None:
+    path = write_study(tmp_path, arms=ALL, lesions=200, replicates=1, primary=NEW)[0]
+    run = read_run(path)
+    assert open_replicate(run).endpoints.primary == NEW
+    section = {key: value for key, value in run.config["evaluation"].items() if key != "primary"}
+    old = replace(run, config={**run.config, "evaluation": section})
+    study = make_study([open_replicate(old)], draws=20)
+    assert study.endpoints == (PRIMARY,)
+    assert study.answer.sentence.startswith("Hard cases changed malignant sensitivity at 90 % specificity by")
+    with pytest.raises(DataError, match="endpoints"):
+        make_study([open_replicate(old), replace(open_replicate(run), name="b", seed=7)], draws=20)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,11 +16,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from engine.training import checkpoints
 from engine.training.checkpoints import checkpoints_in
 from engine.training.loop import train
 from engine.training.plan import TrainEnv
 from engine.training.set_aside import is_sealed, said_in, seal
 from tests.engine.training.test_loop import fit, model, noisy_loss, plan
+from tests.processes import Forked
 
 
 def killed_at(folder: Path, step: int, **changes: object) -> None:
@@ -129,31 +130,26 @@ def test_a_checkpoint_without_checksum_is_set_aside(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.safetensors.damaged").exists()
 
 
-DIES_WRITING = """
-import os, signal, sys
-from pathlib import Path
-import engine.training.checkpoints as checkpoints
-from tests.engine.training.test_loop import fit
+def fit_until_killed_writing(folder: Path, nth: int) -> None:
+    """Train; kill this process when half of the ``nth`` checkpoint is written."""
+    count, whole = 0, checkpoints.save_file
 
-count, whole = 0, checkpoints.save_file
+    def dies(tensors: object, path: Path, metadata: object = None) -> None:
+        nonlocal count
+        count += 1
+        whole(tensors, path, metadata=metadata)
+        if count == nth:
+            os.truncate(path, path.stat().st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def dies(tensors, path, metadata=None):
-    global count
-    count += 1
-    whole(tensors, path, metadata=metadata)
-    if count == int(sys.argv[2]):
-        os.truncate(path, os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-checkpoints.save_file = dies
-fit(Path(sys.argv[1]))
-"""
+    checkpoints.save_file = dies
+    fit(folder)
 
 
 @pytest.mark.parametrize("nth", [1, 2])
 def test_kill_in_the_middle_of_writing(tmp_path: Path, nth: int) -> None:
-    arguments = [sys.executable, "-c", DIES_WRITING, str(tmp_path / "killed"), str(nth)]
-    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    process = Forked(tmp_path / "said.txt", fit_until_killed_writing, tmp_path / "killed", nth)
+    assert process.wait() == -signal.SIGKILL, process.said()
     whole, losses, _ = fit(tmp_path / "whole")
     network, again, start = fit(tmp_path / "killed")
     assert (start, again) == (5 * (nth - 1), losses)

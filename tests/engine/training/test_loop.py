@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
+from torch.multiprocessing import start_processes
 
 from engine.errors import StageError
 from engine.training.loop import train
@@ -26,6 +26,7 @@ from engine.training.plan import (
     learning_rate,
     step_generator,
 )
+from tests.processes import CONTEXT
 
 X_NF = torch.linspace(-1, 1, 40).reshape(20, 2)
 Y_N = X_NF @ torch.tensor([2.0, -1.0]) + 0.5
@@ -225,6 +226,6 @@ def _worker(rank: int, world: int, folder: str) -> None:
 
 @pytest.mark.slow
 def test_two_workers_agree_with_one(tmp_path: Path) -> None:
-    multiprocessing.spawn(_worker, args=(2, str(tmp_path)), nprocs=2)
+    start_processes(_worker, (2, str(tmp_path)), nprocs=2, start_method=CONTEXT.get_start_method())
     _, losses, _ = fit(tmp_path / "one")
     assert np.load(tmp_path / "losses.npy") == pytest.approx(losses, abs=1e-5)

@@ -124,3 +124,20 @@ def test_an_image_the_split_lacks_is_named_an_error() -> None:
     )
     with pytest.raises(DataError, match=r"set 2: split\.parquet lacks images"):
         replicate_of({"hard": found}, other, {}, name="set 2", protocol="safe")
+
+
+def test_seeds_pools_and_the_planned_figures_survive_the_file(tmp_path: Path) -> None:
+    run = opened(tmp_path, replicates=1, classifier_seeds=2, primary=("malignant.auc", "log_loss"))[0]
+    again = through_text(run)
+    assert again.endpoints == run.endpoints and again.pools == run.pools != {}
+    for part, other in ((again.val, run.val), (again.test, run.test)):
+        for ours, theirs in zip(part.seeds("hard"), other.seeds("hard"), strict=True):
+            assert np.abs(ours - theirs).max() <= 0.5 / 65535 + 1e-12
+
+
+def test_a_file_that_names_no_endpoint_was_planned_on_the_sensitivity(tmp_path: Path) -> None:
+    run = opened(tmp_path, replicates=1, primary=("log_loss",))[0]
+    cases = pack_cases(run)
+    del cases["endpoints"]["primary"], cases["pools"]
+    found = unpack(cases, {arm: pack_arm(run, arm) for arm in run.arms})
+    assert found.endpoints.primary == (PRIMARY,) and found.pools == {}

@@ -42,7 +42,7 @@ def test_sets_of_table_one_are_collected(tmp_path: Path, gain: float, lesions: i
             folder / f"set_{number:02d}.json",
             {"set": number, "part": "confirm", "tables": {PRIMARY_TABLE: table}},
         )
-    collect(folder, draws=200)
+    collect(folder, draws=100)
     entry = json.loads((folder / "result.json").read_text())["tables"][0]
     assert entry["primary"]
     assert entry["sets"] == [2, 3, 4, 5, 6, 7, 8, 9]
@@ -54,7 +54,7 @@ def test_sets_of_table_one_are_collected(tmp_path: Path, gain: float, lesions: i
     assert (folder / "table.png").stat().st_size > 10_000
     assert (folder / "contrasts.png").stat().st_size > 10_000
     stop_half_way(folder / "set_09.json")
-    collect(folder, draws=200)
+    collect(folder, draws=100)
     study = json.loads((folder / "result.json").read_text())["tables"][0]["study"]
     assert study["design"]["replicates"] == 7
     assert (study["answer"]["verdict"], study["answer"]["reason"]) == (
@@ -69,7 +69,7 @@ def test_sets_of_table_one_are_collected(tmp_path: Path, gain: float, lesions: i
     other["tables"][PRIMARY_TABLE]["config"]["classifier"]["steps"] = 300
     write_json(folder / "set_07.json", other)
     with pytest.raises(ConfigError, match=r"set 7, confirm, .* classifier\.steps \(500 there, 300 now\)"):
-        collect(folder, draws=200)
+        collect(folder, draws=100)
 
 
 def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_one_set_has_means_and_no_contrast(tmp_path: Path) -> None:
             "tables": {"own in total 64 px": {"cells": cells, "config": {}, "commit": "a"}},
         },
     )
-    collect(tmp_path, draws=200)
+    collect(tmp_path, draws=100)
     text = (tmp_path / "table.md").read_text()
     assert "scored on val" in text
     assert "no contrast yet" in text
@@ -103,7 +103,7 @@ def test_one_confirming_set_compares_synthetic_with_real_images_by_model(tmp_pat
     write_json(
         tmp_path / "set_02.json", {"set": 2, "part": "confirm", "tables": {"train in total 32 px": table}}
     )
-    collect(tmp_path, draws=200)
+    collect(tmp_path, draws=100)
     (entry,) = json.loads((tmp_path / "result.json").read_text())["tables"]
     assert not entry["primary"]
     assert list(entry["by_model"]) == ["vgg16"], "a model without both rows is left out"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from engine.config import PhantomConfig
 from engine.data.phantom.lesions import PhantomLesion, draw_lesions, generate, render
+from tests.processes import Forked
 
 CONFIG = PhantomConfig(lesions=28, views=3, difficulty=0.5, imbalance=0.5)
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
@@ -59,16 +58,19 @@ def test_views_of_a_lesion_share_class_and_person(made):
         assert len({images[row].tobytes() for row in rows}) == len(rows)
 
 
-def test_same_seed_same_bits_in_another_process():
-    code = (
-        "from engine.data.phantom.lesions import generate; from engine.config import PhantomConfig; import hashlib;"
-        "t, x, m = generate(PhantomConfig(lesions=14), 16, 5);"
-        "print(hashlib.sha256(x.tobytes() + m.tobytes() + ''.join(t.dx).encode()).hexdigest())"
-    )
+def digest():
     table, images, masks = generate(PhantomConfig(lesions=14), 16, 5)
-    here = hashlib.sha256(images.tobytes() + masks.tobytes() + "".join(table.dx).encode()).hexdigest()
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert there.stdout.strip() == here
+    return hashlib.sha256(images.tobytes() + masks.tobytes() + "".join(table.dx).encode()).hexdigest()
+
+
+def print_digest():
+    print(digest())
+
+
+def test_same_seed_same_bits_in_another_process(tmp_path):
+    process = Forked(tmp_path / "said.txt", print_digest)
+    assert process.wait() == 0, process.said()
+    assert process.said().strip() == digest()
 
 
 def test_another_seed_other_images(made):

@@ -164,11 +164,11 @@ def test_a_twin_of_the_dear_set_brings_in_more_of_the_cheap_one() -> None:
 
     truth = np.mean([kid_difference(*pair(sets(1500, 1500)), 1, rng)["value"] for _ in range(6)])
     covered = 0
-    for _ in range(100):
+    for _ in range(50):
         real, first, twin, second = sets(40, 400)
         found = kid_difference(real, first, second, 200, rng, twin=twin)
         covered += found["low"] <= truth <= found["high"]
-    assert covered >= 88, "95 % intervals"
+    assert covered >= 44, "95 % intervals"
     with pytest.raises(ValueError, match="same parents, row by row"):
         kid_difference(real, first, second, 10, rng, twin=twin.take(np.arange(399, -1, -1)))
 
