@@ -2,12 +2,14 @@
 
 usage: python -m experiments.blind_spot run CONFIG --seeds 0-9 [--control positive | negative] [--with key=value ...]
        python -m experiments.blind_spot oracle CONFIG --seeds 100-102 [--times 5] [--with key=value ...]
+       python -m experiments.blind_spot show CONFIG
        python -m experiments.blind_spot collect
 
 ``run`` plays CONFIG once per seed, on phantoms with its blind spot (positive) and on the same phantoms without (negative).
 A seed draws phantoms, split, foundation and classifiers anew. Each run is kept in results/blind_spot/<control>_SSS.json when
 it is done; killed, the same command goes on. ``oracle`` trains on real images alone, with the subtype as rare as it is and
---times as frequent: a blind spot must close with more examples. ``collect`` writes result.json, table.md and controls.png.
+--times as frequent: a blind spot must close with more examples. ``collect`` writes result.json, table.md and controls.png,
+``show`` the picture subtype.png.
 
 Seeds from 100 are for development: CONFIG was chosen on them, and no result counts them.
 """
@@ -24,7 +26,7 @@ from rich.console import Console
 from engine import build
 from engine.artifacts import run_stages
 from engine.artifacts.whole_files import write_text
-from engine.config import Config
+from engine.config import BlindSpotConfig, Config
 from engine.errors import ConfigError
 from engine.execution.progress import RichListener
 from engine.store.files import write_json
@@ -34,6 +36,7 @@ from experiments.lib.controls_page import draw, table
 from experiments.lib.keeping import provenance, read_result, require_same, script, this_command, this_script
 from experiments.lib.subtype_figures import measure
 from experiments.lib.subtype_oracle import compare
+from experiments.lib.subtype_sheet import draw_subtype
 
 Control = Literal["positive", "negative"]
 CONTROLS: Final[tuple[Control, ...]] = ("positive", "negative")
@@ -42,36 +45,41 @@ DEVELOPMENT: Final = 100
 
 
 def main() -> None:
-    """Run the controls of some seeds, the oracle, or collect."""
-    arguments = _arguments()
+    """Run the controls of some seeds, ask the oracle, show the subtype, or collect."""
+    asked = _arguments()
     folder = keeping.RESULTS / "blind_spot"
-    if arguments.action == "collect":
+    folder.mkdir(parents=True, exist_ok=True)
+    if asked.action == "collect":
         print(collect(folder))
-    elif arguments.action == "oracle":
-        config = planted(arguments.config, arguments.overrides)
-        found = compare(config, arguments.seeds, arguments.times)
+    elif asked.action == "show":
+        config, spot = planted(asked.config, asked.overrides)
+        path = folder / "subtype.png"
+        print(draw_subtype(config.data.phantom, spot, config.data.image_size, DEVELOPMENT, path))
+    elif asked.action == "oracle":
+        config, spot = planted(asked.config, asked.overrides)
         path = folder / "oracle.json"
-        folder.mkdir(parents=True, exist_ok=True)
+        found = compare(config, spot, asked.seeds, asked.times)
         write_json(path, {**provenance(this_command(), config), **found})
         print(path)
     else:
-        for seed in arguments.seeds:
-            for control in arguments.control:
-                print(run(arguments.config, arguments.overrides, control, seed, folder), flush=True)
+        for seed in asked.seeds:
+            for control in asked.control:
+                print(run(asked.config, asked.overrides, control, seed, folder), flush=True)
 
 
-def planted(path: Path, overrides: Sequence[str]) -> Config:
-    """Read a config whose phantoms have a blind spot.
+def planted(path: Path, overrides: Sequence[str]) -> tuple[Config, BlindSpotConfig]:
+    """Read a config whose phantoms have a blind spot, and the blind spot.
 
     Raises:
         ConfigError: they have none.
     """
     config = build.load(path, overrides)
-    if config.data.format != "phantom" or config.data.phantom.blind_spot is None:
+    spot = config.data.phantom.blind_spot
+    if config.data.format != "phantom" or spot is None:
         raise ConfigError(
             f"{path}: data.phantom.blind_spot is null; set it, for example {{share: 0.1, difficulty: 0.8}}"
         )
-    return config
+    return config, spot
 
 
 def run(path: Path, overrides: Sequence[str], control: Control, seed: int, folder: Path) -> Path:
@@ -80,9 +88,7 @@ def run(path: Path, overrides: Sequence[str], control: Control, seed: int, folde
     Raises:
         ConfigError: the file was made with another config.
     """
-    base = planted(path, overrides)
-    spot = base.data.phantom.blind_spot
-    assert spot is not None
+    base, spot = planted(path, overrides)
     kept = folder / f"{control}_{seed:03d}.json"
     if kept.exists():
         remedy = "move the file away, or use its config"
@@ -90,7 +96,6 @@ def run(path: Path, overrides: Sequence[str], control: Control, seed: int, folde
         return kept
     config = of_seed(path, overrides, control, seed)
     place, _ = build.run(config, listener=RichListener(Console()))
-    folder.mkdir(parents=True, exist_ok=True)
     facts = {**provenance(this_command(), base), "seeds": {"foundation": seed, "loop": seed}}
     took = {line.key: line.seconds for line in run_stages.read_log(place.path)}
     facts |= {"control": control, "seed": seed, "seconds": round(sum(took.values()), 1)}
@@ -155,17 +160,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=this_script(), description=__doc__, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("collect")
-    for name in ("run", "oracle"):
+    for name in ("run", "oracle", "show"):
         one = actions.add_parser(name)
         one.add_argument("config", type=Path)
-        one.add_argument("--seeds", type=_seeds, required=True, metavar="0-9")
         one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+        if name != "show":
+            one.add_argument("--seeds", type=_seeds, required=True, metavar="0-9")
         if name == "run":
             one.add_argument("--control", nargs=1, choices=CONTROLS, default=CONTROLS)
-        else:
-            one.add_argument(
-                "--times", type=float, default=5.0, help="how much more frequent the subtype gets"
-            )
+        if name == "oracle":
+            one.add_argument("--times", type=float, default=5.0, help="how much more frequent it gets")
     return parser.parse_args()
 
 

@@ -26,16 +26,15 @@ from experiments.lib.controls import over_seeds
 from experiments.lib.subtype_figures import FIGURES, figures_of, hidden_lesions
 
 
-def compare(config: Config, seeds: Sequence[int], times: float) -> dict[str, Any]:
+def compare(config: Config, spot: BlindSpotConfig, seeds: Sequence[int], times: float) -> dict[str, Any]:
     """Return {rare, frequent, gain}: FIGURES by seed on the same lesions of the subtype, and their differences.
 
     Args:
-        config: of a run with a blind spot; its classifier is trained for ``classifier.steps`` as in round 0.
+        config: of a run; its classifier is trained for ``classifier.steps`` as in round 0.
+        spot: its blind spot.
         seeds: of phantoms, split and classifier.
         times: how much more frequent the subtype gets, up to all of its class.
     """
-    spot = config.data.phantom.blind_spot
-    assert spot is not None
     more = spot.model_copy(update={"share": min(1.0, times * spot.share)})
     found: dict[str, Any] = {
         name: [plain(config, one, spot, seed) for seed in seeds]

@@ -35,7 +35,7 @@ class Subtype:
 
 
 SUBTYPES: Final[Mapping[str, Subtype]] = {
-    "mel": Subtype(name="amelanotic melanoma", like="df", cue=(0.80, 0.36, 0.38), cue_share=0.5),
+    "mel": Subtype(name="amelanotic melanoma", like="df", cue=(0.80, 0.36, 0.38), cue_share=0.35),
 }
 """The subtype that each class can hide."""
 
