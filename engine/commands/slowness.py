@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from engine.arms import ARMS, ENGINE
+from engine.arms import ARMS, ENGINE, HEADLINE
 from engine.config import Config
 
 CPU_PIXELS = 96
@@ -46,7 +46,7 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
         fits = config.loop.crossfit_folds * config.loop.rounds
         found.append(("loop.mine_from", f"crossfit trains {fits} more classifiers from scratch"))
     for name in config.loop.arms:
-        if ARMS[name].makes_images and name != ENGINE:
+        if ARMS[name].makes_images and name not in (ENGINE, *HEADLINE):
             found.append(("loop.arms", f"arm {name} synthesizes as many images again"))
     if config.backend.precision == "float32" and device == "cuda":
         found.append(

@@ -114,6 +114,6 @@ def evaluate(
 ) -> StageFolder:
     """Figures on val and test, with intervals, means over seeds; ``reference`` is round 0's predictions."""
     inputs = {"predictions": predictions[0], "challenging": pipeline.stages["challenging"]}
-    inputs |= {f"predictions_{n}": folder for n, folder in enumerate(predictions) if n > 0}
+    inputs |= {f"seed_{n}": folder for n, folder in enumerate(predictions) if n > 0}
     inputs |= {"reference": reference} if reference is not None else {}
     return pipeline.arm(number, arm, evaluate_stage.STAGE, evaluate_stage.Params.of(pipeline.config), inputs)

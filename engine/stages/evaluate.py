@@ -5,7 +5,7 @@ reference models get wrong, and the others. ``test.subgroups`` has sensitivity a
 skin type.
 
 Nothing is fitted here: temperature and operating point come from calibration.json, where ``predict`` fixed them
-on val. With several inputs ``predictions``, one per classifier seed, figures are means over them. The bootstrap draws of a
+on val. With inputs ``seed_#``, predictions of further classifier seeds, figures are means over them. The bootstrap draws of a
 split depend on the seed alone, so arms and rounds are resampled alike.
 """
 
@@ -65,7 +65,7 @@ def run(context: StageContext, params: Params) -> None:
     Raises:
         DataError: predictions and split disagree on the images, or a diagnosis is unknown to the classifier.
     """
-    folders = [context.inputs["predictions"], *numbered(context.inputs, "predictions")]
+    folders = [context.inputs["predictions"], *numbered(context.inputs, "seed")]
     predictions = predictions_file.read(folders[0])
     further = [predictions_file.read(folder) for folder in folders[1:]]
     task = Task(
@@ -217,7 +217,7 @@ STAGE = base.Stage(
     params=Params,
     run=run,
     inputs=("images", "split", "predictions"),
-    optional=("reference", "challenging", "predictions_#"),
+    optional=("reference", "challenging", "seed_#"),
     units=lambda _params, sizes: sizes.chunks(sizes.held),
     files=(Scores,),
 )

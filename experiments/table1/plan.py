@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import build
-from engine.arms import ARMS
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.store.run_folder import flat_config
@@ -32,8 +31,10 @@ MODELS = {
 """Name in the table: timm's name (VGGs with batch norm: they start from scratch), and whether its head is made small."""
 ORIGIN = {"Origin250": 0.5, "Origin500": 1.0, "Origin1000": 2.0}
 """Rows of real images alone: how many training sets each holds."""
+OF_THE_STUDY = ("classical", "mined", "retrieved", "random", "dcgan")
+"""Arms of the closed study beside ``real`` (arm ``plain`` today, which its own engine called real), hard and synthetic."""
 SYNTHETIC = {"Origin500 plain": "real", "Synthetic500": "synthetic", "Hybrid1000": "hard"} | {
-    f"Hybrid1000 {arm}": arm for arm in ARMS if arm not in ("real", "synthetic", "hard", "all_real")
+    f"Hybrid1000 {arm}": arm for arm in OF_THE_STUDY
 }
 """Rows that an arm of the run trains."""
 PLAIN = "Origin500 plain"

@@ -152,7 +152,7 @@ def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) 
     mined = {call.inputs["predictions"].name for call in backend.of("mine")}
     firsts = {call.out.name.split(".")[0] for call in backend.of("predict")[::2]}
     assert mined <= firsts
-    assert all({"predictions", "predictions_1"} <= set(call.inputs) for call in backend.of("evaluate"))
+    assert all({"predictions", "seed_1"} <= set(call.inputs) for call in backend.of("evaluate"))
     assert {entry["optimizer_steps"] for entry in report["rounds"] if entry["round"] == 2} == {1500 + 1200}
     for folder in ("rounds/0000", "rounds/0002", "rounds/0002/arms/random"):
         kept = {path.name for path in (tmp_path / "a" / folder / "seed_5").iterdir()}

@@ -25,7 +25,9 @@ REMEDY = (
     "run `python -m tests.golden.write` and say why in CHANGELOG.md"
 )
 
-MOST = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"]
+MOST = [
+    "plain", "real", "classical", "distilled", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real",
+]  # fmt: skip
 SOURCES = ["real", "random", "dcgan", "hard"]
 NO_MINE: dict[str, Any] = {"train": 0.5, "mine": 0.0, "val": 0.1, "test": 0.4}
 SETS: dict[str, Any] = {**NO_MINE, "train_sets": {"count": 3, "images": 8, "use": [0, 1]}}

@@ -46,7 +46,7 @@ class Sample:
     reason: str
     group: str
     judge_p: float | None
-    value: float | None
+    value: float | None = None
     distance: float | None
 
 
@@ -168,7 +168,7 @@ def _by_parent(frame: pd.DataFrame | None) -> dict[str, list[Mapping[str, Any]]]
 
 def _mixed(made: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """At most MAX_SAMPLES images: accepted and rejected in equal parts where both exist, accepted first, the best first."""
-    best = sorted(made, key=lambda record: -(_number(record["value"]) or 0.0))
+    best = sorted(made, key=lambda record: -(_number(record.get("value")) or 0.0))
     accepted = [record for record in best if record["accepted"]]
     rejected = [record for record in best if not record["accepted"]]
     half = MAX_SAMPLES // 2
@@ -187,7 +187,7 @@ def _sample(entry: RoundFiles, record: Mapping[str, Any]) -> Sample:
         reason="" if accepted else str(record["reasons"]),
         group="" if accepted else reason_group(record["reasons"]),
         judge_p=_number(record["judge_p"]),
-        value=_number(record["value"]),
+        value=_number(record.get("value")),
         distance=_number(record["nearest_train_distance"]),
     )
 

@@ -84,7 +84,9 @@ def test_one_run_is_too_few(tmp_path):
 
 def test_a_round_missing_from_the_report_is_named(tmp_path):
     run = make_run(tmp_path / "a", [1] * 6)
-    (run / "report.json").write_text(json.dumps({"rounds": [], "split_digest": "s", "protocol": "safe"}))
+    (run / "report.json").write_text(
+        json.dumps({"schema_version": 2, "rounds": [], "split_digest": "s", "protocol": "safe"})
+    )
     with pytest.raises(DataError, match=r"report.json has no round 0 real"):
         compare([run, run], Console(file=io.StringIO()))
 
@@ -104,7 +106,7 @@ def make_report(path, protocol="safe", pool=None):
     entry = {"round": 0, "arm": "real", "test": test, "n_real": 6, "n_accepted": 0, "optimizer_steps": 1}
     entry |= pool or {"pool": {"added": {"mel": 3}}, "digests": {"pool": path.name}}
     (run / "report.json").write_text(
-        json.dumps({"rounds": [entry], "split_digest": "s", "protocol": protocol})
+        json.dumps({"schema_version": 2, "rounds": [entry], "split_digest": "s", "protocol": protocol})
     )
     return run
 

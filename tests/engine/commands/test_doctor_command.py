@@ -214,7 +214,7 @@ def test_torchvision_weights_are_sought_in_torchs_cache(tmp_path, monkeypatch):
         ({"synthesis": {"steps": 100}}, "cpu", "synthesis.steps"),
         ({"denoiser": {"pretrained": "x"}}, "cpu", "denoiser.pretrained"),
         ({"loop": {"mine_from": "crossfit"}}, "cpu", "loop.mine_from"),
-        ({"loop": {"arms": ["hard", "random"]}}, "cpu", "loop.arms"),
+        ({"loop": {"arms": ["hard", "unguided"]}}, "cpu", "loop.arms"),
         ({}, "cuda", "backend.precision"),
     ],
 )

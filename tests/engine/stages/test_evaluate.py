@@ -258,7 +258,7 @@ def test_figures_of_several_seeds_are_their_means(tmp_path: Path) -> None:
         for seed, (right, threshold) in enumerate(((0.9, 0.5), (0.5, 0.4)))
     ]
     alone = [run(tmp_path, {**inputs, "predictions": f}) for f in folders]
-    both = run(tmp_path, {**inputs, "predictions": folders[0], "predictions_1": folders[1]})
+    both = run(tmp_path, {**inputs, "predictions": folders[0], "seed_1": folders[1]})
     for part in ("val", "test"):
         for name in ("accuracy", "auc", "nll"):
             values = [report[part][name]["value"] for report in alone]

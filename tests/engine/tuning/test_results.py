@@ -46,7 +46,7 @@ def trial(tmp_path: Path) -> dict[str, Any]:
     folder = trial_folder(tmp_path, 3)
     write_stages(folder, ("a", True, 2.0))
     rounds = [entry(0, "real", 0.9), entry(1, "hard", 0.8), entry(1, "real", 0.1), entry(2, "hard", 0.7)]
-    (folder / "report.json").write_text(json.dumps({"rounds": rounds}))
+    (folder / "report.json").write_text(json.dumps({"schema_version": 2, "rounds": rounds}))
     record = TrialRecord(number=3, settings={"policy.mining.name": "margin", "loop.budget": 7}, status=FINISHED,
                          values={0: 0.9, 1: 0.8})  # fmt: skip
     return trial_object(record, tmp_path)
