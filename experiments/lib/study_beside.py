@@ -16,7 +16,7 @@ import pandas as pd
 
 from engine.evaluation.subgroups import FEWEST_LESIONS, UNKNOWN, age_bands, in_order
 from engine.study import comparison as compare
-from engine.study.contrasts import ARM, PRIMARY
+from engine.study.contrasts import ARM, PRIMARY, intervals
 from engine.study.design import Design
 from engine.study.replicates import Figures, Replicate, arm_figures
 from engine.types import BoolArray, StrArray, strings
@@ -133,13 +133,7 @@ def _resampled(
     drawn_RB = drawn_RB[:, np.isfinite(drawn_RB).all(axis=0)]
     if drawn_RB.shape[1] < DRAWS / 2:
         return None
-    if design.kind == "cross-validation":
-        first = compare.fold_bootstrap(value_R, drawn_RB)
-        second = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
-    else:
-        first = compare.crossed_bootstrap(value_R, drawn_RB, np.random.default_rng([0, len(value_R)]))
-        second = compare.paired_t(value_R)
-    wider = compare.headline(first, second)
+    wider = compare.headline(*intervals(value_R, drawn_RB, design, seed=0))
     return {"value": wider.value, "low": wider.low, "high": wider.high}
 
 
@@ -164,6 +158,7 @@ def _over_replicates(
         "replicates": len(value_R),
     }
     if design.kind == "cross-validation":
-        interval = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
+        corrected = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
+        interval = compare.paired_t(value_R) if design.disjoint else corrected
         found |= {"low": interval.low, "high": interval.high}
     return found
