@@ -67,14 +67,23 @@ def measure(run: RunFolder, spot: BlindSpotConfig) -> dict[str, Any]:
 
 
 def found(run: RunFolder, dataset: Dataset, hidden: Hidden) -> dict[str, Any]:
-    """Return how many mined lesions of all rounds, and how many of the lesions they were mined from, are of the subtype."""
+    """Return how many mined lesions of all rounds, and how many of the lesions they were mined from, are of the subtype.
+
+    Raises:
+        ConfigError: none of the lesions that hard cases are mined from is.
+    """
     config, rounds = run.config, range(1, run.config.loop.rounds + 1)
     mined = [
         hard_cases.read_ids(run.stage(arm_role(number, ENGINE, "mine")).path).tolist() for number in rounds
     ]
     rows = dataset.positions(np.array([name for names in mined for name in names], dtype=np.str_))
     sought = mined_rows(dataset, config.loop.mine_from, own_sets(config))
-    return {"hard": _lesions(dataset, rows, hidden), "data": _lesions(dataset, sought, hidden)}
+    data = _lesions(dataset, sought, hidden)
+    if data["subtype"] == 0:
+        raise ConfigError(
+            "data.phantom.blind_spot.share: no lesion that hard cases are mined from is of the subtype; raise it or lesions"
+        )
+    return {"hard": _lesions(dataset, rows, hidden), "data": data}
 
 
 def made(run: RunFolder, arm: str, hidden: Hidden) -> dict[str, int]:
