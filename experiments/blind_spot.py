@@ -71,13 +71,18 @@ def planted(path: Path, overrides: Sequence[str]) -> tuple[Config, BlindSpotConf
     """Read a config whose phantoms have a blind spot, and the blind spot.
 
     Raises:
-        ConfigError: they have none.
+        ConfigError: they have none, or an arm that the verdict needs is missing.
     """
     config = build.load(path, overrides)
     spot = config.data.phantom.blind_spot
     if config.data.format != "phantom" or spot is None:
         raise ConfigError(
             f"{path}: data.phantom.blind_spot is null; set it, for example {{share: 0.1, difficulty: 0.8}}"
+        )
+    absent = sorted({"real", "random"} - set(config.loop.arms))
+    if absent:
+        raise ConfigError(
+            f"{path}: loop.arms lacks {', '.join(absent)}, which `hard` is compared with; add it"
         )
     return config, spot
 

@@ -80,7 +80,9 @@ def summary(runs: Sequence[Run]) -> dict[str, Any]:
             for kind in ("generated", "accepted")
         },
         "hard_minus": {
-            arm: {name: _difference(runs, arm, name) for name in FIGURES} for arm in arms if arm != ENGINE
+            arm: {name: gain(_arm(runs, ENGINE), _arm(runs, arm), name) for name in FIGURES}
+            for arm in arms
+            if arm != ENGINE
         },
     }
 
@@ -100,6 +102,15 @@ def share(run: Run, arm: str, kind: str) -> float:
     """Return the share of an arm's images (``generated`` or ``accepted``) whose parent is of the subtype; 0 of none."""
     counts = run["made"][arm]
     return counts[f"{kind}_subtype"] / counts[kind] if counts[kind] else 0.0
+
+
+def gain(
+    ours: Sequence[Mapping[str, float | None]], theirs: Sequence[Mapping[str, float | None]], name: str
+) -> dict[str, Any] | None:
+    """Return a figure's difference over seeds, paired within a seed; None where a seed lacks it."""
+    pairs = [(a[name], b[name]) for a, b in zip(ours, theirs, strict=True)]
+    values = [a - b for a, b in pairs if a is not None and b is not None]
+    return over_seeds(np.array(values)) if len(values) == len(pairs) else None
 
 
 def verdict(positive: Mapping[str, Any] | None, negative: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -149,8 +160,5 @@ def _mean(runs: Sequence[Run], arm: str, name: str) -> float | None:
     return None if None in values else float(np.mean(values))
 
 
-def _difference(runs: Sequence[Run], arm: str, name: str) -> dict[str, Any] | None:
-    pairs = [(run["figures"][ENGINE][name], run["figures"][arm][name]) for run in runs]
-    if any(None in pair for pair in pairs):
-        return None
-    return over_seeds(np.array([ours - theirs for ours, theirs in pairs]))
+def _arm(runs: Sequence[Run], arm: str) -> list[Mapping[str, float | None]]:
+    return [run["figures"][arm] for run in runs]

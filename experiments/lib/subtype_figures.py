@@ -7,16 +7,16 @@ Shape legend: N images.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from engine.arms import ARMS, ENGINE
-from engine.artifacts import hard_cases, predictions, synthetic
-from engine.artifacts import split as split_file
-from engine.artifacts.run_layout import arm_role, seed_folder
+from engine.artifacts import hard_cases, synthetic
+from engine.artifacts.run_files import read_run
+from engine.artifacts.run_layout import arm_role
 from engine.config import BlindSpotConfig, Config
 from engine.data.phantom.lesions import subtype_of
 from engine.errors import ConfigError
@@ -24,9 +24,8 @@ from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import mined_rows, own_sets
 from engine.store import RunFolder
 from engine.study.replicates import Replicate, arm_figures
-from engine.study.run_replicates import replicate_of
+from engine.study.run_replicates import open_replicate
 from engine.types import SPLITS, BoolArray, StrArray
-from experiments.lib.study_beside import restricted
 
 OVERALL: Final = ("malignant.auc", "malignant.sensitivity", "nll", "balanced_accuracy")
 """Figures over all test lesions."""
@@ -63,19 +62,28 @@ def measure(run: RunFolder, spot: BlindSpotConfig) -> dict[str, Any]:
         "lesions": {part: _lesions(dataset, dataset.where(part), hidden)["subtype"] for part in SPLITS},
         "found": found(run, dataset, hidden),
         "made": {arm: made(run, arm, hidden) for arm in run.config.loop.arms if ARMS[arm].makes_images},
-        "figures": scores(run, hidden),
+        "figures": figures_of(open_replicate(read_run(run.path)), hidden),
     }
 
 
 def found(run: RunFolder, dataset: Dataset, hidden: Hidden) -> dict[str, Any]:
-    """Return how many mined lesions of all rounds, and how many of the lesions they were mined from, are of the subtype."""
+    """Return how many mined lesions of all rounds, and how many of the lesions they were mined from, are of the subtype.
+
+    Raises:
+        ConfigError: none of the lesions that hard cases are mined from is.
+    """
     config, rounds = run.config, range(1, run.config.loop.rounds + 1)
     mined = [
         hard_cases.read_ids(run.stage(arm_role(number, ENGINE, "mine")).path).tolist() for number in rounds
     ]
     rows = dataset.positions(np.array([name for names in mined for name in names], dtype=np.str_))
     sought = mined_rows(dataset, config.loop.mine_from, own_sets(config))
-    return {"hard": _lesions(dataset, rows, hidden), "data": _lesions(dataset, sought, hidden)}
+    data = _lesions(dataset, sought, hidden)
+    if data["subtype"] == 0:
+        raise ConfigError(
+            "data.phantom.blind_spot.share: no lesion that hard cases are mined from is of the subtype; raise it or lesions"
+        )
+    return {"hard": _lesions(dataset, rows, hidden), "data": data}
 
 
 def made(run: RunFolder, arm: str, hidden: Hidden) -> dict[str, int]:
@@ -91,34 +99,8 @@ def made(run: RunFolder, arm: str, hidden: Hidden) -> dict[str, int]:
     return counts
 
 
-def scores(run: RunFolder, hidden: Hidden) -> dict[str, dict[str, float | None]]:
-    """Return FIGURES of every arm in the last round, means over classifier seeds; None where one is undefined."""
-    seeds = run.config.loop.classifier_seeds
-    by_seed = [figures_of(replicate(run, seed), hidden) for seed in seeds]
-    return {
-        arm: {name: _mean([figures[arm][name] for figures in by_seed]) for name in FIGURES}
-        for arm in run.config.loop.arms
-    }
-
-
-def replicate(run: RunFolder, seed: int) -> Replicate:
-    """Return what one classifier seed of every arm predicted in the last round."""
-    first, last = run.config.loop.classifier_seeds[0], run.config.loop.rounds
-    place: Callable[[str], str] = lambda arm: arm if seed == first else f"{arm}/{seed_folder(seed)}"  # noqa: E731
-    return replicate_of(
-        {
-            arm: predictions.read(run.stage(arm_role(last, place(arm), "predict")).path)
-            for arm in run.config.loop.arms
-        },
-        split_file.read(run.stage("foundation/split").path),
-        run.config.model_dump(mode="json"),
-        name=run.path.name,
-        protocol="safe",
-    )
-
-
-def figures_of(run: Replicate, hidden: Hidden) -> dict[str, dict[str, float]]:
-    """Return FIGURES of every arm on a replicate's test part.
+def figures_of(run: Replicate, hidden: Hidden) -> dict[str, dict[str, float | None]]:
+    """Return FIGURES of every arm on a replicate's test part, means over classifier seeds; None where one is undefined.
 
     Raises:
         ConfigError: the test part holds no lesion of the subtype.
@@ -129,17 +111,21 @@ def figures_of(run: Replicate, hidden: Hidden) -> dict[str, dict[str, float]]:
             "data.phantom.blind_spot.share: no test lesion is of the subtype; raise it, lesions or data.split.test"
         )
     benign_N = ~np.isin(run.test.label_N, run.malignant_columns)
-    alone = restricted(run, rows_N | benign_N)
+    alone = replace(run, test=run.test.take(rows_N | benign_N))
     whole, part = (
         {arm: arm_figures(one, arm, draws=1, seed=0).point for arm in run.arms} for one in (run, alone)
     )
-    return {
+    values = {
         arm: {
             **{name: whole[arm][name] for name in OVERALL},
             **{name: part[arm][figure] for name, figure in ON_SUBTYPE.items()},
         }
         for arm in run.arms
-    }  # fmt: skip
+    }
+    return {
+        arm: {name: value if np.isfinite(value) else None for name, value in figures.items()}
+        for arm, figures in values.items()
+    }
 
 
 def _lesions(dataset: Dataset, rows: np.ndarray[Any, Any], hidden: Hidden) -> dict[str, int]:
@@ -151,8 +137,3 @@ def _lesions(dataset: Dataset, rows: np.ndarray[Any, Any], hidden: Hidden) -> di
         "subtype": hidden.of(table.image_id),
     }
     return {name: len(np.unique(table.lesion_id[rows_N])) for name, rows_N in groups.items()}
-
-
-def _mean(values: list[float]) -> float | None:
-    mean = float(np.mean(values))
-    return mean if np.isfinite(mean) else None

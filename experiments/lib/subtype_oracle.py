@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from engine import build
@@ -22,7 +21,7 @@ from engine.history import Fit
 from engine.pipeline import Pipeline, arms
 from engine.pipeline.foundation import lay_data
 from engine.study.run_replicates import replicate_of
-from experiments.lib.controls import over_seeds
+from experiments.lib.controls import gain
 from experiments.lib.subtype_figures import FIGURES, figures_of, hidden_lesions
 
 
@@ -41,14 +40,13 @@ def compare(config: Config, spot: BlindSpotConfig, seeds: Sequence[int], times: 
         for name, one in (("rare", spot), ("frequent", more))
     }
     if len(seeds) > 1:
-        found["gain"] = {
-            name: over_seeds(np.array([b[name] - a[name] for a, b in zip(found["rare"], found["frequent"], strict=True)]))
-            for name in FIGURES
-        }  # fmt: skip
+        found["gain"] = {name: gain(found["frequent"], found["rare"], name) for name in FIGURES}
     return {"times": times, "oracle_seeds": list(seeds), **found}
 
 
-def plain(config: Config, planted: BlindSpotConfig, asked: BlindSpotConfig, seed: int) -> dict[str, float]:
+def plain(
+    config: Config, planted: BlindSpotConfig, asked: BlindSpotConfig, seed: int
+) -> dict[str, float | None]:
     """Train on phantoms with ``planted`` and return FIGURES on the lesions that ``asked`` names."""
     phantom = config.data.phantom.model_copy(update={"blind_spot": planted})
     config = config.model_copy(
@@ -67,7 +65,7 @@ def plain(config: Config, planted: BlindSpotConfig, asked: BlindSpotConfig, seed
         wiring.backend.close()
 
 
-def _trained(pipeline: Pipeline, asked: BlindSpotConfig) -> dict[str, float]:
+def _trained(pipeline: Pipeline, asked: BlindSpotConfig) -> dict[str, float | None]:
     config = pipeline.config
     lay_data(pipeline)
     task = Fit(

@@ -137,7 +137,9 @@ def test_the_negative_control_differs_in_its_blind_spot_alone() -> None:
     assert trees[0] == trees[1]
 
 
-def test_a_config_without_a_blind_spot_is_refused() -> None:
+def test_a_config_without_a_blind_spot_or_an_arm_to_compare_with_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"loop\.arms lacks random, which `hard` is compared with; add it"):
+        blind_spot.planted(CONFIG, ["loop.arms=[real, hard]"])
     with pytest.raises(ConfigError, match=r"blind_spot_32\.yaml: data\.phantom\.blind_spot is null; set it"):
         blind_spot.planted(CONFIG, ["data.phantom.blind_spot=null"])
 
@@ -175,8 +177,9 @@ def test_hard_finds_the_planted_subtype_and_makes_more_of_it(output: Path, tmp_p
     path = small(output, tmp_path / "small.yaml")
     found = read_json(blind_spot.run(path, [], "positive", 0, tmp_path))
     assert controls.enrichment(found, "all") > 1.0
-    made = {arm: controls.share(found, arm, "accepted") for arm in ("hard", "random")}
-    assert made["hard"] > made["random"]
+    data = found["found"]["data"]
+    assert controls.share(found, "hard", "accepted") > data["subtype"] / data["all"]
+    assert found["made"]["random"]["accepted"] == found["made"]["hard"]["accepted"] == 40
     assert set(found["figures"]["hard"]) == set(FIGURES)
     assert found["seeds"] == {"foundation": 0, "loop": 0}
 
