@@ -5,8 +5,8 @@ reference models get wrong, and the others. ``test.subgroups`` has sensitivity a
 skin type.
 
 Nothing is fitted here: temperature and operating point come from calibration.json, where ``predict`` fixed them
-on val. With inputs ``seed_#``, predictions of further classifier seeds, figures are means over them. The bootstrap draws of a
-split depend on the seed alone, so arms and rounds are resampled alike.
+on val. With inputs ``seed_#``, predictions of further classifier seeds, figures are means over them. The bootstrap draws
+of a split depend on the seed alone, so arms and rounds are resampled alike.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
                 "dcgan",
                 "hard",
                 "synthetic",
-            ],  # fmt: skip
+            ],
             "mine_from": "crossfit",
             "crossfit_folds": 2,
         },

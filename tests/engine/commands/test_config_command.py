@@ -47,7 +47,7 @@ def test_nothing_named_lists_the_sections():
         ("data.fit", ["one of crop, stretch", "default  crop", "short side"]),
         ("data.limit", ["whole number >= 1 or null", "default  null"]),
         ("vae.widths", ["list of whole number >= 8", "[16, 32, 64]"]),
-        ("loop.arms", ["one of plain, real, classical, distilled", "[real, hard]"]),
+        ("loop.arms", ["one of plain, real, classical, distilled", "[real, random, hard]"]),
         ("evaluation.specificity", ["> 0.0", "< 1.0", "0.9"]),
         ("synthesis.guidance_interval", ["list of 2", "[0.0, 1.0]"]),
         ("search_space", ["mapping of text to anything", "{}"]),

@@ -20,7 +20,7 @@ from engine.stages.outputs import meaning
 from tests.fakes import make_context
 from tests.integration.tiny import tiny_config
 
-OWN_ROLES = {"predictions", "hard_cases", "reference", "calibration", "init", "history"}
+OWN_ROLES = {"predictions", "hard_cases", "reference", "calibration", "init", "history", "seed"}
 """Roles that are not called by the stage whose folder plays them."""
 
 
