@@ -328,7 +328,6 @@ def test_a_model_without_onnx(finished_run, tmp_path):
 def test_compare_pairs_runs_on_one_split_and_warns_where_splits_differ(finished_run, tmp_path):
     code, out, error = hardcase("compare", finished_run, finished_run)
     assert code == 0, error
-    assert "+0.0 (+0.0 to +0.0)" in out
     other = tmp_path / "other"
     shutil.copytree(finished_run, other)
     report = json.loads((other / "report.json").read_text())
@@ -349,7 +348,7 @@ def test_report_renders_again(finished_run, tmp_path):
     assert code == 0
     assert (copy / "report.html").stat().st_size > 1000
     assert str(copy / "report.html") in out.replace("\n", "")
-    assert "Hard cases changed malignant sensitivity at 90 % specificity by" in out
+    assert "Hard cases changed malignant AUC by" in out
     assert "not shown" in out and "1 training set; 5 are the fewest for a claim" in out
 
 
