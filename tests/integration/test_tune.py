@@ -16,8 +16,11 @@ from typer.testing import CliRunner
 from engine import build
 from engine.cli import app
 from engine.errors import ConfigError
+from engine.execution.progress import QuietListener
 from engine.store import RunFolder
+from engine.tuning import ray_tune, sweep
 from experiments import tune
+from tests.engine.tuning.test_sweep import InProcess
 from tests.integration.test_kill_resume import finish
 from tests.integration.tiny import copy_stages, tiny_tree
 from tests.processes import hardcase
@@ -62,10 +65,16 @@ def kill_half_way(root: Path, name: str, arguments: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
-    """Two sweeps of one config: ``whole``, which finds a foundation, and ``killed`` half way and run again."""
+    """Two sweeps of one config: ``whole``, in this process, and ``killed`` on Ray half way and run again.
+
+    ``whole`` finds a foundation; its trials come one after the other, as those of one concurrent trial on Ray do.
+    """
     root = tmp_path_factory.mktemp("tune")
     copy_stages(tiny_run, root / "out-whole")
-    finish(root / "said.txt", command(root, "whole"))
+    command(root, "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ray_tune, "Cluster", InProcess)
+        sweep.tune(build.load(root / "whole.yaml"), listener=QuietListener())
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
     kill_half_way(root, "killed", killed)
     assert len(events(root, "killed")) < len(events(root, "whole"))
