@@ -23,7 +23,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     if config.getoption("cov_append", default=False):
         terminalreporter.write_line(f"before these, tests without ray: {config.cache.get(FIRST_PART, '?')}")
-    elif config.getoption("markexpr") == "not ray":
+    elif config.getoption("markexpr") == "not ray and not heavy":
         counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "skipped", "failed")}
         config.cache.set(FIRST_PART, ", ".join(f"{count} {name}" for name, count in counts.items()))
 
