@@ -10,7 +10,6 @@ results/targeted/development_K.json when it is done; killed, the same command go
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +24,14 @@ from engine.errors import ConfigError
 from engine.execution.progress import RichListener
 from engine.store.files import write_json
 from experiments.lib import keeping
-from experiments.lib.keeping import provenance, read_result, require_same, script, this_command, this_script
+from experiments.lib.keeping import (
+    provenance,
+    read_result,
+    require_same,
+    run_or_collect,
+    script,
+    this_command,
+)
 
 GATES: Final = "policy.acceptance={name: default}"
 BARE: Final = "soft labels, any, beside arms without synthesis"
@@ -66,15 +72,9 @@ FIGURES: Final = ("malignant.auc", "nll", "malignant.sensitivity", "balanced_acc
 
 def main() -> None:
     """Develop on a training set, or collect."""
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog=this_script(), description=__doc__, formatter_class=form)
-    actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("collect")
-    one = actions.add_parser("develop")
-    one.add_argument("config", type=Path)
+    parser, one = run_or_collect(__doc__, "develop")
     one.add_argument("--set", type=int, required=True)
     one.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), metavar="NAME")
-    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     arguments = parser.parse_args()
     folder = keeping.RESULTS / "targeted"
     if arguments.action == "collect":

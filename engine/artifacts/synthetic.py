@@ -167,11 +167,8 @@ def read_frame(folder: Path, columns: Collection[str] = ()) -> pd.DataFrame:
 def read_shown(folder: Path, columns: Collection[str]) -> pd.DataFrame:
     """Return some columns, those that came later as NaN where an older file lacks them (DataError as ``read``)."""
     later = {column.name for column in SCHEMA.columns if not column.required}
-    frame = SCHEMA.read(folder, [name for name in columns if name not in later])
-    for name in columns:
-        if name in later:
-            frame[name] = SCHEMA.read(folder, [name])[name] if SCHEMA.has(folder, name) else np.nan
-    return frame[list(columns)]
+    there = [name for name in columns if name not in later or SCHEMA.has(folder, name)]
+    return SCHEMA.read(folder, there).reindex(columns=list(columns))
 
 
 def write(table: SyntheticTable, folder: Path) -> None:

@@ -8,6 +8,7 @@ from engine.config.data_sections import (
     SplitConfig,
     TrainSetsConfig,
 )
+from engine.config.execution_sections import BackendConfig, TrackingConfig
 from engine.config.generator_sections import (
     BigModelConfig,
     DenoiserConfig,
@@ -17,14 +18,12 @@ from engine.config.generator_sections import (
 )
 from engine.config.loading import dump_yaml, load_config, parse_config, read_tree, set_key
 from engine.config.loop_sections import (
-    BackendConfig,
     ClassifierConfig,
     EvaluationConfig,
     JudgeConfig,
     LoopConfig,
     MixConfig,
     PolicyConfig,
-    TrackingConfig,
 )
 from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section

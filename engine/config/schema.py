@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.arms import ARMS
 from engine.config.data_sections import DataConfig
+from engine.config.execution_sections import BackendConfig, TrackingConfig
 from engine.config.generator_sections import (
     DenoiserConfig,
     EmbedderConfig,
@@ -16,13 +17,11 @@ from engine.config.generator_sections import (
     VaeConfig,
 )
 from engine.config.loop_sections import (
-    BackendConfig,
     ClassifierConfig,
     EvaluationConfig,
     JudgeConfig,
     LoopConfig,
     PolicyConfig,
-    TrackingConfig,
 )
 from engine.config.sections import Section, Seed
 from engine.config.synthesis_section import SynthesisConfig

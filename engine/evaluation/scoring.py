@@ -117,13 +117,6 @@ def bootstrap_figures(
     return {name: float(value[0]) for name, value in point.items()}, drawn
 
 
-def figures_of(split: ScoredSplit) -> dict[str, float]:
-    """Return every figure on the whole split under its dotted name, NaN where undefined."""
-    groups, group_N = np.unique(split.group_N, return_inverse=True)
-    found = _figures(split, group_N.astype(np.int64), np.ones((1, len(groups))))
-    return {name: float(value[0]) for name, value in found.items()}
-
-
 def null_split(classes: Sequence[str]) -> dict[str, Any]:
     """Return the metric object of a split without images: every figure null, every count 0."""
     empty = ScoredSplit(

@@ -8,6 +8,7 @@ Shape legend: S candidates, N real lesions, C classes, F features of the classif
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,10 +91,11 @@ def select(
     feature_SF, prob_SC = _seen(
         context, weights, images, np.arange(count, dtype=np.int64), "what candidates teach"
     )
-    one_hot_SC = np.eye(len(classes))[judged.label_S]
-    soft = how.labels is not None and how.labels.soft
-    target_SC = how.labels.labels(judged.calibrated_SC, judged.label_S) if soft and how.labels else one_hot_SC
-    real_NF, real_prob_NC, real_label_N = _real(context, how, weights, feature_SF.shape[1], policy.wants_real)
+    real = (
+        _Real.of(context, how, weights)
+        if policy.wants_real
+        else _Real.none(feature_SF.shape[1], len(classes))
+    )
     state = SelectionState(
         sample_id=sample_id,
         label_S=judged.label_S,
@@ -102,11 +104,11 @@ def select(
         passed_S=passed_S,
         judge_prob_SC=judged.calibrated_SC,
         classifier_prob_SC=prob_SC,
-        target_SC=target_SC,
+        target_SC=_targets(how.labels, judged),
         feature_SF=feature_SF,
-        real_feature_NF=real_NF,
-        real_prob_NC=real_prob_NC,
-        real_label_N=real_label_N,
+        real_feature_NF=real.feature_NF,
+        real_prob_NC=real.prob_NC,
+        real_label_N=real.label_N,
         total=how.total,
         round=how.round,
         generated={dx: int((judged.label_S == c).sum()) for c, dx in enumerate(classes)},
@@ -128,17 +130,35 @@ def _seen(
         return feature_NF, softmax(head(torch.from_numpy(feature_NF)).double().numpy())
 
 
-def _real(
-    context: StageContext, how: Selecting, weights: Path, width: int, wanted: bool
-) -> tuple[npt.NDArray[np.float32], Floats, IntArray]:
-    """Return features, probabilities and classes of the mined images; none where the policy does not want them."""
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    rows = mined_rows(dataset, how.mine_from, how.train_sets)
-    if not wanted or not len(rows):
-        none = np.zeros(0, dtype=np.int64)
-        return np.zeros((0, width), dtype=np.float32), np.zeros((0, len(dataset.classes))), none
-    images = decoded_images.IMAGES.path(context.inputs["images"])
-    feature_NF, _ = _seen(context, weights, images, dataset.rows[rows], "what real lesions teach")
-    known = predictions_file.read(context.inputs["predictions"])
-    found = predictions_file.find(known, dataset.table.image_id[rows], "the mined part")
-    return feature_NF, np.asarray(found.prob_NC, dtype=np.float64), dataset.labels[rows]
+def _targets(labels: SoftLabels | None, judged: Judged) -> Floats:
+    """Return the label each candidate would train with, (S, C)."""
+    if labels is None or not labels.soft:
+        return np.asarray(np.eye(len(judged.classes))[judged.label_S])
+    return labels.labels(judged.calibrated_SC, judged.label_S)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Real:
+    """Features, probabilities and classes of real lesions."""
+
+    feature_NF: npt.NDArray[np.float32]
+    prob_NC: Floats
+    label_N: IntArray
+
+    @classmethod
+    def none(cls, width: int, classes: int) -> _Real:
+        """Return no lesion, with the right shapes."""
+        feature_NF = np.zeros((0, width), dtype=np.float32)
+        return cls(feature_NF=feature_NF, prob_NC=np.zeros((0, classes)), label_N=np.zeros(0, dtype=np.int64))
+
+    @classmethod
+    def of(cls, context: StageContext, how: Selecting, weights: Path) -> _Real:
+        """Return the images that hard cases were mined from."""
+        dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+        rows = mined_rows(dataset, how.mine_from, how.train_sets)
+        images = decoded_images.IMAGES.path(context.inputs["images"])
+        feature_NF, _ = _seen(context, weights, images, dataset.rows[rows], "what real lesions teach")
+        known = predictions_file.read(context.inputs["predictions"])
+        found = predictions_file.find(known, dataset.table.image_id[rows], "the mined part")
+        prob_NC = np.asarray(found.prob_NC, dtype=np.float64)
+        return cls(feature_NF=feature_NF, prob_NC=prob_NC, label_N=dataset.labels[rows])

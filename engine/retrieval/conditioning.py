@@ -100,16 +100,7 @@ def draw_parents(
     Raises:
         StageError: samples of a class are asked for that has no image; names it.
     """
-    times_N = np.zeros(len(image_id), dtype=np.int64)
-    for name in sorted(counts):
-        rows = np.flatnonzero(dx == name)
-        if counts[name] > 0 and len(rows) == 0:
-            raise _no_parents(name, counts[name])
-        while counts[name] > times_N[rows].sum():
-            lacking = counts[name] - times_N[rows].sum()
-            times_N[rng.permutation(rows)[:lacking]] += 1
-    parents = np.flatnonzero(times_N).astype(np.int64)
-    return parents, times_N[parents]
+    return match_parents(image_id, dx, {name: [1] * count for name, count in counts.items()}, rng)
 
 
 def match_parents(
@@ -136,16 +127,12 @@ def match_parents(
         wanted = np.sort(np.array([n for n in per_parent[name] if n > 0], dtype=np.int64))[::-1]
         rows = np.flatnonzero(dx == name)
         if len(wanted) and len(rows) == 0:
-            raise _no_parents(name, int(wanted.sum()))
+            raise StageError(
+                f"counts.{name}: {wanted.sum()} random parents asked for, but the split holds no image of {name}; "
+                "raise data.limit or the split's share"
+            )
         for start in range(0, len(wanted), max(1, len(rows))):
             turn = wanted[start : start + len(rows)]
             times_N[rng.permutation(rows)[: len(turn)]] += turn
     parents = np.flatnonzero(times_N).astype(np.int64)
     return parents, times_N[parents]
-
-
-def _no_parents(name: str, count: int) -> StageError:
-    return StageError(
-        f"counts.{name}: {count} random parents asked for, but the split holds no image of {name}; "
-        "raise data.limit or the split's share"
-    )

@@ -11,6 +11,7 @@ of a split depend on the seed alone, so arms and rounds are resampled alike.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ from engine.artifacts.scores import Scores
 from engine.artifacts.split import SplitTable
 from engine.config import Config
 from engine.errors import DataError
-from engine.evaluation.scoring import ScoredSplit, figures_of, null_split, score_seeds
+from engine.evaluation.scoring import ScoredSplit, null_split, score_seeds
 from engine.evaluation.statistics import paired_p_value
 from engine.evaluation.subgroups import age_bands, subgroup_figures
 from engine.parts.context import StageContext, numbered
@@ -79,15 +80,17 @@ def run(context: StageContext, params: Params) -> None:
         calibrations=tuple(calibration_file.read(folder) for folder in folders),
     )
     figures: dict[str, Any] = {}
+    spreads: dict[str, Any] = {}
     done, total = 0, len(task.rows("val")) + len(task.rows("test"))
     for part in ("val", "test"):
-        figures[part] = task.score(task.rows(part), part)
+        figures[part], points = task.score_each(task.rows(part), part)
+        spreads[part] = spread(points)
         done += len(task.rows(part))
         context.progress("evaluate", base.Sizes.chunks(done), base.Sizes.chunks(total))
     if "challenging" in context.inputs:
         figures["test"] |= _by_difficulty(task)
     figures["test"]["subgroups"] = _by_person(task)
-    more = {"seeds": {part: task.spread(part) for part in ("val", "test")}} if further else {}
+    more = {"seeds": spreads} if further else {}
     scores.write(Scores(**figures, p_value_vs_round0=_p_value(task), **more), context.out)
 
 
@@ -116,26 +119,14 @@ class Task:
 
     def score(self, rows: IntArray, name: str) -> dict[str, Any]:
         """Return the metric object of some rows; ``name`` picks the bootstrap draws."""
-        if len(rows) == 0:
-            return null_split(self.predictions.classes)
-        draws = self.params.evaluation.bootstrap
-        return score_seeds(self.splits(rows), draws=draws, rng=self.rng("bootstrap", name))[0]
+        return self.score_each(rows, name)[0]
 
-    def spread(self, part: str) -> dict[str, dict[str, Any]]:
-        """Return each defined figure of a part as mean, standard deviation and values over the seeds."""
-        rows = self.rows(part)
+    def score_each(self, rows: IntArray, name: str) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        """Return the same, and every seed's figures by dotted name; of no rows, none."""
         if len(rows) == 0:
-            return {}
-        points = [figures_of(split) for split in self.splits(rows)]
-        return {
-            name: {
-                "mean": float(np.mean(values)),
-                "sd": float(np.std(values, ddof=1)),
-                "values": [float(value) for value in values],
-            }
-            for name in points[0]
-            if np.isfinite(values := [point[name] for point in points]).all()
-        }
+            return null_split(self.predictions.classes), []
+        draws = self.params.evaluation.bootstrap
+        return score_seeds(self.splits(rows), draws=draws, rng=self.rng("bootstrap", name))
 
     def splits(self, rows: IntArray) -> list[ScoredSplit]:
         """Return some rows, seed by seed, as ``score_seeds`` takes them."""
@@ -157,6 +148,17 @@ class Task:
             melanoma=calibration.melanoma,
             melanoma_threshold=calibration.melanoma_threshold,
         )
+
+
+def spread(points: Sequence[Mapping[str, float]]) -> dict[str, dict[str, Any]]:
+    """Return each figure that is defined in every seed as mean, standard deviation and values; of one seed, none."""
+    if len(points) < 2:
+        return {}
+    return {
+        name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
+        for name in points[0]
+        if np.isfinite(values := [point[name] for point in points]).all()
+    }
 
 
 def _by_person(task: Task) -> dict[str, Any]:

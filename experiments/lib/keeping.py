@@ -96,13 +96,15 @@ def data_root(name: str) -> Path:
     return Path(place) / name
 
 
-def run_or_collect(doc: str | None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Return the command line of a script that runs one replicate at a time and collects them, and its action ``run``."""
+def run_or_collect(
+    doc: str | None, action: str = "run"
+) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """Return the command line of a script that runs one replicate at a time and collects them, and its ``action``."""
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=this_script(), description=doc, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("collect")
-    one = actions.add_parser("run")
+    one = actions.add_parser(action)
     one.add_argument("config", type=Path)
     one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
     return parser, one
