@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -53,6 +53,12 @@ class AcceptFacts(JsonRecord):
         (), description="class names, in the order of column judge_prob of synthetic.parquet; since 0.3"
     )
     memorized: Memorized | None = Field(None, description="images that may be copies; since 0.2")
+    judge_temperature: float | None = Field(
+        None, description="of the soft labels; judge.json has it; since 0.3"
+    )
+    judge_val: dict[str, Any] = Field(
+        default_factory=dict, description="the judge's figures on real val images, from judge.json; since 0.3"
+    )
 
     @property
     def generated(self) -> dict[str, int]:

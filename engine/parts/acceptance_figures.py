@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.artifacts.accept import AcceptFacts, ClassYield, Memorized
+from engine.artifacts.judge import JudgeFacts
 from engine.types import BoolArray, IntArray, StrArray, Verdicts
 
 COPY_PERCENTILE: Final = 1
@@ -56,7 +57,7 @@ def accept_facts(
     judged: Judged,
     verdicts: Verdicts,
     parent_S: StrArray,
-    val_recall: Mapping[str, float | None],
+    judge: JudgeFacts,
     copy_distance: float,
 ) -> AcceptFacts:
     """Return accept.json: how often the judge takes ungated samples for their class, against unseen real lesions.
@@ -72,10 +73,12 @@ def accept_facts(
         agreement=float(judged.agrees_S.mean()) if len(judged.label_S) else None,
         expected_agreement=expected,
         agreement_ratio=float(judged.agrees_S[known_S].mean()) / expected if expected else None,
-        per_class=class_yields(judged, verdicts, parent_S, val_recall),
+        per_class=class_yields(judged, verdicts, parent_S, judge.val_recall),
         rejected=rejections(verdicts),
         classes=judged.classes,
         memorized=memorized(judged.distance_S, copy_distance),
+        judge_temperature=judge.temperature,
+        judge_val=judge.val,
     )
 
 

@@ -77,6 +77,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "max_samples": MAX_SAMPLES,
         "acceptance": [t for entry in run.rounds if (t := record.acceptance_table(entry))],
         "judge": [t for entry in run.rounds if (t := record.judge_table(entry))],
+        "judge_beside": [t for entry in run.rounds if (t := record.judge_beside(entry, report.rounds))],
         "copies": [t for entry in run.rounds if (t := record.copies_table(entry))],
         "fidelity": [t for entry in run.rounds if (t := record.fidelity_table(entry))],
         "sheets": _sheets(run),

@@ -142,9 +142,7 @@ def run(context: StageContext, params: Params) -> None:
         value_S=value_S,
     )
     synthetic.write(table, context.out)
-    facts = accept_facts(
-        judged, verdicts, samples.parent_image_id, judge.val_recall, quantiles[COPY_PERCENTILE]
-    )
+    facts = accept_facts(judged, verdicts, samples.parent_image_id, judge, quantiles[COPY_PERCENTILE])
     accept_file.write(facts, context.out)
 
 
@@ -242,7 +240,7 @@ def _labels(dx_S: StrArray, classes: tuple[str, ...], weights: str) -> IntArray:
 
 STAGE = base.Stage(
     name="accept",
-    version=5,
+    version=6,
     params=Params,
     run=run,
     inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),

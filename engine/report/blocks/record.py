@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.report_json import RunReport
+from engine.artifacts.report_json import Figure, RoundEntry, RunReport
 from engine.artifacts.run_files import RoundFiles, RunFiles
 from engine.artifacts.run_layout import NEAREST
 from engine.report import charts as draw
 from engine.report.pictures import picture
-from engine.report.wording import NOTHING, duration, percent
+from engine.report.wording import NOTHING, duration, number_interval, percent, percent_interval
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -109,6 +109,42 @@ def judge_table(entry: RoundFiles) -> dict[str, Any] | None:
             for dx, figures in sorted(accept.per_class.items())
         ],
     }
+
+
+BESIDE: Mapping[str, str] = {
+    "balanced_accuracy": "Balanced accuracy",
+    "malignant.auc": "Malignant AUC",
+    "log_loss": "Log loss",
+    "ece": "Calibration error",
+}
+"""Figures by which the judge stands beside the classifiers, by their names in report.json."""
+
+
+def judge_beside(entry: RoundFiles, arms: Sequence[RoundEntry]) -> dict[str, Any] | None:
+    """The judge's figures on real val images beside those of the round's arms; None where the round has none.
+
+    Soft labels are the judge's: where it is worse than the classifier it teaches, they may teach its mistakes.
+    """
+    if entry.accept is None or not entry.accept.judge_val:
+        return None
+    judge = RoundEntry(round=entry.number, arm="judge", val=entry.accept.judge_val)
+    own = [found for found in arms if found.round == entry.number]
+    return {
+        "round": entry.number,
+        "temperature": f"{entry.accept.judge_temperature or 1.0:.2f}",
+        "columns": list(BESIDE.values()),
+        "rows": [
+            {
+                "name": found.arm if found is not judge else "the judge",
+                "cells": [_beside_cell(name, found.figure("val", name)) for name in BESIDE],
+            }
+            for found in (judge, *own)
+        ],
+    }
+
+
+def _beside_cell(name: str, figure: Figure) -> str:
+    return percent_interval(figure) if name == "balanced_accuracy" else number_interval(figure)
 
 
 FIDELITY: Mapping[str, str] = {

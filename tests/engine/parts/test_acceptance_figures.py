@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from engine.artifacts.judge import JudgeFacts
 from engine.parts.acceptance_figures import COPY_PERCENTILE, Judged, accept_facts, memorized, rejections
 from engine.types import Verdicts, strings
 
@@ -27,8 +28,22 @@ VERDICTS = Verdicts(
 )
 
 
+JUDGE = JudgeFacts(
+    model="regnetx_002",
+    folds=3,
+    classes=("mel", "nv"),
+    oof_accuracy=0.6,
+    oof_recall={"mel": 0.5, "nv": 0.7},
+    val_accuracy=0.7,
+    val_recall={"mel": 0.5, "nv": None},
+    thresholds={"mel": 0.4, "nv": 0.6},
+    temperature=1.5,
+    val={"accuracy": {"value": 0.7}},
+)
+
+
 def test_agreement_is_of_all_images_and_its_ratio_of_those_with_a_known_recall() -> None:
-    facts = accept_facts(judged(), VERDICTS, strings(list("ppqr")), {"mel": 0.5, "nv": None}, 0.15)
+    facts = accept_facts(judged(), VERDICTS, strings(list("ppqr")), JUDGE, 0.15)
     assert facts.agreement == 0.75
     assert facts.expected_agreement == pytest.approx(2 / 3)
     assert facts.agreement_ratio == pytest.approx(1.0), "2 of 3 agree where real recall is known"
@@ -36,6 +51,7 @@ def test_agreement_is_of_all_images_and_its_ratio_of_those_with_a_known_recall()
     assert [facts.per_class[dx].agreement for dx in ("mel", "nv")] == [0.5, 1.0]
     assert facts.per_parent == {"mel": [2], "nv": [1, 1]}
     assert [facts.per_class[dx].val_recall for dx in ("mel", "nv")] == [0.5, None]
+    assert (facts.judge_temperature, facts.judge_val) == (1.5, {"accuracy": {"value": 0.7}})
 
 
 def test_an_image_may_fail_several_gates() -> None:

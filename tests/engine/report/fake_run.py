@@ -222,6 +222,7 @@ def _synthesis(
             for dx, g in frame.groupby("dx")
         },
     }
+    accept |= {"judge_temperature": 1.2, "judge_val": _entry(number, "real", table, prob)["val"]}
     accept["memorized"] = {"count": 3, "rate": 3 / max(1, len(frame)), "threshold": 0.02, "percentile": 1}
     (folder / "accept.json").write_text(json.dumps(accept))
     figure = {"value": 0.0123, "low": 0.0101, "high": 0.0145}

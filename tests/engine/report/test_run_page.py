@@ -114,6 +114,7 @@ def test_page_says_what_it_must(page: str) -> None:
         "Champion, chosen on val alone",
         "Does an independent judge recognise them?",
         "judge disagreed",
+        "on real val images; the judge at temperature 1.20",
         "at 64 × 64 pixels",
     ):
         assert phrase.lower() in text.lower(), phrase

@@ -16,6 +16,7 @@ from engine.artifacts.run_files import RoundFiles, RunFiles, read_run
 from engine.artifacts.split import SplitTable
 from engine.report import tables as report_tables
 from engine.report.blocks import record as report_record
+from engine.report.wording import percent_interval
 from engine.types import strings
 from tests.engine.report.fake_run import make_run
 
@@ -143,6 +144,24 @@ def test_judge_table_shows_undefined_figures_as_dashes() -> None:
     assert (table["agreement"], table["expected"], table["ratio"]) == ("50.0\u00a0%", "–", "–")
     assert table["rows"] == [{"dx": "mel", "generated": 4, "agreement": "25.0\u00a0%", "recall": "–"}]
     assert report_record.judge_table(round_files()) is None
+
+
+def test_the_judge_stands_beside_the_classifiers_of_its_round(run: RunFiles) -> None:
+    judge = {"balanced_accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}, "log_loss": None}
+    facts = {"per_class": {}, "judge_temperature": 1.25, "judge_val": judge}
+    entry = round_files(accept=AcceptFacts.of(facts, Path("accept.json")))
+    last = run.report.last_round()
+    table = report_record.judge_beside(replace(entry, number=last), run.report.rounds)
+    assert table is not None
+    assert table["temperature"] == "1.25"
+    names = [row["name"] for row in table["rows"]]
+    assert names == ["the judge", *(found.arm for found in run.report.rounds if found.round == last)]
+    assert table["rows"][0]["cells"] == ["50.0\u00a0% (40.0–60.0)", "–", "–", "–"]
+    own = next(found for found in run.report.rounds if found.round == last)
+    assert table["rows"][1]["cells"][0] == percent_interval(own.figure("val", "balanced_accuracy"))
+    assert report_record.judge_beside(round_files(), run.report.rounds) is None
+    older = AcceptFacts.of({"per_class": {}}, Path("accept.json"))
+    assert report_record.judge_beside(round_files(accept=older), run.report.rounds) is None
 
 
 def test_split_table_counts_images_and_lesions(run: RunFiles) -> None:
