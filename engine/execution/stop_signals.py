@@ -2,18 +2,28 @@
 
 Outside of a training the signal raises ``StoppedError`` where the main thread is; inside, at the end of the step. What
 ends then may take its time: a further signal of the two is ignored, Ctrl-C and SIGKILL are not.
+
+Where Python has no one to raise to (a callback of the garbage collector, ``__del__``, a callback from C) it prints the
+error and forgets it. The signal is then sent again, until it is raised where it ends something.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 from engine.errors import StoppedError
 from engine.training import stop_request
 
 SIGNALS = ("SIGTERM", "SIGHUP")
+AGAIN_SECONDS = 0.05
+"""Time for a callback that swallowed a signal to return before the signal comes again."""
 
 
 def install() -> None:
@@ -24,6 +34,28 @@ def install() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    if getattr(sys.unraisablehook, "func", None) is not _not_raised:
+        sys.unraisablehook = functools.partial(_not_raised, sys.unraisablehook)
+
+
+def _not_raised(others: Callable[[Any], object], found: sys.UnraisableHookArgs) -> None:
+    """Send a signal again whose error went nowhere; ``others`` take all other errors."""
+    error = found.exc_value
+    if isinstance(error, StoppedError):
+        number = error.number
+        signal.signal(number, _stop)  # it was set to be ignored
+    elif isinstance(error, KeyboardInterrupt):
+        number = signal.SIGINT
+    else:
+        others(found)
+        return
+    later = threading.Timer(AGAIN_SECONDS, _send_again, (number,))
+    later.daemon = True
+    later.start()
+
+
+def _send_again(number: int) -> None:
+    os.kill(os.getpid(), number)
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

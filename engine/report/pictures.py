@@ -10,16 +10,27 @@ from PIL import Image, UnidentifiedImageError
 
 
 def picture(path: Path, side: int) -> str | None:
-    """Return an image file as a PNG data URI no larger than ``side`` pixels a side; None where it cannot be read."""
+    """Return an image file as a PNG data URI no larger than ``side`` pixels a side; None where it cannot be read.
+
+    A small PNG without further data, as hardcase writes them, is taken as it is; everything else is drawn anew.
+    """
     try:
         with Image.open(path) as image:
+            plain = image.format == "PNG" and image.mode == "RGB" and max(image.size) <= side
             small = image.convert("RGB")
+            as_it_is = plain and not image.info
     except (OSError, UnidentifiedImageError):
         return None
+    if as_it_is:
+        return _data_uri(path.read_bytes())
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     small.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return _data_uri(buffer.getvalue())
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def inside(folder: Path, name: str) -> Path | None:

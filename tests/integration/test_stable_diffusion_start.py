@@ -111,6 +111,13 @@ def test_a_run_from_pretrained_weights(output: Path, tmp_path: Path) -> None:
     assert AutoencoderKL.from_pretrained(made["vae"] / "vae").config.latent_channels == 8
 
 
+UNETS: dict[str, dict[str, Any]] = {
+    "smaller": {"sample_size": 4},
+    "larger_inpainting": {"sample_size": 64, "in_channels": 9},
+}
+"""U-Nets of other sizes than the run's images, and one with the channels of an inpainting model."""
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One folder for every size: what does not depend on the U-Net is computed once per image size."""
@@ -135,21 +142,22 @@ def started(shared: Path, image_size: int, unet: str, **sections: Any) -> Config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_size", [16, 24, 32])
 @pytest.mark.parametrize(
-    ("unet", "settings"),
+    ("unet", "image_size"),
     [
-        ("smaller", {"sample_size": 4}),
-        ("larger_inpainting", {"sample_size": 64, "in_channels": 9}),
+        ("smaller", 32),
+        ("larger_inpainting", 24),
+        *(pytest.param("smaller", size, marks=pytest.mark.heavy) for size in (16, 24)),
+        *(pytest.param("larger_inpainting", size, marks=pytest.mark.heavy) for size in (16, 32)),
     ],
 )
 def test_images_have_the_size_of_the_run_whatever_the_unet_came_from(
-    shared: Path, image_size: int, unet: str, settings: dict[str, Any]
+    shared: Path, unet: str, image_size: int
 ) -> None:
     if not (shared / "vae").exists():
         stable_diffusion(shared)
     if not (shared / unet).exists():
-        stable_diffusion(shared / unet, **settings)
+        stable_diffusion(shared / unet, **UNETS[unet])
     folder, _ = build.run(started(shared, image_size, unet))
     made = {name: folder.stage(f"rounds/0001/hard/{name}").path for name in ("synthesize", "accept")}
     images = np.load(made["synthesize"] / "images.npy")

@@ -17,9 +17,10 @@ from tests.integration.tiny import tiny_config
 ARMS = {"real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "all_real"}
 QUICK = Path(__file__).parents[2] / "experiments" / "configs" / "ham10000_64_quick.yaml"
 SHRUNK = [
-    "data.limit=220", "embedder.steps=4", "embedder.batch_size=16", "vae.batch_size=4", "denoiser.batch_size=8",
+    "data.limit=140", "embedder.steps=4", "embedder.batch_size=16", "vae.batch_size=4", "denoiser.batch_size=8",
     "classifier.batch_size=16", "judge.batch_size=16", "vae.steps=4", "denoiser.steps=4", "judge.steps=4",
     "classifier.steps=6", "classifier.round_steps=3", "loop.budget=14", "synthesis.steps=3", "evaluation.bootstrap=100",
+    "classifier.model=test_resnet", "classifier.small_stem=false", "judge.model=test_efficientnet",
     "policy.mining={name: margin}", "backend.threads=1", "tracking.kind=none",
 ]  # fmt: skip
 

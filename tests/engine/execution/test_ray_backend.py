@@ -180,6 +180,7 @@ def test_actors_on_two_nodes_give_the_local_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.heavy  # its worker takes 15 s to start; the next tests train this stage and others through the same launch
 def test_a_stage_trains_on_a_train_worker(
     tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any]
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,9 @@ from tests.processes import Forked, command
 def _handlers() -> Iterator[None]:
     """Each test begins as in a terminal, even where `nohup` started pytest."""
     kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    hook = sys.unraisablehook
     yield
+    sys.unraisablehook = hook
     for number, handler in kept.items():
         signal.signal(number, handler)
 
@@ -36,6 +39,47 @@ def test_outside_of_a_training_it_is_raised_at_once(number: int, code: int) -> N
     assert caught.value.exit_code == code
     os.kill(os.getpid(), number)  # what ends now may take its time
     time.sleep(0.1)
+
+
+class Dying:
+    """An object during whose ``__del__`` a signal comes: Python prints what is raised there, and goes on."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), self.number)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "error"),
+    [(signal.SIGTERM, StoppedError), (signal.SIGHUP, StoppedError), (signal.SIGINT, KeyboardInterrupt)],
+)
+def test_one_that_a_callback_swallows_comes_again(number: int, error: type[BaseException]) -> None:
+    stop_signals.install()
+    reached = []
+    with pytest.raises(error):
+        dying = Dying(number)
+        del dying
+        reached.append("after the callback")
+        time.sleep(5)
+        reached.append("not stopped")
+    assert reached == ["after the callback"]
+
+
+def test_other_errors_of_callbacks_are_printed_as_before() -> None:
+    said: list[Any] = []
+    sys.unraisablehook = said.append
+    stop_signals.install()
+
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError("of another kind")
+
+    failing = Failing()
+    del failing
+    assert [str(found.exc_value) for found in said] == ["of another kind"]
 
 
 def test_inside_of_a_training_it_waits() -> None:
