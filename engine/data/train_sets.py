@@ -121,8 +121,13 @@ def _refuse_wrong_sizes(
 ) -> None:
     found = [int(n) for n in np.bincount(set_N[set_N >= 0], minlength=config.count)]
     if any(abs(n - wanted) > max(TOLERANCE * wanted, classes) for n in found):
+        whole = (
+            " or set data.split.train_sets.per_class=false (groups of several classes stay whole)"
+            if config.per_class and max(found) > wanted
+            else ""
+        )
         raise DataError(
             f"data.split.train_sets: {config.count} sets of {config.images} images cannot be made of the {everything} "
             f"images in train; they would hold {min(found)} to {max(found)}. Lower count or images, or raise "
-            "data.split.train"
+            f"data.split.train{whole}"
         )

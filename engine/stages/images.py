@@ -103,6 +103,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         ),
         image_size=config.image_size,
         digest=digest,
+        labels=source.labels,
     )
 
 
