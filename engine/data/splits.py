@@ -18,7 +18,7 @@ from engine.config import FoldsConfig, SplitConfig
 from engine.errors import TooFewGroupsError
 from engine.training.folds import lesion_folds
 from engine.training.plan import derive_seed
-from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, still_wanted
+from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle, still_wanted
 from engine.types import SPLITS, BoolArray, IntArray, LesionTable, StrArray, strings
 
 GUARDED = ("test", "val", "mine", "train")
@@ -198,7 +198,8 @@ def _carve(
     covered_G = cover(bin_G, holds_GC, must_B)
     if covered_G is None:
         _refuse_shared(classes_C, holds_GC, bin_G, must_B, each)
-    return {str(name): parts[number] for name, number in zip(names_G, covered_G, strict=True)}
+    part_G = settle(covered_G, holds_GC, target_BC, must_B)
+    return {str(name): parts[number] for name, number in zip(names_G, part_G, strict=True)}
 
 
 def _refuse_too_few(classes_C: StrArray, holds_GC: BoolArray, needed: int, each: str, where: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from engine.config import TrainSetsConfig
 from engine.errors import DataError, TooFewGroupsError
 from engine.training.plan import derive_seed
-from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed
+from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle
 from engine.types import BoolArray, FloatArray, IntArray, LesionTable, StrArray
 
 TOLERANCE = 0.05
@@ -62,7 +62,8 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
     if covered_G is None:
         _refuse_shared(classes_C, holds_GC, bin_G, config)
     set_N = np.full(len(table), -1, dtype=np.int64)
-    set_N[inside] = covered_G[np.searchsorted(names_G, group_N[inside])]
+    set_G = settle(covered_G, count_GC, target_BC, must_B)
+    set_N[inside] = set_G[np.searchsorted(names_G, group_N[inside])]
     set_N[set_N == rest] = -1
     _refuse_wrong_sizes(set_N, float(target_C.sum()), int(total_C.sum()), config, len(classes_C))
     return set_N

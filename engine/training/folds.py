@@ -8,7 +8,7 @@ import pandas as pd
 
 from engine.errors import DataError
 from engine.training.plan import derive_seed
-from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed
+from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle
 from engine.types import IntArray
 
 
@@ -53,4 +53,5 @@ def lesion_folds(
             held_FC[fold, column] += 1
             size_F[fold] += 1
     covered_G = cover(fold_G, holds_GC, every)
-    return (fold_G if covered_G is None else covered_G)[np.searchsorted(names_G, group_N)]
+    fold_G = settle(fold_G if covered_G is None else covered_G, holds_GC, target_FC, every)
+    return fold_G[np.searchsorted(names_G, group_N)]

@@ -4,7 +4,8 @@ Shape legend: N images, G groups, C classes, B bins.
 
 The first pass is iterative stratification (Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label
 Data", ECML PKDD 2011, Algorithm 1) with groups in the place of examples. Groups of one class are left to the caller, who
-deals them out as if there were no others, against what the first pass has given. ``cover`` mends what both left open.
+deals them out as if there were no others, against what the first pass has given. ``cover`` and ``settle`` then mend
+what both left open. Where every group has one class none of this changes anything.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 
 UNDEALT: Final = -1
 """The bin of a group that ``deal_mixed`` leaves to the caller."""
+DIGITS: Final = 6
+"""Decimals of a gain that ``settle`` compares: rounding differs between machines and must not decide."""
 MOST_NODES: Final = 2000
 """Branches that ``cover`` looks at before it gives up: a count, not a time, so that machines agree."""
 
@@ -150,3 +153,41 @@ def cover(bin_G: IntArray, holds_GC: BoolArray, must_B: BoolArray) -> IntArray |
     if solved.x is None:
         return None
     return np.asarray(solved.x.reshape(groups, bins).argmax(axis=1), dtype=np.int64)
+
+
+def settle(
+    bin_G: IntArray, weight_GC: IntArray | BoolArray, target_BC: npt.NDArray[np.generic], must_B: BoolArray
+) -> IntArray:
+    """Return ``bin_G`` after moving groups of several classes, one at a time, while that brings bins nearer to targets.
+
+    Each time the move is made that lowers most the sum, over the bins of ``must_B``, of the squared distances from their
+    targets in each class and in all of them together. Groups of one class stay where they are, and so does the last
+    group of a class in a bin of ``must_B``.
+    """
+    mixed = np.flatnonzero(weight_GC.astype(np.bool_).sum(axis=1) > 1)
+    if not len(mixed):
+        return bin_G
+    weight_GK = np.column_stack([weight_GC, weight_GC.sum(axis=1)]).astype(np.float64)
+    need_BK = np.column_stack([target_BC, target_BC.sum(axis=1)]).astype(np.float64)
+    np.subtract.at(need_BK, bin_G, weight_GK)
+    held_BK = np.zeros(need_BK.shape, dtype=np.int64)
+    np.add.at(held_BK, bin_G, (weight_GK > 0).astype(np.int64))
+    bin_G, weight_MK, rows = bin_G.copy(), weight_GK[mixed], np.arange(len(mixed))
+    holds_MK = weight_MK > 0
+    square_M = (weight_MK**2).sum(axis=1)
+    while True:
+        pull_MB = 2.0 * weight_MK @ need_BK.T
+        home_M = bin_G[mixed]
+        leaving_M = (pull_MB[rows, home_M] + square_M) * must_B[home_M]
+        change_MB = leaving_M[:, None] + (square_M[:, None] - pull_MB) * must_B
+        last_M = must_B[home_M] & (holds_MK & (held_BK[home_M] == 1)).any(axis=1)
+        change_MB[rows, home_M] = 0.0
+        change_MB[last_M] = 0.0
+        change_MB = change_MB.round(DIGITS)
+        best, taken = np.unravel_index(int(np.argmin(change_MB)), change_MB.shape)
+        if change_MB[best, taken] >= 0.0:
+            return bin_G
+        for number, sign in ((home_M[best], -1), (taken, 1)):
+            need_BK[number] -= sign * weight_MK[best]
+            held_BK[number] += sign * holds_MK[best]
+        bin_G[mixed[best]] = taken
