@@ -135,7 +135,7 @@ def members_of(group_N: StrArray) -> dict[str, list[int]]:
 
 
 def shown_rows(table: LesionTable, group_N: StrArray) -> BoolArray:
-    """Mark the images that say which classes a group shows: its real ones; all where it has none, or they leave it out.
+    """Mark the images that say which classes a group shows: its real ones, or all where it has no real one.
 
     Synthetic images reach train alone, so no other part can count on them.
     """

@@ -40,24 +40,11 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
     names_G, classes_C, count_GC = class_counts(group_N[inside], table.dx[inside])
     holds_GC = count_GC > 0
     _refuse_rare_classes(classes_C, holds_GC.sum(axis=0), config)
-    total_C = count_GC.sum(axis=0)
+    total_C, rest = count_GC.sum(axis=0), config.count
     target_C = _targets(total_C, config)
-    rest = config.count
     target_BC = np.vstack([np.tile(target_C, (rest, 1)), total_C - rest * target_C])
     must_B = np.arange(rest + 1) < rest
-    rng = np.random.default_rng(derive_seed(seed, "mixed", "train_sets"))
-    bin_G = deal_mixed(count_GC, target_BC, must_B, rng)
-    single_G = bin_G == UNDEALT
-    bin_G[single_G] = rest
-    short = np.zeros(rest)
-    for column, dx in enumerate(classes_C):
-        members = np.flatnonzero(single_G & holds_GC[:, column])
-        order = np.random.default_rng(derive_seed(seed, "train_sets", str(dx))).permutation(len(members))
-        given_B = np.bincount(bin_G, weights=count_GC[:, column], minlength=rest + 1)
-        missing = target_C[column] - given_B[:rest]
-        empty = np.flatnonzero(given_B[:rest] == 0).tolist()
-        bin_G[members[order]] = _deal(count_GC[members[order], column], missing, empty, short)
-        short += missing
+    bin_G = _first_draw(classes_C, count_GC, target_BC, must_B, seed)
     covered_G = cover(bin_G, holds_GC, must_B)
     if covered_G is None:
         _refuse_shared(classes_C, holds_GC, bin_G, config)
@@ -67,6 +54,27 @@ def draw_train_sets(table: LesionTable, group_N: StrArray, config: TrainSetsConf
     set_N[set_N == rest] = -1
     _refuse_wrong_sizes(set_N, float(target_C.sum()), int(total_C.sum()), config, len(classes_C))
     return set_N
+
+
+def _first_draw(
+    classes_C: StrArray, count_GC: IntArray, target_BC: FloatArray, must_B: BoolArray, seed: int
+) -> IntArray:
+    """Return the set of each group, the last bin where it is in none; those of several classes come first."""
+    rest = len(must_B) - 1
+    rng = np.random.default_rng(derive_seed(seed, "mixed", "train_sets"))
+    bin_G = deal_mixed(count_GC, target_BC, must_B, rng)
+    single_G = bin_G == UNDEALT
+    bin_G[single_G] = rest
+    short = np.zeros(rest)
+    for column, dx in enumerate(classes_C):
+        members = np.flatnonzero(single_G & (count_GC[:, column] > 0))
+        order = np.random.default_rng(derive_seed(seed, "train_sets", str(dx))).permutation(len(members))
+        given_B = np.bincount(bin_G, weights=count_GC[:, column], minlength=rest + 1)
+        missing = target_BC[:rest, column] - given_B[:rest]
+        empty = np.flatnonzero(given_B[:rest] == 0).tolist()
+        bin_G[members[order]] = _deal(count_GC[members[order], column], missing, empty, short)
+        short += missing
+    return bin_G
 
 
 def _targets(total_C: IntArray, config: TrainSetsConfig) -> FloatArray:

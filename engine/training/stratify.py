@@ -16,11 +16,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
+from scipy.sparse import csr_array
 
-from engine.types import BoolArray, IntArray, StrArray, strings
-
-Floats = npt.NDArray[np.float64]
+from engine.types import BoolArray, FloatArray, IntArray, StrArray, strings
 
 UNDEALT: Final = -1
 """The bin of a group that ``deal_mixed`` leaves to the caller."""
@@ -46,7 +44,7 @@ def class_counts(
 
 
 def deal_mixed(
-    weight_GC: IntArray | BoolArray, target_BC: Floats, must_B: BoolArray, rng: np.random.Generator
+    weight_GC: IntArray | BoolArray, target_BC: FloatArray, must_B: BoolArray, rng: np.random.Generator
 ) -> IntArray:
     """Return the bin of each group of two or more classes, UNDEALT for the others.
 
@@ -81,7 +79,7 @@ def deal_mixed(
     return bin_G
 
 
-def _best_bin(need_BC: Floats, lacks_BC: BoolArray, holds_C: BoolArray, column: int) -> int:
+def _best_bin(need_BC: FloatArray, lacks_BC: BoolArray, holds_C: BoolArray, column: int) -> int:
     """Return the bin that a group holding ``holds_C`` goes to while class ``column`` is dealt out."""
     keys = (
         -need_BC.sum(axis=1),
@@ -129,30 +127,33 @@ def cover(bin_G: IntArray, holds_GC: BoolArray, must_B: BoolArray) -> IntArray |
         return bin_G
     cost_GB = np.ones((groups, bins))
     cost_GB[np.arange(groups), bin_G] = 0.0
-    member, column = np.nonzero(holds_GC)
-    rows, columns = [], []
-    for row, number in enumerate(np.flatnonzero(must_B)):
-        rows.append(row * len(total_C) + column)
-        columns.append(member * bins + number)
-    flat, at = np.concatenate(rows), np.concatenate(columns)
-    classes_each = coo_array((np.ones(len(flat)), (flat, at)), shape=(musts * len(total_C), groups * bins))
-    group = np.repeat(np.arange(groups), bins)
-    one_each = coo_array(
-        (np.ones(groups * bins), (group, np.arange(groups * bins))), shape=(groups, groups * bins)
-    )
+    one_each, class_each = _constraints(holds_GC, must_B)
     solved = milp(
         cost_GB.ravel(),
         integrality=np.ones(groups * bins),
         bounds=Bounds(0, 1),
         constraints=[
-            LinearConstraint(one_each.tocsr(), 1, 1),
-            LinearConstraint(classes_each.tocsr(), np.tile(least_C, musts), np.tile(most_C, musts)),
+            LinearConstraint(one_each, 1, 1),
+            LinearConstraint(class_each, np.tile(least_C, musts), np.tile(most_C, musts)),
         ],
         options={"node_limit": MOST_NODES},
     )
     if solved.x is None:
         return None
     return np.asarray(solved.x.reshape(groups, bins).argmax(axis=1), dtype=np.int64)
+
+
+def _constraints(holds_GC: BoolArray, must_B: BoolArray) -> tuple[csr_array, csr_array]:
+    """Return what sums over variables (group, bin): bins per group, and groups per (bin of ``must_B``, class)."""
+    (groups, classes), bins = holds_GC.shape, len(must_B)
+    places = np.arange(groups * bins)
+    one_each = csr_array((np.ones(len(places)), (places // bins, places)), shape=(groups, len(places)))
+    member, column = np.nonzero(holds_GC)
+    numbers = np.flatnonzero(must_B)
+    row = np.concatenate([turn * classes + column for turn in range(len(numbers))])
+    at = np.concatenate([member * bins + number for number in numbers])
+    class_each = csr_array((np.ones(len(at)), (row, at)), shape=(len(numbers) * classes, len(places)))
+    return one_each, class_each
 
 
 def settle(
