@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 
 
 class HardcaseError(Exception):
@@ -17,6 +18,22 @@ class ConfigError(HardcaseError):
 
 class DataError(HardcaseError):
     """A data file is missing, broken or inconsistent; the message names it."""
+
+
+class TooFewGroupsError(DataError):
+    """Classes have fewer groups (patients, lesions) than there are parts, folds or sets to fill.
+
+    ``too_few`` maps each such class to its groups. The message tells the facts; remedies are found by trying them.
+    """
+
+    def __init__(self, message: str, too_few: Mapping[str, int]) -> None:
+        """Take the message and the classes."""
+        super().__init__(message, dict(too_few))
+        self.too_few = dict(too_few)
+
+    def __str__(self) -> str:
+        """Return the message alone."""
+        return str(self.args[0])
 
 
 class StoppedError(BaseException):

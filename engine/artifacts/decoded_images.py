@@ -48,6 +48,7 @@ class DataFacts(JsonRecord):
     skipped: tuple[dict[str, Any], ...] = Field(description="{image_id, reason} of each image left out")
     image_size: int = Field(description="side in pixels")
     digest: str = Field(description="sha256 of the table and the pixels")
+    labels: tuple[str, ...] = Field((), description="the data's own labels, before data.map_labels")
 
 
 def read(folder: Path) -> DataFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from engine.config import as_argument, parse_config
 from engine.config.data_text import flow_value, one_line
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
+from engine.data.assignment import Labels
+from engine.data.splits import group_rows
 from engine.errors import ConfigError
 from engine.store import write_text
 
@@ -155,11 +158,15 @@ def _notes(layout: Layout) -> list[str]:
         notes.append(
             "the data names no lesions or patients, so one lesion may lie in two parts (GROUPS UNKNOWN)"
         )
-    few = [dx for dx, lesions in _lesions(layout).items() if lesions < FEW_LESIONS]
+    groups = _groups(layout)
+    few = [dx for dx, count in groups.items() if count < FEW_LESIONS]
     if few:
+        labels = Labels(mapping=_label_map(layout), names=tuple(layout.counts))
+        mapping = {label: "null" if name is None else name for label, name in labels.dropping(few).items()}
+        drop = f"{as_argument('data.map_labels', mapping)} drops {'it' if len(few) == 1 else 'them'}"
         notes.append(
-            f"fewer than {FEW_LESIONS} lesions of {', '.join(few)}: "
-            f"{as_argument('data.map_labels', {few[0]: 'null'})} drops a class"
+            f"fewer than {FEW_LESIONS} {layout.grouped_by}s of {', '.join(few)}, one for each part: "
+            + (drop if len(groups) - len(few) >= 2 else "add some")
         )
     if _label_map(layout):
         notes.append("data.map_labels names classes that HAM10000 does not have; null drops their images")
@@ -176,11 +183,12 @@ def _size(layout: Layout) -> str:
     return f"{len(layout.source.table)} images, {lesions}"
 
 
-def _lesions(layout: Layout) -> dict[str, int]:
-    table = layout.source.table
-    names = [lesion or image for lesion, image in zip(table.lesion_id, table.image_id, strict=True)]
-    pairs = {(str(dx), str(name)) for dx, name in zip(table.dx, names, strict=True)}
-    return {dx: sum(1 for pair in pairs if pair[0] == dx) for dx in layout.counts}
+def _groups(layout: Layout) -> dict[str, int]:
+    """Return how many groups that a split keeps together (patients, lesions, or images) show each class."""
+    table, mapped = layout.source.table, _label_map(layout)
+    names = [mapped.get(label, label) for label in table.dx.tolist()]
+    pairs = set(zip(names, group_rows(table).tolist(), strict=True))
+    return dict(sorted(Counter(name for name, _ in pairs if name is not None).items()))
 
 
 def _lines(tree: Mapping[str, Any], path: tuple[str, ...]) -> Iterator[str]:

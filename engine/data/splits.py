@@ -1,22 +1,25 @@
 """Splits groups of images into train, mine, val and test: stratified by class, no group in two parts.
 
 A group is everything that must stay together: the images of one patient, of one lesion, and near-duplicates.
-Nothing here depends on the order of rows: groups are named by their smallest image_id and sorted.
+A group counts for every class it shows; those of several classes are dealt first, rare classes before common ones
+(``engine/training/stratify.py``). Nothing here depends on the order of rows: groups are named by their smallest image_id
+and sorted.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
-from engine.config import FoldsConfig, SplitConfig, as_argument
-from engine.errors import DataError
+from engine.config import FoldsConfig, SplitConfig
+from engine.errors import TooFewGroupsError
 from engine.training.folds import lesion_folds
 from engine.training.plan import derive_seed
-from engine.types import SPLITS, LesionTable, StrArray, strings
+from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle, still_wanted
+from engine.types import SPLITS, BoolArray, IntArray, LesionTable, StrArray, strings
 
 GUARDED = ("test", "val", "mine", "train")
 """Where a group carries several official parts it goes to the first of these."""
@@ -46,18 +49,23 @@ def split_table(
     group into train and are left out elsewhere.
 
     Raises:
-        DataError: a class has fewer groups than there are parts to fill; names the class and the counts.
+        TooFewGroupsError: classes have fewer groups than there are parts to fill, or no assignment gives every part
+            every class; names the classes and the counts.
     """
     joined = list(duplicates) if config.merge_duplicates else []
     group_N = group_rows(table, joined)
     before = len(set(group_rows(table).tolist()))
     groups = members_of(group_N)
     official = config.official and bool(np.any(table.split != ""))
+    shows_N = shown_rows(table, group_N)
+    names_G, classes_C, count_GC = class_counts(group_N[shows_N], table.dx[shows_N], table.classes)
     if config.folds is not None:
-        fixed = _test_fold(table, groups, config.folds, seed)
+        fixed = _test_fold(table.dx[shows_N], group_N[shows_N], config.folds, seed)
     else:
         fixed = _official_parts(table, groups) if official else {}
-    parts = fixed | _carve(table, groups, config, seed, fixed)
+    free_G = np.array([fixed.get(str(name), "train") == "train" for name in names_G], dtype=np.bool_)
+    shares = _shares(config, fixed)
+    parts = fixed | _carve(names_G[free_G], classes_C, count_GC[free_G] > 0, shares, seed)
     part_N = strings([parts[str(name)] for name in group_N])
     held_N = np.array([official and fixed.get(str(name), "") in ("val", "test") for name in group_N])
     stray_N = held_N & (table.split != "") & (table.split != part_N)
@@ -126,10 +134,13 @@ def members_of(group_N: StrArray) -> dict[str, list[int]]:
     return {name: members[name] for name in sorted(members)}
 
 
-def group_class(table: LesionTable, rows: Sequence[int]) -> str:
-    """Return the most frequent class of a group, the alphabetically first of equals."""
-    counts = Counter(str(table.dx[row]) for row in rows)
-    return min(counts, key=lambda dx: (-counts[dx], dx))
+def shown_rows(table: LesionTable, group_N: StrArray) -> BoolArray:
+    """Mark the images that say which classes a group shows: its real ones, or all where it has no real one.
+
+    Synthetic images reach train alone, so no other part can count on them.
+    """
+    real_N = table.origin != "synthetic"
+    return np.asarray(real_N | ~np.isin(group_N, group_N[real_N]), dtype=np.bool_)
 
 
 def _official_parts(table: LesionTable, groups: Mapping[str, list[int]]) -> dict[str, str]:
@@ -141,54 +152,77 @@ def _official_parts(table: LesionTable, groups: Mapping[str, list[int]]) -> dict
     return parts
 
 
-def _test_fold(
-    table: LesionTable, groups: Mapping[str, list[int]], folds: FoldsConfig, seed: int
-) -> dict[str, str]:
+def _test_fold(dx_N: StrArray, group_N: StrArray, folds: FoldsConfig, seed: int) -> dict[str, str]:
     """Return "test" for the groups of the chosen fold; the folds are the same whichever is chosen."""
-    names = list(groups)
-    dx = [group_class(table, groups[name]) for name in names]
-    for name, count in sorted(Counter(dx).items()):
-        if count < folds.count:
-            raise DataError(
-                f"data.split.folds: class {name} has {count} group(s) of images (patients, lesions), too few for "
-                f"{folds.count} folds; lower folds.count, or drop the class with "
-                f"{as_argument('data.map_labels', {name: 'null'})}"
-            )
-    fold = lesion_folds(strings(names), strings(dx), folds.count, seed)
-    return {name: "test" for name, number in zip(names, fold, strict=True) if number == folds.use}
+    _, classes_C, count_GC = class_counts(group_N, dx_N)
+    _refuse_too_few(
+        classes_C, count_GC > 0, folds.count, f"{folds.count} folds need one each", "data.split.folds"
+    )
+    fold_N = lesion_folds(group_N, dx_N, folds.count, seed)
+    return {str(name): "test" for name in group_N[fold_N == folds.use]}
 
 
-def _carve(
-    table: LesionTable,
-    groups: Mapping[str, list[int]],
-    config: SplitConfig,
-    seed: int,
-    fixed: Mapping[str, str],
-) -> dict[str, str]:
-    """Deal the groups of each class out to the parts; with ``fixed`` parts, only train's groups to missing parts."""
+def _shares(config: SplitConfig, fixed: Mapping[str, str]) -> dict[str, float]:
+    """Return the share of each part that is to be dealt out: train, and those that no ``fixed`` group fills."""
     present = set(fixed.values())
     shares = {p: float(getattr(config, p)) for p in SPLITS if p == "train" or p not in present}
     if config.folds is not None:
-        shares["train"] = 1.0 - config.mine - config.val
-    elif fixed:
-        total = sum(shares.values())
-        shares = {part: share / total for part, share in shares.items()}
-    free = [name for name in groups if fixed.get(name, "train") == "train"]
-    by_class: dict[str, list[str]] = {dx: [] for dx in table.classes}
-    for name in free:
-        by_class[group_class(table, groups[name])].append(name)
-    filled = [part for part, share in shares.items() if share > 0]
-    parts: dict[str, str] = {}
-    for dx, names in by_class.items():
-        if len(names) < len(filled):
-            raise DataError(
-                f"data.split: class {dx} has {len(names)} group(s) of images (patients, lesions) but {len(filled)} "
-                f"parts need one each ({', '.join(filled)}); add lesions, drop the class with "
-                f"{as_argument('data.map_labels', {dx: 'null'})}, or raise data.limit"
-            )
-        order = np.random.default_rng(derive_seed(seed, "split", dx)).permutation(len(names))
-        counts = portion_counts(len(names), list(shares.values()))
-        dealt = [part for part, count in zip(shares, counts, strict=True) for _ in range(count)]
-        dealt += [""] * (len(names) - len(dealt))
-        parts |= {names[position]: part for position, part in zip(order, dealt, strict=True)}
-    return parts
+        return shares | {"train": 1.0 - config.mine - config.val}
+    total = sum(shares.values()) if fixed else 1.0
+    return {part: share / total for part, share in shares.items()}
+
+
+def _carve(
+    names_G: StrArray, classes_C: StrArray, holds_GC: BoolArray, shares: Mapping[str, float], seed: int
+) -> dict[str, str]:
+    """Deal groups out to the parts, class by class; "" is the part of those that no share takes."""
+    parts = [*shares, ""]
+    must_B = np.array([share > 0 for share in shares.values()] + [False])
+    filled = [part for part, must in zip(parts, must_B, strict=True) if must]
+    each = f"{len(filled)} parts need one each ({', '.join(filled)})"
+    _refuse_too_few(classes_C, holds_GC, len(filled), each, "data.split")
+    target_BC = np.zeros((len(parts), len(classes_C)), dtype=np.int64)
+    for column, count in enumerate(holds_GC.sum(axis=0)):
+        given = portion_counts(int(count), list(shares.values()))
+        target_BC[:, column] = [*given, int(count) - sum(given)]
+    rng = np.random.default_rng(derive_seed(seed, "mixed", "split"))
+    bin_G = deal_mixed(holds_GC, target_BC.astype(np.float64), must_B, rng)
+    mixed = np.flatnonzero(bin_G != UNDEALT)
+    given_BC = np.zeros(target_BC.shape, dtype=np.int64)
+    np.add.at(given_BC, bin_G[mixed], holds_GC[mixed].astype(np.int64))
+    for column, dx in enumerate(classes_C):
+        members = np.flatnonzero((bin_G == UNDEALT) & holds_GC[:, column])
+        order = np.random.default_rng(derive_seed(seed, "split", str(dx))).permutation(len(members))
+        counts_B = still_wanted(target_BC[:, column], given_BC[:, column], must_B, len(members))
+        bin_G[members[order]] = np.repeat(np.arange(len(parts)), counts_B)
+    covered_G = cover(bin_G, holds_GC, must_B)
+    if covered_G is None:
+        _refuse_shared(classes_C, holds_GC, bin_G, must_B, each)
+    part_G = settle(covered_G, holds_GC, target_BC, must_B)
+    return {str(name): parts[number] for name, number in zip(names_G, part_G, strict=True)}
+
+
+def _refuse_too_few(classes_C: StrArray, holds_GC: BoolArray, needed: int, each: str, where: str) -> None:
+    """Raise TooFewGroupsError that names every class with fewer groups than ``needed``."""
+    too_few = {str(dx): int(n) for dx, n in zip(classes_C, holds_GC.sum(axis=0), strict=True) if n < needed}
+    if too_few:
+        raise TooFewGroupsError(
+            f"{where}: {_counted(too_few)} of images (patients, lesions) but {each}", too_few
+        )
+
+
+def _refuse_shared(
+    classes_C: StrArray, holds_GC: BoolArray, bin_G: IntArray, must_B: BoolArray, each: str
+) -> NoReturn:
+    """Raise TooFewGroupsError that names the classes which the nearest assignment leaves out of some part."""
+    held_BC = np.array([holds_GC[bin_G == number].any(axis=0) for number in np.flatnonzero(must_B)])
+    found = {str(classes_C[k]): int(holds_GC[:, k].sum()) for k in np.flatnonzero(~held_BC.all(axis=0))}
+    raise TooFewGroupsError(
+        f"data.split: {_counted(found)} of images (patients, lesions), which show other rare classes too, so that no "
+        f"assignment gives every part every class ({each})",
+        found,
+    )
+
+
+def _counted(groups: Mapping[str, int]) -> str:
+    return " and ".join(f"class {dx} has {n} group(s)" for dx, n in groups.items())

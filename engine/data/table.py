@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config import DataConfig, as_argument
+from engine.data.splits import group_rows
 from engine.errors import DataError
 from engine.training.plan import derive_seed
 from engine.types import ImageArray, IntArray, LesionTable, strings
 
 MIN_LESIONS = 4
-"""Lesions a class that ``data.limit`` keeps where they exist, so that each of the four parts can get one."""
+"""Lesions a class, of as many patients, that ``data.limit`` keeps where they exist: each of the four parts can get one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,8 @@ def check_classes(source: Source) -> None:
 def limit_rows(table: LesionTable, limit: int, seed: int) -> IntArray:
     """Pick whole lesions, class by class in proportion, until about ``limit`` images are reached.
 
-    A class keeps at least MIN_LESIONS lesions where it has them. The choice depends on ids and seed alone.
+    A class keeps at least MIN_LESIONS lesions where it has them, and lesions of at least MIN_LESIONS patients. The choice
+    depends on ids and seed alone.
     """
     share = limit / len(table)
     lesions, first = np.unique(table.lesion_id, return_index=True)
@@ -160,7 +162,29 @@ def limit_rows(table: LesionTable, limit: int, seed: int) -> IntArray:
         before = np.cumsum(sizes) - sizes
         chosen = max(int(np.sum(before < round(share * sizes.sum()))), min(MIN_LESIONS, len(names)))
         keep |= {str(names[i]) for i in order[:chosen]}
+    keep |= _of_further_groups(table, keep, seed)
     return np.flatnonzero([str(name) in keep for name in table.lesion_id]).astype(np.int64)
+
+
+def _of_further_groups(table: LesionTable, keep: set[str], seed: int) -> set[str]:
+    """Return lesions to add to ``keep``, so that each class is shown by MIN_LESIONS groups that a split can part."""
+    group_N = group_rows(table)
+    group_of = dict(zip(table.lesion_id.tolist(), group_N.tolist(), strict=True))
+    added: set[str] = set()
+    for dx in table.classes:
+        shown = np.flatnonzero(table.dx == dx)
+        kept_N = np.isin(table.lesion_id[shown], sorted(keep | added))
+        there = set(group_N[shown[kept_N]].tolist())
+        rest = np.unique(table.lesion_id[shown[~kept_N]])
+        for name in (
+            np.random.default_rng(derive_seed(seed, "limit", dx, "groups")).permutation(rest).tolist()
+        ):
+            if len(there) >= MIN_LESIONS:
+                break
+            if group_of[name] not in there:
+                there.add(group_of[name])
+                added.add(name)
+    return added
 
 
 def _check_name(where: str, position: int, name: str) -> None:

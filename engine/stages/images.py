@@ -103,12 +103,13 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         ),
         image_size=config.image_size,
         digest=digest,
+        labels=source.labels,
     )
 
 
 STAGE = base.Stage(
     name="images",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     foundation=True,

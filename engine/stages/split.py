@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.artifacts import decoded_images, lesions
+from engine.artifacts import decoded_images, lesions, stage_manifest
 from engine.artifacts import duplicates as duplicates_file
 from engine.artifacts import split as split_file
 from engine.artifacts.split import SplitFacts, SplitTable
 from engine.config import Config, SplitConfig
-from engine.data.splits import Split, group_names, split_table
-from engine.data.train_sets import draw_train_sets
+from engine.data.assignment import Labels, assign
+from engine.data.splits import group_names
 from engine.parts.context import StageContext
 from engine.stages import base
 from engine.types import SPLITS, IntArray, LesionTable, StrArray, strings
@@ -51,13 +52,13 @@ def run(context: StageContext, params: Params) -> None:
     With ``split.train_sets`` split.parquet has a column ``train_set`` too (-1: in none). Seeded by ``context.seed``.
 
     Raises:
-        DataError: a class has fewer groups than parts or sets.
+        DataError: a class has fewer groups than parts or sets; names the overrides that help.
     """
     config = params.split
     images = context.inputs["images"]
     table = lesions.read(images)
-    split = split_table(table, config, context.seed, duplicates_file.read(images).ids)
-    set_N = _train_sets(table, split, config, context.seed)
+    pairs = duplicates_file.read(images).ids
+    split, set_N = assign(table, config, context.seed, pairs, _labels(images))
     part_N = _in_use(split.part_N, set_N, config.seal, params.only)
     used = np.flatnonzero(part_N != "")
     found = SplitTable(
@@ -83,12 +84,15 @@ def run(context: StageContext, params: Params) -> None:
     facts.write(context.out)
 
 
-def _train_sets(table: LesionTable, split: Split, config: SplitConfig, seed: int) -> IntArray | None:
-    """Return each row's training set (-1: none), None where the config draws none."""
-    if config.train_sets is None:
-        return None
-    group_N = strings(np.where(split.part_N == "train", split.group_N, "").tolist())
-    return draw_train_sets(table, group_N, config.train_sets, seed)
+def _labels(images: Path) -> Labels:
+    """Return where the classes of a finished ``images`` stage come from."""
+    manifest = stage_manifest.find(images)
+    read = {} if manifest is None else manifest.params.get("data", {})
+    return Labels(
+        mapping=read.get("map_labels") or {},
+        names=decoded_images.read(images).labels,
+        limit=read.get("limit"),
+    )
 
 
 def _in_use(part_N: StrArray, set_N: IntArray | None, seal: str | None, only: list[int] | None) -> StrArray:
@@ -115,7 +119,7 @@ def split_digest(image_id: StrArray, part: StrArray) -> str:
 
 STAGE = base.Stage(
     name="split",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images",),

@@ -8,6 +8,7 @@ import pandas as pd
 
 from engine.errors import DataError
 from engine.training.plan import derive_seed
+from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle
 from engine.types import IntArray
 
 
@@ -21,23 +22,36 @@ def lesion_folds(
 ) -> IntArray:
     """Return the fold 0..folds-1 of each of N images.
 
-    The groups of a class are shuffled (by ``seed``) and dealt out in turn; the next class goes on where the last
-    one stopped. So folds differ by at most one group, in each class and in all. A group belongs to the class of
-    its first image.
+    Groups of several classes are dealt first (``deal_mixed``). The groups of one class are shuffled (by ``seed``) and
+    go to the fold with fewest groups of the class, of those to the fold with fewest groups: where no group has
+    several classes, folds differ by at most one group, in each class and in all. Every fold gets each class that has
+    enough groups for that, wherever there is a way.
 
     Raises:
         DataError: fewer groups than folds.
     """
-    groups, first = np.unique(group_N, return_index=True)
-    if len(groups) < folds:
+    names_G, classes_C, count_GC = class_counts(group_N, dx_N)
+    if len(names_G) < folds:
         raise DataError(
             f"folds: {folds} folds need at least {folds} lesions (patients, where they are known) but train has "
-            f"{len(groups)}; lower folds"
+            f"{len(names_G)}; lower folds"
         )
-    fold_of: dict[str, int] = {}
-    for dx in sorted({str(name) for name in dx_N[first]}):
-        members = groups[dx_N[first] == dx]
-        order = np.random.default_rng(derive_seed(seed, "folds", dx)).permutation(len(members))
+    holds_GC, every = count_GC > 0, np.ones(folds, dtype=np.bool_)
+    target_FC = np.tile(holds_GC.sum(axis=0) / folds, (folds, 1))
+    rng = np.random.default_rng(derive_seed(seed, "mixed", "folds"))
+    fold_G = deal_mixed(holds_GC, target_FC, every, rng)
+    dealt = np.flatnonzero(fold_G != UNDEALT)
+    held_FC = np.zeros(target_FC.shape, dtype=np.int64)
+    np.add.at(held_FC, fold_G[dealt], holds_GC[dealt].astype(np.int64))
+    size_F = np.bincount(fold_G[dealt], minlength=folds)
+    for column, dx in enumerate(classes_C):
+        members = np.flatnonzero((fold_G == UNDEALT) & holds_GC[:, column])
+        order = np.random.default_rng(derive_seed(seed, "folds", str(dx))).permutation(len(members))
         for group in members[order]:
-            fold_of[str(group)] = len(fold_of) % folds
-    return np.array([fold_of[str(group)] for group in group_N], dtype=np.int64)
+            fold = int(np.lexsort((size_F, held_FC[:, column]))[0])
+            fold_G[group] = fold
+            held_FC[fold, column] += 1
+            size_F[fold] += 1
+    covered_G = cover(fold_G, holds_GC, every)
+    fold_G = settle(fold_G if covered_G is None else covered_G, holds_GC, target_FC, every)
+    return fold_G[np.searchsorted(names_G, group_N)]

@@ -124,9 +124,9 @@ def test_yaml_tags(tmp_path: Path) -> None:
 
 def test_a_run_that_failed_gives_its_name_to_the_remedy(tmp_path: Path) -> None:
     write_ham(tmp_path / "data", rows=ham_rows(lesions=16))
-    assert_refused(run(tmp_path, "data.split.folds={count: 20}"), tmp_path, "too few for 20 folds")
+    assert_refused(run(tmp_path, "data.split.folds={count: 20}"), tmp_path, "20 folds need one each")
     kept = (tmp_path / "out" / "tiny" / "config.yaml").read_text()
-    assert_refused(run(tmp_path, "data.split.folds={count: 19}"), tmp_path, "too few for 19 folds")
+    assert_refused(run(tmp_path, "data.split.folds={count: 19}"), tmp_path, "19 folds need one each")
     assert (tmp_path / "out" / "tiny" / "config.yaml").read_text() != kept
 
 

@@ -180,7 +180,22 @@ def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):
     tree, text = _init(root, tmp_path / "config.yaml")
     assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc", "UNK": None}
     assert tree["data"]["malignant"] == ["mel", "akiec", "scc"]
-    assert "fewer than 4 lesions" in text and "'data.map_labels={AK: null}' drops a class" in text
+    assert "fewer than 4 images of akiec, mel, nv, scc, one for each part: add some" in text
+
+
+@pytest.mark.parametrize(("mel", "said"), [(4, "'data.map_labels={df: null}' drops it"), (3, "add some")])
+def test_a_class_in_too_few_patients_is_named_with_what_helps(root, tmp_path, mel, said):
+    """Each patient has two images; one who shows two classes counts for both, whatever there is more of."""
+    patients = [("mel" if k < mel else "nv", "df" if k < 2 else "nv") for k in range(8)]
+    rows = [
+        (f"i{k}{view}.png", dx, f"P{k}") for k, shown in enumerate(patients) for view, dx in enumerate(shown)
+    ]
+    for name, _, _ in rows:
+        _image(root / name, (40, 40))
+    pd.DataFrame(rows, columns=["image", "label", "patient_id"]).to_csv(root / "list.csv", index=False)
+    _, text = _init(root, tmp_path / "config.yaml")
+    few = "df" if mel == 4 else "df, mel"
+    assert f"fewer than 4 patients of {few}, one for each part: {said}" in text
 
 
 def test_isic_2020_with_its_own_name_is_an_isic_folder(root, tmp_path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from engine.config import FoldsConfig, SplitConfig
 from engine.config.loading import apply_override, parse_config
+from engine.data.assignment import assign
 from engine.data.splits import group_rows, portion_counts, split_table
 from engine.data.table import make_table
 from engine.errors import DataError
@@ -137,7 +138,7 @@ def test_val_is_a_share_of_what_a_fold_leaves() -> None:
 )
 def test_the_advice_to_drop_a_class_can_be_typed(config: SplitConfig, dx: str, typed: str) -> None:
     with pytest.raises(DataError) as caught:
-        split_table(table_of({dx: 2, "nv": 40}), config, 0)
+        assign(table_of({dx: 2, "nv": 40, "mel": 40}), config, 0)
     advice = f"data.map_labels={{{typed}: null}}"
     assert advice in shlex.split(str(caught.value).replace(",", " "))
     tree: dict[str, object] = {}
@@ -147,7 +148,9 @@ def test_the_advice_to_drop_a_class_can_be_typed(config: SplitConfig, dx: str, t
 
 def test_a_class_too_rare_for_the_folds_is_named() -> None:
     table = table_of({"df": 4, "nv": 40})
-    with pytest.raises(DataError, match=r"class df has 4 group\(s\).*too few for 5 folds; lower folds.count"):
+    with pytest.raises(
+        DataError, match=r"data.split.folds: class df has 4 group\(s\).*but 5 folds need one each"
+    ):
         split_table(table, SplitConfig(mine=0.0, folds=FoldsConfig()), 0)
 
 
@@ -185,17 +188,40 @@ def test_merge_duplicates_can_be_turned_off() -> None:
     assert split_table(table, SplitConfig(merge_duplicates=False), 0, pairs).merged_groups == 0
 
 
-def test_mixed_group_counts_for_its_most_frequent_class() -> None:
-    table = table_of({"df": 4, "mel": 8, "nv": 8})
-    mixed = make_table(
+def test_a_group_counts_for_every_class_it_shows() -> None:
+    """Six melanomas in six of twelve patients (shared/cases/rare-class-patients): each part gets some."""
+    rows = [
+        (patient, "mel" if patient % 2 == 0 and view == 0 else "nv")
+        for patient in range(12)
+        for view in range(4)
+    ]
+    table = make_table(
         "here",
-        [*table.image_id, "x1", "x2", "x3"],
-        [*table.dx, "nv", "nv", "df"],
-        lesion_id=[*table.lesion_id, "X", "X", "X"],
+        [f"i{k:02d}" for k in range(48)],
+        [dx for _, dx in rows],
+        patient_id=[f"P{patient:02d}" for patient, _ in rows],
     )
-    split = split_table(mixed, FRACTIONS, 0)
-    df_alone = (mixed.dx == "df") & (mixed.lesion_id != "X")
-    assert sorted(split.part_N[df_alone]) == ["mine", "test", "train", "val"]
+    for seed in range(20):
+        part_N = split_table(table, FRACTIONS, seed).part_N
+        assert Counter(part_N[table.dx == "mel"].tolist()) == {"train": 3, "mine": 1, "val": 1, "test": 1}
+        images = Counter(part_N.tolist())
+        assert images == {"train": 28, "mine": 8, "val": 4, "test": 8}
+
+
+def test_synthetic_images_give_a_group_no_class() -> None:
+    """A part that drops synthetic images cannot count on one for its only melanoma."""
+    table = table_of({"mel": 4, "nv": 20})
+    extra = [f"nv{i:03d}" for i in range(10)]
+    table = make_table(
+        "here",
+        [*table.image_id, *(f"{name}s" for name in extra)],
+        [*table.dx, *["mel"] * 10],
+        lesion_id=[*table.lesion_id, *extra],
+        origin=["real"] * 24 + ["synthetic"] * 10,
+    )
+    split = split_table(table, FRACTIONS, 0)
+    assert sorted(split.part_N[:4]) == ["mine", "test", "train", "val"]
+    assert set(split.part_N[24:]) <= {"train", ""}
 
 
 def official_table() -> LesionTable:

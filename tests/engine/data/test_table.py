@@ -38,6 +38,29 @@ def test_limit_keeps_enough_lesions_of_a_rare_class_to_split() -> None:
     assert len(set(kept.lesion_id[kept.dx == "df"])) == MIN_LESIONS
 
 
+def test_limit_keeps_enough_patients_of_a_rare_class_to_split() -> None:
+    """Four lesions of one patient fill one part; the class has nine patients more."""
+    table = table_of({"df": 36, "nv": 400}, views=1)
+    patient = [
+        name if name.startswith("nv") else f"P{max(0, int(name[2:]) - 26)}" for name in table.lesion_id
+    ]
+    table = table.replace(patient_id=np.array(patient))
+    for seed in range(20):
+        kept = table.take(limit_rows(table, 44, seed))
+        assert len(set(kept.patient_id[kept.dx == "df"])) >= MIN_LESIONS
+        assert 44 <= len(kept) <= 44 + MIN_LESIONS
+
+
+def test_limit_sees_every_class_that_a_lesion_shows() -> None:
+    """A class that is never the first image of its lesion counts all the same."""
+    table = table_of({"nv": 200})
+    table = table.replace(
+        dx=np.where(np.isin(table.image_id, [f"nv{i}v1" for i in range(6)]), "mel", table.dx)
+    )
+    kept = table.take(limit_rows(table, 20, seed=0))
+    assert len(set(kept.lesion_id[kept.dx == "mel"])) == MIN_LESIONS
+
+
 def test_limit_ignores_the_order_of_rows(tmp_path: Path) -> None:
     rows = layouts.ham_rows(20)
     layouts.write_ham(tmp_path, rows=rows)
