@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from engine.artifacts.own_output import below, is_own
+from engine.data.readers.image_names import IMAGE_SUFFIXES, image_of_mask, is_image_name, sort_out
 from engine.errors import DataError
 from engine.types import FloatArray
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MASK_ENDING = "_segmentation"
-NOT_IMAGES = (MASK_ENDING, "_superpixels")
+HIDDEN, MASKS, MAPS, FRAMES = (
+    "hidden", "masks", "superpixels or other maps", "with further frames (the first is read)",
+)  # fmt: skip
+"""What is left out of a folder of images and counted."""
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
 EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -25,37 +27,74 @@ UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The image and mask files below ``root``, sorted; paths are absolute."""
+    """The image and mask files below ``root``, sorted; paths are absolute.
+
+    ``maps`` are superpixels and the like, ``doubtful`` the masks and maps that a table may name as images nonetheless;
+    ``hidden`` counts hidden files that are named like images.
+    """
 
     root: Path
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
+    maps: tuple[Path, ...] = ()
+    doubtful: tuple[Path, ...] = ()
+    hidden: int = 0
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Counts of what is neither an image nor a mask, by what it is."""
+        counts = {HIDDEN: self.hidden, MAPS: len(self.maps)}
+        return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
         """Return the image file of each name, "" where there is none."""
         found: dict[str, Path] = {}
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
             found.setdefault(path.stem, path)
+        for path in self.doubtful:
+            found.setdefault(path.stem, path)
         return [str(found.get(stem, "")) for stem in stems]
 
     def mask_paths(self, images: Iterable[str]) -> list[str]:
-        """Return the mask ``<name>_segmentation.png`` of each image file ("" where none): its own folder's first."""
-        beside = {(p.parent, p.stem.removesuffix(MASK_ENDING)): p for p in reversed(self.masks)}
-        anywhere = {p.stem.removesuffix(MASK_ENDING): p for p in reversed(self.masks)}
+        """Return the mask of each image file ("" where none): of several that which lies nearest, then the first."""
+        named: dict[str, list[Path]] = {}
+        for mask in self.masks:
+            named.setdefault(image_of_mask(mask), []).append(mask)
         paths = [Path(image) for image in images]
-        return [str(beside.get((p.parent, p.stem), anywhere.get(p.stem, ""))) for p in paths]
+        return [str(_nearest(path, named.get(path.stem, []))) if path.name else "" for path in paths]
+
+
+def _nearest(image: Path, masks: Sequence[Path]) -> Path | str:
+    """Return the mask in the image's folder, else that with most folder names, from the last, in common with it."""
+
+    def common(mask: Path) -> int:
+        pairs = zip(reversed(image.parent.parts), reversed(mask.parent.parts), strict=False)
+        return next((n for n, (one, other) in enumerate(pairs) if one != other), len(image.parts))
+
+    return max(masks, key=common, default="")
 
 
 def find_files(root: Path) -> Files:
     """List image and mask files anywhere below ``root``."""
-    paths = [path for path in walk(root) if path.suffix.lower() in IMAGE_SUFFIXES]
-    masks = [path for path in paths if path.stem.endswith(MASK_ENDING)]
-    images = [path for path in paths if not path.stem.endswith(NOT_IMAGES)]
-    return Files(root=root, images=tuple(images), masks=tuple(masks))
+    hidden: list[Path] = []
+    found = sort_out((path for path in sorted(below(root, hidden)) if is_image_name(path)), root)
+    return Files(
+        root=root,
+        images=found.images,
+        masks=found.masks,
+        maps=found.maps,
+        doubtful=found.doubtful,
+        hidden=sum(map(is_image_name, hidden)),
+    )
+
+
+def left_out_line(counts: Mapping[str, int]) -> str:
+    """Return "2 hidden files, 1 mask" of counts by what was left out; "" for nothing."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def walk(root: Path) -> list[Path]:
-    """List every file below ``root``, sorted; hidden ones and what hardcase wrote there are left out."""
+    """List every plain file below ``root``, sorted; hidden ones and what hardcase wrote there are left out."""
     return sorted(below(root))
 
 
