@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -35,16 +36,25 @@ def is_own(folder: Path) -> bool:
     return _is_old_run(folder) or _is_stage(folder) or _is_old_cache(folder) or _is_old_export(folder)
 
 
-def below(root: Path, hidden: list[Path] | None = None) -> Iterator[Path]:
+@dataclass
+class Passed:
+    """What ``below`` went past: hidden files (those in ``__MACOSX`` included), and pipes, sockets and devices."""
+
+    hidden: list[Path] = field(default_factory=list)
+    special: list[Path] = field(default_factory=list)
+
+
+def below(root: Path, passed: Passed | None = None) -> Iterator[Path]:
     """Yield every plain file below ``root``: no hidden ones, and none in a folder that hardcase made.
 
     ``root`` itself may be one of those: an export that is asked for is read. Links are followed, also out of ``root``;
-    linked folders are entered once. Pipes, sockets, devices and links to nothing are left out.
+    linked folders are entered once. A link to nothing counts as a file, so that whoever reads it says that it is absent.
 
     Args:
         root: the folder.
-        hidden: gets the hidden files met, those in ``__MACOSX`` included.
+        passed: gets what is left out.
     """
+    passed = Passed() if passed is None else passed
     seen: set[str] = set()
     folders = [root]
     while folders:
@@ -59,12 +69,15 @@ def below(root: Path, hidden: list[Path] | None = None) -> Iterator[Path]:
             if _is(entry.is_dir):
                 if not entry.name.startswith((".", "__")) and not is_own(path):
                     inner.append(path)
-                elif entry.name == RESOURCE_FORKS and hidden is not None:
-                    hidden += (Path(place, name) for place, _, names in os.walk(path) for name in names)
+                elif entry.name == RESOURCE_FORKS:
+                    passed.hidden += (
+                        Path(place, name) for place, _, names in os.walk(path) for name in names
+                    )
             elif entry.name.startswith("."):
-                if hidden is not None:
-                    hidden.append(path)
-            elif _is(entry.is_file) and not entry.name.startswith(TRACKING_FILE):
+                passed.hidden.append(path)
+            elif not _is(entry.is_file) and path.exists():
+                passed.special.append(path)
+            elif not entry.name.startswith(TRACKING_FILE):
                 yield path
         folders += sorted(inner, reverse=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,12 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.csv_text import write_csv
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.data.readers.files import FRAMES, HIDDEN, MAPS, MASKS, find_files, left_out_line
 from engine.data.readers.image_names import IMAGE_SUFFIXES, sort_out
 from engine.errors import DataError
-from engine.store import write_text
 from engine.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def predict(
     if not good:
         raise DataError(f"none of the {len(files)} images can be read; nothing written")
     frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
-    write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
+    write_csv(frame, csv_path)
     console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
     console.print("research software, not a medical device; never for decisions about a patient", style="dim")
     return frame
@@ -78,13 +79,11 @@ def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
     """
     found: dict[Path, None] = {}
     named: list[Path] = []
-    counts = dict.fromkeys((HIDDEN, MASKS, MAPS), 0)
+    counts: Counter[str] = Counter()
     for path in given:
         if path.is_dir():
             files = find_files(path)
-            counts[HIDDEN] += files.hidden
-            counts[MASKS] += len(files.masks)
-            counts[MAPS] += len(files.maps)
+            counts.update({**files.left_out, MASKS: len(files.masks)})
             if not files.images:
                 raise DataError(
                     f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}){_beside(counts)}; "
@@ -95,14 +94,15 @@ def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
             named.append(path)
             found[path] = None
         elif path.exists():
-            raise DataError(f"{path}: is no plain file (a pipe, socket or device); give image files or folders")
+            raise DataError(
+                f"{path}: is no plain file (a pipe, socket or device); give image files or folders"
+            )
         else:
             raise DataError(f"{path}: does not exist; give image files or folders of images")
     visible = [path for path in named if not path.name.startswith(RESOURCE_FORK)]
     sorted_out = sort_out(visible)
     counts[HIDDEN] += len(named) - len(visible)
-    counts[MASKS] += len(sorted_out.masks)
-    counts[MAPS] += len(sorted_out.maps)
+    counts.update({MASKS: len(sorted_out.masks), MAPS: len(sorted_out.maps)})
     no_images = {*named} - {*sorted_out.images}
     left = [path for path in found if path not in no_images]
     if not left:

@@ -101,7 +101,9 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         skipped=tuple(
             {"image_id": name, "reason": reason} for name, reason in source.skipped + decoded.skipped
         ),
-        left_out={**source.left_out, FRAMES: decoded.several_frames} if decoded.several_frames else dict(source.left_out),
+        left_out={**source.left_out, FRAMES: decoded.several_frames}
+        if decoded.several_frames
+        else dict(source.left_out),
         image_size=config.image_size,
         digest=digest,
     )

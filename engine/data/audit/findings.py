@@ -12,8 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from engine.data.duplicates.candidates import TURNS
 from engine.data.decoding import ImageFileError, grey, open_picture, size_of, stored_sideways
+from engine.data.duplicates.candidates import TURNS
 from engine.data.masks import binary_mask
 from engine.types import FloatArray, ImageArray, LesionTable
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.artifacts.own_output import below, is_own
+from engine.artifacts.csv_text import unescaped
+from engine.artifacts.own_output import Passed, below, is_own
 from engine.data.readers.image_names import IMAGE_SUFFIXES, image_of_mask, is_image_name, sort_out
 from engine.errors import DataError
 from engine.types import FloatArray
 
-HIDDEN, MASKS, MAPS, FRAMES = (
-    "hidden", "masks", "superpixels or other maps", "with further frames (the first is read)",
-)  # fmt: skip
+HIDDEN, SPECIAL = "hidden", "pipes, sockets or devices"
+MASKS, MAPS = "masks", "superpixels or other maps"
+FRAMES = "with further frames (the first is read)"
 """What is left out of a folder of images and counted."""
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
@@ -30,7 +31,7 @@ class Files:
     """The image and mask files below ``root``, sorted; paths are absolute.
 
     ``maps`` are superpixels and the like, ``doubtful`` the masks and maps that a table may name as images nonetheless;
-    ``hidden`` counts hidden files that are named like images.
+    ``hidden`` and ``special`` count hidden files and pipes, sockets and devices that are named like images.
     """
 
     root: Path
@@ -39,11 +40,12 @@ class Files:
     maps: tuple[Path, ...] = ()
     doubtful: tuple[Path, ...] = ()
     hidden: int = 0
+    special: int = 0
 
     @property
     def left_out(self) -> dict[str, int]:
         """Counts of what is neither an image nor a mask, by what it is."""
-        counts = {HIDDEN: self.hidden, MAPS: len(self.maps)}
+        counts = {HIDDEN: self.hidden, SPECIAL: self.special, MAPS: len(self.maps)}
         return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
@@ -76,15 +78,16 @@ def _nearest(image: Path, masks: Sequence[Path]) -> Path | str:
 
 def find_files(root: Path) -> Files:
     """List image and mask files anywhere below ``root``."""
-    hidden: list[Path] = []
-    found = sort_out((path for path in sorted(below(root, hidden)) if is_image_name(path)), root)
+    passed = Passed()
+    found = sort_out((path for path in sorted(below(root, passed)) if is_image_name(path)), root)
     return Files(
         root=root,
         images=found.images,
         masks=found.masks,
         maps=found.maps,
         doubtful=found.doubtful,
-        hidden=sum(map(is_image_name, hidden)),
+        hidden=sum(map(is_image_name, passed.hidden)),
+        special=sum(map(is_image_name, passed.special)),
     )
 
 
@@ -94,7 +97,7 @@ def left_out_line(counts: Mapping[str, int]) -> str:
 
 
 def walk(root: Path) -> list[Path]:
-    """List every plain file below ``root``, sorted; hidden ones and what hardcase wrote there are left out."""
+    """List every file below ``root``, sorted; hidden ones and what hardcase wrote there are left out."""
     return sorted(below(root))
 
 
@@ -130,6 +133,8 @@ def require_images(files: Files) -> Files:
 def read_rows(path: Path) -> pd.DataFrame:
     """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
 
+    The table of a folder that hardcase exported is read as it was written: nothing stripped, formulas as they were.
+
     Raises:
         DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
     """
@@ -154,8 +159,9 @@ def read_rows(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path}: column {frame.columns[frame.columns.duplicated()][0]} occurs twice; rename one"
         )
-    stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
-    return stripped
+    clean = unescaped if is_own(path.parent) else str.strip
+    cleaned: pd.DataFrame = frame.apply(lambda column: column.map(clean))
+    return cleaned
 
 
 def _refuse_other_kinds(path: Path) -> None:
@@ -165,6 +171,8 @@ def _refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
         )
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no plain file (a folder, pipe, socket or device); give a table")
     if suffix in (".parquet", ".tsv", ".tab") or not path.is_file():
         return
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
