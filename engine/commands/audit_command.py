@@ -23,7 +23,7 @@ from engine.commands.output_folder import new_folder, writable_file
 from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
 from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
-from engine.data.readers.files import left_out_line
+from engine.data.readers.image_names import left_out_line
 from engine.store import StageRunner, write_json
 from engine.types import ImageArray, LesionTable, strings
 

@@ -16,7 +16,7 @@ from engine.artifacts.whole_files import whole_file
 from engine.commands.data_sheet import class_sheet
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
-from engine.data.readers.files import left_out_line
+from engine.data.readers.image_names import left_out_line
 from engine.errors import ConfigError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.pipeline import Pipeline

@@ -23,7 +23,7 @@ from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
-from engine.data.readers.files import left_out_line
+from engine.data.readers.image_names import left_out_line
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DamagedError, DataError
 from engine.execution.progress import RichListener

@@ -15,8 +15,16 @@ from engine import build
 from engine.artifacts.csv_text import write_csv
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
-from engine.data.readers.files import FRAMES, HIDDEN, MAPS, MASKS, find_files, left_out_line
-from engine.data.readers.image_names import IMAGE_SUFFIXES, sort_out
+from engine.data.readers.files import find_files
+from engine.data.readers.image_names import (
+    FRAMES,
+    HIDDEN,
+    IMAGE_SUFFIXES,
+    MAPS,
+    MASKS,
+    left_out_line,
+    sort_out,
+)
 from engine.errors import DataError
 from engine.types import FloatArray, ImageArray
 

@@ -162,7 +162,9 @@ def _named_errors() -> Iterator[None]:
     except ImageFileError:
         raise
     except UnidentifiedImageError:
-        raise ImageFileError("it is no image") from None
+        raise ImageFileError(
+            "it is no image that can be read: 8 bits per channel, or one channel of 16 bits or floats"
+        ) from None
     except MemoryError:
         raise ImageFileError("it does not fit into memory") from None
     except OSError as error:

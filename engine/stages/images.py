@@ -16,7 +16,7 @@ from engine.data.decoding import size_of
 from engine.data.duplicates.candidates import TURNS
 from engine.data.duplicates.search import Duplicates, find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
-from engine.data.readers.files import FRAMES
+from engine.data.readers.image_names import FRAMES
 from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
 from engine.parts.context import StageContext

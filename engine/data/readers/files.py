@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,21 @@ import pandas as pd
 
 from engine.artifacts.csv_text import unescaped
 from engine.artifacts.own_output import Passed, below, is_own
-from engine.data.readers.image_names import IMAGE_SUFFIXES, image_of_mask, is_image_name, sort_out
+from engine.data.readers.image_names import (
+    HIDDEN,
+    IMAGE_SUFFIXES,
+    MAPS,
+    OTHER_SUFFIXES,
+    SPECIAL,
+    UNREAD,
+    image_of_mask,
+    is_image_name,
+    nearest_mask,
+    sort_out,
+)  # fmt: skip
 from engine.errors import DataError
 from engine.types import FloatArray
 
-HIDDEN, SPECIAL = "hidden", "pipes, sockets or devices"
-MASKS, MAPS = "masks", "superpixels or other maps"
-FRAMES = "with further frames (the first is read)"
-"""What is left out of a folder of images and counted."""
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
 EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -30,22 +37,25 @@ UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 class Files:
     """The image and mask files below ``root``, sorted; paths are absolute.
 
-    ``maps`` are superpixels and the like, ``doubtful`` the masks and maps that a table may name as images nonetheless;
-    ``hidden`` and ``special`` count hidden files and pipes, sockets and devices that are named like images.
+    ``maps`` are superpixels and the like, ``by_ending`` and ``by_folder`` those masks and maps that a table may name as
+    images nonetheless. ``hidden`` and ``special`` count what is named like an image: hidden files, and pipes, sockets and
+    devices; ``unread`` counts pictures of other kinds.
     """
 
     root: Path
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
     maps: tuple[Path, ...] = ()
-    doubtful: tuple[Path, ...] = ()
+    by_ending: tuple[Path, ...] = ()
+    by_folder: tuple[Path, ...] = ()
     hidden: int = 0
     special: int = 0
+    unread: int = 0
 
     @property
     def left_out(self) -> dict[str, int]:
         """Counts of what is neither an image nor a mask, by what it is."""
-        counts = {HIDDEN: self.hidden, SPECIAL: self.special, MAPS: len(self.maps)}
+        counts = {HIDDEN: self.hidden, SPECIAL: self.special, MAPS: len(self.maps), UNREAD: self.unread}
         return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
@@ -53,7 +63,7 @@ class Files:
         found: dict[str, Path] = {}
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
             found.setdefault(path.stem, path)
-        for path in self.doubtful:
+        for path in self.by_ending:
             found.setdefault(path.stem, path)
         return [str(found.get(stem, "")) for stem in stems]
 
@@ -63,37 +73,25 @@ class Files:
         for mask in self.masks:
             named.setdefault(image_of_mask(mask), []).append(mask)
         paths = [Path(image) for image in images]
-        return [str(_nearest(path, named.get(path.stem, []))) if path.name else "" for path in paths]
-
-
-def _nearest(image: Path, masks: Sequence[Path]) -> Path | str:
-    """Return the mask in the image's folder, else that with most folder names, from the last, in common with it."""
-
-    def common(mask: Path) -> int:
-        pairs = zip(reversed(image.parent.parts), reversed(mask.parent.parts), strict=False)
-        return next((n for n, (one, other) in enumerate(pairs) if one != other), len(image.parts))
-
-    return max(masks, key=common, default="")
+        return [str(nearest_mask(path, named.get(path.stem, []))) if path.name else "" for path in paths]
 
 
 def find_files(root: Path) -> Files:
     """List image and mask files anywhere below ``root``."""
     passed = Passed()
-    found = sort_out((path for path in sorted(below(root, passed)) if is_image_name(path)), root)
+    paths = sorted(below(root, passed))
+    found = sort_out((path for path in paths if is_image_name(path)), root)
     return Files(
         root=root,
         images=found.images,
         masks=found.masks,
         maps=found.maps,
-        doubtful=found.doubtful,
+        by_ending=found.by_ending,
+        by_folder=found.by_folder,
         hidden=sum(map(is_image_name, passed.hidden)),
         special=sum(map(is_image_name, passed.special)),
+        unread=sum(path.suffix.lower() in OTHER_SUFFIXES for path in paths),
     )
-
-
-def left_out_line(counts: Mapping[str, int]) -> str:
-    """Return "2 hidden files, 1 mask" of counts by what was left out; "" for nothing."""
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
 
 
 def walk(root: Path) -> list[Path]:

@@ -114,7 +114,7 @@ def _locate(folder: Path, given: list[PurePosixPath], files: Files) -> list[str]
     A bare name is looked for in the folders below too; two files of that name leave it absent.
     """
     present = [path.as_posix() for path in files.images]
-    known = {*present, *(path.as_posix() for path in files.doubtful)}
+    known = {*present, *(path.as_posix() for path in (*files.by_ending, *files.by_folder))}
     below: dict[str, list[str]] = {}
     for file in present:
         for name in (PurePosixPath(file).name, PurePosixPath(file).stem):

@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine.artifacts.calibration import Calibration
 from engine.commands.predict_command import find_images, read_images, table
+from engine.data.readers.image_names import IMAGE_SUFFIXES, UNREAD
 from engine.errors import DataError
 
 
@@ -93,6 +94,7 @@ def case(folder):
     Image.fromarray(np.full((48, 48), 0.5, np.float32)).save(folder / "f32.tif")
     os.mkfifo(folder / "pipe.png")
     (folder / "album.jpg").mkdir()
+    (folder / "phone.HEIC").touch()
 
 
 @pytest.mark.timeout(30)
@@ -100,11 +102,11 @@ def case(folder):
 def test_what_lies_beside_photographs_is_counted_and_not_classified(tmp_path, as_shell_names_them):
     case(tmp_path)
     given = [p for p in tmp_path.iterdir() if p.is_file()] if as_shell_names_them else [tmp_path]
-    files, left_out = find_images([p for p in given if p.suffix != ".db"])
+    files, left_out = find_images([p for p in given if p.is_dir() or p.suffix in IMAGE_SUFFIXES])
     assert sorted(p.name for p in files) == ["f32.tif", "p0.jpg", "p1.jpg"]
     shell = {"hidden": 1, "masks": 2, "superpixels or other maps": 1}
     assert +left_out == (
-        shell if as_shell_names_them else {**shell, "hidden": 2, "pipes, sockets or devices": 1}
+        shell if as_shell_names_them else {**shell, "hidden": 2, "pipes, sockets or devices": 1, UNREAD: 1}
     )
     good, bad, pixels, _ = read_images(files, 16, "crop")
     assert (len(good), bad) == (3, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from engine.config import DataConfig
 from engine.data.readers.files import find_files
 from engine.data.readers.image_names import sort_out
 from engine.data.readers.table import read
+from engine.errors import DataError
 from tests.engine.data import layouts
 
 LAYOUTS = {
@@ -68,6 +70,15 @@ def test_a_table_may_name_as_an_image_what_only_its_neighbours_make_a_mask(tmp_p
     assert read(config, 0).table.image_id.tolist() == ["a_lesion", "b_lesion"]
 
 
+def test_a_mask_whose_image_is_missing_is_no_image_of_its_name(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path, masks=False)
+    for name in ("ISIC_0000", "ISIC_0001"):
+        layouts.save(tmp_path / "masks" / f"{name}.png", np.full((30, 40), 255, np.uint8))
+    (tmp_path / "images" / "ISIC_0000.jpg").unlink()
+    with pytest.raises(DataError, match="ISIC_0000 is listed but its file is absent"):
+        read(DataConfig.model_validate({"format": "ham10000", "root": str(tmp_path)}), 0)
+
+
 ENDINGS = ("", "_mask", "_seg", "_segmentation", "_Segmentation", "_lesion", "_superpixels", "_gt", "-mask")
 FOLDERS = ("", "mel", "masks", "nv/inner", "superpixels")
 
@@ -84,12 +95,12 @@ def test_each_file_is_one_kind_and_order_does_not_matter(parts: list[tuple[str, 
     paths = [root / folder / f"{name}{ending}.png" for folder, name, ending in parts]
     one, other = sort_out(paths, root), sort_out(paths[::-1], root)
     assert sorted((*one.images, *one.masks, *one.maps)) == sorted(paths)
-    for kind in ("images", "masks", "maps", "doubtful"):
+    for kind in ("images", "masks", "maps", "by_ending", "by_folder"):
         assert set(getattr(one, kind)) == set(getattr(other, kind))
     assert not any(path.stem.lower().endswith("_segmentation") for path in one.images)
-    plain = {path.stem for path in paths}
-    for path in one.doubtful:  # something else shows the image
-        assert (
-            any(stem != path.stem and path.stem.startswith(stem) for stem in plain)
-            or sum(p.stem == path.stem for p in paths) > 1
-        )
+    stems = {path.stem for path in paths}
+    for path in one.by_ending:  # the image of that name is there
+        assert any(stem != path.stem and path.stem.startswith(stem) for stem in stems)
+    for path in one.by_folder:
+        assert path.relative_to(root).parts[0] in ("masks", "superpixels")
+    assert one.images or not one.by_folder
