@@ -23,6 +23,7 @@ from engine.data.readers.image_names import (
     MAPS,
     MASKS,
     left_out_line,
+    require_unicode,
     sort_out,
 )
 from engine.errors import DataError
@@ -107,6 +108,7 @@ def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
             )
         else:
             raise DataError(f"{path}: does not exist; give image files or folders of images")
+    require_unicode(named)
     visible = [path for path in named if not path.name.startswith(RESOURCE_FORK)]
     sorted_out = sort_out(visible)
     counts[HIDDEN] += len(named) - len(visible)

@@ -22,6 +22,7 @@ from engine.data.readers.image_names import (
     image_of_mask,
     is_image_name,
     nearest_mask,
+    require_unicode,
     sort_out,
 )  # fmt: skip
 from engine.errors import DataError
@@ -77,10 +78,12 @@ class Files:
 
 
 def find_files(root: Path) -> Files:
-    """List image and mask files anywhere below ``root``."""
+    """List image and mask files anywhere below ``root`` (DataError where a name is no UTF-8)."""
     passed = Passed()
     paths = sorted(below(root, passed))
-    found = sort_out((path for path in paths if is_image_name(path)), root)
+    named = [path for path in paths if is_image_name(path)]
+    require_unicode(named)
+    found = sort_out(named, root)
     return Files(
         root=root,
         images=found.images,

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from engine.errors import DataError
+
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 OTHER_SUFFIXES: Final = (
     ".heic", ".heif", ".avif", ".gif", ".jp2", ".dcm", ".dng", ".nef", ".cr2", ".cr3", ".arw", ".psd",
@@ -63,6 +65,15 @@ class Sorted:
 def is_image_name(path: Path) -> bool:
     """Whether a file is named like an image, a mask or a map."""
     return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def require_unicode(paths: Iterable[Path]) -> None:
+    """Raise DataError for a name that is no UTF-8 (from a zip of another system): no table or page can hold it."""
+    for path in paths:
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{str(path)!r}: the name is no UTF-8; rename the file (convmv does)") from None
 
 
 def image_of_mask(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.commands.predict_command import find_images
 from engine.config import DataConfig
+from engine.data.fingerprint import fingerprint
 from engine.data.readers.files import find_files
-from engine.data.readers.image_names import sort_out
+from engine.data.readers.image_names import IMAGE_SUFFIXES, sort_out
 from engine.data.readers.table import read
 from engine.errors import DataError
 from tests.engine.data import layouts
@@ -77,6 +80,64 @@ def test_a_mask_whose_image_is_missing_is_no_image_of_its_name(tmp_path: Path) -
     (tmp_path / "images" / "ISIC_0000.jpg").unlink()
     with pytest.raises(DataError, match="ISIC_0000 is listed but its file is absent"):
         read(DataConfig.model_validate({"format": "ham10000", "root": str(tmp_path)}), 0)
+
+
+def test_a_name_that_is_no_utf8_is_refused_and_another_file_of_such_a_name_is_not(tmp_path: Path) -> None:
+    for seed, name in enumerate(("mel/a.png", "mel/b.png", "nv/c.png", "nv/d.png")):
+        layouts.save(tmp_path / name, layouts.picture(seed))
+    config = DataConfig(format="folder", root=str(tmp_path))
+    before = fingerprint(config)
+    (tmp_path / "notes-\udcff.txt").touch()
+    assert fingerprint(config) != before
+    assert len(read(config, 0).table) == 4
+    layouts.save(tmp_path / "nv" / "\udce4.png", layouts.picture(9))
+    for look in (
+        find_files,
+        lambda root: find_images([root]),
+        lambda root: find_images([root / "nv" / "\udce4.png"]),
+    ):
+        with pytest.raises(DataError, match=r"udce4\.png': the name is no UTF-8; rename the file"):
+            look(tmp_path)
+
+
+KINDS = st.sampled_from(["file", "folder", "pipe", "link to nothing", "link to itself", "link out"])
+NAMES = st.sampled_from(
+    ["a.png", "b.JPG", "._a.png", ".hidden", "Thumbs.db", "a_mask.png", "masks", "__MACOSX", "c.HEIC", "d"]
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.lists(NAMES, min_size=1, max_size=3), KINDS), max_size=8))
+def test_any_tree_is_listed_without_opening_or_losing_a_file(
+    tmp_path_factory: pytest.TempPathFactory, tree: list[tuple[list[str], str]]
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "x.png"
+    outside.touch()
+    root = tmp_path_factory.mktemp("tree")
+    for parts, kind in tree:
+        path = root.joinpath(*parts)
+        if (
+            any((p.exists() and not p.is_dir()) or p.is_symlink() for p in (path, *path.parents))
+            or path.exists()
+        ):
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        make = {
+            "file": path.touch, "folder": path.mkdir, "pipe": lambda path=path: os.mkfifo(path),
+            "link to nothing": lambda path=path: path.symlink_to(root / "gone"),
+            "link to itself": lambda path=path: path.symlink_to(path.name),
+            "link out": lambda path=path: path.symlink_to(outside),
+        }  # fmt: skip
+        make[kind]()
+    found = find_files(root)
+    listed = {*found.images, *found.masks, *found.maps}
+    assert len(listed) == len(found.images) + len(found.masks) + len(found.maps)
+    for place, _, names in os.walk(root):
+        hidden = any(part.startswith((".", "__")) for part in Path(place).relative_to(root).parts)
+        for path in (Path(place) / name for name in names):
+            wanted = path.suffix.lower() in IMAGE_SUFFIXES and path.name[0] != "." and not hidden
+            assert (path in listed) == (wanted and (path.is_file() or not path.exists())), path
+    assert outside.stat().st_size == 0
 
 
 ENDINGS = ("", "_mask", "_seg", "_segmentation", "_Segmentation", "_lesion", "_superpixels", "_gt", "-mask")
