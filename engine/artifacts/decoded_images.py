@@ -46,6 +46,11 @@ class DataFacts(JsonRecord):
     masks: dict[str, int] = Field(description="images per kind of mask: file, otsu, none")
     masks_degenerate: int = Field(description="masks that were empty or full, and replaced")
     skipped: tuple[dict[str, Any], ...] = Field(description="{image_id, reason} of each image left out")
+    left_out: dict[str, int] = Field(
+        default_factory=dict,
+        description="files beside the images that are neither image nor mask, and images of which one frame is read; "
+        "since 0.3",
+    )
     image_size: int = Field(description="side in pixels")
     digest: str = Field(description="sha256 of the table and the pixels")
     labels: tuple[str, ...] = Field((), description="the data's own labels, before data.map_labels")

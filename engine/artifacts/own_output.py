@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,8 @@ Kind = Literal["run", "stages", "export"]
 NOTICE = "Synthetic skin-lesion images, made by hardcase."
 """How the notice of `hardcase synthesize` begins."""
 TRACKING_FOLDERS = frozenset({"mlartifacts", "mlruns"})
+RESOURCE_FORKS = "__MACOSX"
+"""Where macOS puts its own half of every file into a zip."""
 TRACKING_FILE = "mlflow.db"
 """What the tracking store leaves beside the output folder."""
 
@@ -33,21 +36,66 @@ def is_own(folder: Path) -> bool:
     return _is_old_run(folder) or _is_stage(folder) or _is_old_cache(folder) or _is_old_export(folder)
 
 
-def below(root: Path) -> Iterator[Path]:
-    """Yield every file below ``root``: no hidden ones, and none in a folder that hardcase made.
+@dataclass
+class Passed:
+    """What ``below`` went past: hidden files (those in ``__MACOSX`` included), and pipes, sockets and devices."""
 
-    ``root`` itself may be one of those: an export that is asked for is read. Linked folders are entered once.
+    hidden: list[Path] = field(default_factory=list)
+    special: list[Path] = field(default_factory=list)
+
+
+def below(root: Path, passed: Passed | None = None) -> Iterator[Path]:
+    """Yield every plain file below ``root``: no hidden ones, and none in a folder that hardcase made.
+
+    ``root`` itself may be one of those: an export that is asked for is read. Links are followed, also out of ``root``;
+    linked folders are entered once. A link to nothing counts as a file, so that whoever reads it says that it is absent.
+
+    Args:
+        root: the folder.
+        passed: gets what is left out.
     """
+    passed = Passed() if passed is None else passed
     seen: set[str] = set()
-    for place, inner, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(place)
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        real = os.path.realpath(folder)
         if real in seen:
-            inner.clear()
             continue
         seen.add(real)
-        folder = Path(place)
-        inner[:] = sorted(n for n in inner if not n.startswith((".", "__")) and not is_own(folder / n))
-        yield from (folder / n for n in names if not n.startswith(".") and not n.startswith(TRACKING_FILE))
+        inner = []
+        for entry in _entries(folder):
+            path = folder / entry.name
+            if _is(entry.is_dir):
+                if not entry.name.startswith((".", "__")) and not is_own(path):
+                    inner.append(path)
+                elif entry.name == RESOURCE_FORKS:
+                    passed.hidden += (
+                        Path(place, name) for place, _, names in os.walk(path) for name in names
+                    )
+            elif entry.name.startswith("."):
+                passed.hidden.append(path)
+            elif not _is(entry.is_file) and path.exists():
+                passed.special.append(path)
+            elif not entry.name.startswith(TRACKING_FILE):
+                yield path
+        folders += sorted(inner, reverse=True)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except OSError:  # not ours to read
+        return []
+
+
+def _is(what: Callable[[], bool]) -> bool:
+    """Whether a directory entry is one; a link that leads in a circle is neither file nor folder."""
+    try:
+        return what()
+    except OSError:
+        return False
 
 
 def _is_old_run(folder: Path) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from engine.artifacts.whole_files import write_text
+from engine.artifacts.csv_text import csv_text, unescaped
+from engine.artifacts.whole_files import whole_file
 from engine.errors import DataError
 
 FILE: Final = "review.csv"
@@ -19,8 +20,10 @@ def write_blank(path: Path, images: Sequence[str]) -> None:
     """Write a CSV with an empty verdict for each image, unless there is one already."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, "\n".join([",".join(COLUMNS), *(f"{name},," for name in images)]) + "\n")
+    with whole_file(path) as partial:
+        partial.write_text(
+            csv_text(COLUMNS, ((name, "", "") for name in images)), encoding="utf-8", newline=""
+        )
 
 
 def read_verdicts(path: Path, images: Sequence[str] | None = None) -> Mapping[str, str]:
@@ -40,7 +43,7 @@ def read_verdicts(path: Path, images: Sequence[str] | None = None) -> Mapping[st
         if missing:
             raise DataError(f"{path}: column {missing[0]} is missing; the columns are {', '.join(COLUMNS)}")
         for row in reader:
-            image, verdict = (row["image"] or "").strip(), (row["verdict"] or "").strip().lower()
+            image, verdict = unescaped((row["image"] or "").strip()), (row["verdict"] or "").strip().lower()
             where = f"{path}, line {reader.line_num}"
             if verdict not in VERDICTS:
                 raise DataError(

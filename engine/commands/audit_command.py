@@ -23,6 +23,7 @@ from engine.commands.output_folder import new_folder, writable_file
 from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
 from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
+from engine.data.readers.image_names import left_out_line
 from engine.store import StageRunner, write_json
 from engine.types import ImageArray, LesionTable, strings
 
@@ -121,6 +122,7 @@ def _figures(config: Config, table: LesionTable, facts: DataFacts, findings: Fin
         "n_lesions": len(np.unique(table.lesion_id)),
         "grouped_by": facts.grouped_by,
         "image_size": facts.image_size,
+        "left_out": facts.left_out,
         "merge_duplicates": config.data.split.merge_duplicates,
         "score": SCORE,
         "counts": {
@@ -162,6 +164,8 @@ def _print(figures: dict[str, Any], console: Console) -> None:
             console.print(f"         {mask['image_id']}: {mask['problem']}{share}")
     else:
         console.print("masks    nothing suspicious")
+    if figures["left_out"]:
+        console.print(f"left out {left_out_line(figures['left_out'])}")
     _print_columns(figures["columns"], console)
     console.print(
         f"{counts['pairs']} pair(s) under different lesion ids, {counts['pairs_with_two_diagnoses']} with two diagnoses, "

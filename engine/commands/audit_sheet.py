@@ -13,7 +13,7 @@ from engine.commands.data_sheet import GREEN, outline
 from engine.data.audit.findings import MaskFinding
 from engine.data.duplicates.candidates import TURNS, turned
 from engine.data.duplicates.registration import warp
-from engine.data.images import decode_image
+from engine.data.images import decode_image, decode_mask, image_square, open_image
 from engine.data.masks import binary_mask
 from engine.report.sheets import GAP
 from engine.types import ImageArray, LesionTable
@@ -63,10 +63,9 @@ def masks_sheet(masks: Sequence[MaskFinding], table: LesionTable) -> Image.Image
     for place, mask in enumerate(masks):
         left, top = place % MASK_COLUMNS * (TILE + GAP), place // MASK_COLUMNS * high
         row = position[mask.image_id]
-        pixels = decode_image(str(table.path[row]), TILE, "stretch").copy()
-        with Image.open(str(table.mask_path[row])) as opened:
-            resized = opened.convert("L").resize((TILE, TILE), Image.Resampling.NEAREST)
-        inside_HW = binary_mask(np.asarray(resized, dtype=np.uint8)) > 0
+        picture = open_image(str(table.path[row]), TILE)
+        pixels = image_square(picture, TILE, "stretch").copy()
+        inside_HW = binary_mask(decode_mask(str(table.mask_path[row]), TILE, "stretch", picture)) > 0
         if not inside_HW.all():
             pixels[outline(inside_HW)] = GREEN
         sheet.paste(Image.fromarray(pixels), (left, top))

@@ -16,6 +16,7 @@ from engine.artifacts.whole_files import whole_file
 from engine.commands.data_sheet import class_sheet
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
+from engine.data.readers.image_names import left_out_line
 from engine.errors import ConfigError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.pipeline import Pipeline
@@ -130,6 +131,7 @@ def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
         "skin_type": _values(table.skin_type),
         "masks": facts.masks,
         "skipped": list(facts.skipped),
+        "left_out": facts.left_out,
         "duplicate_pairs": pairs,
         "digest": facts.digest,
         "split_digest": split_digest,
@@ -206,6 +208,8 @@ def _print_coverage(figures: dict[str, Any], console: Console) -> None:
         console.print(f"{name:8s} " + (f"known for {known / total:.1%}: {values}" if known else "unknown"))
     console.print("masks    " + ", ".join(f"{count} {kind}" for kind, count in figures["masks"].items()))
     console.print(f"pairs    {figures['duplicate_pairs']} near-duplicate images under different lesion ids")
+    if figures["left_out"]:
+        console.print(f"left out {left_out_line(figures['left_out'])}")
     skipped = figures["skipped"]
     console.print(f"skipped  {len(skipped)}")
     for item in skipped[:SHOWN_SKIPPED]:

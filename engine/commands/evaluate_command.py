@@ -23,6 +23,7 @@ from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
 from engine.config.loading import apply_override
+from engine.data.readers.image_names import left_out_line
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DamagedError, DataError
 from engine.execution.progress import RichListener
@@ -70,6 +71,9 @@ def evaluate(
     if result["protocol"] == "leaky":
         console.print(". ".join(PROTOCOLS["leaky"]), style="red")
     console.print(_table(result))
+    if result["data"]["n_skipped"] or result["data"]["left_out"]:
+        counts = {"that cannot be read": result["data"]["n_skipped"], **result["data"]["left_out"]}
+        console.print(f"left out {left_out_line(counts)}")
     for part, count in result["data"]["seen"].items():
         console.print(
             f"{count} of these images are in the run's own {part} split: this is no external validation",
@@ -148,6 +152,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "n_lesions": facts.n_lesions,
         "grouped_by": facts.grouped_by,
         "n_skipped": len(facts.skipped),
+        "left_out": facts.left_out,
         "digest": facts.digest,
         "seen": seen_images(chosen.run, images),
     }

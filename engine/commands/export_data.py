@@ -11,6 +11,7 @@ from rich.console import Console
 
 from engine import build
 from engine.artifacts import synthetic as synthetic_file
+from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import foundation_role
 from engine.commands.output_folder import new_folder
 from engine.errors import DataError
@@ -36,6 +37,7 @@ synthetic ones that passed the run's gates. Read it with `data.format=ham10000 d
   neighbours are other lesions: keep `split` (synthetic images are train only) when you evaluate anything.
 - Synthetic images can reproduce patients: handle them as patient data, and under the licence of the real data
   (HAM10000: CC BY-NC 4.0; Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018).
+- A cell that begins like a formula has a single quote before it; hardcase takes it off when it reads this folder.
 - Research data, not for decisions about a patient.
 """
 LEAKY = """- {title}: synthetic images have test images as parents. What trains on them has seen the
@@ -70,7 +72,7 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
                 np.asarray(Image.open(folder.whole(Path(path))).convert("RGB")),
                 target / "images" / f"{image_id}.png",
             )
-        frame.to_csv(target / METADATA, index=False, lineterminator="\n")
+        write_csv(frame, target / METADATA)
         text = README.format(
             metadata=METADATA,
             real=len(dataset.table),

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image
 from rich.console import Console
 
 from engine.commands.config_command import all_keys
@@ -20,6 +19,7 @@ from engine.config.data_text import flow_value, one_line
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
 from engine.data.assignment import Labels
+from engine.data.decoding import size_of
 from engine.data.splits import group_rows
 from engine.errors import ConfigError
 from engine.store import write_text
@@ -138,8 +138,7 @@ def image_size(layout: Layout, machine: Machine) -> int:
     else:
         path = next((str(p) for p in source.table.path if p), "")
         try:
-            with Image.open(path) as image:
-                side = min(image.size)
+            side = min(size_of(path))
         except OSError:
             side = SIZES[1]
     most = SIZES[0] if machine.gpu else SIZES[1]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,21 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.csv_text import write_csv
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
-from engine.data.readers.files import IMAGE_SUFFIXES, walk
+from engine.data.readers.files import find_files
+from engine.data.readers.image_names import (
+    FRAMES,
+    HIDDEN,
+    IMAGE_SUFFIXES,
+    MAPS,
+    MASKS,
+    left_out_line,
+    require_unicode,
+    sort_out,
+)
 from engine.errors import DataError
-from engine.store import write_text
 from engine.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -23,6 +34,8 @@ if TYPE_CHECKING:
 
 CHUNK = 32
 SHOWN = 5
+RESOURCE_FORK = "._"
+"""How macOS names its own half of a file on other disks."""
 
 
 def predict(
@@ -42,8 +55,8 @@ def predict(
     """
     chosen = choose(run, round_number, arm)
     writable_file(csv_path, "--csv")
-    files = find_images(images)
-    good, bad, pixels_NHWC = read_images(files, *_geometry(chosen))
+    files, left_out = find_images(images)
+    good, bad, pixels_NHWC, several = read_images(files, *_geometry(chosen))
     if bad and not skip_bad:
         named = "\n".join(f"  {line}" for line in bad[:SHOWN])
         more = f"\n  and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
@@ -52,54 +65,87 @@ def predict(
         )
     for line in bad:
         console.print(f"skipped {line}", style="yellow")
+    counts = {"that cannot be read": len(bad), **left_out, FRAMES: several}
+    if any(counts.values()):
+        console.print(f"left out {left_out_line(counts)}", style="yellow")
     if not good:
         raise DataError(f"none of the {len(files)} images can be read; nothing written")
     frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
-    write_text(csv_path, frame.to_csv(index=False, lineterminator="\n"))
+    write_csv(frame, csv_path)
     console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
     console.print("research software, not a medical device; never for decisions about a patient", style="dim")
     return frame
 
 
-def find_images(given: Sequence[Path]) -> list[Path]:
+def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
     """Return the files given and, for folders, every image below them, sorted; each once.
 
+    Masks and maps are left out, also where they are named themselves (``IMAGES/*`` in a shell names all), and counted
+    with the hidden files, by what they are.
+
     Raises:
-        DataError: a path does not exist, or a folder holds no image.
+        DataError: a path does not exist or is no plain file, a folder holds no image, or nothing is left.
     """
     found: dict[Path, None] = {}
+    named: list[Path] = []
+    counts: Counter[str] = Counter()
     for path in given:
         if path.is_dir():
-            below = [p for p in walk(path) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
-            if not below:
+            files = find_files(path)
+            counts.update({**files.left_out, MASKS: len(files.masks)})
+            if not files.images:
                 raise DataError(
-                    f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}); give image files or another folder"
+                    f"{path}: holds no image ({', '.join(IMAGE_SUFFIXES)}){_beside(counts)}; "
+                    "give image files or another folder"
                 )
-            found |= dict.fromkeys(below)
+            found |= dict.fromkeys(files.images)
         elif path.is_file():
+            named.append(path)
             found[path] = None
+        elif path.exists():
+            raise DataError(
+                f"{path}: is no plain file (a pipe, socket or device); give image files or folders"
+            )
         else:
             raise DataError(f"{path}: does not exist; give image files or folders of images")
-    return list(found)
+    require_unicode(named)
+    visible = [path for path in named if not path.name.startswith(RESOURCE_FORK)]
+    sorted_out = sort_out(visible)
+    counts[HIDDEN] += len(named) - len(visible)
+    counts.update({MASKS: len(sorted_out.masks), MAPS: len(sorted_out.maps)})
+    no_images = {*named} - {*sorted_out.images}
+    left = [path for path in found if path not in no_images]
+    if not left:
+        raise DataError(f"none of the files given is an image{_beside(counts)}; give image files or folders")
+    return left, counts
 
 
-def read_images(files: Sequence[Path], size: int, fit: str) -> tuple[list[Path], list[str], ImageArray]:
+def _beside(counts: Mapping[str, int]) -> str:
+    line = left_out_line(counts)
+    return f", but {line}" if line else ""
+
+
+def read_images(files: Sequence[Path], size: int, fit: str) -> tuple[list[Path], list[str], ImageArray, int]:
     """Decode files as the run's own images were.
 
     Returns:
-        The good files, one line for each bad one, and the good files' pixels (n, size, size, 3) uint8.
+        The good files, one line for each bad one, the good files' pixels (n, size, size, 3) uint8, and how many of them
+        have more frames than the first, which is read.
     """
-    from engine.data.images import decode_image
+    from engine.data.images import image_square, open_image
 
-    good, bad, pixels = [], [], []
+    good, bad, pixels, several = [], [], [], 0
     for path in files:
         try:
-            pixels.append(decode_image(path, size, fit))
-            good.append(path)
-        except (OSError, ValueError, SyntaxError) as error:
-            bad.append(f"{path}: {' '.join(str(error).split()) or type(error).__name__}")
+            picture = open_image(path, size)
+            pixels.append(image_square(picture, size, fit))
+        except OSError as error:
+            bad.append(f"{path}: {error}")
+            continue
+        good.append(path)
+        several += picture.several
     stacked = np.stack(pixels) if pixels else np.zeros((0, size, size, 3), dtype=np.uint8)
-    return good, bad, stacked
+    return good, bad, stacked, several
 
 
 def probabilities(chosen: Chosen, pixels_NHWC: ImageArray) -> FloatArray:

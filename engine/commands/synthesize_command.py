@@ -15,6 +15,7 @@ from rich.console import Console
 from engine import build
 from engine.arms import ENGINE
 from engine.artifacts import decoded_images, lesions, own_output, synthetic
+from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.synthesized import PICTURES, STATES
 from engine.commands.finished_run import choose, local
@@ -66,7 +67,7 @@ def synthesize(
             shutil.copyfile(made / STATES, target / STATES)
         for name in frame["image_id"]:
             shutil.copyfile(made / PICTURES / f"{name}.png", target / f"{name}.png")
-        frame.to_csv(target / "provenance.csv", index=False, lineterminator="\n")
+        write_csv(frame, target / "provenance.csv")
         (target / "NOTICE.txt").write_text(NOTICE, encoding="utf-8")
     accepted = int(frame["accepted"].sum())
     console.print(f"{len(frame)} images of {dx} in {out}; the run's gates would accept {accepted} of them")

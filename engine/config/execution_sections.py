@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from engine.config.sections import Section
+
+_USER_AND_PASSWORD: Final = re.compile(r"(?!file:|sqlite:)[^.~][^@\s]*:[^@\s]*@")
 
 
 class BackendConfig(Section):
@@ -49,3 +52,13 @@ class TrackingConfig(Section):
         None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output"
     )
     experiment: str | None = Field(None, description="experiment name; null: the config's name")
+
+    @field_validator("uri")
+    @classmethod
+    def _password_has_a_scheme(cls, uri: str | None) -> str | None:
+        """Refuse a password that nothing could mask: only an address with :// shows where one stands."""
+        if uri is not None and "://" not in uri and _USER_AND_PASSWORD.match(uri):
+            raise ValueError(
+                "user and password stand without a scheme before them; begin with http:// or another"
+            )
+        return uri

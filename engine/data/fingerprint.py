@@ -83,5 +83,5 @@ def _state(path: Path) -> str:
 def _digest(names: list[str], facts: Iterator[str] | list[str]) -> str:
     digest = hashlib.sha256()
     for name, fact in zip(names, facts, strict=True):
-        digest.update(f"{name}\0{fact}\n".encode())
+        digest.update(f"{name}\0{fact}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

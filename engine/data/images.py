@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from engine.artifacts import decoded_images
 from engine.artifacts.full_disk import allocated_memmap
 from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
+from engine.data.decoding import ImageFileError, Picture, grey, open_picture, rgb
 from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError
@@ -39,7 +40,16 @@ class Decoded:
     good_N: BoolArray
     masks: dict[str, int]
     masks_degenerate: int
+    several_frames: int
     skipped: tuple[tuple[str, str], ...]
+
+
+class Row(NamedTuple):
+    """What decoding one row gave: where its mask came from, whether the given one was unusable, whether frames follow."""
+
+    kind: MaskKind
+    degenerate: bool
+    several: bool
 
 
 def to_square(image: Image.Image, size: int, fit: str, resample: Image.Resampling) -> Image.Image:
@@ -55,24 +65,42 @@ def to_square(image: Image.Image, size: int, fit: str, resample: Image.Resamplin
 
 
 def decode_image(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:
-    """Return an image file, or an (h, w) or (h, w, 3) array, as (size, size, 3) uint8 RGB.
+    """Return an image file, or an (h, w) or (h, w, 3) array, as (size, size, 3) uint8 RGB (see ``engine.data.decoding``).
 
     Raises:
-        OSError: the file is absent, truncated or no image.
+        ImageFileError: the file is absent, truncated, too large or no image.
     """
-    image = _open(source, size)
-    return np.asarray(to_square(_rgb(image), size, fit, Image.Resampling.BICUBIC), dtype=np.uint8)
+    return image_square(open_image(source, size), size, fit)
 
 
-def decode_mask(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:
+def open_image(source: str | Path | npt.NDArray[np.uint8], size: int) -> Picture:
+    """Return an image, upright, of as many pixels as a square of ``size`` is scaled from (ImageFileError)."""
+    return open_picture(source, DRAFT_FACTOR * size)
+
+
+def image_square(picture: Picture, size: int, fit: str) -> ImageArray:
+    """Return an image as (size, size, 3) uint8 RGB (ImageFileError)."""
+    return np.asarray(to_square(rgb(picture.image), size, fit, Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
+def decode_mask(
+    source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop", like: Picture | None = None
+) -> ImageArray:
     """Return a mask file or array as (size, size) uint8, cut like its image whatever its own size (nearest pixel).
 
+    Args:
+        source: file or (h, w) array.
+        size: side in pixels.
+        fit: as of its image.
+        like: its image, which tells whether the mask was drawn before or after EXIF's turn.
+
     Raises:
-        OSError: the file is absent, truncated or no image.
+        ImageFileError: the file is absent, truncated, too large or no image.
     """
-    image = Image.fromarray(np.asarray(source)) if isinstance(source, np.ndarray) else Image.open(source)
-    grey = image.point(lambda v: v * 255) if image.mode == "1" else image.convert("L")
-    return np.asarray(to_square(grey.convert("L"), size, fit, Image.Resampling.NEAREST), dtype=np.uint8)
+    mask = open_picture(source)
+    turned = like if like is not None and mask.orientation == 1 else None
+    square = to_square(grey(mask.image, turned), size, fit, Image.Resampling.NEAREST)
+    return np.asarray(square, dtype=np.uint8)
 
 
 def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress) -> Decoded:
@@ -88,11 +116,11 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
     images_NHWC = allocated_memmap(decoded_images.IMAGES.path(out), np.uint8, (count, size, size, 3))
     masks_NHW = allocated_memmap(decoded_images.MASKS.path(out), np.uint8, (count, size, size))
 
-    def decode_chunk(start: int) -> list[tuple[MaskKind, bool] | str]:
+    def decode_chunk(start: int) -> list[Row | str]:
         rows = range(start, min(start + CHUNK, count))
         return [_decode_row(source, row, config, images_NHWC, masks_NHW) for row in rows]
 
-    outcomes: list[tuple[MaskKind, bool] | str] = []
+    outcomes: list[Row | str] = []
     with ThreadPoolExecutor(config.workers or _cores()) as pool:
         for chunk in pool.map(decode_chunk, range(0, count, CHUNK)):
             outcomes += chunk
@@ -122,63 +150,43 @@ def data_digest(table: LesionTable, out: Path) -> str:
     return digest.hexdigest()
 
 
-def _open(source: str | Path | npt.NDArray[np.uint8], size: int) -> Image.Image:
-    if isinstance(source, np.ndarray):
-        return Image.fromarray(np.ascontiguousarray(source))
-    image = Image.open(source)
-    if image.format == "JPEG":
-        image.draft("RGB", (DRAFT_FACTOR * size, DRAFT_FACTOR * size))
-    return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Return any mode as RGB; 16-bit grey is scaled down instead of clipped."""
-    if image.mode.startswith("I"):
-        high_HW = np.asarray(image)
-        return Image.fromarray(
-            (high_HW // (257 if high_HW.max(initial=0) > 255 else 1)).astype(np.uint8)
-        ).convert("RGB")
-    return image.convert("RGB")
-
-
 def _decode_row(
     source: Source, row: int, config: DataConfig, images_NHWC: ImageArray, masks_NHW: ImageArray
-) -> tuple[MaskKind, bool] | str:
+) -> Row | str:
     """Decode one image and its mask into their rows; returns the mask's kind, or what is wrong."""
     size, fit = config.image_size, config.fit
     place = str(source.table.path[row]) or f"{source.where}: {source.table.image_id[row]}"
     try:
         pixels = str(source.table.path[row]) if source.frames is None else source.frames[row]
-        image_HWC = decode_image(pixels, size, fit)
+        picture = open_image(pixels, size)
+        image_HWC = image_square(picture, size, fit)
         mask_path = str(source.table.mask_path[row])
         given_HW: ImageArray | None = None
         if config.mask == "file" and (source.masks is not None or mask_path):
             place = mask_path or place
-            given_HW = decode_mask(mask_path if source.masks is None else source.masks[row], size, fit)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        return f"{place}: cannot be decoded ({_reason(error)})"
+            given = mask_path if source.masks is None else source.masks[row]
+            given_HW = decode_mask(given, size, fit, picture)
+    except ImageFileError as error:
+        return f"{place}: cannot be decoded ({error})"
     mask_HW, kind, degenerate = choose_mask(image_HWC, given_HW, config.mask)
     images_NHWC[row], masks_NHW[row] = image_HWC, mask_HW
-    return kind, degenerate
+    return Row(kind, degenerate, picture.several)
 
 
-def _reason(error: Exception) -> str:
-    text = str(error)
-    return "it is no image" if "cannot identify image file" in text else text
-
-
-def _summarise(source: Source, outcomes: list[tuple[MaskKind, bool] | str]) -> Decoded:
+def _summarise(source: Source, outcomes: list[Row | str]) -> Decoded:
     good_N = np.array([not isinstance(outcome, str) for outcome in outcomes], dtype=np.bool_)
     bad = [(str(source.table.image_id[row]), o) for row, o in enumerate(outcomes) if isinstance(o, str)]
     if not good_N.any():
         raise DataError(
             f"{source.where}: none of its {len(outcomes)} images could be decoded; first: {bad[0][1]}"
         )
-    kinds = Counter(outcome[0] for outcome in outcomes if not isinstance(outcome, str))
+    rows = [outcome for outcome in outcomes if isinstance(outcome, Row)]
+    kinds = Counter(row.kind for row in rows)
     return Decoded(
         good_N=good_N,
         masks={kind: kinds[kind] for kind in MASK_KINDS},
-        masks_degenerate=sum(outcome[1] for outcome in outcomes if not isinstance(outcome, str)),
+        masks_degenerate=sum(row.degenerate for row in rows),
+        several_frames=sum(row.several for row in rows),
         skipped=tuple(bad),
     )
 

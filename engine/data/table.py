@@ -6,7 +6,7 @@ Every reader returns a ``Source``; ``prepare`` is the one path from there, so al
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ class Source:
     ``table.path`` names each image's file ("" where it is absent), or ``frames`` holds the pixels of row i as
     (h, w) or (h, w, 3) uint8 and ``masks`` its lesion mask (h, w), 0 or 255. ``labels`` are all class names the
     layout knows (some may have no image). Unknown lesion ids are "". ``where`` names the file in error messages.
+    ``left_out`` counts the files beside them that are neither image nor mask, by what they are.
     """
 
     table: LesionTable
@@ -39,6 +40,7 @@ class Source:
     masks: tuple[ImageArray, ...] | None = None
     grouped_by: str = "image"
     skipped: tuple[tuple[str, str], ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def take(self, rows: npt.NDArray[Any]) -> Source:
         """Return the given rows (integer or boolean index) with their pixels."""

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
-from PIL import Image
 
 from engine.artifacts import decoded_images, lesions
 from engine.artifacts import duplicates as duplicates_file
 from engine.artifacts.decoded_images import DataFacts
 from engine.artifacts.duplicates import DuplicatePairs
 from engine.config import Config, DataConfig
+from engine.data.decoding import size_of
 from engine.data.duplicates.candidates import TURNS
 from engine.data.duplicates.search import Duplicates, find_duplicates
 from engine.data.images import Decoded, data_digest, fill_cache
+from engine.data.readers.image_names import FRAMES
 from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
 from engine.parts.context import StageContext
@@ -70,8 +71,7 @@ def native_side(source: Source) -> int:
         if source.frames is not None:
             sides.append(min(source.frames[row].shape[:2]))
         else:
-            with Image.open(str(source.table.path[row])) as opened:
-                sides.append(min(opened.size))
+            sides.append(min(size_of(str(source.table.path[row]))))
     return int(np.median(sides))
 
 
@@ -101,6 +101,9 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         skipped=tuple(
             {"image_id": name, "reason": reason} for name, reason in source.skipped + decoded.skipped
         ),
+        left_out={**source.left_out, FRAMES: decoded.several_frames}
+        if decoded.several_frames
+        else dict(source.left_out),
         image_size=config.image_size,
         digest=digest,
         labels=source.labels,

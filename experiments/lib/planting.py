@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from engine.data.decoding import open_picture, rgb
 from engine.data.images import decode_image
 
 KEPT_SIDE = 0.95
@@ -67,8 +68,7 @@ def plant(
     plan += [(int(row), f"one of four: {name}") for row in families for name in singles]
     made = []
     for row, name in plan:
-        with Image.open(paths[row]) as opened:
-            changed = PLANTS[name.removeprefix("one of four: ")](opened.convert("RGB"), rng)
+        changed = PLANTS[name.removeprefix("one of four: ")](rgb(open_picture(paths[row]).image), rng)
         made.append(decode_image(np.asarray(_jpeg(changed, QUALITY)), size))
     return np.stack(made), plan
 

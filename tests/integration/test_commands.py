@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from engine.cli import app
 from engine.config import DataConfig
 from engine.data.readers.table import read
+from tests.engine.data import layouts
 
 pytestmark = pytest.mark.slow
 
@@ -104,6 +105,43 @@ def test_predict_repeats_the_runs_own_predictions(finished_run, exported, tmp_pa
     np.testing.assert_allclose(found["malignant_score"], score, atol=1e-12)
     assert (found["above_threshold"] == (found["malignant_score"] >= calibration["threshold"])).all()
     assert (found["predicted"] == found[columns].idxmax(axis=1).str[2:]).all()
+
+
+def test_predict_names_a_bomb_skips_it_and_counts_what_is_no_photograph(finished_run, tmp_path):
+    folder = tmp_path / "in"
+    for name in ("a.jpg", "b.png"):
+        layouts.save(folder / name, layouts.picture(1))
+    (folder / "._a.jpg").write_bytes(b"\0\5\x16\7")
+    layouts.save(folder / "a_segmentation.png", np.full((30, 40), 255, np.uint8))
+    (folder / "huge.png").write_bytes(layouts.png_of(16000, 16000))
+    code, _, error = hardcase("predict", finished_run, folder, "--csv", tmp_path / "p.csv")
+    assert code == 2
+    assert "1 of 3 images cannot be read; replace them or give --skip-bad" in error
+    assert "huge.png: it has 16000 x 16000 pixels, more than the limit of 178,956,970" in error
+    assert not (tmp_path / "p.csv").exists()
+    code, out, error = hardcase("predict", finished_run, folder, "--csv", tmp_path / "p.csv", "--skip-bad")
+    assert code == 0, error
+    assert "left out 1 that cannot be read, 1 hidden, 1 masks" in out
+    assert pd.read_csv(tmp_path / "p.csv")["image_id"].tolist() == ["a", "b"]
+
+
+def test_evaluate_says_what_it_left_out(finished_run, external, tmp_path):
+    folder = shutil.copytree(external, tmp_path / "data")
+    names = sorted(path.stem for path in (folder / "images").iterdir())
+    (folder / "images" / f"{names[0]}.png").write_bytes(layouts.png_of(30000, 30000))
+    (folder / "images" / f"._{names[1]}.png").write_bytes(b"\0\5\x16\7")
+    layouts.save(folder / "images" / f"{names[1]}_superpixels.png", layouts.picture(1))
+    given = ("evaluate", finished_run, "data.format=ham10000", f"data.root={folder}")
+    code, _, error = hardcase(*given)
+    assert code == 2
+    assert f"{names[0]}.png: cannot be decoded (it has 30000 x 30000 pixels" in error
+    code, out, error = hardcase(*given, "data.on_bad_image=skip", "--json", tmp_path / "e.json")
+    assert code == 0, error
+    assert "left out 1 that cannot be read, 1 hidden, 1 superpixels or other maps" in out
+    result = json.loads((tmp_path / "e.json").read_text())
+    assert result["n"] == len(names) - 1
+    assert result["data"]["n_skipped"] == 1
+    assert result["data"]["left_out"] == {"hidden": 1, "superpixels or other maps": 1}
 
 
 def test_evaluate_on_the_test_lesions_gives_the_reports_own_figures(finished_run, external, tmp_path):

@@ -19,8 +19,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
+from engine.data.decoding import ImageFileError, size_of
 from engine.data.readers.files import UNKNOWN, read_rows
 from engine.errors import DataError
 from engine.types import IntArray, LesionTable, StrArray, strings
@@ -217,5 +217,8 @@ def _is_truth(path: Path) -> bool:
 def _pixels(path: str) -> str:
     if not path:
         return ""
-    with Image.open(path) as image:
-        return f"{image.size[0]}x{image.size[1]}"
+    try:
+        width, height = size_of(path)
+    except ImageFileError:
+        return ""
+    return f"{width}x{height}"

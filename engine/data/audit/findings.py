@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
+from engine.data.decoding import ImageFileError, grey, open_picture, size_of, stored_sideways
 from engine.data.duplicates.candidates import TURNS
 from engine.data.masks import binary_mask
 from engine.types import FloatArray, ImageArray, LesionTable
@@ -133,18 +133,22 @@ def mask_problem(mask_path: str, image_path: str) -> tuple[str, float | None]:
     if not mask_path:
         return "missing", None
     try:
-        with Image.open(mask_path) as opened:
-            mask_HW = binary_mask(np.asarray(opened.convert("L"), dtype=np.uint8))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        mask_HW = binary_mask(np.asarray(grey(open_picture(mask_path).image), dtype=np.uint8))
+        shapes = _shapes(image_path) if image_path else []
+    except ImageFileError:
         return "unreadable", None
     coverage = float(np.mean(mask_HW > 0))
     problem = coverage_problem(coverage)
-    if not problem and image_path:
-        with Image.open(image_path) as image:
-            width, height = image.size
-        ratio = (mask_HW.shape[1] * height) / (mask_HW.shape[0] * width)
-        problem = "proportions" if abs(ratio - 1.0) > PROPORTION else ""
+    ratios = [(mask_HW.shape[1] * height) / (mask_HW.shape[0] * width) for width, height in shapes]
+    if not problem and ratios and min(abs(ratio - 1.0) for ratio in ratios) > PROPORTION:
+        problem = "proportions"
     return problem, round(coverage, 5)
+
+
+def _shapes(path: str) -> list[tuple[int, int]]:
+    """Return width and height of an image as shown, and as stored where its mask may be drawn on that."""
+    width, height = size_of(path)
+    return [(width, height), (height, width)] if stored_sideways(path) else [(width, height)]
 
 
 def coverage_problem(coverage: float) -> str:

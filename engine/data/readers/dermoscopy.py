@@ -70,7 +70,7 @@ def read_ham10000(config: DataConfig) -> Source:
         path=paths,
         mask_path=files.mask_paths(paths),
     )
-    return Source(table=table, where=str(path), labels=table.classes)
+    return Source(table=table, where=str(path), labels=table.classes, left_out=files.left_out)
 
 
 def read_isic(config: DataConfig) -> Source:
@@ -96,7 +96,7 @@ def read_isic(config: DataConfig) -> Source:
     paths = files.image_paths(names)
     metadata = _isic_metadata(root, names)
     table = make_table(str(path), names, labels, path=paths, mask_path=files.mask_paths(paths), **metadata)
-    return Source(table=table, where=str(path), labels=given, must_map=must_map)
+    return Source(table=table, where=str(path), labels=given, must_map=must_map, left_out=files.left_out)
 
 
 def _marked(path: Path, frame: pd.DataFrame) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:

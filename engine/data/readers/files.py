@@ -10,13 +10,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.artifacts.own_output import below, is_own
+from engine.artifacts.csv_text import unescaped
+from engine.artifacts.own_output import Passed, below, is_own
+from engine.data.readers.image_names import (
+    HIDDEN,
+    IMAGE_SUFFIXES,
+    MAPS,
+    OTHER_SUFFIXES,
+    SPECIAL,
+    UNREAD,
+    image_of_mask,
+    is_image_name,
+    nearest_mask,
+    require_unicode,
+    sort_out,
+)  # fmt: skip
 from engine.errors import DataError
 from engine.types import FloatArray
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-MASK_ENDING = "_segmentation"
-NOT_IMAGES = (MASK_ENDING, "_superpixels")
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
 EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
@@ -25,33 +36,65 @@ UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Files:
-    """The image and mask files below ``root``, sorted; paths are absolute."""
+    """The image and mask files below ``root``, sorted; paths are absolute.
+
+    ``maps`` are superpixels and the like, ``by_ending`` and ``by_folder`` those masks and maps that a table may name as
+    images nonetheless. ``hidden`` and ``special`` count what is named like an image: hidden files, and pipes, sockets and
+    devices; ``unread`` counts pictures of other kinds.
+    """
 
     root: Path
     images: tuple[Path, ...]
     masks: tuple[Path, ...]
+    maps: tuple[Path, ...] = ()
+    by_ending: tuple[Path, ...] = ()
+    by_folder: tuple[Path, ...] = ()
+    hidden: int = 0
+    special: int = 0
+    unread: int = 0
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Counts of what is neither an image nor a mask, by what it is."""
+        counts = {HIDDEN: self.hidden, SPECIAL: self.special, MAPS: len(self.maps), UNREAD: self.unread}
+        return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
         """Return the image file of each name, "" where there is none."""
         found: dict[str, Path] = {}
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
             found.setdefault(path.stem, path)
+        for path in self.by_ending:
+            found.setdefault(path.stem, path)
         return [str(found.get(stem, "")) for stem in stems]
 
     def mask_paths(self, images: Iterable[str]) -> list[str]:
-        """Return the mask ``<name>_segmentation.png`` of each image file ("" where none): its own folder's first."""
-        beside = {(p.parent, p.stem.removesuffix(MASK_ENDING)): p for p in reversed(self.masks)}
-        anywhere = {p.stem.removesuffix(MASK_ENDING): p for p in reversed(self.masks)}
+        """Return the mask of each image file ("" where none): of several that which lies nearest, then the first."""
+        named: dict[str, list[Path]] = {}
+        for mask in self.masks:
+            named.setdefault(image_of_mask(mask), []).append(mask)
         paths = [Path(image) for image in images]
-        return [str(beside.get((p.parent, p.stem), anywhere.get(p.stem, ""))) for p in paths]
+        return [str(nearest_mask(path, named.get(path.stem, []))) if path.name else "" for path in paths]
 
 
 def find_files(root: Path) -> Files:
-    """List image and mask files anywhere below ``root``."""
-    paths = [path for path in walk(root) if path.suffix.lower() in IMAGE_SUFFIXES]
-    masks = [path for path in paths if path.stem.endswith(MASK_ENDING)]
-    images = [path for path in paths if not path.stem.endswith(NOT_IMAGES)]
-    return Files(root=root, images=tuple(images), masks=tuple(masks))
+    """List image and mask files anywhere below ``root`` (DataError where a name is no UTF-8)."""
+    passed = Passed()
+    paths = sorted(below(root, passed))
+    named = [path for path in paths if is_image_name(path)]
+    require_unicode(named)
+    found = sort_out(named, root)
+    return Files(
+        root=root,
+        images=found.images,
+        masks=found.masks,
+        maps=found.maps,
+        by_ending=found.by_ending,
+        by_folder=found.by_folder,
+        hidden=sum(map(is_image_name, passed.hidden)),
+        special=sum(map(is_image_name, passed.special)),
+        unread=sum(path.suffix.lower() in OTHER_SUFFIXES for path in paths),
+    )
 
 
 def walk(root: Path) -> list[Path]:
@@ -91,6 +134,8 @@ def require_images(files: Files) -> Files:
 def read_rows(path: Path) -> pd.DataFrame:
     """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
 
+    The table of a folder that hardcase exported is read as it was written: nothing stripped, formulas as they were.
+
     Raises:
         DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
     """
@@ -115,8 +160,9 @@ def read_rows(path: Path) -> pd.DataFrame:
         raise DataError(
             f"{path}: column {frame.columns[frame.columns.duplicated()][0]} occurs twice; rename one"
         )
-    stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
-    return stripped
+    clean = unescaped if is_own(path.parent) else str.strip
+    cleaned: pd.DataFrame = frame.apply(lambda column: column.map(clean))
+    return cleaned
 
 
 def _refuse_other_kinds(path: Path) -> None:
@@ -126,6 +172,8 @@ def _refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
         )
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: is no plain file (a folder, pipe, socket or device); give a table")
     if suffix in (".parquet", ".tsv", ".tab") or not path.is_file():
         return
     with path.open(encoding="utf-8-sig", errors="replace") as lines:

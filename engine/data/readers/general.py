@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from engine.config import DataConfig
 from engine.data.readers.files import (
-    IMAGE_SUFFIXES,
+    Files,
     age_column,
     find_files,
     names_of,
@@ -17,6 +17,7 @@ from engine.data.readers.files import (
     require_images,
     text_column,
 )
+from engine.data.readers.image_names import IMAGE_SUFFIXES
 from engine.data.table import Source, make_table
 from engine.errors import DataError
 
@@ -49,7 +50,7 @@ def read_folder(config: DataConfig) -> Source:
         path=[str(path) for path in files.images],
         mask_path=files.mask_paths(str(path) for path in files.images),
     )
-    return Source(table=table, where=str(root), labels=table.classes)
+    return Source(table=table, where=str(root), labels=table.classes, left_out=files.left_out)
 
 
 def read_table_format(config: DataConfig) -> Source:
@@ -70,7 +71,7 @@ def read_table_format(config: DataConfig) -> Source:
             require_columns(path, frame, [name], f"Correct data.columns.{key}")
     files = find_files(path.parent)
     given = [_inside(path, row, text) for row, text in enumerate(frame[columns.image])]
-    located = _locate(path.parent, given, [p.as_posix() for p in files.images])
+    located = _locate(path.parent, given, files)
     table = make_table(
         str(path),
         names_of(path.parent, [path.parent / relative for relative in given]),
@@ -85,7 +86,7 @@ def read_table_format(config: DataConfig) -> Source:
         path=located,
         mask_path=files.mask_paths(located),
     )
-    return Source(table=table, where=str(path), labels=table.classes)
+    return Source(table=table, where=str(path), labels=table.classes, left_out=files.left_out)
 
 
 def _table_file(root: str) -> Path:
@@ -107,12 +108,13 @@ def _inside(path: Path, row: int, text: str) -> PurePosixPath:
     return relative
 
 
-def _locate(folder: Path, given: list[PurePosixPath], present: list[str]) -> list[str]:
+def _locate(folder: Path, given: list[PurePosixPath], files: Files) -> list[str]:
     """Return each image's file, trying the usual suffixes where the path has none; "" where absent.
 
     A bare name is looked for in the folders below too; two files of that name leave it absent.
     """
-    known = set(present)
+    present = [path.as_posix() for path in files.images]
+    known = {*present, *(path.as_posix() for path in (*files.by_ending, *files.by_folder))}
     below: dict[str, list[str]] = {}
     for file in present:
         for name in (PurePosixPath(file).name, PurePosixPath(file).stem):

@@ -116,3 +116,27 @@ def test_a_runs_own_config_opens_the_server_without_the_mask(tmp_path: Path) -> 
     kept = tiny_config(str(tmp_path), tracking=again["tracking"])
     tracker = MlflowTracker.create(kept, load_model=lambda _: pytest.fail("no model"))
     assert tracker.uri == "http://127.0.0.1:9/api?x=1"
+
+
+@pytest.mark.parametrize(
+    "uri", ["ftp//alice:s3cretpw@host", "alice:s3cretpw@host:5000", "http:/alice:s3cretpw@host"]
+)
+def test_a_password_that_nothing_could_mask_is_refused_and_not_repeated(tmp_path: Path, uri: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(tiny_tree(str(tmp_path / "runs"))))
+    result = CliRunner().invoke(
+        cli.app, ["config", "show", str(path), "tracking.kind=mlflow", f"tracking.uri={uri}"]
+    )
+    assert result.exit_code == 2
+    assert (
+        "tracking.uri: user and password stand without a scheme before them; begin with http://"
+        in " ".join(result.output.split())
+    )
+    assert planted(result.output) == []
+
+
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "/data/a@b", "./c:d@e", "sqlite:////tmp/m.db", "databricks", "http://u:p@h"]
+)
+def test_other_addresses_are_left_alone(uri: str) -> None:
+    assert tiny_config("runs", tracking={"kind": "mlflow", "uri": uri}).tracking.uri == uri

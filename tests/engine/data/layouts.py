@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,18 @@ def write_cifar(root: Path) -> None:
             planes[0], planes[1], planes[2] = 10 + label, 20, 30
             records.append(np.concatenate([[np.uint8(label)], planes.ravel()]))
         np.concatenate(records).astype(np.uint8).tofile(root / f"{name}.bin")
+
+
+def png_of(width: int, height: int) -> bytes:
+    """Return a PNG whose header declares a size and that holds next to nothing."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0"))
+        + chunk(b"IEND", b"")
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ from PIL import Image
 
 from engine.config import DataConfig
 from engine.data.images import data_digest, decode_image, decode_mask, fill_cache
+from engine.data.readers.files import read_rows
 from engine.data.readers.table import read
 from engine.data.table import Source
 from engine.errors import DataError
 from tests.engine.data import layouts
+from tests.engine.data.layouts import png_of
 
 
 def quiet(what: str, done: int, total: int) -> None:
@@ -159,3 +162,70 @@ def test_arrays_with_masks(tmp_path: Path) -> None:
     decoded = fill_cache(read(config, 0), config, tmp_path, quiet)
     assert decoded.masks["file"] == 14
     assert set(np.unique(np.load(tmp_path / "masks.npy"))) <= {0, 255}
+
+
+def test_an_exif_image_and_its_upright_mask_overlap_in_the_cache(tmp_path: Path) -> None:
+    """Draw the case exif-and-mask: a lesion off the centre, stored by a camera that was held sideways."""
+    layouts.write_ham(tmp_path)
+    shown = np.full((60, 60, 3), 220, np.uint8)
+    shown[40:56, 4:20] = 30
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    stored = Image.fromarray(shown).transpose(Image.Transpose.ROTATE_90)
+    stored.save(tmp_path / "images" / "ISIC_0000.jpg", exif=tags.tobytes(), quality=95)
+    layouts.save(
+        tmp_path / "masks" / "ISIC_0000_segmentation.png",
+        np.where(shown[..., 0] < 99, 255, 0).astype(np.uint8),
+    )
+    source, config = ham(tmp_path, image_size=32)
+    fill_cache(source, config, tmp_path, quiet)
+    dark = np.load(tmp_path / "images.npy")[0, ..., 0] < 125
+    lesion = np.load(tmp_path / "masks.npy")[0] > 0
+    assert lesion.sum() > 40
+    assert (dark & lesion).sum() / (dark | lesion).sum() > 0.9
+
+
+def bomb(path: Path) -> None:
+    path.write_bytes(png_of(30000, 30000))
+
+
+def floats(path: Path) -> None:
+    Image.fromarray(np.full((16, 16), -5.0, np.float32)).save(path, format="TIFF")
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (bomb, r"30000 x 30000 pixels, more than the limit of 178,956,970"),
+        (floats, "values go from -5 to 0"),
+    ],
+)
+def test_what_cannot_be_decoded_is_named_or_skipped_and_counted(tmp_path: Path, make, said: str) -> None:  # type: ignore[no-untyped-def]
+    layouts.write_ham(tmp_path)
+    make(tmp_path / "images" / "ISIC_0031.jpg")
+    source, config = ham(tmp_path)
+    with pytest.raises(DataError, match=f"ISIC_0031.jpg: cannot be decoded .*{said}.*on_bad_image=skip"):
+        fill_cache(source, config, tmp_path, quiet)
+    source, config = ham(tmp_path, on_bad_image="skip")
+    decoded = fill_cache(source, config, tmp_path, quiet)
+    assert [name for name, _ in decoded.skipped] == ["ISIC_0031"]
+    assert np.load(tmp_path / "images.npy").shape[0] == 15
+
+
+@pytest.mark.timeout(30)
+def test_a_pipe_named_like_an_image_is_absent_and_never_opened(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path)
+    (tmp_path / "images" / "ISIC_0031.jpg").unlink()
+    os.mkfifo(tmp_path / "images" / "ISIC_0031.jpg")
+    with pytest.raises(DataError, match="image ISIC_0031 is listed but its file is absent"):
+        ham(tmp_path)
+    source, config = ham(tmp_path, on_bad_image="skip")
+    assert len(fill_cache(source, config, tmp_path, quiet).good_N) == 15
+    assert source.left_out == {"pipes, sockets or devices": 1}
+
+
+@pytest.mark.timeout(30)
+def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(DataError, match=r"t\.csv: is no plain file"):
+        read_rows(tmp_path / "t.csv")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from engine.artifacts import lesions
@@ -89,3 +90,18 @@ def test_native_side_is_the_pictures_own(tmp_path: Path) -> None:
         images.native_side(read(DataConfig.model_validate({"image_size": 48, "phantom": {"lesions": 14}}), 0))
         == 48
     )
+
+
+def test_what_lies_beside_the_images_is_counted(tmp_path: Path) -> None:
+    layouts.write_ham(tmp_path / "data")
+    images = tmp_path / "data" / "images"
+    (images / "._ISIC_0000.jpg").write_bytes(b"\0\5\x16\7")
+    layouts.save(images / "ISIC_0000_superpixels.png", layouts.picture(1))
+    frames = [Image.fromarray(layouts.picture(seed)) for seed in (1, 2)]
+    (images / "ISIC_0010.jpg").unlink()
+    frames[0].save(images / "ISIC_0010.tif", save_all=True, append_images=frames[1:])
+    info = run(tmp_path / "out", format="ham10000", root=str(tmp_path / "data"))
+    assert info["n_images"] == 16
+    assert info["left_out"] == {
+        "hidden": 1, "superpixels or other maps": 1, "with further frames (the first is read)": 1,
+    }  # fmt: skip
