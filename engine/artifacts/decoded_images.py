@@ -46,6 +46,7 @@ class DataFacts(JsonRecord):
     masks: dict[str, int] = Field(description="images per kind of mask: file, otsu, none")
     masks_degenerate: int = Field(description="masks that were empty or full, and replaced")
     skipped: tuple[dict[str, Any], ...] = Field(description="{image_id, reason} of each image left out")
+    notes: tuple[str, ...] = Field((), description="values of the data that count as unknown, a line each")
     image_size: int = Field(description="side in pixels")
     digest: str = Field(description="sha256 of the table and the pixels")
 

@@ -29,7 +29,7 @@ class Params(base.Params):
     """How images are read and cut; the split and the malignant classes come later."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
-    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot"})
+    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot", "data.images"})
 
     data: DataConfig
     fingerprint: str
@@ -101,6 +101,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         skipped=tuple(
             {"image_id": name, "reason": reason} for name, reason in source.skipped + decoded.skipped
         ),
+        notes=source.notes,
         image_size=config.image_size,
         digest=digest,
     )

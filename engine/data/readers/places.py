@@ -1,0 +1,77 @@
+"""Finds the image file that a table's cell names: a path, a bare name, with or without suffix, in any case of letters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from engine.data.readers.files import IMAGE_SUFFIXES
+from engine.errors import DataError
+
+
+def inside(table: Path, root: Path, row: int, text: str) -> PurePosixPath:
+    """Return the path that a cell names, relative to ``root``.
+
+    An absolute path is taken where it lies below ``root``.
+
+    Raises:
+        DataError: it is empty or leads elsewhere; names the table, the row and the remedy.
+    """
+    relative = PurePosixPath(text.replace("\\", "/"))
+    if relative.is_absolute() and ".." not in relative.parts and "\0" not in text:
+        below = PurePosixPath(os.path.relpath(relative, root)) if relative.is_relative_to(root) else None
+        if below is not None and below.parts:
+            return below
+    outside = relative.is_absolute() or ".." in relative.parts or ":" in text or "\0" in text
+    if outside or not relative.parts:
+        raise DataError(
+            f"{table}: image path {text!r} in row {row + 1} does not lie below {root}; give a path relative to that folder, "
+            "without '..', or the folder of the images as data.images"
+        )
+    return relative
+
+
+def locate(root: Path, given: Iterable[PurePosixPath], images: Sequence[Path]) -> list[str]:
+    """Return each image's file, "" where it is absent or where two files would do.
+
+    A path may leave out the suffix. One that does not lie at its place is looked for by its name in the folders below, and
+    then again without regard to upper and lower case or to the suffix.
+    """
+    known = {path.as_posix(): path.as_posix() for path in images}
+    anywhere = _by_name(images, lambda name: name)
+    folded_known = _unique((path.as_posix().casefold(), path.as_posix()) for path in images)
+    folded = _by_name(images, str.casefold)
+    located = []
+    for relative in given:
+        base = (root / relative).as_posix()
+        tries = [base] if relative.suffix.lower() in IMAGE_SUFFIXES else [base + s for s in IMAGE_SUFFIXES]
+        found = next((known[name] for name in tries if name in known), "")
+        if not found and len(relative.parts) == 1:
+            found = anywhere.get(relative.name, "")
+        if not found:
+            found = next((folded_known[n] for n in map(str.casefold, tries) if n in folded_known), "")
+        if not found and len(relative.parts) == 1:
+            found = folded.get(relative.name.casefold(), "") or folded.get(bare(relative.name).casefold(), "")
+        located.append(found)
+    return located
+
+
+def bare(name: str) -> str:
+    """Return an image's name without the suffix that some tables write."""
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in IMAGE_SUFFIXES and "/" not in name else name
+
+
+def _by_name(images: Sequence[Path], spell: Callable[[str], str]) -> dict[str, str]:
+    return _unique((spell(name), path.as_posix()) for path in images for name in {path.name, path.stem})
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return a mapping of the keys that stand for one value alone."""
+    found: dict[str, str] = {}
+    twice: set[str] = set()
+    for key, value in pairs:
+        if found.setdefault(key, value) != value:
+            twice.add(key)
+    return {key: value for key, value in found.items() if key not in twice}
