@@ -191,8 +191,8 @@ def groups_line(known: int, total: int) -> str:
     if not known:
         return "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
     return (
-        f"GROUPS PARTLY KNOWN: {known} of {total} images have a lesion or patient id, which keeps them together; each of the other "
-        f"{total - known} is a group of its own, so one lesion may lie in two parts"
+        f"GROUPS PARTLY KNOWN: {known} of {total} images have a lesion or patient id, which keeps them together; each of "
+        f"the other {total - known} is a group of its own, so one lesion may lie in two parts"
     )
 
 

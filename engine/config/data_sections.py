@@ -16,7 +16,8 @@ class ColumnsConfig(Section):
         None, description="column holding the image path, relative to data.images or the table's folder"
     )
     label: str | Annotated[list[str], Field(min_length=2)] | None = Field(
-        None, description="column holding the diagnosis; a list: a column per class, of which one is 1 per row"
+        None,
+        description="column holding the diagnosis; a list: a column per class, of which one is 1 per row",
     )
     lesion: str | None = Field(
         None, description="column holding the lesion id; none: every image is its own lesion"
@@ -155,8 +156,8 @@ class PhantomConfig(Section):
 class DataConfig(Section):
     """Where images come from and how they are cut."""
 
-    format: Literal["ham10000", "isic", "medmnist", "folder", "table", "pixels", "torchvision", "phantom"] = Field(
-        "phantom", description="layout of the data; `hardcase init DIR` recognises it"
+    format: Literal["ham10000", "isic", "medmnist", "folder", "table", "pixels", "torchvision", "phantom"] = (
+        Field("phantom", description="layout of the data; `hardcase init DIR` recognises it")
     )
     root: str | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
     images: str | None = Field(
@@ -220,5 +221,7 @@ class DataConfig(Section):
         if self.format == "table" and not (self.columns.image and self.columns.label):
             raise ValueError("columns.image and columns.label are required for format: table")
         if self.images is not None and self.format not in ("isic", "table"):
-            raise ValueError(f"images is not used by format: {self.format}, which reads data.root alone; drop it")
+            raise ValueError(
+                f"images is not used by format: {self.format}, which reads data.root alone; drop it"
+            )
         return self

@@ -41,9 +41,14 @@ def fingerprint(config: DataConfig, notes: Path | None = None) -> str:
     if config.images is not None:
         images = Path(config.images).expanduser()
         if not images.is_dir():
-            raise DataError(f"data.images: {images} is no folder; give the folder that the images lie in or below")
+            raise DataError(
+                f"data.images: {images} is no folder; give the folder that the images lie in or below"
+            )
         below = walk(images)
-        paths, names = [*paths, *below], [*names, *(f"images:{path.relative_to(images).as_posix()}" for path in below)]
+        paths, names = (
+            [*paths, *below],
+            [*names, *(f"images:{path.relative_to(images).as_posix()}" for path in below)],
+        )
     if notes is None:
         return _digest(names, _each(_content, paths))
     place = str(folder.resolve()) + (f"\0{Path(config.images).resolve()}" if config.images else "")

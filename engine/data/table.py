@@ -82,7 +82,9 @@ def make_table(
         )
     }  # fmt: skip
     age = np.asarray(columns.get("age", [np.nan] * count), dtype=np.float64)
-    return LesionTable(image_id=strings(image_id), dx=strings([label or UNLABELLED for label in dx]), age=age, **text)
+    return LesionTable(
+        image_id=strings(image_id), dx=strings([label or UNLABELLED for label in dx]), age=age, **text
+    )
 
 
 def prepare(source: Source, config: DataConfig, seed: int) -> Source:
@@ -134,8 +136,8 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
     if unnamed == [UNLABELLED]:
         missing = source.table.image_id[source.table.dx == UNLABELLED]
         raise DataError(
-            f"{source.where}: image {missing[0]} has no diagnosis ({len(missing)} such images); fill it in, or say what to do "
-            f"with them: {as_argument('data.map_labels', {UNLABELLED: 'NAME or null'})} (null drops the images)"
+            f"{source.where}: image {missing[0]} has no diagnosis ({len(missing)} such images); fill it in, or say what "
+            f"to do with them: {as_argument('data.map_labels', {UNLABELLED: 'NAME or null'})} (null drops the images)"
         )
     if unnamed:
         example = as_argument("data.map_labels", dict.fromkeys(unnamed, "NAME or null"))
@@ -145,7 +147,11 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
         )
     mapped = [mapping.get(str(label), str(label)) for label in source.table.dx]
     keep = np.array([label is not None for label in mapped], dtype=np.bool_)
-    no_dx = () if UNLABELLED not in source.must_map else source.table.image_id[~keep & (source.table.dx == UNLABELLED)]
+    no_dx = (
+        ()
+        if UNLABELLED not in source.must_map
+        else source.table.image_id[~keep & (source.table.dx == UNLABELLED)]
+    )
     skipped = source.skipped + tuple((str(name), "no diagnosis") for name in no_dx)
     return replace(source, table=source.table.replace(dx=strings(mapped)), skipped=skipped).take(keep)
 

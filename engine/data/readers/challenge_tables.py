@@ -55,12 +55,12 @@ def ground_truth(root: str) -> Path:
         return found[0]
     if not found:
         raise DataError(
-            f"{folder}: no ground-truth table (*GroundTruth*.csv) lies there; give data.root the folder of one challenge part"
+            f"{folder}: no ground-truth table (*GroundTruth*.csv) lies there; give data.root the folder of a challenge part"
         )
     names = ", ".join(path.name for path in found)
     raise DataError(
-        f"{folder}: more than one ground-truth table: {names}; give data.root one of these files and, where the images do not "
-        "lie beside it, data.images their folder"
+        f"{folder}: more than one ground-truth table: {names}; give data.root one of these files and, where the images "
+        "do not lie beside it, data.images their folder"
     )
 
 
@@ -81,7 +81,9 @@ def read_truth(path: Path) -> tuple[pd.DataFrame, str]:
     if image is None and LESION in frame.columns:
         return _per_image(path, frame)
     if image is None:
-        require_columns(path, frame, ["image"], "It holds the image names in the ISIC layout (2020: image_name)")
+        require_columns(
+            path, frame, ["image"], "It holds the image names in the ISIC layout (2020: image_name)"
+        )
     return frame, str(image)
 
 
@@ -95,8 +97,8 @@ def _per_image(path: Path, frame: pd.DataFrame) -> tuple[pd.DataFrame, str]:
         without = sorted(set(frame[LESION]) - set(rows[LESION]))
         if without:
             raise DataError(
-                f"{path}: lesion {without[0]} has no image in {other.name} ({len(without)} such lesions); remove the rows or add "
-                "the images"
+                f"{path}: lesion {without[0]} has no image in {other.name} ({len(without)} such lesions); "
+                "remove the rows or add the images"
             )
         joined: pd.DataFrame = rows[[LESION, image]].merge(frame, on=LESION, how="inner")
         return joined, image
@@ -134,6 +136,10 @@ def read_around(folder: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArr
 
 def _tables_around(folder: Path) -> list[Path]:
     """Return the CSVs in a folder, then those in the folders directly below it that hardcase did not write."""
-    inner = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._" and not is_own(path))
+    inner = sorted(
+        path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._" and not is_own(path)
+    )
     found = [path for place in (folder, *inner) for path in sorted(place.glob("*"))]
-    return [path for path in found if path.suffix.lower() == ".csv" and path.name[0] != "." and path.is_file()]
+    return [
+        path for path in found if path.suffix.lower() == ".csv" and path.name[0] != "." and path.is_file()
+    ]

@@ -64,7 +64,7 @@ def read_ham10000(config: DataConfig) -> Source:
 
 
 def read_isic(config: DataConfig) -> Source:
-    """Read an ISIC challenge part: ``data.root`` is its ground truth, or a folder with one ``*GroundTruth*.csv`` in it or below.
+    """Read an ISIC challenge part: ``data.root`` is its ground truth, or the folder of one ``*GroundTruth*.csv``.
 
     Images lie in ``data.images``, by default in the folder or anywhere below, so that unzipped siblings are one data set.
     The truth is one-hot in 2017 (neither of two columns: nevus), 2018, 2019 and MILK10k (a row per lesion); in 2016 (no
@@ -73,7 +73,9 @@ def read_isic(config: DataConfig) -> Source:
     give lesion and patient ids, age, sex and site where they know them.
     """
     path = ground_truth(str(config.root))
-    folder = path.parent if Path(str(config.root)).expanduser().is_file() else require_folder(str(config.root))
+    folder = (
+        path.parent if Path(str(config.root)).expanduser().is_file() else require_folder(str(config.root))
+    )
     frame, image = read_truth(path)
     labels, given, must_map = _marked(path, frame, image) if image != "image_name" else _named(path, frame)
     files = require_images(find_files(image_root(config.images, folder)))

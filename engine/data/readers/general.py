@@ -76,7 +76,9 @@ def read_table_format(config: DataConfig) -> Source:
     given = [inside(path, root, row, text) for row, text in enumerate(frame[columns.image])]
     located = locate(root, given, files.images)
     names = names_of(root, [root / relative for relative in given])
-    metadata = read_metadata(*(text_column(frame, name) for name in (columns.age, columns.sex, columns.skin_type)))
+    metadata = read_metadata(
+        *(text_column(frame, name) for name in (columns.age, columns.sex, columns.skin_type))
+    )
     table = make_table(
         str(path),
         names,

@@ -15,7 +15,10 @@ NOT_GIVEN: Final = frozenset(
     {"", "-", "?", "na", "n/a", "nan", "none", "null", "unknown", "unk", "undefined", "not available", "not provided", "-1"}
 )  # fmt: skip
 """How public data sets write that a value is not known; Fitzpatrick17k writes a skin type of -1."""
-SEXES: Final = {"m": "male", "man": "male", "male": "male", "f": "female", "w": "female", "woman": "female", "female": "female"}  # fmt: skip
+SEXES: Final = {
+    **dict.fromkeys(("m", "man", "male"), "male"),
+    **dict.fromkeys(("f", "w", "woman", "female"), "female"),
+}
 OLDEST: Final = 120.0
 SHOWN: Final = 3
 

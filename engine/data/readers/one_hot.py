@@ -65,6 +65,4 @@ def rest_of(columns: Sequence[str]) -> str | None:
 
 def flag_columns(frame: pd.DataFrame) -> list[str]:
     """Return the columns that hold 0 and 1 alone."""
-    return [
-        name for name in frame.columns if np.isin(numbers(frame, [name]), (0.0, 1.0)).all()
-    ]
+    return [name for name in frame.columns if np.isin(numbers(frame, [name]), (0.0, 1.0)).all()]

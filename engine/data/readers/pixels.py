@@ -34,7 +34,10 @@ def read_pixels(config: DataConfig) -> Source:
     path = Path(str(config.root)).expanduser().absolute()
     if not path.is_file():
         path = one_file(
-            require_folder(str(config.root)), ["hmnist*.csv"], "table of pixels", "give data.root the file itself"
+            require_folder(str(config.root)),
+            ["hmnist*.csv"],
+            "table of pixels",
+            "give data.root the file itself",
         )
     try:
         frame = pd.read_csv(path)
@@ -44,13 +47,15 @@ def read_pixels(config: DataConfig) -> Source:
     shape = pixel_shape([*columns, LABEL] if LABEL in frame.columns else columns)
     if shape is None or not len(frame):
         raise DataError(
-            f"{path}: has {len(frame)} rows and {len(columns)} columns beside {LABEL}; expected rows of pixel0000, ... for a "
-            "square image, grey or RGB, and label"
+            f"{path}: has {len(frame)} rows and {len(columns)} columns beside {LABEL}; expected rows of pixel0000, ... "
+            "for a square image, grey or RGB, and label"
         )
     values_NP = frame[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
     wrong = np.flatnonzero(~((values_NP >= 0) & (values_NP <= 255)).all(axis=1))
     if len(wrong):
-        raise DataError(f"{path}: row {wrong[0] + 1} holds a value that is no pixel from 0 to 255; correct it")
+        raise DataError(
+            f"{path}: row {wrong[0] + 1} holds a value that is no pixel from 0 to 255; correct it"
+        )
     frames = values_NP.astype(np.uint8).reshape(len(frame), *shape)
     labels = _names(path, frame[LABEL].tolist())
     table = make_table(str(path), [f"row_{row:06d}" for row in range(len(frame))], labels)
@@ -71,7 +76,7 @@ def pixel_shape(columns: Sequence[str]) -> tuple[int, ...] | None:
 
 def _names(path: Path, labels: Sequence[object]) -> list[str]:
     """Return class names: HAM10000's for a file called hmnist, else the values as text."""
-    texts = ["" if pd.isna(label) else str(label).removesuffix(".0") for label in labels]  # type: ignore[call-overload]
+    texts = ["" if pd.isna(label) else str(label).removesuffix(".0") for label in labels]
     if not path.name.lower().startswith("hmnist"):
         return texts
     known = {str(number): name for number, name in enumerate(HMNIST)}

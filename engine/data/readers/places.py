@@ -13,23 +13,23 @@ from engine.errors import DataError
 def inside(table: Path, root: Path, row: int, text: str) -> PurePosixPath:
     """Return the path that a cell names, relative to ``root``.
 
-    An absolute path is taken where it lies below ``root``.
+    An absolute path, and one with '..' seen from the table, is taken where it lies below ``root``.
 
     Raises:
         DataError: it is empty or leads elsewhere; names the table, the row and the remedy.
     """
-    relative = PurePosixPath(text.replace("\\", "/"))
-    if relative.is_absolute() and ".." not in relative.parts and "\0" not in text:
-        below = PurePosixPath(os.path.relpath(relative, root)) if relative.is_relative_to(root) else None
-        if below is not None and below.parts:
-            return below
-    outside = relative.is_absolute() or ".." in relative.parts or ":" in text or "\0" in text
-    if outside or not relative.parts:
-        raise DataError(
-            f"{table}: image path {text!r} in row {row + 1} does not lie below {root}; give a path relative to that folder, "
-            "without '..', or the folder of the images as data.images"
-        )
-    return relative
+    path = PurePosixPath(text.replace("\\", "/"))
+    strange = "\0" in text or (":" in text and not path.is_absolute())
+    if path.parts and not strange:
+        if not path.is_absolute() and ".." not in path.parts:
+            return path
+        whole = PurePosixPath(os.path.normpath(table.parent / path))
+        if whole.is_relative_to(root) and whole != PurePosixPath(root):
+            return whole.relative_to(root)
+    raise DataError(
+        f"{table}: image path {text!r} in row {row + 1} does not lie below {root}; give a path relative to that folder, "
+        "without '..', or the folder of the images as data.images"
+    )
 
 
 def locate(root: Path, given: Iterable[PurePosixPath], images: Sequence[Path]) -> list[str]:
