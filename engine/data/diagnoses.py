@@ -108,8 +108,11 @@ class Diagnosis:
 
 
 def recognise(label: str) -> Diagnosis | None:
-    """Return what a label means, whatever its case, hyphens, underscores and usual variants; None where it is not known."""
-    return _BY_NAME.get(normalised(label))
+    """Return what a label means, whatever its case, hyphens, underscores and usual variants.
+
+    None where it is not known, or where a question mark says that it is in doubt.
+    """
+    return None if "?" in label else _BY_NAME.get(normalised(label))
 
 
 def normalised(label: str) -> str:

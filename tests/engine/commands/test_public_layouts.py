@@ -22,40 +22,115 @@ from tests.integration.tiny import TINY
 MACHINE = Machine(cores=2, gpu=False)
 N = PER_CLASS
 EXPECTED: dict[str, dict[str, Any]] = {
-    "kaggle_ham10000": {"format": "ham10000", "counts": {"akiec": N, "mel": N, "nv": N}, "malignant": ["mel", "akiec"],
-                        "grouped": "lesion", "said": "akiec (akiec, premalignant, counted as malignant)"},
-    "isic_2016": {"format": "isic", "counts": {"benign": N, "malignant": N}, "malignant": ["malignant"], "grouped": "image",
-                  "said": "GROUPS UNKNOWN"},
-    "isic_2017": {"format": "isic", "counts": {"melanoma": N, "nevus": N, "seborrheic_keratosis": N}, "malignant": ["melanoma"],
-                  "grouped": "image", "melanoma": "melanoma", "said": "GROUPS UNKNOWN"},
-    "isic_2018": {"format": "isic", "counts": {"bkl": N, "mel": N, "nv": N}, "malignant": ["mel"], "grouped": "lesion"},
-    "isic_2019": {"format": "isic", "counts": {"akiec": N, "mel": N, "nv": N}, "malignant": ["mel", "akiec"],
-                  "grouped": "image", "said": f"GROUPS PARTLY KNOWN: {N * 3 * 3 // 4} of {N * 3} images"},
-    "isic_2020": {"format": "table", "counts": {"benign": N, "malignant": N}, "malignant": ["malignant"], "grouped": "patient",
-                  "said": "benign_malignant (2 classes), target (2 classes); data.columns.label: benign_malignant is read"},
-    "isic_2024": {"format": "table", "counts": {"0": N, "1": N}, "malignant": [], "grouped": "patient",
-                  "said": "data.malignant is empty: none of the classes 0, 1 is a diagnosis that is known"},
-    "milk10k": {"format": "isic", "counts": {"mel": 2 * N, "nv": 2 * N, "scc": 2 * N}, "malignant": ["mel", "scc"],
-                "grouped": "lesion", "said": "SCCKA become scc"},
-    "pad_ufes_20": {"format": "table", "counts": {"ACK": N, "BCC": N, "NEV": N}, "malignant": ["BCC", "ACK"],
-                    "grouped": "patient", "said": "age: 1 values count as unknown because each is no age in years from 0 to 120 ('85+')"},
-    "fitzpatrick17k": {"format": "table", "counts": {"basal cell carcinoma": N, "malignant melanoma": N, "psoriasis": N},
-                       "malignant": ["malignant melanoma", "basal cell carcinoma"], "grouped": "image",
-                       "melanoma": "malignant melanoma",
-                       "said": "label (3 classes), nine_partition_label (2 classes), three_partition_label (2 classes)"},
-    "bcn20000": {"format": "table", "counts": {"MEL": N, "NV": N, "SCC": N}, "malignant": ["MEL", "SCC"], "grouped": "lesion",
-                 "melanoma": "MEL"},
-    "derm7pt": {"format": "table", "counts": {"mel": 2 * N, "nv": 2 * N}, "malignant": ["mel"], "grouped": "image",
-                "said": "each row names images in columns derm, clinic; data.columns.image: derm is read"},
+    "kaggle_ham10000": {
+        "format": "ham10000",
+        "counts": {"akiec": N, "mel": N, "nv": N},
+        "malignant": ["mel", "akiec"],
+        "grouped": "lesion",
+        "said": "akiec (akiec, premalignant, counted as malignant)",
+    },
+    "isic_2016": {
+        "format": "isic",
+        "counts": {"benign": N, "malignant": N},
+        "malignant": ["malignant"],
+        "grouped": "image",
+        "said": "GROUPS UNKNOWN",
+    },
+    "isic_2017": {
+        "format": "isic",
+        "counts": {"melanoma": N, "nevus": N, "seborrheic_keratosis": N},
+        "malignant": ["melanoma"],
+        "grouped": "image",
+        "melanoma": "melanoma",
+        "said": "GROUPS UNKNOWN",
+    },
+    "isic_2018": {
+        "format": "isic",
+        "counts": {"bkl": N, "mel": N, "nv": N},
+        "malignant": ["mel"],
+        "grouped": "lesion",
+    },
+    "isic_2019": {
+        "format": "isic",
+        "counts": {"akiec": N, "mel": N, "nv": N},
+        "malignant": ["mel", "akiec"],
+        "grouped": "image",
+        "said": f"GROUPS PARTLY KNOWN: {N * 3 * 3 // 4} of {N * 3} images",
+    },
+    "isic_2020": {
+        "format": "table",
+        "counts": {"benign": N, "malignant": N},
+        "malignant": ["malignant"],
+        "grouped": "patient",
+        "said": "benign_malignant (2 classes), target (2 classes); data.columns.label: benign_malignant is read",
+    },
+    "isic_2024": {
+        "format": "table",
+        "counts": {"0": N, "1": N},
+        "malignant": [],
+        "grouped": "patient",
+        "said": "data.malignant is empty: none of the classes 0, 1 is a diagnosis that is known",
+    },
+    "milk10k": {
+        "format": "isic",
+        "counts": {"mel": 2 * N, "nv": 2 * N, "scc": 2 * N},
+        "malignant": ["mel", "scc"],
+        "grouped": "lesion",
+        "said": "SCCKA become scc",
+    },
+    "pad_ufes_20": {
+        "format": "table",
+        "counts": {"ACK": N, "BCC": N, "NEV": N},
+        "malignant": ["BCC", "ACK"],
+        "grouped": "patient",
+        "said": "age: 1 values count as unknown because each is no age in years",
+    },
+    "fitzpatrick17k": {
+        "format": "table",
+        "counts": {"basal cell carcinoma": N, "malignant melanoma": N, "psoriasis": N},
+        "malignant": ["malignant melanoma", "basal cell carcinoma"],
+        "grouped": "image",
+        "melanoma": "malignant melanoma",
+        "said": "label (3 classes), nine_partition_label (2 classes), three_partition_label (2 classes)",
+    },
+    "bcn20000": {
+        "format": "table",
+        "counts": {"MEL": N, "NV": N, "SCC": N},
+        "malignant": ["MEL", "SCC"],
+        "grouped": "lesion",
+        "melanoma": "MEL",
+    },
+    "derm7pt": {
+        "format": "table",
+        "counts": {"mel": 2 * N, "nv": 2 * N},
+        "malignant": ["mel"],
+        "grouped": "image",
+        "said": "each row names images in columns derm, clinic; data.columns.image: derm is read",
+    },
     "hmnist": {"format": "pixels", "counts": {"mel": N, "nv": N}, "malignant": ["mel"], "grouped": "image"},
-    "one_hot_table": {"format": "table", "counts": {"melanoma": N, "nevus": N}, "malignant": ["melanoma"], "grouped": "image",
-                      "melanoma": "melanoma"},
-    "absolute_paths": {"format": "table", "counts": {"MEL": N, "NV": N}, "malignant": ["MEL"], "grouped": "image",
-                       "melanoma": "MEL"},
-    "long_class_folders": {"format": "folder", "counts": {"Melanoma": N, "basal cell carcinoma": N, "nevus": N},
-                           "malignant": ["Melanoma", "basal cell carcinoma"], "grouped": "image", "melanoma": "Melanoma"},
-}  # fmt: skip
-"""What a layout becomes: the format, images per class as used, ``data.malignant``, what groups images, what a CHECK line says."""
+    "one_hot_table": {
+        "format": "table",
+        "counts": {"melanoma": N, "nevus": N},
+        "malignant": ["melanoma"],
+        "grouped": "image",
+        "melanoma": "melanoma",
+    },
+    "absolute_paths": {
+        "format": "table",
+        "counts": {"MEL": N, "NV": N},
+        "malignant": ["MEL"],
+        "grouped": "image",
+        "melanoma": "MEL",
+    },
+    "long_class_folders": {
+        "format": "folder",
+        "counts": {"Melanoma": N, "basal cell carcinoma": N, "nevus": N},
+        "malignant": ["Melanoma", "basal cell carcinoma"],
+        "grouped": "image",
+        "melanoma": "Melanoma",
+    },
+}
+"""What a layout becomes: format, images per class as used, ``data.malignant``, groups, and what a CHECK line says."""
 RUN_IN_THE_NORMAL_SUITE = "pad_ufes_20"
 
 
@@ -106,8 +181,10 @@ def _tiny(tree: dict[str, Any], prefix: str = "") -> list[str]:
 
 
 TINY_ARGUMENTS = [
-    *(text for text in _tiny(TINY) if not text.startswith(("name=", "data."))), "data.image_size=16", "loop.rounds=1",
-]  # fmt: skip
+    *(text for text in _tiny(TINY) if not text.startswith(("name=", "data."))),
+    "data.image_size=16",
+    "loop.rounds=1",
+]
 
 
 @pytest.mark.parametrize(

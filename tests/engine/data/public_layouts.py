@@ -43,8 +43,17 @@ def kaggle_ham10000(root: Path) -> None:
     rows = []
     for number, dx in _rows(["nv", "mel", "akiec"]):
         draw(root / f"HAM10000_images_part_{1 + number % 2}" / f"ISIC_{number:07d}.jpg", number)
-        rows.append({"lesion_id": f"HAM_{number // 6:07d}_{dx}", "image_id": f"ISIC_{number:07d}", "dx": dx, "dx_type": "histo",
-                     "age": 40.0, "sex": "male", "localization": "back"})  # fmt: skip
+        rows.append(
+            {
+                "lesion_id": f"HAM_{number // 6:07d}_{dx}",
+                "image_id": f"ISIC_{number:07d}",
+                "dx": dx,
+                "dx_type": "histo",
+                "age": 40.0,
+                "sex": "male",
+                "localization": "back",
+            }
+        )
     _csv(root / "HAM10000_metadata.csv", rows)
     pixels = {f"pixel{k:04d}": 0 for k in range(64)}
     _csv(root / "hmnist_8_8_L.csv", [{**pixels, "label": 4}])
@@ -105,8 +114,15 @@ def isic_2019(root: Path) -> None:
     for number, dx in _rows(["MEL", "NV", "AK"]):
         draw(root / "ISIC_2019_Training_Input" / f"ISIC_{number:07d}.jpg", number)
         rows.append({"image": f"ISIC_{number:07d}", **_one_hot(dx, columns)})
-        about.append({"image": f"ISIC_{number:07d}", "age_approx": "", "anatom_site_general": "head/neck",
-                      "lesion_id": f"BCN_{number}" if number % 4 else "", "sex": "male"})  # fmt: skip
+        about.append(
+            {
+                "image": f"ISIC_{number:07d}",
+                "age_approx": "",
+                "anatom_site_general": "head/neck",
+                "lesion_id": f"BCN_{number}" if number % 4 else "",
+                "sex": "male",
+            }
+        )
     _csv(root / "ISIC_2019_Training_GroundTruth.csv", rows)
     _csv(root / "ISIC_2019_Training_Metadata.csv", about)
 
@@ -116,9 +132,18 @@ def isic_2020(root: Path) -> None:
     rows = []
     for number, dx in _rows(["unknown", "melanoma"]):
         draw(root / "train" / f"ISIC_{number:07d}.jpg", number)
-        rows.append({"image_name": f"ISIC_{number:07d}", "patient_id": f"IP_{number}", "sex": "male", "age_approx": 45.0,
-                     "anatom_site_general_challenge": "torso", "diagnosis": dx,
-                     "benign_malignant": "benign" if dx == "unknown" else "malignant", "target": int(dx != "unknown")})  # fmt: skip
+        rows.append(
+            {
+                "image_name": f"ISIC_{number:07d}",
+                "patient_id": f"IP_{number}",
+                "sex": "male",
+                "age_approx": 45.0,
+                "anatom_site_general_challenge": "torso",
+                "diagnosis": dx,
+                "benign_malignant": "benign" if dx == "unknown" else "malignant",
+                "target": int(dx != "unknown"),
+            }
+        )
     _csv(root / "train.csv", rows)
     _csv(
         root / "test.csv", [{"image_name": "ISIC_9", "patient_id": "IP_9", "sex": "male", "age_approx": 45.0}]
@@ -129,8 +154,16 @@ def isic_2024(root: Path) -> None:
     rows = []
     for number, dx in _rows(["0", "1"]):
         draw(root / "train-image" / "image" / f"ISIC_{number:07d}.jpg", number)
-        rows.append({"isic_id": f"ISIC_{number:07d}", "target": dx, "patient_id": f"IP_{number}", "age_approx": "60.0",
-                     "sex": "male", "anatom_site_general": "lower extremity"})  # fmt: skip
+        rows.append(
+            {
+                "isic_id": f"ISIC_{number:07d}",
+                "target": dx,
+                "patient_id": f"IP_{number}",
+                "age_approx": "60.0",
+                "sex": "male",
+                "anatom_site_general": "lower extremity",
+            }
+        )
     _csv(root / "train-metadata.csv", rows)
 
 
@@ -143,8 +176,17 @@ def milk10k(root: Path) -> None:
         for kind in ("clinical: close-up", "dermoscopic"):
             isic = f"ISIC_{len(about):07d}"
             draw(root / "MILK10k_Training_Input" / f"IL_{number:07d}" / f"{isic}.jpg", len(about))
-            about.append({"lesion_id": f"IL_{number:07d}", "image_type": kind, "isic_id": isic, "age_approx": 85.0,
-                          "sex": "male", "skin_tone_class": 3, "site": "trunk"})  # fmt: skip
+            about.append(
+                {
+                    "lesion_id": f"IL_{number:07d}",
+                    "image_type": kind,
+                    "isic_id": isic,
+                    "age_approx": 85.0,
+                    "sex": "male",
+                    "skin_tone_class": 3,
+                    "site": "trunk",
+                }
+            )
     _csv(root / "MILK10k_Training_GroundTruth.csv", rows)
     _csv(root / "MILK10k_Training_Metadata.csv", about)
 
@@ -154,9 +196,21 @@ def pad_ufes_20(root: Path) -> None:
     for number, dx in _rows(["ACK", "BCC", "NEV"]):
         name = f"PAT_{number}_{number}_{number}.png"
         draw(root / "images" / f"imgs_part_{1 + number % 3}" / name, number)
-        rows.append({"patient_id": f"PAT_{number}", "lesion_id": number, "smoke": "", "age": "85+" if number == 3 else 60,
-                     "gender": "MALE", "fitspatrick": 3.0, "region": "FACE", "diagnostic": dx, "itch": "UNK", "img_id": name,
-                     "biopsed": number % 2 == 0})  # fmt: skip
+        rows.append(
+            {
+                "patient_id": f"PAT_{number}",
+                "lesion_id": number,
+                "smoke": "",
+                "age": "85+" if number == 3 else 60,
+                "gender": "MALE",
+                "fitspatrick": 3.0,
+                "region": "FACE",
+                "diagnostic": dx,
+                "itch": "UNK",
+                "img_id": name,
+                "biopsed": number % 2 == 0,
+            }
+        )
     _csv(root / "metadata.csv", rows)
 
 
@@ -165,10 +219,19 @@ def fitzpatrick17k(root: Path) -> None:
     for number, dx in _rows(["malignant melanoma", "psoriasis", "basal cell carcinoma"]):
         md5 = f"{number:032x}"
         draw(root / "finalfitz17k" / f"{md5}.jpg", number)
-        rows.append({"md5hash": md5, "fitzpatrick_scale": -1 if number % 5 == 0 else 3, "fitzpatrick_centaur": 3, "label": dx,
-                     "nine_partition_label": "inflammatory" if dx == "psoriasis" else "malignant epidermal",
-                     "three_partition_label": "non-neoplastic" if dx == "psoriasis" else "malignant", "qc": "",
-                     "url": "http://x/y.jpg", "url_alphanum": "httpxyjpg"})  # fmt: skip
+        rows.append(
+            {
+                "md5hash": md5,
+                "fitzpatrick_scale": -1 if number % 5 == 0 else 3,
+                "fitzpatrick_centaur": 3,
+                "label": dx,
+                "nine_partition_label": "inflammatory" if dx == "psoriasis" else "malignant epidermal",
+                "three_partition_label": "non-neoplastic" if dx == "psoriasis" else "malignant",
+                "qc": "",
+                "url": "http://x/y.jpg",
+                "url_alphanum": "httpxyjpg",
+            }
+        )
     _csv(root / "fitzpatrick17k.csv", rows)
 
 
@@ -176,9 +239,18 @@ def bcn20000(root: Path) -> None:
     rows = []
     for number, dx in _rows(["MEL", "NV", "SCC"]):
         draw(root / "BCN_20k_train" / "bcn_20k_train" / f"BCN_{number:010d}.jpg", number)
-        rows.append({"bcn_filename": f"BCN_{number:010d}.jpg", "age_approx": 55.0, "anatom_site_general": "anterior torso",
-                     "diagnosis": dx, "lesion_id": f"BCN_{number // 6}_{dx}", "capture_date": "2012-05-16", "sex": "male",
-                     "split": "train"})  # fmt: skip
+        rows.append(
+            {
+                "bcn_filename": f"BCN_{number:010d}.jpg",
+                "age_approx": 55.0,
+                "anatom_site_general": "anterior torso",
+                "diagnosis": dx,
+                "lesion_id": f"BCN_{number // 6}_{dx}",
+                "capture_date": "2012-05-16",
+                "sex": "male",
+                "split": "train",
+            }
+        )
     _csv(root / "bcn_20k_train.csv", rows)
     _csv(
         root / "bcn_20k_test.csv",
@@ -195,9 +267,22 @@ def derm7pt(root: Path) -> None:
         names = {kind: f"NEL/N{kind[0]}l{number:03d}.jpg" for kind in ("clinic", "derm")}
         for offset, name in enumerate(names.values()):
             draw(root / "images" / name, 2 * number + offset)
-        rows.append({"case_num": number, "diagnosis": dx, "seven_point_score": 3, "pigment_network": "typical",
-                     "level_of_diagnostic_difficulty": "low", "elevation": "flat", "location": "back", "sex": "female",
-                     "management": "excision", **names, "case_id": "", "notes": ""})  # fmt: skip
+        rows.append(
+            {
+                "case_num": number,
+                "diagnosis": dx,
+                "seven_point_score": 3,
+                "pigment_network": "typical",
+                "level_of_diagnostic_difficulty": "low",
+                "elevation": "flat",
+                "location": "back",
+                "sex": "female",
+                "management": "excision",
+                **names,
+                "case_id": "",
+                "notes": "",
+            }
+        )
     _csv(root / "meta" / "meta.csv", rows)
     _csv(root / "meta" / "train_indexes.csv", [{"indexes": 0}])
 
@@ -219,8 +304,14 @@ def one_hot_table(root: Path) -> None:
     rows = []
     for number, dx in _rows(["melanoma", "nevus"]):
         draw(root / "pictures" / f"a{number}.JPG", number)
-        rows.append({"id": f"a{number}.jpg", "ulcerated": number % 3 % 2, "melanoma": int(dx == "melanoma"),
-                     "nevus": int(dx == "nevus")})  # fmt: skip
+        rows.append(
+            {
+                "id": f"a{number}.jpg",
+                "ulcerated": number % 3 % 2,
+                "melanoma": int(dx == "melanoma"),
+                "nevus": int(dx == "nevus"),
+            }
+        )
     _csv(root / "labels.csv", rows)
 
 
@@ -242,7 +333,21 @@ def long_class_folders(root: Path) -> None:
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     made.__name__: made
     for made in (
-        kaggle_ham10000, isic_2016, isic_2017, isic_2018, isic_2019, isic_2020, isic_2024, milk10k, pad_ufes_20,
-        fitzpatrick17k, bcn20000, derm7pt, hmnist, one_hot_table, absolute_paths, long_class_folders,
+        kaggle_ham10000,
+        isic_2016,
+        isic_2017,
+        isic_2018,
+        isic_2019,
+        isic_2020,
+        isic_2024,
+        milk10k,
+        pad_ufes_20,
+        fitzpatrick17k,
+        bcn20000,
+        derm7pt,
+        hmnist,
+        one_hot_table,
+        absolute_paths,
+        long_class_folders,
     )
-}  # fmt: skip
+}
