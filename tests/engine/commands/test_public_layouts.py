@@ -131,6 +131,26 @@ EXPECTED: dict[str, dict[str, Any]] = {
     },
 }
 """What a layout becomes: format, images per class as used, ``data.malignant``, groups, and what a CHECK line says."""
+ROWS_OF_README = {
+    "kaggle_ham10000": "HAM10000",
+    "isic_2016": "ISIC 2016",
+    "isic_2017": "ISIC 2017",
+    "isic_2018": "ISIC 2018",
+    "isic_2019": "ISIC 2019",
+    "isic_2020": "ISIC 2020",
+    "isic_2024": "ISIC 2024",
+    "milk10k": "MILK10k",
+    "pad_ufes_20": "PAD-UFES-20",
+    "fitzpatrick17k": "Fitzpatrick17k",
+    "bcn20000": "BCN20000",
+    "derm7pt": "Derm7pt",
+    "hmnist": "Kaggle `hmnist_*.csv`",
+    "one_hot_table": "one-hot tables",
+    "absolute_paths": "tables with absolute paths",
+    "long_class_folders": "class folders",
+}
+ELSEWHERE = "MedMNIST, MNIST, CIFAR-10"
+"""The row whose layouts ``test_init_command.py`` draws."""
 RUN_IN_THE_NORMAL_SUITE = "pad_ufes_20"
 
 
@@ -141,6 +161,14 @@ def _init(name: str, tmp_path: Path) -> tuple[Path, str]:
     console = Console(file=io.StringIO(), width=400)
     out = init(root, tmp_path / "config.yaml", console, machine=MACHINE)
     return out, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_every_layout_of_the_readme_is_tested() -> None:
+    page = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    table = page.split("| layout | what `init` recognises |\n|---|---|\n")[1].split("\n\n")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()]
+    assert sorted(rows) == sorted([*ROWS_OF_README.values(), ELSEWHERE])
+    assert ROWS_OF_README.keys() == LAYOUTS.keys() == EXPECTED.keys()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
