@@ -109,7 +109,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
 
 STAGE = base.Stage(
     name="images",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     foundation=True,
