@@ -33,8 +33,8 @@ FILES = st.lists(
 )
 COLUMNS = st.one_of(
     st.sampled_from(["image", "image_id", "isic_id", "img_id", "md5hash", "lesion_id", "patient_id", "dx", "label",
-                     "diagnostic", "benign_malignant", "target", "MEL", "NV", "melanoma", "seborrheic_keratosis", "age", "sex",
-                     "split", "fitzpatrick", "pixel0000", "label", ""]),
+                     "diagnostic", "benign_malignant", "target", "MEL", "NV", "melanoma", "seborrheic_keratosis", "age",
+                     "sex", "split", "fitzpatrick", "pixel0000", "label", ""]),
     st.text(max_size=4),
 )  # fmt: skip
 CELLS = st.one_of(
