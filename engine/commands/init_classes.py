@@ -133,7 +133,9 @@ def few_lesions(
     if not few:
         return []
     first = {label: "null" for label in labels if mapped.get(label, label) == few[0]}
-    return [f"fewer than {least} lesions of {_few(few)}: {as_argument('data.map_labels', first)} drops a class"]
+    return [
+        f"fewer than {least} lesions of {_few(few)}: {as_argument('data.map_labels', first)} drops a class"
+    ]
 
 
 def _few(items: Sequence[str], between: str = ", ") -> str:
