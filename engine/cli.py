@@ -223,11 +223,15 @@ def synthesize(
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Data folder.")],
     out: Annotated[Path, typer.Option("--out", help="Config to write.")] = Path("hardcase.yaml"),
+    images: Annotated[
+        Path | None,
+        typer.Option("--images", help="Folder of the images, where they lie apart from the table."),
+    ] = None,
 ) -> None:
-    """Look at a data folder and write a commented config for it."""
+    """Look at a data folder (or a table) and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(directory, out, plain_console())
+    init_command.init(directory, out, plain_console(), images=images)
 
 
 @app.command()

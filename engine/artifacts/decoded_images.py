@@ -51,6 +51,7 @@ class DataFacts(JsonRecord):
         description="files beside the images that are neither image nor mask, and images of which one frame is read; "
         "since 0.3",
     )
+    notes: tuple[str, ...] = Field((), description="values of the data that count as unknown, a line each")
     image_size: int = Field(description="side in pixels")
     digest: str = Field(description="sha256 of the table and the pixels")
     labels: tuple[str, ...] = Field((), description="the data's own labels, before data.map_labels")

@@ -17,6 +17,7 @@ from engine.commands.data_sheet import class_sheet
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
 from engine.data.readers.image_names import left_out_line
+from engine.data.table import n_grouped
 from engine.errors import ConfigError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.pipeline import Pipeline
@@ -132,6 +133,8 @@ def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
         "masks": facts.masks,
         "skipped": list(facts.skipped),
         "left_out": facts.left_out,
+        "notes": list(facts.notes),
+        "n_grouped": n_grouped(table),
         "duplicate_pairs": pairs,
         "digest": facts.digest,
         "split_digest": split_digest,
@@ -182,9 +185,17 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
         f"{figures['views_per_lesion']:.2f} images per lesion; grouped by {figures['grouped_by']}"
     )
     if figures["grouped_by"] == "image":
-        console.print(
-            "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
-        )
+        console.print(groups_line(figures["n_grouped"], figures["n_used"]))
+
+
+def groups_line(known: int, total: int) -> str:
+    """Return what to say where some or all images have no lesion or patient id."""
+    if not known:
+        return "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
+    return (
+        f"GROUPS PARTLY KNOWN: {known} of {total} images have a lesion or patient id, which keeps them together; each of "
+        f"the other {total - known} is a group of its own, so one lesion may lie in two parts"
+    )
 
 
 def _print_malignant(names: Sequence[str], classes: Sequence[str], console: Console) -> None:
@@ -210,6 +221,8 @@ def _print_coverage(figures: dict[str, Any], console: Console) -> None:
     console.print(f"pairs    {figures['duplicate_pairs']} near-duplicate images under different lesion ids")
     if figures["left_out"]:
         console.print(f"left out {left_out_line(figures['left_out'])}")
+    for note in figures["notes"]:
+        console.print(f"note     {note}", markup=False, highlight=False)
     skipped = figures["skipped"]
     console.print(f"skipped  {len(skipped)}")
     for item in skipped[:SHOWN_SKIPPED]:

@@ -96,7 +96,7 @@ def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
     data = tree["data"]
     fresh = {k: data[k] for k in KEPT}
     if not any(o.startswith("data.format=") for o in overrides):
-        fresh = {k: v for k, v in data.items() if k not in ("root", "limit", "split")}
+        fresh = {k: v for k, v in data.items() if k not in ("root", "images", "limit", "split")}
     tree["data"] = fresh
     for override in overrides:
         apply_override(tree, override)

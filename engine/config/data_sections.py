@@ -13,9 +13,12 @@ class ColumnsConfig(Section):
     """Column names of ``format: table``; image and label are required there."""
 
     image: str | None = Field(
-        None, description="column holding the image path, relative to the table's folder"
+        None, description="column holding the image path, relative to data.images or the table's folder"
     )
-    label: str | None = Field(None, description="column holding the diagnosis")
+    label: str | Annotated[list[str], Field(min_length=2)] | None = Field(
+        None,
+        description="column holding the diagnosis; a list: a column per class, of which one is 1 per row",
+    )
     lesion: str | None = Field(
         None, description="column holding the lesion id; none: every image is its own lesion"
     )
@@ -153,10 +156,13 @@ class PhantomConfig(Section):
 class DataConfig(Section):
     """Where images come from and how they are cut."""
 
-    format: Literal["ham10000", "isic", "medmnist", "folder", "table", "torchvision", "phantom"] = Field(
-        "phantom", description="layout of the data; `hardcase init DIR` recognises it"
+    format: Literal["ham10000", "isic", "medmnist", "folder", "table", "pixels", "torchvision", "phantom"] = (
+        Field("phantom", description="layout of the data; `hardcase init DIR` recognises it")
     )
     root: str | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
+    images: str | None = Field(
+        None, description="folder of the images, for format isic or table; null: the folder of the table"
+    )
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
         64, description="side of the square images, pixels"
     )
@@ -214,4 +220,8 @@ class DataConfig(Section):
             )
         if self.format == "table" and not (self.columns.image and self.columns.label):
             raise ValueError("columns.image and columns.label are required for format: table")
+        if self.images is not None and self.format not in ("isic", "table"):
+            raise ValueError(
+                f"images is not used by format: {self.format}, which reads data.root alone; drop it"
+            )
         return self

@@ -34,13 +34,25 @@ def fingerprint(config: DataConfig, notes: Path | None = None) -> str:
     root = Path(config.root).expanduser()
     if not root.exists():
         raise DataError(f"data.root: {root} does not exist; give data.root=FOLDER")
-    whole_folder = root.is_dir() or config.format == "table"  # a table's images lie beside it
+    beside = config.format == "isic" or (config.format == "table" and config.images is None)
     folder = root if root.is_dir() else root.parent
-    paths = walk(folder) if whole_folder else [root]
+    paths = walk(folder) if root.is_dir() or beside else [root]
     names = [path.relative_to(folder).as_posix() for path in paths]
+    if config.images is not None:
+        images = Path(config.images).expanduser()
+        if not images.is_dir():
+            raise DataError(
+                f"data.images: {images} is no folder; give the folder that the images lie in or below"
+            )
+        below = walk(images)
+        paths, names = (
+            [*paths, *below],
+            [*names, *(f"images:{path.relative_to(images).as_posix()}" for path in below)],
+        )
     if notes is None:
         return _digest(names, _each(_content, paths))
-    seen = _digest([str(folder.resolve()), *names], ["", *_each(_state, paths)])
+    place = str(folder.resolve()) + (f"\0{Path(config.images).resolve()}" if config.images else "")
+    seen = _digest([place, *names], ["", *_each(_state, paths)])
     note = notes / f"data-{seen}.txt"
     if note.exists():
         return note.read_text(encoding="utf-8").strip()

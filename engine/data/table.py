@@ -20,6 +20,8 @@ from engine.types import ImageArray, IntArray, LesionTable, strings
 
 MIN_LESIONS = 4
 """Lesions a class, of as many patients, that ``data.limit`` keeps where they exist: each of the four parts can get one."""
+UNLABELLED = "unknown"
+"""How ``data.map_labels`` names the images whose diagnosis is empty or a word for unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class Source:
 
     ``table.path`` names each image's file ("" where it is absent), or ``frames`` holds the pixels of row i as
     (h, w) or (h, w, 3) uint8 and ``masks`` its lesion mask (h, w), 0 or 255. ``labels`` are all class names the
-    layout knows (some may have no image). Unknown lesion ids are "". ``where`` names the file in error messages.
+    layout knows (some may have no image), ``must_map`` those that the user has to name. Unknown lesion ids are "".
+    ``where`` names the file in error messages. ``notes`` are lines on what was not understood and counts as unknown.
     ``left_out`` counts the files beside them that are neither image nor mask, by what they are.
     """
 
@@ -41,6 +44,7 @@ class Source:
     grouped_by: str = "image"
     skipped: tuple[tuple[str, str], ...] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def take(self, rows: npt.NDArray[Any]) -> Source:
         """Return the given rows (integer or boolean index) with their pixels."""
@@ -58,15 +62,14 @@ def make_table(
 ) -> LesionTable:
     """Build a table from the columns a data set has; absent ones are unknown ("" or NaN), origin is "real".
 
+    An image without diagnosis gets ``UNLABELLED``, which ``map_labels`` asks about where ``Source.must_map`` names it.
+
     Raises:
-        DataError: an image_id is empty, not a plain name (a path could leave the data folder) or listed twice,
-            or an image has no diagnosis.
+        DataError: an image_id is empty, not a plain name (a path could leave the data folder) or listed twice.
     """
     count = len(image_id)
-    for position, (name, label) in enumerate(zip(image_id, dx, strict=True)):
+    for position, name in enumerate(image_id):
         _check_name(where, position, name)
-        if not label:
-            raise DataError(f"{where}: image {name} has no diagnosis; fill it in or remove the row")
     names, counts = np.unique(strings(image_id), return_counts=True)
     if len(names) < count:
         twice = names[counts > 1]
@@ -82,7 +85,9 @@ def make_table(
         )
     }  # fmt: skip
     age = np.asarray(columns.get("age", [np.nan] * count), dtype=np.float64)
-    return LesionTable(image_id=strings(image_id), dx=strings(dx), age=age, **text)
+    return LesionTable(
+        image_id=strings(image_id), dx=strings([label or UNLABELLED for label in dx]), age=age, **text
+    )
 
 
 def prepare(source: Source, config: DataConfig, seed: int) -> Source:
@@ -104,6 +109,12 @@ def prepare(source: Source, config: DataConfig, seed: int) -> Source:
     return source
 
 
+def n_grouped(table: LesionTable) -> int:
+    """Return how many images have a patient id, or a lesion id that is not the image's own name."""
+    lesion_N = (table.lesion_id != "") & (table.lesion_id != table.image_id)
+    return int(((table.patient_id != "") | lesion_N).sum())
+
+
 def known_groups(table: LesionTable) -> str:
     """Name the strongest group every row has: "patient", "lesion" or only "image"."""
     if np.all(table.patient_id != ""):
@@ -112,12 +123,12 @@ def known_groups(table: LesionTable) -> str:
 
 
 def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
-    """Rename classes; null drops the images.
+    """Rename classes; null drops the images. Those without diagnosis are counted as skipped.
 
     Raises:
         DataError: ``mapping`` names a label the data does not have, or leaves out one that has no name of its own.
     """
-    unknown = sorted(set(mapping) - set(source.labels))
+    unknown = sorted(set(mapping) - {*source.labels, UNLABELLED})
     if unknown:
         raise DataError(
             f"data.map_labels: {', '.join(unknown)} is not a label of {source.where}; "
@@ -125,6 +136,12 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
         )
     present = set(source.table.classes)
     unnamed = sorted(present & set(source.must_map) - set(mapping))
+    if unnamed == [UNLABELLED]:
+        missing = source.table.image_id[source.table.dx == UNLABELLED]
+        raise DataError(
+            f"{source.where}: image {missing[0]} has no diagnosis ({len(missing)} such images); fill it in, or say what "
+            f"to do with them: {as_argument('data.map_labels', {UNLABELLED: 'NAME or null'})} (null drops the images)"
+        )
     if unnamed:
         example = as_argument("data.map_labels", dict.fromkeys(unnamed, "NAME or null"))
         raise DataError(
@@ -133,7 +150,13 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
         )
     mapped = [mapping.get(str(label), str(label)) for label in source.table.dx]
     keep = np.array([label is not None for label in mapped], dtype=np.bool_)
-    return replace(source, table=source.table.replace(dx=strings(mapped))).take(keep)
+    no_dx = (
+        ()
+        if UNLABELLED not in source.must_map
+        else source.table.image_id[~keep & (source.table.dx == UNLABELLED)]
+    )
+    skipped = source.skipped + tuple((str(name), "no diagnosis") for name in no_dx)
+    return replace(source, table=source.table.replace(dx=strings(mapped)), skipped=skipped).take(keep)
 
 
 def check_classes(source: Source) -> None:

@@ -30,7 +30,7 @@ class Params(base.Params):
     """How images are read and cut; the split and the malignant classes come later."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
-    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot"})
+    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot", "data.images"})
 
     data: DataConfig
     fingerprint: str
@@ -104,6 +104,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
         left_out={**source.left_out, FRAMES: decoded.several_frames}
         if decoded.several_frames
         else dict(source.left_out),
+        notes=source.notes,
         image_size=config.image_size,
         digest=digest,
         labels=source.labels,

@@ -24,8 +24,8 @@ from engine.stages.base import P, Stage
 from engine.store.files import checksums
 from engine.store.verified import damaged_file, sizes_of
 
-UNKEYED = frozenset({("data", "root"), ("data", "workers")})
-"""Params that say where or how fast, not what: the fingerprint of the data stands for its root."""
+UNKEYED = frozenset({("data", "root"), ("data", "images"), ("data", "workers")})
+"""Params that say where or how fast, not what: the fingerprint of the data stands for its root and its images' folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,21 +61,24 @@ class ColumnFinding:
     read: bool
 
 
-def metadata_columns(root: str | None, table: LesionTable, label: str | None) -> dict[str, StrArray]:
+def metadata_columns(
+    root: str | None, table: LesionTable, label: str | list[str] | None
+) -> dict[str, StrArray]:
     """Return the raw metadata columns of the data set's tables, aligned to ``table``; without any, what readers kept.
 
-    Every CSV, TSV or parquet table in the data folder that names the images is read. The label column is left out.
+    Every CSV, TSV or parquet table in the data folder that names the images is read. The label columns are left out.
 
     Args:
         root: ``data.root``.
         table: all images.
-        label: name of the column that holds the diagnosis.
+        label: the column that holds the diagnosis, or one-hot columns.
     """
     found: dict[str, StrArray] = {}
+    labels = label if isinstance(label, list) else [label]
     for path, frame, names in _tables(root, table):
         rows = names.reindex(table.image_id).to_numpy()
         for column in frame.columns:
-            if column != label and not _is_truth(path):
+            if column not in labels and not _is_truth(path):
                 values = frame[column].to_numpy()
                 known = ["" if np.isnan(row) else str(values[int(row)]) for row in rows]
                 found.setdefault(column, strings(["" if v.lower() in UNKNOWN else v for v in known]))

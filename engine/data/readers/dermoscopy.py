@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from engine.config import DataConfig
+from engine.data.readers.challenge_tables import LESION, ground_truth, read_around, read_truth
 from engine.data.readers.files import (
-    age_column,
-    column_or_none,
     find_files,
     one_file,
     read_rows,
@@ -21,26 +17,17 @@ from engine.data.readers.files import (
     require_images,
     text_column,
 )
-from engine.data.table import Source, make_table
+from engine.data.readers.general import image_root
+from engine.data.readers.metadata import read_metadata
+from engine.data.readers.one_hot import one_hot, rest_of
+from engine.data.readers.places import bare
+from engine.data.table import UNLABELLED, Source, make_table
 from engine.errors import DataError
-from engine.types import strings
 
 HAM_COLUMNS = ("lesion_id", "image_id", "dx", "age", "sex", "localization")
-ISIC_IMAGE = ("image", "image_name")
-"""The image column up to ISIC 2019, and that of ISIC 2020, whose table names the class instead of marking it."""
 ISIC_2020_CLASS = ("diagnosis", "benign_malignant")
-UNNAMED = "unknown"
-"""What ISIC 2020 writes where a benign image has no diagnosis."""
 ISIC_CLASSES = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 """The columns of the ISIC challenge that mean HAM10000's seven classes; others must be mapped by the user."""
-METADATA_COLUMNS = {
-    "lesion_id": ("lesion_id",),
-    "patient_id": ("patient_id",),
-    "age": ("age", "age_approx"),
-    "sex": ("sex",),
-    "localization": ("localization", "anatom_site_general", "anatom_site_general_challenge", "site"),
-    "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "skin_type"),
-}
 
 
 def read_ham10000(config: DataConfig) -> Source:
@@ -54,8 +41,9 @@ def read_ham10000(config: DataConfig) -> Source:
     frame = read_rows(path)
     require_columns(path, frame, HAM_COLUMNS, "Other tables are read with data.format=table and data.columns")
     files = require_images(find_files(root))
-    names = frame["image_id"].tolist()
+    names = [bare(name) for name in frame["image_id"]]
     paths = files.image_paths(names)
+    metadata = read_metadata(*(text_column(frame, name) for name in ("age", "sex", "skin_type")))
     table = make_table(
         str(path),
         names,
@@ -63,57 +51,72 @@ def read_ham10000(config: DataConfig) -> Source:
         lesion_id=_required(path, frame, "lesion_id"),
         patient_id=text_column(frame, "patient_id"),
         origin=_origin(path, frame),
-        age=age_column(path, frame, "age"),
-        sex=text_column(frame, "sex"),
+        age=metadata.age,
+        sex=metadata.sex,
         localization=text_column(frame, "localization"),
-        skin_type=text_column(frame, "skin_type"),
+        skin_type=metadata.skin_type,
         path=paths,
         mask_path=files.mask_paths(paths),
     )
-    return Source(table=table, where=str(path), labels=table.classes, left_out=files.left_out)
+    return Source(
+        table=table,
+        where=str(path),
+        labels=table.classes,
+        must_map=(UNLABELLED,),
+        notes=metadata.notes,
+        left_out=files.left_out,
+    )
 
 
 def read_isic(config: DataConfig) -> Source:
-    """Read an ISIC challenge folder: one ``*GroundTruth*.csv`` and images in it or below.
+    """Read an ISIC challenge part: ``data.root`` is its ground truth, or the folder of one ``*GroundTruth*.csv``.
 
-    Up to 2019 the table has one-hot columns: the seven HAM10000 columns become lower-case class names, and any other
-    (AK, SCC, UNK) that an image carries must be named in ``data.map_labels``. In 2020 (column image_name) the class is
-    diagnosis, where "unknown" must be named in ``data.map_labels``, or without that column benign_malignant. CSVs that
-    have an image column give lesion and patient ids, age, sex and site where they know them.
+    Images lie in ``data.images``, by default in the folder or anywhere below, so that unzipped siblings are one data set.
+    The truth is one-hot in 2017 (neither of two columns: nevus), 2018, 2019 and MILK10k (a row per lesion); in 2016 (no
+    header) and 2020 it names the class. The seven HAM10000 columns become lower-case class names; any other code that an
+    image carries (AK, SCC, UNK), and 2020's "unknown", must be named in ``data.map_labels``. CSVs that have an image column
+    give lesion and patient ids, age, sex and site where they know them.
     """
-    root = require_folder(str(config.root))
-    remedy = "give data.root the folder of one challenge part"
-    path = one_file(root, ["*GroundTruth*.csv", "*groundtruth*.csv"], "ground-truth table", remedy)
-    frame = read_rows(path)
-    image = next((name for name in ISIC_IMAGE if name in frame.columns), None)
-    if image is None:
-        require_columns(
-            path, frame, ["image"], "It holds the image names in the ISIC layout (2020: image_name)"
-        )
-    labels, given, must_map = _marked(path, frame) if image == "image" else _named(path, frame)
-    files = require_images(find_files(root))
-    names = [_bare(name) for name in frame[image]]
+    path = ground_truth(str(config.root))
+    folder = (
+        path.parent if Path(str(config.root)).expanduser().is_file() else require_folder(str(config.root))
+    )
+    frame, image = read_truth(path)
+    labels, given, must_map = _marked(path, frame, image) if image != "image_name" else _named(path, frame)
+    files = require_images(find_files(image_root(config.images, folder)))
+    names = [bare(name) for name in frame[image]]
     paths = files.image_paths(names)
-    metadata = _isic_metadata(root, names)
+    metadata, notes = read_around(folder, names)
     table = make_table(str(path), names, labels, path=paths, mask_path=files.mask_paths(paths), **metadata)
-    return Source(table=table, where=str(path), labels=given, must_map=must_map, left_out=files.left_out)
+    return Source(
+        table=table,
+        where=str(path),
+        labels=given,
+        must_map=must_map,
+        notes=notes,
+        left_out=files.left_out,
+    )
 
 
-def _marked(path: Path, frame: pd.DataFrame) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
-    """Return class a row, all classes, and those that need a name, from the one-hot columns of ISIC 2016 to 2019."""
-    columns = [name for name in frame.columns if name != "image" and not name.endswith("_weight")]
-    labels = _one_hot(path, frame, columns)
+def _marked(
+    path: Path, frame: pd.DataFrame, image: str
+) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
+    """Return class per row, all classes, and those that need a name, from one-hot columns."""
+    columns = [name for name in frame.columns if name not in (image, LESION) and not name.endswith("_weight")]
+    rest = rest_of(columns)
+    labels = [_class_name(name) for name in one_hot(path, frame, columns, frame[image].tolist(), rest=rest)]
     given = tuple(_class_name(column) for column in columns)
-    return labels, given, tuple(name for name in columns if name not in ISIC_CLASSES)
+    must_map = tuple(name for name in columns if name.isupper() and name not in ISIC_CLASSES)
+    return labels, given if rest is None else (*given, rest), must_map
 
 
 def _named(path: Path, frame: pd.DataFrame) -> tuple[list[str], tuple[str, ...], tuple[str, ...]]:
-    """Return the same from the column of ISIC 2020 that names the class."""
+    """Return the same from the column of ISIC 2016 and 2020 that names the class."""
     column = next((name for name in ISIC_2020_CLASS if name in frame.columns), None)
     if column is None:
         require_columns(path, frame, ISIC_2020_CLASS[:1], "It names the class in ISIC 2020's layout")
-    labels = [value or UNNAMED for value in text_column(frame, column)]
-    return labels, tuple(sorted(set(labels))), (UNNAMED,)
+    labels = [value or UNLABELLED for value in text_column(frame, column)]
+    return labels, tuple(sorted(set(labels))), (UNLABELLED,)
 
 
 def _ham_metadata(root: Path) -> Path:
@@ -146,49 +149,5 @@ def _origin(path: Path, frame: pd.DataFrame) -> list[str]:
     return values
 
 
-def _bare(name: str) -> str:
-    """Return an image's name without the suffix that some tables write."""
-    return Path(name).stem if name.lower().endswith((".jpg", ".png")) and "/" not in name else name
-
-
 def _class_name(column: str) -> str:
     return column.lower() if column in ISIC_CLASSES else column
-
-
-def _one_hot(path: Path, frame: pd.DataFrame, columns: list[str]) -> list[str]:
-    """Return the class name of each row's only 1."""
-    if len(columns) < 2:
-        raise DataError(
-            f"{path}: fewer than two class columns ({', '.join(columns)}); expected image,MEL,NV,..."
-        )
-    numbers = frame[columns].apply(pd.to_numeric, errors="coerce")
-    marked: npt.NDArray[np.bool_] = numbers.to_numpy(dtype=np.float64) == 1.0
-    wrong = np.flatnonzero((marked.sum(axis=1) != 1) | ~np.isin(numbers.to_numpy(), (0.0, 1.0)).all(axis=1))
-    if len(wrong):
-        name = frame["image"].iloc[int(wrong[0])]
-        raise DataError(
-            f"{path}: image {name} is not marked by one 1 among the columns {', '.join(columns)} and 0 elsewhere "
-            f"({len(wrong)} such rows); correct the row"
-        )
-    return [_class_name(columns[int(position)]) for position in marked.argmax(axis=1)]
-
-
-def _isic_metadata(root: Path, names: list[str]) -> dict[str, npt.NDArray[Any]]:
-    """Collect metadata of the images from the CSVs in the folder; later files fill what is unknown."""
-    found: dict[str, dict[str, str]] = {key: {} for key in METADATA_COLUMNS}
-    for path in sorted(root.glob("*.csv")):
-        if path.name.startswith("."):
-            continue
-        frame = read_rows(path)
-        image = column_or_none(frame, ("image", "image_id", "image_name", "isic_id"))
-        if image is None:
-            continue
-        for key, candidates in METADATA_COLUMNS.items():
-            column = column_or_none(frame, candidates)
-            if column is not None and key == "age":
-                age_column(path, frame, column)
-            for name, value in zip(frame[image], text_column(frame, column), strict=True):
-                if value:
-                    found[key].setdefault(_bare(str(name)), value)
-    columns = {key: strings([values.get(name, "") for name in names]) for key, values in found.items()}
-    return {**columns, "age": np.array([float(age or "nan") for age in columns["age"]], dtype=np.float64)}

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from engine.artifacts.csv_text import unescaped
@@ -26,7 +25,6 @@ from engine.data.readers.image_names import (
     sort_out,
 )  # fmt: skip
 from engine.errors import DataError
-from engine.types import FloatArray
 
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
@@ -60,13 +58,14 @@ class Files:
         return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
-        """Return the image file of each name, "" where there is none."""
+        """Return the image file of each name, "" where there is none; upper and lower case count where both are there."""
         found: dict[str, Path] = {}
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
             found.setdefault(path.stem, path)
         for path in self.by_ending:
             found.setdefault(path.stem, path)
-        return [str(found.get(stem, "")) for stem in stems]
+        folded = {stem.casefold(): path for stem, path in reversed(found.items())}
+        return [str(found.get(stem, folded.get(stem.casefold(), ""))) for stem in stems]
 
     def mask_paths(self, images: Iterable[str]) -> list[str]:
         """Return the mask of each image file ("" where none): of several that which lies nearest, then the first."""
@@ -131,10 +130,15 @@ def require_images(files: Files) -> Files:
     return files
 
 
-def read_rows(path: Path) -> pd.DataFrame:
+def read_rows(path: Path, *, rows: int | None = None, names: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
 
     The table of a folder that hardcase exported is read as it was written: nothing stripped, formulas as they were.
+
+    Args:
+        path: the table.
+        rows: read no more than the first so many of a CSV; None: all.
+        names: columns of a CSV without a header line.
 
     Raises:
         DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
@@ -147,8 +151,9 @@ def read_rows(path: Path) -> pd.DataFrame:
         else:
             separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
             frame = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig"
-            )
+                path, sep=separator, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig",
+                nrows=rows, names=names, header="infer" if names is None else None,
+            )  # fmt: skip
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(
             f"{path}: cannot be read as a table ({error}); save it as UTF-8 CSV or parquet"
@@ -202,16 +207,6 @@ def text_column(frame: pd.DataFrame, name: str | None) -> list[str]:
     return ["" if value.lower() in UNKNOWN else str(value) for value in frame[name]]
 
 
-def age_column(path: Path, frame: pd.DataFrame, name: str | None) -> FloatArray:
-    """Return ages in years, NaN where unknown.
-
-    Raises:
-        DataError: an age is neither a number from 0 to 120 nor a word for unknown.
-    """
-    ages = [_age(path, row, name or "age", text) for row, text in enumerate(text_column(frame, name))]
-    return np.array(ages, dtype=np.float64)
-
-
 def one_file(folder: Path, patterns: Sequence[str], what: str, remedy: str) -> Path:
     """Return the only file in ``folder`` that matches; DataError where there is none or more than one."""
     found = sorted(
@@ -222,20 +217,6 @@ def one_file(folder: Path, patterns: Sequence[str], what: str, remedy: str) -> P
     if not found:
         raise DataError(f"{folder}: no {what} ({' or '.join(patterns)}) lies there; {remedy}")
     raise DataError(f"{folder}: more than one {what}: {', '.join(p.name for p in found)}; {remedy}")
-
-
-def _age(path: Path, row: int, name: str, text: str) -> float:
-    if not text:
-        return float("nan")
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0.0 <= value <= 120.0:
-        raise DataError(
-            f"{path}: {name} {text!r} in row {row + 1} is no age in years (0 to 120); correct it or leave it empty"
-        )
-    return value
 
 
 def _rank(root: Path, path: Path) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+import pandas as pd
 
 from engine.config import DataConfig
 from engine.data.readers.files import (
-    Files,
-    age_column,
     find_files,
     names_of,
     one_file,
@@ -17,8 +17,10 @@ from engine.data.readers.files import (
     require_images,
     text_column,
 )
-from engine.data.readers.image_names import IMAGE_SUFFIXES
-from engine.data.table import Source, make_table
+from engine.data.readers.metadata import read_metadata
+from engine.data.readers.one_hot import one_hot, rest_of
+from engine.data.readers.places import inside, locate
+from engine.data.table import UNLABELLED, Source, make_table
 from engine.errors import DataError
 
 PART_FOLDERS = {
@@ -56,37 +58,70 @@ def read_folder(config: DataConfig) -> Source:
 def read_table_format(config: DataConfig) -> Source:
     """Read a CSV or parquet table (``data.root``: the file, or a folder that holds one) by ``data.columns``.
 
-    Image paths are relative to the table's folder and may leave out the suffix; a bare name that does not lie there is
-    the only image of that name in a folder below. A column named ``split`` with train, val and test only is taken as
-    official parts.
+    Image paths are relative to ``data.images``, by default the table's folder, or absolute and below it. They may leave out
+    the suffix; a bare name that does not lie there is the only image of that name in a folder below. A list of label columns
+    is one-hot. A column named ``split`` with train, val and test only is taken as official parts.
 
     Raises:
-        DataError: no table, a configured column is missing, or a path leads outside the table's folder.
+        DataError: no table, a configured column is missing, or a path leads outside the folder of the images.
     """
     path = _table_file(str(config.root))
     frame = read_rows(path)
     columns = config.columns
     for key, name in columns.model_dump().items():
-        if name is not None:
-            require_columns(path, frame, [name], f"Correct data.columns.{key}")
-    files = find_files(path.parent)
-    given = [_inside(path, row, text) for row, text in enumerate(frame[columns.image])]
-    located = _locate(path.parent, given, files)
+        wanted = name if isinstance(name, list) else [name]
+        require_columns(path, frame, [n for n in wanted if n is not None], f"Correct data.columns.{key}")
+    root = image_root(config.images, path.parent)
+    files = find_files(root)
+    given = [inside(path, root, row, text) for row, text in enumerate(frame[columns.image])]
+    located = locate(root, given, files.images, (*files.by_ending, *files.by_folder))
+    names = names_of(root, [root / relative for relative in given])
+    metadata = read_metadata(
+        *(text_column(frame, name) for name in (columns.age, columns.sex, columns.skin_type))
+    )
     table = make_table(
         str(path),
-        names_of(path.parent, [path.parent / relative for relative in given]),
-        text_column(frame, columns.label),
+        names,
+        _labels(path, frame, columns.label, names),
         lesion_id=text_column(frame, columns.lesion),
         patient_id=text_column(frame, columns.patient),
         split=_official(text_column(frame, "split")),
-        age=age_column(path, frame, columns.age) if columns.age else [float("nan")] * len(frame),
-        sex=text_column(frame, columns.sex),
+        age=metadata.age,
+        sex=metadata.sex,
         localization=text_column(frame, columns.site),
-        skin_type=text_column(frame, columns.skin_type),
+        skin_type=metadata.skin_type,
         path=located,
         mask_path=files.mask_paths(located),
     )
-    return Source(table=table, where=str(path), labels=table.classes, left_out=files.left_out)
+    return Source(
+        table=table,
+        where=str(path),
+        labels=table.classes,
+        must_map=(UNLABELLED,),
+        notes=metadata.notes,
+        left_out=files.left_out,
+    )
+
+
+def image_root(images: str | None, folder: Path) -> Path:
+    """Return the folder that image paths are relative to: ``data.images``, else the table's own.
+
+    Raises:
+        DataError: ``data.images`` is no folder.
+    """
+    if images is None:
+        return folder
+    root = Path(images).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(f"data.images: {root} is no folder; give the folder that the images lie in or below")
+    return root
+
+
+def _labels(path: Path, frame: pd.DataFrame, label: str | list[str] | None, names: list[str]) -> list[str]:
+    """Return each row's class, "" where it has none."""
+    if isinstance(label, list):
+        return one_hot(path, frame, label, names, rest=rest_of(label) or "")
+    return text_column(frame, label)
 
 
 def _table_file(root: str) -> Path:
@@ -97,38 +132,7 @@ def _table_file(root: str) -> Path:
     return one_file(folder, ["*.csv", "*.tsv", "*.parquet"], "table", "give data.root the table's own path")
 
 
-def _inside(path: Path, row: int, text: str) -> PurePosixPath:
-    relative = PurePosixPath(text.replace("\\", "/"))
-    outside = relative.is_absolute() or ".." in relative.parts or ":" in text or "\0" in text
-    if outside or not relative.parts:
-        raise DataError(
-            f"{path}: image path {text!r} in row {row + 1} does not lie below the table's folder; "
-            "give a path relative to it, without '..'"
-        )
-    return relative
-
-
-def _locate(folder: Path, given: list[PurePosixPath], files: Files) -> list[str]:
-    """Return each image's file, trying the usual suffixes where the path has none; "" where absent.
-
-    A bare name is looked for in the folders below too; two files of that name leave it absent.
-    """
-    present = [path.as_posix() for path in files.images]
-    known = {*present, *(path.as_posix() for path in (*files.by_ending, *files.by_folder))}
-    below: dict[str, list[str]] = {}
-    for file in present:
-        for name in (PurePosixPath(file).name, PurePosixPath(file).stem):
-            below.setdefault(name, []).append(file)
-    located = []
-    for relative in given:
-        base = (folder / relative).as_posix()
-        tries = [base] if relative.suffix.lower() in IMAGE_SUFFIXES else [base + s for s in IMAGE_SUFFIXES]
-        same = below.get(relative.name, []) if len(relative.parts) == 1 else []
-        only = same[0] if len(same) == 1 else ""
-        located.append(next((name for name in tries if name in known), only))
-    return located
-
-
 def _official(values: list[str]) -> list[str]:
+    """Return each row's part where the column names more than one and nothing else (BCN20000's train table: train alone)."""
     parts = [PART_FOLDERS.get(value.lower(), "") for value in values]
-    return parts if all(parts) else [""] * len(values)
+    return parts if all(parts) and len(set(parts)) > 1 else [""] * len(values)

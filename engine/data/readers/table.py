@@ -10,6 +10,7 @@ from engine.data.phantom.lesions import generate
 from engine.data.readers.arrays import read_medmnist, read_torchvision
 from engine.data.readers.dermoscopy import read_ham10000, read_isic
 from engine.data.readers.general import read_folder, read_table_format
+from engine.data.readers.pixels import read_pixels
 from engine.data.table import Source, prepare
 
 READERS: Final[Mapping[str, Callable[[DataConfig], Source]]] = {
@@ -18,6 +19,7 @@ READERS: Final[Mapping[str, Callable[[DataConfig], Source]]] = {
     "medmnist": read_medmnist,
     "folder": read_folder,
     "table": read_table_format,
+    "pixels": read_pixels,
     "torchvision": read_torchvision,
 }
 """A reader turns a config into a Source; to add one, write it, name it here and in ``DataConfig.format``."""

@@ -105,7 +105,12 @@ def test_unknown_metadata_groups_and_skipped_are_said(runner, console):
     }
     (images / "data.json").write_text(json.dumps(info))
     table = pd.read_parquet(images / "table.parquet")
-    table["age"], table["sex"], table["localization"] = np.nan, "", "unknown"
+    table["age"], table["sex"], table["localization"], table["lesion_id"] = (
+        np.nan,
+        "",
+        "unknown",
+        table["image_id"],
+    )
     table.to_parquet(images / "table.parquet", index=False)
     figures = data_commands.describe(CONFIG, runner, console)
     assert figures["age"] == {
@@ -115,6 +120,23 @@ def test_unknown_metadata_groups_and_skipped_are_said(runner, console):
     for line in ("GROUPS UNKNOWN", "age      unknown", "sex      unknown", "site     unknown", "skipped  12"):
         assert line in said
     assert "X9: [truncated]" in said and "X10" not in said and "and 2 more" in said
+
+
+def test_it_says_for_how_many_images_lesions_are_known(runner, console):
+    images = runner.folders["images"]
+    info = json.loads((images / "data.json").read_text())
+    (images / "data.json").write_text(
+        json.dumps(info | {"grouped_by": "image", "notes": ["age: 1 values [b]"]})
+    )
+    table = pd.read_parquet(images / "table.parquet")
+    table.loc[:2, "lesion_id"] = table.loc[:2, "image_id"]
+    table.to_parquet(images / "table.parquet", index=False)
+    figures = data_commands.describe(CONFIG, runner, console)
+    total = figures["n_used"]
+    assert figures["n_grouped"] == total - 3
+    said = _said(console).replace("\n", " ")
+    assert f"GROUPS PARTLY KNOWN: {total - 3} of {total} images have a lesion or patient id" in said
+    assert "note     age: 1 values [b]" in said
 
 
 def test_stages_are_asked_for_under_the_keys_of_a_run(runner, console):

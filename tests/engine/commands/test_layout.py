@@ -38,6 +38,7 @@ def _two_archives(root: Path) -> None:
 
 
 def _two_tables(root: Path) -> None:
+    _image(root / "x.jpg")
     for name in ("a", "b"):
         (root / f"{name}.csv").write_text("image,dx\nx.jpg,mel\n")
 
@@ -78,8 +79,7 @@ def _semicolons(root: Path) -> None:
         (_nothing, "no layout recognised; known are"),
         (_flat, "no layout recognised"),
         (_two_archives, "give one of them"),
-        (_two_tables, "give one of them"),
-        (_table_and_notes, "give the one that fits"),
+        (_two_tables, r"several tables name images and their diagnosis \(a.csv, b.csv\); give one of them"),
         (_parent, "ham10000 in it is a data set of its own; give .*/ham10000"),
         (_one_class, "needs two class folders or more, and in it lie mel; give"),
         (_images_and_masks, "needs two class folders or more, and in it lie images; give"),
@@ -112,6 +112,13 @@ def test_files_that_are_no_comma_separated_table_with_labels_are_refused(
         (root / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         recognise(root / name)
+
+
+def test_of_several_tables_the_one_that_names_the_images_is_read(root: Path) -> None:
+    _table_and_notes(root)
+    layout = recognise(root)
+    assert layout.data["root"] == str(root / "list.csv")
+    assert layout.counts == {"mel": 4, "nv": 4}
 
 
 def test_class_folders_below_parts_are_two_classes(root: Path) -> None:

@@ -251,11 +251,6 @@ HAM_FAULTS = {
         {},
         "only class nv is left.*two classes",
     ),
-    "bad age": (
-        lambda r: layouts.ham_rows().replace("55.0", "old").to_csv(r / "HAM10000_metadata.csv"),
-        {},
-        "age 'old' in row 3 is no age",
-    ),
     "bad origin": (
         lambda r: layouts.ham_rows().assign(origin="fake").to_csv(r / "HAM10000_metadata.csv"),
         {},
