@@ -5,15 +5,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from engine.artifacts.plain_files import require_plain_file
 from engine.config.schema import Config
 from engine.config.sections import Section
 from engine.config.yaml_text import dump_values, parse_yaml
 from engine.errors import ConfigError
 from engine.types import RunFacts
+
+LARGEST_CONFIG: Final = 2_000_000
+"""Bytes of the largest file that is read as a config; a longer one is a table or an image given by mistake."""
 
 PolicyCheck = Callable[[str, Mapping[str, Any], RunFacts | None], None]
 """Called with (kind, spec, facts of the run) for each policy; None where the rest of the config is invalid.
@@ -99,8 +103,9 @@ def dump_yaml(config: BaseModel) -> str:
 def read_tree(path: Path) -> dict[str, Any]:
     """Return the keys and values of a YAML file, {} where it is empty; ConfigError where it has others or none."""
     try:
+        require_plain_file(path, LARGEST_CONFIG)
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({' '.join(str(error).split())}); give the path of a YAML config"
         ) from None
