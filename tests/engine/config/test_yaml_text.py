@@ -136,7 +136,7 @@ def doubling(lines: int, times: int) -> str:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (doubling(40, 2), "line 13"),
+        (doubling(40, 2), "line 12"),
         (doubling(9, 9), "line 5"),
         ("\n".join(["b: &b {x: 1}", *[f"k{n}: &k{n} {{<<: [{', '.join(['*b'] * 9000)}]}}" for n in range(2)]]), "line 2"),
         ("a: &a [*a]", "line 1: alias *a stands inside"),
