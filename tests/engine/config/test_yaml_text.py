@@ -141,7 +141,7 @@ def doubling(lines: int, times: int) -> str:
         ("\n".join(["b: &b {x: 1}", *[f"k{n}: &k{n} {{<<: [{', '.join(['*b'] * 9000)}]}}" for n in range(2)]]), "line 2"),
         ("a: &a [*a]", "line 1: alias *a stands inside"),
         ("a: &a\n  b: {c: *a}", "line 2: alias *a stands inside"),
-        ("\n".join("  " * n + f"k{n}:" for n in range(100)), "line 65: more than 64 levels"),
+        ("\n".join("  " * n + f"k{n}:" for n in range(100)), "line 64: more than 64 levels"),
     ],
 )  # fmt: skip
 def test_aliases_and_levels_have_a_budget(text: str, line: str) -> None:
