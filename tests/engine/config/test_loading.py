@@ -39,7 +39,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("loop: {round: 3}", ["loop.round", "unknown key", "did you mean rounds?"]),
+        ("loop: {round: 3}", ["loop.round", "unknown key", "did you mean loop.rounds?"]),
         ("loop: {rounds: three}", ["loop.rounds", "valid integer", "'three'"]),
         ("loop: {rounds: '3'}", ["loop.rounds", "valid integer"]),
         ("loop: {rounds: true}", ["loop.rounds", "valid integer"]),
