@@ -6,7 +6,6 @@ imported before a command runs.
 
 from __future__ import annotations
 
-import errno
 import shlex
 import sys
 import traceback
@@ -18,7 +17,7 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from engine.artifacts.full_disk import no_space, place_of
+from engine.artifacts.machine_faults import mendable
 from engine.artifacts.secrets import masked
 from engine.commands.groups import (
     Arm,
@@ -31,7 +30,7 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import FullDiskError, HardcaseError, StoppedError
+from engine.errors import HardcaseError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
 
@@ -256,12 +255,9 @@ def say_what_to_mend(error: BaseException) -> int:
         again = shlex.join(["hardcase", *sys.argv[1:]])
         say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
         return error.exit_code
-    full = no_space(error)
-    if full is not None:
-        return say_what_to_mend(FullDiskError.at(place_of(full) or "output"))
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        say_error(f"{error.filename or 'output'}: {error.strerror}; give another output folder")
-        return 1
+    found = mendable(error)
+    if found is not None:
+        return say_what_to_mend(found)
     raise error
 
 
