@@ -61,7 +61,9 @@ _NUMBERS: Final = {
 """errno: what to do."""
 
 
-def mendable(error: BaseException, doing: str = "", saving: str = "", place: object = "") -> HardcaseError | None:
+def mendable(
+    error: BaseException, doing: str = "", saving: str = "", place: object = ""
+) -> HardcaseError | None:
     """Return what a person can mend behind an error, None where it is a bug.
 
     Args:

@@ -55,7 +55,9 @@ def meant(path: tuple[str, ...]) -> list[str]:
     dotted = ".".join(path)
     if last in ends:
         like = [difflib.SequenceMatcher(None, dotted, key).ratio() for key in ends[last]]
-        return [key for _, key in sorted(zip(like, ends[last], strict=True), key=lambda pair: -pair[0])][:MOST]
+        return [key for _, key in sorted(zip(like, ends[last], strict=True), key=lambda pair: -pair[0])][
+            :MOST
+        ]
     section = section_at(path[:-1])
     own = difflib.get_close_matches(last, sorted(section.model_fields) if section else [], n=2)
     elsewhere = difflib.get_close_matches(last, ends, n=1, cutoff=0.7)

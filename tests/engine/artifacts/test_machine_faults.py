@@ -126,7 +126,9 @@ def test_every_stage_names_settings_that_there_are(stage: str) -> None:
 @pytest.mark.slow
 def test_a_process_without_memory_ends_in_one_line(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
-    config.write_text(yaml.safe_dump(tiny_tree(str(tmp_path / "out"), embedder={"batch_size": 2_000_000_000})))
+    config.write_text(
+        yaml.safe_dump(tiny_tree(str(tmp_path / "out"), embedder={"batch_size": 2_000_000_000}))
+    )
 
     def little() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))

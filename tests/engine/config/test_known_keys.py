@@ -38,7 +38,9 @@ def test_a_key_in_the_wrong_section_is_found_for_every_key_of_the_tree() -> None
     draw = random.Random(0)
     for key in keys:
         last = key.rpartition(".")[2]
-        wrong = draw.choice([name for name in sections if last not in section_at(tuple(name.split("."))).model_fields])  # type: ignore[union-attr]
+        wrong = draw.choice(
+            [name for name in sections if last not in section_at(tuple(name.split("."))).model_fields]
+        )  # type: ignore[union-attr]
         assert key in meant((*wrong.split("."), last)), (wrong, last)
 
 

@@ -95,7 +95,10 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("data: {map_labels: {a: on}}", ["data.map_labels", "yes, on or true", "quote it"]),
         ("data: {map_labels: {0: a, '0': b}}", ["data.map_labels", "names a label twice"]),
         ("evaluation: {melanoma: off}", ["evaluation.melanoma", "quote it"]),
-        ("classifier: {batch_size: 1}", ["classifier.batch_size", "is 1", "batch normalisation", "give 2 or more"]),
+        (
+            "classifier: {batch_size: 1}",
+            ["classifier.batch_size", "is 1", "batch normalisation", "give 2 or more"],
+        ),
         ("judge: {batch_size: 1}", ["judge.batch_size", "is 1", "batch normalisation", "give 2 or more"]),
         ("judge: {batch_size: 0}", ["judge.batch_size", "greater than or equal to 2"]),
         ("classifier: {batch_size: true}", ["classifier.batch_size", "valid integer"]),

@@ -172,6 +172,10 @@ def test_a_config_that_is_no_file_is_refused_and_never_waited_for(tmp_path: Path
     pipe, big = tmp_path / "pipe", tmp_path / "big.yaml"
     os.mkfifo(pipe)
     big.write_bytes(b"#" * 3_000_000)
-    for path, what in ((pipe, "a pipe, socket or device"), (big, "3,000,000 bytes"), (tmp_path, "Is a directory")):
+    for path, what in (
+        (pipe, "a pipe, socket or device"),
+        (big, "3,000,000 bytes"),
+        (tmp_path, "Is a directory"),
+    ):
         with pytest.raises(ConfigError, match=what):
             read_tree(path)

@@ -61,7 +61,9 @@ def test_a_folder_that_cannot_be_written_to_is_replaced(monkeypatch: pytest.Monk
 
 def test_nowhere_short_is_one_line_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/" + "x" * 115)
-    with pytest.raises(ConfigError, match=r"too long for Ray's sockets .* set RAY_TMPDIR .*backend.kind=local") as caught:
+    with pytest.raises(
+        ConfigError, match=r"too long for Ray's sockets .* set RAY_TMPDIR .*backend.kind=local"
+    ) as caught:
         session_folder(["/no/such"])
     assert len(str(caught.value).splitlines()) == 1
 
