@@ -1,4 +1,4 @@
-"""Makes weights that other programs wrote fit a model: names without their wrappers' prefixes, positions for its image size."""
+"""Makes weights of other programs fit a model: names without their wrappers' prefixes, positions for its image size."""
 
 from __future__ import annotations
 

@@ -12,10 +12,10 @@ from typing import Any, Final
 from PIL import Image
 from rich.console import Console
 
-from engine.config.known_keys import all_keys
 from engine.commands.layout import Layout, recognise
 from engine.config import as_argument, parse_config
 from engine.config.data_text import flow_value, one_line
+from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
 from engine.errors import ConfigError

@@ -17,7 +17,7 @@ LONGEST_SOCKET: Final = 103 if sys.platform == "darwin" else 107
 """Bytes of a Unix socket's path: ``sun_path`` of the system's headers without the null at its end."""
 BELOW_SESSIONS: Final = len("/session_2026-01-31_23-59-59_999999_1234567/sockets/plasma_store")
 """Bytes that Ray adds to the folder of its sessions: date, time, process, and the longest name of a socket."""
-SHORT_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108  (Ray's own default; it makes its folders there)
+SHORT_PLACES: Final = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def session_folder(short_places: Sequence[str] = SHORT_PLACES) -> str | None:
@@ -46,7 +46,7 @@ def _ray_default() -> str:
     given = os.environ.get("RAY_TMPDIR") or (
         os.environ.get("TMPDIR") if sys.platform.startswith("linux") else None
     )
-    return given or ("/tmp" if os.name == "posix" else tempfile.gettempdir())  # noqa: S108  (as Ray chooses)
+    return given or ("/tmp" if os.name == "posix" else tempfile.gettempdir())
 
 
 def _longest() -> int:
