@@ -38,7 +38,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node; ConfigError where aliases stand for more than ALIASED values, or it lies deeper than NESTED."""
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         line = event.start_mark.line + 1
         self._depth += 1
         if self._depth > NESTED:
@@ -46,7 +46,7 @@ class _Loader(yaml.SafeLoader):
                 f"nested too deeply to be a config (line {line}: more than {NESTED} levels); "
                 "remove the brackets or the indentation that repeat"
             )
-        node = super().compose_node(parent, index)
+        node: Any = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, yaml.AliasEvent):
             self._spend(event.anchor, self._sizes.get(id(node)), line)

@@ -21,6 +21,10 @@ MIN_LESIONS = 4
 """Lesions a class that ``data.limit`` keeps where they exist, so that each of the four parts can get one."""
 
 
+LONGEST_NAME = 200
+"""Bytes of the longest image id or class: file names made of it have 255 at most."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """What a reader found: N rows, and where their pixels are.
@@ -64,6 +68,7 @@ def make_table(
         _check_name(where, position, name)
         if not label:
             raise DataError(f"{where}: image {name} has no diagnosis; fill it in or remove the row")
+        _check_text(where, position, "class", label)
     names, counts = np.unique(strings(image_id), return_counts=True)
     if len(names) < count:
         twice = names[counts > 1]
@@ -170,6 +175,21 @@ def _check_name(where: str, position: int, name: str) -> None:
         raise DataError(
             f"{where}: image_id {name!r} (row {position + 1}) is not a plain name; "
             "an id must not hold a slash or '..', which could lead outside data.root"
+        )
+    _check_text(where, position, "image_id", name)
+
+
+def _check_text(where: str, position: int, what: str, text: str) -> None:
+    """Raise DataError for a name that no file could have, or that UTF-8 cannot write."""
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {what} {text!r} (row {position + 1}) is not UTF-8; rename the file or folder"
+        ) from None
+    if size > LONGEST_NAME:
+        raise DataError(
+            f"{where}: {what} {text[:40]!r}... (row {position + 1}) has {size} bytes; give it {LONGEST_NAME} at most"
         )
 
 

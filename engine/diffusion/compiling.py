@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,10 @@ class Compiler:
     """A backend of torch.compile: the library's own, and the graph as it is where that fails."""
 
     field_name: str
-    compile: Callable[[Any, Sequence[Any]], Any]
+    compile: Callable[[Any, list[Any]], Any]
     failed: bool = field(init=False, default=False)
 
-    def __call__(self, graph: Any, examples: Sequence[Any]) -> Any:
+    def __call__(self, graph: Any, examples: list[Any]) -> Any:
         """Return the compiled graph, or its plain forward; after the first failure nothing is tried again."""
         if not self.failed:
             try:

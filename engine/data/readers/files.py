@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from engine.artifacts.own_output import below, is_own
+from engine.artifacts.plain_files import require_plain_file
+from engine.data.table import LONGEST_NAME
 from engine.errors import DataError
 from engine.types import FloatArray
 
@@ -20,6 +23,8 @@ NOT_IMAGES = (MASK_ENDING, "_superpixels")
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
 EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
+LONGEST_CELL = 10_000
+"""Characters of the longest cell that is read; a longer one is no id, label or path."""
 UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 
@@ -32,10 +37,19 @@ class Files:
     masks: tuple[Path, ...]
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
-        """Return the image file of each name, "" where there is none."""
+        """Return the image file of each name, "" where there is none.
+
+        Raises:
+            DataError: two files in one folder have this name and other suffixes.
+        """
         found: dict[str, Path] = {}
+        wanted = set(stems := list(stems))
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
-            found.setdefault(path.stem, path)
+            first = found.setdefault(path.stem, path)
+            if first is not path and first.parent == path.parent and path.stem in wanted:
+                raise DataError(
+                    f"{first}: {path.name} beside it is an image of the same name; remove one, or rename it"
+                )
         return [str(found.get(stem, "")) for stem in stems]
 
     def mask_paths(self, images: Iterable[str]) -> list[str]:
@@ -92,21 +106,18 @@ def read_rows(path: Path) -> pd.DataFrame:
     """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
 
     Raises:
-        DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
+        DataError: the file cannot be read, is separated otherwise, has no rows, names a column twice, or a cell is odd.
     """
-    _refuse_other_kinds(path)
     try:
-        if path.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(path)
-            frame = frame.astype(object).where(frame.notna(), "").astype(str)
-        else:
-            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-            frame = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig"
-            )
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        require_plain_file(path)
+        _refuse_other_kinds(path)
+        frame = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_csv(path)
+    except DataError:
+        raise
+    except Exception as error:  # of pandas and Arrow, whatever the file holds
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise DataError(
-            f"{path}: cannot be read as a table ({error}); save it as UTF-8 CSV or parquet"
+            f"{path}: cannot be read as a table ({' '.join(str(said).split())[:200]}); save it as UTF-8 CSV or parquet"
         ) from error
     frame.columns = [str(name).strip() for name in frame.columns]
     if not len(frame):
@@ -116,7 +127,45 @@ def read_rows(path: Path) -> pd.DataFrame:
             f"{path}: column {frame.columns[frame.columns.duplicated()][0]} occurs twice; rename one"
         )
     stripped: pd.DataFrame = frame.apply(lambda column: column.str.strip())
+    _refuse_odd_cells(path, stripped)
     return stripped
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read every cell as text, a column named twice included, which pandas would rename in silence."""
+    separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
+    options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "na_filter": False,
+                               "encoding": "utf-8-sig"}  # fmt: skip
+    names = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
+    frame = pd.read_csv(path, **options)
+    if not isinstance(frame.index, pd.RangeIndex):
+        raise ValueError(f"every row has more cells than the {len(names)} names of the header")
+    frame.columns = names
+    return frame
+
+
+def _read_parquet(path: Path) -> pd.DataFrame:
+    """Read every cell as text; bytes are decoded as UTF-8, and "" where empty."""
+    frame = pd.read_parquet(path)
+    if any(isinstance(name, tuple) for name in frame.columns):
+        raise ValueError("its columns have several levels of names")
+    frame = frame.astype(object).where(frame.notna(), "")
+    return frame.map(lambda cell: cell.decode() if isinstance(cell, bytes) else str(cell))
+
+
+def _refuse_odd_cells(path: Path, frame: pd.DataFrame) -> None:
+    """Raise DataError for a cell of thousands of characters (a quote that is never closed) and for a null character."""
+    for name in frame.columns:
+        for odd, what in (
+            (
+                frame[name].str.len() > LONGEST_CELL,
+                f"more than {LONGEST_CELL:,} characters (is a quote not closed?)",
+            ),
+            (frame[name].str.contains("\0", regex=False), "a null character"),
+        ):
+            if odd.any():
+                row = int(np.flatnonzero(odd)[0]) + 1
+                raise DataError(f"{path}: column {name[:60]}, row {row} holds {what}; correct this row")
 
 
 def _refuse_other_kinds(path: Path) -> None:
@@ -126,7 +175,7 @@ def _refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
         )
-    if suffix in (".parquet", ".tsv", ".tab") or not path.is_file():
+    if suffix in (".parquet", ".tsv", ".tab"):
         return
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
         header = lines.readline()
@@ -202,7 +251,16 @@ def names_of(root: Path, paths: Sequence[Path]) -> list[str]:
     stems = [path.name for path in bare]
     if len(set(stems)) == len(stems):
         return stems
-    return ["__".join(path.relative_to(root).parts) for path in bare]
+    return [_shortened("__".join(path.relative_to(root).parts)) for path in bare]
+
+
+def _shortened(name: str) -> str:
+    """Return a joined name that still fits a file's name: its end, and a digest of the whole where it is longer."""
+    text = name.encode("utf-8", errors="surrogateescape")
+    if len(text) <= LONGEST_NAME:
+        return name
+    end = text[-(LONGEST_NAME - 18) :].decode("utf-8", errors="ignore")
+    return f"{hashlib.sha256(text).hexdigest()[:16]}__{end}"
 
 
 def column_or_none(frame: pd.DataFrame, candidates: Sequence[str]) -> str | None:

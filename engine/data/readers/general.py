@@ -123,7 +123,13 @@ def _locate(folder: Path, given: list[PurePosixPath], present: list[str]) -> lis
         tries = [base] if relative.suffix.lower() in IMAGE_SUFFIXES else [base + s for s in IMAGE_SUFFIXES]
         same = below.get(relative.name, []) if len(relative.parts) == 1 else []
         only = same[0] if len(same) == 1 else ""
-        located.append(next((name for name in tries if name in known), only))
+        found = [name for name in tries if name in known]
+        if len(found) > 1:
+            raise DataError(
+                f"{found[0]}: {PurePosixPath(found[1]).name} beside it is an image of the same name, and the table gives "
+                "none of their suffixes; write the suffix, or remove one"
+            )
+        located.append(found[0] if found else only)
     return located
 
 
