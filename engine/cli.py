@@ -6,6 +6,7 @@ imported before a command runs.
 
 from __future__ import annotations
 
+import io
 import shlex
 import sys
 import traceback
@@ -19,6 +20,7 @@ from typer.core import TyperGroup
 
 from engine.artifacts.machine_faults import mendable
 from engine.artifacts.secrets import masked
+from engine.artifacts.visible_text import visible
 from engine.commands.groups import (
     Arm,
     ConfigFile,
@@ -263,16 +265,21 @@ def say_what_to_mend(error: BaseException) -> int:
 
 def say_error(message: str) -> None:
     """Print one red message on stderr."""
-    plain_console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
+    plain_console(stderr=True, soft_wrap=True, highlight=False).print(
+        Text(f"error: {visible(message)}", style="red")
+    )
 
 
 def main() -> None:
     """Entry point of the `hardcase` command."""
     stop_signals.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale that lacks ✓ ends no run
     try:
         app()
     except Exception:
-        sys.stderr.write(masked(traceback.format_exc()))
+        sys.stderr.write(visible(masked(traceback.format_exc())))
         say_error(
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )

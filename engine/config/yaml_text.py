@@ -54,7 +54,7 @@ class _Loader(yaml.SafeLoader):
             self._sizes[id(node)] = 1 + sum(self._sizes.get(id(child), 0) for child in _children(node))
         return node
 
-    def _spend(self, anchor: str, size: int | None, line: int) -> None:
+    def _spend(self, anchor: str | None, size: int | None, line: int) -> None:
         """Count the values an alias stands for; ``size`` is None inside the very node that it names."""
         if size is None:
             raise ConfigError(
