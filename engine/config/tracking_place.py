@@ -22,6 +22,6 @@ def database_problems(config: Config) -> list[str]:
     if not signs:
         return []
     return [
-        f"output: {place} holds {' and '.join(signs)}, which the address of MLflow's database beside the output folder cannot; "
-        "give output=FOLDER elsewhere, tracking.uri, or tracking.kind=none"
+        f"output: {place} holds {' and '.join(signs)}, which the address of MLflow's database beside the output folder "
+        "cannot; give output=FOLDER elsewhere, tracking.uri, or tracking.kind=none"
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from engine.config import DataConfig
 from engine.data.readers.files import (
     IMAGE_SUFFIXES,
@@ -78,6 +80,7 @@ def read_table_format(config: DataConfig) -> Source:
         lesion_id=text_column(frame, columns.lesion),
         patient_id=text_column(frame, columns.patient),
         split=_official(text_column(frame, "split")),
+        origin=_origin(frame),
         age=age_column(path, frame, columns.age) if columns.age else [float("nan")] * len(frame),
         sex=text_column(frame, columns.sex),
         localization=text_column(frame, columns.site),
@@ -131,6 +134,12 @@ def _locate(folder: Path, given: list[PurePosixPath], present: list[str]) -> lis
             )
         located.append(found[0] if found else only)
     return located
+
+
+def _origin(frame: pd.DataFrame) -> list[str]:
+    """Return real or synthetic where the table is one that ``hardcase export data`` wrote, else real."""
+    exported = {"origin", "synthetic"} <= set(frame.columns)
+    return [text if exported and text == "synthetic" else "real" for text in text_column(frame, "origin")]
 
 
 def _official(values: list[str]) -> list[str]:

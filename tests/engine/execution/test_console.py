@@ -156,7 +156,7 @@ def test_errors_name_hostile_paths_as_they_are(
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of one round whose classes, sites, lesion ids, folder and name of the output hold markup and escapes."""
+    """A finished run whose classes, sites, lesion ids and folders hold markup and escapes."""
     import yaml
 
     home = tmp_path_factory.mktemp("run")
@@ -166,7 +166,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_ham(home / "data[/b]", rows=rows)
     tree = tiny_tree(str(home / "[red]runs"), loop={"rounds": 1, "budget": 8, "arms": ["real", "hard"]})
     tree["data"] = {"format": "ham10000", "root": str(home / "data[/b]"), "image_size": 16,
-                    "split": {"train": 0.4, "mine": 0.2, "val": 0.2, "test": 0.2}, "malignant": ["mel[/b]\x1b[2J"]}  # fmt: skip
+                    "split": tree["data"]["split"], "malignant": ["mel[/b]\x1b[2J"]}  # fmt: skip
     tree["search_space"] = {"policy.mining.name": ["margin", "entropy"]}
     (home / "c.yaml").write_text(yaml.safe_dump(tree))
     result = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"}).invoke(cli.app, ["run", str(home / "c.yaml")])
