@@ -10,6 +10,7 @@ from typing import Any
 from engine.config import BackendConfig, Config, load_config
 from engine.config.local_weights import weights_problems
 from engine.config.pretrained_parts import parts_problems
+from engine.config.tracking_place import database_problems
 from engine.errors import ConfigError
 from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
 from engine.execution.progress import QuietListener
@@ -109,7 +110,10 @@ def check_models(config: Config) -> None:
 
 
 def model_problems(config: Config) -> list[str]:
-    """Return a message for each model that no library knows, each path without weights, and each part that does not fit."""
+    """Return a message for each model that no library knows, each path without weights, and each part that does not fit.
+
+    Also where the tracking database could not be addressed.
+    """
     from engine.classifier.model import check_model_name, read_header
 
     problems = []
@@ -118,7 +122,12 @@ def model_problems(config: Config) -> list[str]:
             check_model_name(model)
         except ConfigError as error:
             problems.append(f"{section}.{error}")
-    return [*problems, *weights_problems(config, read_header), *parts_problems(config)]
+    return [
+        *problems,
+        *weights_problems(config, read_header),
+        *parts_problems(config),
+        *database_problems(config),
+    ]
 
 
 def _write_report(path: Path) -> None:

@@ -6,7 +6,7 @@ imported before a command runs.
 
 from __future__ import annotations
 
-import errno
+import io
 import shlex
 import sys
 import traceback
@@ -18,8 +18,9 @@ import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from engine.artifacts.full_disk import no_space, place_of
+from engine.artifacts.machine_faults import mendable
 from engine.artifacts.secrets import masked
+from engine.artifacts.visible_text import visible
 from engine.commands.groups import (
     Arm,
     ConfigFile,
@@ -31,7 +32,7 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import FullDiskError, HardcaseError, StoppedError
+from engine.errors import HardcaseError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
 
@@ -260,27 +261,29 @@ def say_what_to_mend(error: BaseException) -> int:
         again = shlex.join(["hardcase", *sys.argv[1:]])
         say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
         return error.exit_code
-    full = no_space(error)
-    if full is not None:
-        return say_what_to_mend(FullDiskError.at(place_of(full) or "output"))
-    if isinstance(error, OSError) and error.errno == errno.EROFS:
-        say_error(f"{error.filename or 'output'}: {error.strerror}; give another output folder")
-        return 1
+    found = mendable(error)
+    if found is not None:
+        return say_what_to_mend(found)
     raise error
 
 
 def say_error(message: str) -> None:
     """Print one red message on stderr."""
-    plain_console(stderr=True, soft_wrap=True, highlight=False).print(Text(f"error: {message}", style="red"))
+    plain_console(stderr=True, soft_wrap=True, highlight=False).print(
+        Text(f"error: {visible(message)}", style="red")
+    )
 
 
 def main() -> None:
     """Entry point of the `hardcase` command."""
     stop_signals.install()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale that lacks ✓ ends no run
     try:
         app()
     except Exception:
-        sys.stderr.write(masked(traceback.format_exc()))
+        sys.stderr.write(visible(masked(traceback.format_exc())))
         say_error(
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )

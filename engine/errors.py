@@ -65,6 +65,10 @@ class StageError(HardcaseError):
     exit_code = 1
 
 
+class MachineError(StageError):
+    """The machine stopped it: memory, rights, limits, a device, an installation. What was finished is kept."""
+
+
 class FullDiskError(StageError):
     """A disk is full; the message names the file or folder. What was finished is kept, and a rerun goes on."""
 

@@ -6,6 +6,8 @@ import logging
 import re
 from typing import Final
 
+from engine.artifacts.visible_text import visible
+
 MASK: Final = "***"
 _USER: Final = re.compile(r"(://)[^/?#\s\"'<>]*@")
 """User and password of an address: what stands before the last @ of its host part."""
@@ -33,8 +35,8 @@ class _Masking(logging.Filter):
     """Masks the message of every record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Replace the message by its masked text; keep the record."""
-        record.msg, record.args = masked(record.getMessage()), ()
+        """Replace the message by its masked text, control characters written out; keep the record."""
+        record.msg, record.args = visible(masked(record.getMessage())), ()
         return True
 
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.classifier.foreign_weights import resized, without_prefixes
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD
 from engine.classifier.stems import Stem, adapt_stem
 from engine.config.local_weights import as_path
@@ -55,9 +56,11 @@ def build_model(
     stem = choose_stem(image_size, pretrained, small_stem)
     model = bare_model(name, n_classes, image_size, stem, seed, required=small_stem is True)
     if pretrained is True:
-        load_matching(model, _library_weights(name, image_size), f"the library's weights of {name}")
+        load_matching(
+            model, _library_weights(name, image_size), f"the library's weights of {name}", image_size
+        )
     elif isinstance(pretrained, str):
-        load_matching(model, read_weights(Path(pretrained)), pretrained)
+        load_matching(model, read_weights(Path(pretrained)), pretrained, image_size)
     return model
 
 
@@ -149,23 +152,48 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(load_file(as_path(str(path)) or path))
 
 
-def load_matching(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+def load_matching(
+    model: nn.Module, state: Mapping[str, Tensor], source: str, image_size: int | None = None
+) -> None:
     """Load ``state``; only the classification head may be missing or of another shape (it stays re-made).
 
+    Prefixes of wrappers are taken off the names. With ``image_size``, positions of a transformer are resampled to it where
+    they do not fit.
+
     Raises:
-        DataError: anything else does not fit; names the tensors.
+        DataError: anything else does not fit; names the tensors with their shapes.
     """
-    own = model.state_dict()
-    head = _head_name(model)
-    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-    wrong = sorted(k for k in own if k not in fitting and not k.startswith(head + "."))
+    head = _head_names(model)
+    names = frozenset(model.state_dict())
+    bare = without_prefixes(state, names)
+    fitting, wrong = _fitting(model, bare, head)
+    if wrong and image_size is not None:
+        fitting, wrong = _fitting(model, resized(model, bare, image_size), head)
     if wrong:
         named = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise DataError(
-            f"{source} does not fit the model: {named} missing or of another shape; "
-            "choose the model the weights were made with"
+            f"{source} does not fit the model: {named}; "
+            "choose the model (and data.image_size) the weights were made with"
         )
     model.load_state_dict(fitting, strict=False)
+
+
+def _fitting(
+    model: nn.Module, state: Mapping[str, Tensor], head: tuple[str, ...]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors that fit, and a word on each of the model's own that has none outside its head."""
+    own = model.state_dict()
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    wrong = [
+        f"{k} is missing" if k not in state else f"{k} is {_shape(state[k])} instead of {_shape(own[k])}"
+        for k in sorted(own)
+        if k not in fitting and not k.startswith(head)
+    ]
+    return fitting, wrong
+
+
+def _shape(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "one number"
 
 
 def _create(name: str, n_classes: int, image_size: int) -> nn.Module:
@@ -200,11 +228,12 @@ def _library_weights(name: str, image_size: int) -> dict[str, Tensor]:
         ) from error
 
 
-def _head_name(model: nn.Module) -> str:
-    """Return the dotted name of the classification head: timm says it, else the last layer with weights."""
+def _head_names(model: nn.Module) -> tuple[str, ...]:
+    """Return how the names of the classification heads' tensors begin: timm says it, else the last layer with weights."""
     config = getattr(model, "pretrained_cfg", None) or {}
     named = config.get("classifier") if isinstance(config, dict) else None
-    if isinstance(named, str) and named:
-        return named
-    layers = [str(n) for n, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-    return layers[-1]
+    heads = (named,) if isinstance(named, str) else tuple(named or ())
+    if not heads:
+        layers = [str(n) for n, layer in model.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+        heads = (layers[-1],)
+    return tuple(f"{head}." for head in heads if head)

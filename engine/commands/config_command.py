@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import yaml
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from engine.commands.type_text import allowed_text
 from engine.config import Config, Section
-from engine.config.loading import section_at
+from engine.config.known_keys import all_keys, hint, section_at
 from engine.errors import ConfigError
 
 
@@ -51,13 +51,8 @@ def explain(key: str | None, console: Console, policies: PolicyCatalogue | None 
     parent = section_at(path[:-1])
     field = parent.model_fields.get(path[-1]) if parent is not None else None
     if field is None:
-        raise ConfigError(_unknown(".".join(path)))
+        raise ConfigError(f"{'.'.join(path)}: no such key; {hint(path)}")
     _print_key(".".join(path), field, console)
-
-
-def all_keys() -> dict[str, FieldInfo]:
-    """Return every dotted key of the tree with its schema field, sections included, in the schema's order."""
-    return dict(_walk((), Config))
 
 
 def default_text(value: Any) -> str:
@@ -66,14 +61,6 @@ def default_text(value: Any) -> str:
         value = list(value)
     text = yaml.safe_dump(value, default_flow_style=True, width=10_000, sort_keys=False, allow_unicode=True)
     return text.removesuffix("...\n").strip()
-
-
-def _walk(path: tuple[str, ...], section: type[Section]) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in section.model_fields.items():
-        yield ".".join((*path, name)), field
-        inner = section_at((*path, name))
-        if inner is not None:
-            yield from _walk((*path, name), inner)
 
 
 def _policy_kinds() -> tuple[str, ...]:
@@ -150,18 +137,3 @@ def _print_policy(name: str, doc: str, fields: Mapping[str, Any], console: Conso
 def _bounds(bounds: Mapping[str, Any]) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     return "".join(f", {signs[name]} {value:g}" for name, value in bounds.items() if name in signs)
-
-
-def _unknown(key: str) -> str:
-    """Name close keys: the same last part elsewhere first, then similar spellings."""
-    known = list(all_keys())
-    last = key.rpartition(".")[2]
-    same = [name for name in known if name.rpartition(".")[2] == last]
-    if not same:
-        ends: dict[str, list[str]] = {}
-        for name in known:
-            ends.setdefault(name.rpartition(".")[2], []).append(name)
-        same = [name for end in difflib.get_close_matches(last, ends, n=2) for name in ends[end]]
-    close = list(dict.fromkeys([*difflib.get_close_matches(key, known, n=2), *same]))[:5]
-    hint = f"did you mean {', '.join(close)}?" if close else f"sections: {', '.join(Config.model_fields)}"
-    return f"{key}: no such key; {hint}"

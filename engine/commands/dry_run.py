@@ -19,41 +19,47 @@ from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config
 from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
-from engine.execution.progress import QuietListener
+from engine.execution.progress import QuietListener, RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import lay_data
 from engine.pipeline.pipeline import NoRoles
 from engine.stages.base import CHUNK, Sizes
-from engine.store import StageFolder
+from engine.store import Listener, StageFolder
 from engine.store.files import check_output
 from engine.types import SPLITS
 
 PILOT_STEPS = 6
 PILOT_BUDGET = CHUNK
 PILOT_IMAGES = 700
+SPREAD = 1.5
+"""By which factor a run may take longer or shorter than the pilot's few steps say: other load, warm caches, disks."""
 GPU_COUNTS = (1, 4, 8)
 
 
 @dataclass
 class PilotListener:
-    """Measures what one unit (a step, a chunk) of each stage costs, start-up left out."""
+    """Measures what one unit (a step, a chunk) of each stage costs, start-up left out, and shows the stages as they run."""
 
     rates: dict[str, float] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
     marks: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     began: float = 0.0
+    shown: Listener = field(default_factory=QuietListener)
 
     def stage_started(self, name: str) -> None:
         """Begin to measure a stage."""
+        self.shown.stage_started(name)
         self.marks = {}
         self.began = time.perf_counter()
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Keep every mark, apart for each piece of work (a training and the map after it go at other speeds)."""
         self.marks.setdefault(what, []).append((time.perf_counter(), done))
+        self.shown.progress(what, done, total)
 
     def stage_finished(self, folder: StageFolder) -> None:
         """Turn the marks of the longest piece of work into seconds per unit; the rest counts as start-up."""
+        self.shown.stage_finished(folder)
         if folder.cached:
             return
         longest = max(self.marks.values(), key=lambda marks: marks[-1][0] - marks[0][0], default=[])
@@ -83,13 +89,28 @@ def dry_run(config: Config, console: Console) -> None:
     listener = PilotListener()
     _pilot(config, sizes, listener, console)
     total = _print_times(work, listener, console)
-    hours = ", ".join(f"{n}: {total / 3600 / n:.2f} h" for n in GPU_COUNTS if n > 1)
+    shared = ", ".join(f"{n}: {hours_range(total / n)}" for n in GPU_COUNTS if n > 1)
     console.print(
-        f"about {total / 3600:.2f} h on this device; ideal split over workers as fast as it: {hours}"
+        f"{hours_range(total)} on this device, from a pilot of a few steps; ideal split over workers as fast as it: {shared}"
     )
     if config.backend.kind == "ray":
         trainings = "; each training some 15 s more (train_workers)" if config.backend.train_workers else ""
         console.print(f"measured in this process; Ray adds its start-up, about 20 s{trainings}", style="dim")
+
+
+def hours_range(seconds: float) -> str:
+    """Return what a pilot can say about a run: a range from a factor of SPREAD below to one above, to two digits."""
+    low, high = seconds / SPREAD, seconds * SPREAD
+    if high < 90.0:
+        return "less than 2 minutes"
+    if high < 5400.0:
+        return f"{two_digits(max(1.0, low / 60))} to {two_digits(high / 60)} minutes"
+    return f"{two_digits(low / 3600)} to {two_digits(high / 3600)} h"
+
+
+def two_digits(value: float) -> str:
+    """Return a positive number rounded to two digits: 0.52, 5.2, 52, 520."""
+    return f"{float(f'{value:.1e}'):g}"
 
 
 def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Console) -> float:
@@ -182,7 +203,8 @@ def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Conso
                 ),
             }
         )
-        console.print("timing a pilot of every stage ...", style="dim")
+        console.print("timing a pilot of every stage: a few steps each, on a share of the data", style="dim")
+        listener.shown = RichListener(console)
         try:
             build.wire(small, listener=listener, track=False).loop().play()
         except HardcaseError as error:

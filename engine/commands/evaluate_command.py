@@ -34,7 +34,7 @@ from engine.report.wording import MARKS, PROTOCOLS, percent_interval
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
-from engine.types import strings
+from engine.types import BoolArray, strings
 
 FREE = ("data.", "backend.", "evaluation.bootstrap")
 """What a user may say about the other data set; all else belongs to the run."""
@@ -74,6 +74,11 @@ def evaluate(
     if result["data"]["n_skipped"] or result["data"]["left_out"]:
         counts = {"that cannot be read": result["data"]["n_skipped"], **result["data"]["left_out"]}
         console.print(f"left out {left_out_line(counts)}")
+    if result["data"]["n_synthetic"]:
+        console.print(
+            f"{result['data']['n_synthetic']} synthetic images are left out: figures are of real images alone",
+            style="yellow",
+        )
     for part, count in result["data"]["seen"].items():
         console.print(
             f"{count} of these images are in the run's own {part} split: this is no external validation",
@@ -122,7 +127,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         )
         decode(pipeline)
         images = pipeline.stages["images"]
-        _one_part(images, scratch / "split")
+        real_N = _one_part(images, scratch / "split", config.data.root)
         inputs = {"images": images.path, "split": scratch / "split"}
         calibrated = {"classifier": published, "calibration": published}
         predictions = build.run_stage_here(
@@ -148,13 +153,14 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
     data = {
         "format": config.data.format,
         "root": config.data.root,
-        "n_images": facts.n_images,
-        "n_lesions": facts.n_lesions,
+        "n_images": int(real_N.sum()),
+        "n_lesions": lesions_in(images, real_N),
+        "n_synthetic": int((~real_N).sum()),
         "grouped_by": facts.grouped_by,
         "n_skipped": len(facts.skipped),
         "left_out": facts.left_out,
         "digest": facts.digest,
-        "seen": seen_images(chosen.run, images),
+        "seen": seen_images(chosen.run, images, real_N),
     }
     return {
         "data": data,
@@ -166,8 +172,8 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
     }
 
 
-def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
-    """Count the images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
+def seen_images(run: RunFolder, images: StageFolder, real_N: BoolArray) -> dict[str, int]:
+    """Count the real images whose pixels occur in the run's own data set, by split; empty where its cache is gone."""
     try:
         own, parts = (run.stage(foundation_role(name)).path for name in ("images", "split"))
     except DamagedError:
@@ -177,8 +183,8 @@ def seen_images(run: RunFolder, images: StageFolder) -> dict[str, int]:
     table, pixels = split.read(parts), decoded_images.open_images(own)
     rows = split.rows_of(table, parts).tolist()
     known = {_hash(pixels[row]): part for row, part in zip(rows, table.split.tolist(), strict=True)}
-    other = decoded_images.open_images(images.path)
-    found = [known.get(_hash(image), "") for image in other]
+    other_NHWC = decoded_images.open_images(images.path)
+    found = [known.get(_hash(other_NHWC[row]), "") for row in np.flatnonzero(real_N)]
     return {part: found.count(part) for part in ("train", "mine", "val", "test") if part in found}
 
 
@@ -186,9 +192,25 @@ def _hash(image: Any) -> bytes:
     return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()
 
 
-def _one_part(images: StageFolder, out: Path) -> None:
-    """Write a split in which every image is test."""
-    table = lesions.read(images.path)
+def lesions_in(images: StageFolder, real_N: BoolArray) -> int:
+    """Count the lesions of the real images."""
+    return len(set(lesions.read(images.path).lesion_id[real_N].tolist()))
+
+
+def _one_part(images: StageFolder, out: Path, root: str | None = None) -> BoolArray:
+    """Write a split in which every real image is test; return which images are real (N,).
+
+    Raises:
+        DataError: all are synthetic.
+    """
+    everything = lesions.read(images.path)
+    real_N: BoolArray = everything.origin != "synthetic"
+    if not real_N.any():
+        raise DataError(
+            f"data.root: {root} holds synthetic images alone, which say nothing about a classifier of real ones; "
+            "give a folder of real images"
+        )
+    table = everything.take(np.flatnonzero(real_N))
     out.mkdir()
     lesion = strings(np.where(table.lesion_id == "", table.image_id, table.lesion_id).tolist())
     group = group_rows(table, duplicates.read(images.path).ids)
@@ -198,9 +220,10 @@ def _one_part(images: StageFolder, out: Path) -> None:
         dx=table.dx,
         split=np.full(len(table), "test"),
         group_N=group_names(lesion, group),
-        row_N=np.arange(len(table), dtype=np.int64),
+        row_N=np.flatnonzero(real_N).astype(np.int64),
     )
     split.write(whole, out)
+    return real_N
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -14,6 +14,7 @@ from engine.artifacts import synthetic as synthetic_file
 from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import foundation_role
 from engine.commands.output_folder import new_folder
+from engine.data.readers.rows import read_rows
 from engine.errors import DataError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.wording import MARKS, PROTOCOLS
@@ -85,6 +86,24 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
     mark = f" ({MARKS['leaky']})" if leaky else ""
     console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images{mark} in {out}")
     return frame
+
+
+def synthetic_images(folder: Path) -> list[Path]:
+    """Return the image files that the table of an exported folder calls synthetic; none where it is another folder's.
+
+    ``folder`` is the export, or the images' own folder in it.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    home = folder if (folder / METADATA).is_file() else folder.absolute().parent
+    images = home / "images" if home == folder else folder
+    if not (home / METADATA).is_file() or images.name != "images":
+        return []
+    frame = read_rows(home / METADATA)
+    if not {"image_id", "origin", "synthetic"} <= set(frame.columns):
+        return []
+    return [images / f"{name}.png" for name in frame["image_id"][frame["origin"] == "synthetic"]]
 
 
 def accepted_images(folder: RunFolder) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.data.readers.files import EXCEL_SUFFIXES, read_rows
+from engine.data.readers.rows import EXCEL_SUFFIXES, read_rows
 from engine.data.table import Source, known_groups, n_grouped
 
 TABLES: Final = ("*.csv", "*.tsv", "*.parquet")

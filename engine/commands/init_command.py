@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from engine.commands.config_command import all_keys
 from engine.commands.data_commands import groups_line
 from engine.commands.found import Layout
 from engine.commands.init_classes import Classes, classes_of, few_groups
@@ -17,6 +16,7 @@ from engine.commands.init_values import Machine, costs_of, values_of
 from engine.commands.layout import recognise
 from engine.config import parse_config
 from engine.config.data_text import flow_value, one_line
+from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
 from engine.data.splits import group_rows

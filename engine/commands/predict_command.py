@@ -13,6 +13,7 @@ from rich.console import Console
 
 from engine import build
 from engine.artifacts.csv_text import write_csv
+from engine.commands.export_data import synthetic_images
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.data.readers.files import find_files
@@ -55,7 +56,13 @@ def predict(
     """
     chosen = choose(run, round_number, arm)
     writable_file(csv_path, "--csv")
-    files, left_out = find_images(images)
+    found, left_out = find_images(images)
+    files, synthetic = real_images(found, images)
+    if synthetic:
+        console.print(
+            f"{synthetic} synthetic images of an exported folder are left out; give their files to have them classified",
+            style="yellow",
+        )
     good, bad, pixels_NHWC, several = read_images(files, *_geometry(chosen))
     if bad and not skip_bad:
         named = "\n".join(f"  {line}" for line in bad[:SHOWN])
@@ -123,6 +130,21 @@ def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:
 def _beside(counts: Mapping[str, int]) -> str:
     line = left_out_line(counts)
     return f", but {line}" if line else ""
+
+
+def real_images(files: Sequence[Path], given: Sequence[Path]) -> tuple[list[Path], int]:
+    """Leave out what the table of an exported folder calls synthetic, unless the file itself was given; return how many.
+
+    Raises:
+        DataError: nothing is left, or the table of such a folder is damaged.
+    """
+    synthetic = {path for folder in given if folder.is_dir() for path in synthetic_images(folder)} - set(
+        given
+    )
+    real = [path for path in files if path not in synthetic]
+    if not real:
+        raise DataError(f"{given[0]}: holds synthetic images alone; give their files to have them classified")
+    return real, len(files) - len(real)
 
 
 def read_images(files: Sequence[Path], size: int, fit: str) -> tuple[list[Path], list[str], ImageArray, int]:

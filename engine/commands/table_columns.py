@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from engine.data.diagnoses import recognise
-from engine.data.readers.files import text_column
 from engine.data.readers.one_hot import flag_columns, numbers
+from engine.data.readers.rows import text_column
 
 COLUMN_NAMES: Final = {
     "image": (

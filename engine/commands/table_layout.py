@@ -22,8 +22,9 @@ from engine.commands.table_columns import (
     label_columns,
     named_columns,
 )
-from engine.data.readers.files import find_files, read_rows
+from engine.data.readers.files import find_files
 from engine.data.readers.places import bare, inside, locate
+from engine.data.readers.rows import read_rows
 from engine.errors import DataError
 
 SAMPLE: Final = 200

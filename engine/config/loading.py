@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 
+from engine.artifacts.plain_files import require_plain_file
+from engine.config.known_keys import hint
 from engine.config.schema import Config
-from engine.config.sections import Section
 from engine.config.yaml_text import dump_values, parse_yaml
 from engine.errors import ConfigError
 from engine.types import RunFacts
+
+LARGEST_CONFIG: Final = 2_000_000
+"""Bytes of the largest file that is read as a config; a longer one is a table or an image given by mistake."""
 
 PolicyCheck = Callable[[str, Mapping[str, Any], RunFacts | None], None]
 """Called with (kind, spec, facts of the run) for each policy; None where the rest of the config is invalid.
@@ -99,8 +102,9 @@ def dump_yaml(config: BaseModel) -> str:
 def read_tree(path: Path) -> dict[str, Any]:
     """Return the keys and values of a YAML file, {} where it is empty; ConfigError where it has others or none."""
     try:
+        require_plain_file(path, LARGEST_CONFIG)
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({' '.join(str(error).split())}); give the path of a YAML config"
         ) from None
@@ -132,31 +136,8 @@ def _describe(item: Any) -> str:
     """One line for one pydantic error: dotted path, what is wrong, the remedy."""
     path = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
-        known = _known_keys(item["loc"][:-1])
-        close = difflib.get_close_matches(str(item["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known)}"
-        return f"{path}: unknown key; {hint}"
+        return f"{path}: unknown key; {hint(tuple(str(part) for part in item['loc']))}"
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return f"{path}: {message}" if path else message
     return f"{path}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
-
-
-def _known_keys(loc: tuple[Any, ...]) -> list[str]:
-    section = section_at(tuple(str(part) for part in loc))
-    return sorted(section.model_fields) if section else []
-
-
-def section_at(path: tuple[str, ...]) -> type[Section] | None:
-    """Return the Section class at a dotted path, or None where the path is a value or unknown."""
-    section: type[Section] = Config
-    for part in path:
-        field = section.model_fields.get(part)
-        if field is None:
-            return None
-        options = [field.annotation, *get_args(field.annotation)]
-        found = next((o for o in options if isinstance(o, type) and issubclass(o, Section)), None)
-        if found is None:
-            return None
-        section = found
-    return section

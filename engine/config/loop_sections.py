@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from engine.arms import ARMS, ENGINE
-from engine.config.sections import Fraction, OptimConfig, Rate, Section, Seed, Steps, class_name
+from engine.config.sections import (
+    NORMALISED_BATCH,
+    Fraction,
+    OptimConfig,
+    Rate,
+    Section,
+    Seed,
+    Steps,
+    class_name,
+)
 
 if TYPE_CHECKING:
     ArmName = str
@@ -54,7 +63,9 @@ class ClassifierConfig(OptimConfig):
     round_init: Literal["continue", "scratch"] = Field(
         "continue", description="later rounds go on or start anew"
     )
-    batch_size: Steps = Field(64, description="images per step, over all workers")
+    batch_size: Annotated[int, NORMALISED_BATCH, Field(ge=2)] = Field(
+        64, description="images per step, over all workers"
+    )
     lr: Rate = Field(1e-3, description="peak learning rate of round 0")
     round_lr: Rate | None = Field(None, description="peak learning rate of later rounds; null: a third of lr")
     augment: Literal["none", "flips", "classical"] = Field(
@@ -98,7 +109,7 @@ class JudgeConfig(OptimConfig):
     )
     folds: Annotated[int, Field(ge=2, le=10)] = Field(3, description="lesion-grouped folds over train")
     steps: Steps = Field(600, description="optimizer steps per fold")
-    batch_size: Steps = Field(64, description="images per step")
+    batch_size: Annotated[int, NORMALISED_BATCH, Field(ge=2)] = Field(64, description="images per step")
     balance: Fraction = Field(
         1.0, description="0: images drawn as frequent as they are; 1: classes equally often"
     )

@@ -105,6 +105,22 @@ class Config(Section):
             yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
+        yield from self._batch_problems()
+
+    def _batch_problems(self) -> Iterator[str]:
+        """Batches of which a worker would get no image, or that teach a small CLIP nothing."""
+        workers = self.backend.train_workers
+        for name in ("embedder", "vae", "denoiser", "gan", "classifier", "judge"):
+            size = getattr(self, name).batch_size
+            if size < workers:
+                yield (
+                    f"{name}.batch_size ({size}) leaves a worker without an image; raise it to backend.train_workers "
+                    f"({workers}) or more, or lower those"
+                )
+        if self.embedder.pretrained is None and self.embedder.batch_size == 1:
+            yield (
+                "embedder.batch_size is 1, but the small CLIP learns to tell the images of a batch apart; give 2 or more"
+            )
 
     def _size_problems(self) -> Iterator[str]:
         """Image sizes that a part cannot halve as often as it must."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Steps = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0.0)]
 Widths = Annotated[list[Annotated[int, Field(ge=8)]], Field(min_length=1)]
-
 
 Seed = Annotated[int, Field(ge=0)]
 
@@ -28,6 +27,22 @@ def class_name(value: Any) -> Any:
     if isinstance(value, float):
         raise ValueError(f"YAML reads the class {value} as a number; quote it")
     return str(value) if isinstance(value, int) else value
+
+
+def batch_of_several(why: str) -> BeforeValidator:
+    """Return a check that refuses a batch of one image, and says why a part cannot be trained with it."""
+
+    def check(value: Any) -> Any:
+        if value == 1 and isinstance(value, int) and not isinstance(value, bool):
+            raise ValueError(f"is 1, but {why}; give 2 or more")
+        return value
+
+    return BeforeValidator(check)
+
+
+NORMALISED_BATCH = batch_of_several(
+    "batch normalisation compares the images of a batch and one alone has no spread"
+)
 
 
 class Section(BaseModel):

@@ -17,6 +17,10 @@ _TIMESTAMP: Final = "tag:yaml.org,2002:timestamp"
 _EXPONENT: Final = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 """Numbers such as 1e-3, which YAML 1.1 takes for text unless they are written 1.0e-3."""
 _EXPONENT_STARTS: Final = list("-+.0123456789")
+ALIASED: Final = 10_000
+"""Most values that all aliases of a text may stand for: ten lines of aliases of aliases can mean billions."""
+NESTED: Final = 64
+"""Deepest nesting of lists and mappings; the deepest config has 6 levels."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -26,6 +30,42 @@ class _Loader(yaml.SafeLoader):
         first: [(tag, pattern) for tag, pattern in known if tag != _TIMESTAMP]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._sizes: dict[int, int] = {}
+        self._aliased = self._depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node; ConfigError where aliases stand for more than ALIASED values, or it lies deeper than NESTED."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        line = event.start_mark.line + 1
+        self._depth += 1
+        if self._depth > NESTED:
+            raise ConfigError(
+                f"nested too deeply to be a config (line {line}: more than {NESTED} levels); "
+                "remove the brackets or the indentation that repeat"
+            )
+        node: Any = super().compose_node(parent, index)
+        self._depth -= 1
+        if isinstance(event, yaml.AliasEvent):
+            self._spend(event.anchor, self._sizes.get(id(node)), line)
+        else:
+            self._sizes[id(node)] = 1 + sum(self._sizes.get(id(child), 0) for child in _children(node))
+        return node
+
+    def _spend(self, anchor: str | None, size: int | None, line: int) -> None:
+        """Count the values an alias stands for; ``size`` is None inside the very node that it names."""
+        if size is None:
+            raise ConfigError(
+                f"line {line}: alias *{anchor} stands inside what it names; write the values out"
+            )
+        self._aliased += size
+        if self._aliased > ALIASED:
+            raise ConfigError(
+                f"line {line}: the aliases up to *{anchor} stand for more than {ALIASED:,} values; write out the few "
+                "that are meant"
+            )
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping as it is written, before ``<<`` adds to it; ConfigError where a key stands twice."""
@@ -42,6 +82,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
 class _Dumper(yaml.SafeDumper):
     """Quotes what ``_Loader`` would not read as text."""
 
@@ -54,7 +100,8 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the plain values of YAML ``text``.
 
     Raises:
-        ConfigError: it is not YAML, has tags, a key twice or a value that is none; names ``where``, line and remedy.
+        ConfigError: it is not YAML, has tags, a key twice, a value that is none, or aliases that multiply; names ``where``,
+            line and remedy.
     """
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)

@@ -24,6 +24,10 @@ UNLABELLED = "unknown"
 """How ``data.map_labels`` names the images whose diagnosis is empty or a word for unknown."""
 
 
+LONGEST_NAME = 200
+"""Bytes of the longest image id or class: file names made of it have 255 at most."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """What a reader found: N rows, and where their pixels are.
@@ -70,6 +74,8 @@ def make_table(
     count = len(image_id)
     for position, name in enumerate(image_id):
         _check_name(where, position, name)
+    for position, label in enumerate(dx):
+        _check_text(where, position, "class", label)
     names, counts = np.unique(strings(image_id), return_counts=True)
     if len(names) < count:
         twice = names[counts > 1]
@@ -219,6 +225,21 @@ def _check_name(where: str, position: int, name: str) -> None:
         raise DataError(
             f"{where}: image_id {name!r} (row {position + 1}) is not a plain name; "
             "an id must not hold a slash or '..', which could lead outside data.root"
+        )
+    _check_text(where, position, "image_id", name)
+
+
+def _check_text(where: str, position: int, what: str, text: str) -> None:
+    """Raise DataError for a name that no file could have, or that UTF-8 cannot write."""
+    try:
+        size = len(text.encode("utf-8"))
+    except UnicodeEncodeError:
+        raise DataError(
+            f"{where}: {what} {text!r} (row {position + 1}) is not UTF-8; rename the file or folder"
+        ) from None
+    if size > LONGEST_NAME:
+        raise DataError(
+            f"{where}: {what} {text[:40]!r}... (row {position + 1}) has {size} bytes; give it {LONGEST_NAME} at most"
         )
 
 

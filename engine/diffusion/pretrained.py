@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.config import BigModelConfig
+from engine.config import BigModelConfig, VaeConfig
 from engine.config.local_weights import as_path
 from engine.config.safe_weights import unsafe_reason
+from engine.diffusion.compiling import compile_if_possible
 from engine.errors import ConfigError
 
 REMADE = "_hardcase_remade"
@@ -61,7 +62,7 @@ def prepare(model: Any, config: BigModelConfig) -> None:
     if config.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if config.compile:
-        model.compile()
+        compile_if_possible(model, f"{'vae' if isinstance(config, VaeConfig) else 'denoiser'}.compile")
 
 
 def refit(source: Any, **changes: Any) -> Any:

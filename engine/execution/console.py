@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.text import Text
 
 from engine.artifacts.secrets import masked
+from engine.artifacts.visible_text import visible
 
 
 def plain_console(**options: Any) -> Console:
@@ -19,11 +22,20 @@ def plain_console(**options: Any) -> Console:
 
 
 class _PlainConsole(Console):
-    """Masks secrets of addresses in what it prints."""
+    """Masks secrets of addresses in what it prints, and shows control characters of names instead of obeying them."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print texts masked; other renderables as they are."""
         super().print(*(_masked(item) for item in objects), **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make a text of a string: of a cell, a title, a caption."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render anything, tables and bars too; no text in it reaches the terminal as a command."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
 def _masked(item: Any) -> Any:

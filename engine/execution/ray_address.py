@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 import socket
+from typing import Any
 
+from engine.artifacts.machine_faults import mendable
 from engine.errors import ConfigError
+from engine.execution.ray_folder import session_folder
 
 PROBE_SECONDS = 5.0
 DEFAULT_PORTS = {"ray": 10001, "": 6379}
@@ -20,7 +23,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     ``num_cpus`` is what a Ray started here may use, None: every core.
 
     Raises:
-        ConfigError: nothing answers at ``address``, or what does is no Ray head.
+        ConfigError: nothing answers at ``address``, or what does is no Ray head, or Ray does not start here.
     """
     import ray
 
@@ -29,9 +32,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
     if address is None:
-        ray.init(
-            address="local", include_dashboard=False, num_cpus=num_cpus, **quiet
-        )  # never a stale cluster's leftover address
+        _start_here(num_cpus, quiet)
     else:
         probe(address)
         try:
@@ -44,6 +45,24 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
                 "for a token set RAY_AUTH_MODE=token, or give auto on one of its nodes"
             ) from None
     _quiet_data()
+
+
+def _start_here(num_cpus: int | None, options: dict[str, Any]) -> None:
+    """Start Ray in this machine, never joining a stale cluster whose address was left over."""
+    import ray
+
+    folder = session_folder()
+    place = {} if folder is None else {"_temp_dir": folder}
+    try:
+        ray.init(address="local", include_dashboard=False, num_cpus=num_cpus, **place, **options)
+    except (OSError, RuntimeError, ValueError, TimeoutError) as error:
+        found = mendable(error, "Ray did not start here")
+        if found is not None:
+            raise found from None
+        raise ConfigError(
+            f"backend.kind: ray did not start here ({first_line(error)}); its logs lie below "
+            f"{folder or 'the folder of RAY_TMPDIR or TMPDIR'}; mend that, or give backend.kind=local"
+        ) from None
 
 
 def probe(address: str) -> str:

@@ -22,6 +22,7 @@ import ray.train
 import ray.train.torch
 from ray.exceptions import RayError, RayTaskError
 
+from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
 from engine.errors import HardcaseError, StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
@@ -29,6 +30,7 @@ from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import first_line
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
+from engine.stages.base import saving
 from engine.training.plan import TrainEnv
 
 C = TypeVar("C")
@@ -156,7 +158,14 @@ def stage_task(call: StageCall, work: StageWork) -> None:
     """Run one stage; Ray may retry it after a lost worker, so what that one left in ``out`` goes first."""
     shutil.rmtree(call.out, ignore_errors=True)
     call.out.mkdir(parents=True)
-    run_stage(call.stage, call.context(progress=work.note, mapper=work.map, launch=work.launch), call.params)
+    context = call.context(progress=work.note, mapper=work.map, launch=work.launch)
+    try:
+        run_stage(call.stage, context, call.params)
+    except Exception as error:
+        found = mendable(error, f"stage {call.stage}", saving(call.stage), call.out)
+        if found is None or found is error:
+            raise
+        raise found from None  # the cause may not be picklable
 
 
 def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:

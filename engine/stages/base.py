@@ -56,6 +56,17 @@ def _drop_none(tree: dict[str, Any], path: list[str]) -> None:
         tree.pop(path[-1], None)
 
 
+def saving(stage: str) -> str:
+    """Say which settings a stage needs less memory with."""
+    if stage in ("vae", "denoiser"):
+        return (
+            f"lower {stage}.batch_size, raise {stage}.accumulate or set {stage}.gradient_checkpointing=true"
+        )
+    if stage in ("embedder", "gan", "classifier", "judge", "crossfit"):
+        return f"lower {'classifier' if stage == 'crossfit' else stage}.batch_size"
+    return "lower data.image_size or data.limit"
+
+
 P = TypeVar("P", bound=Params)
 
 

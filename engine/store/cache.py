@@ -15,12 +15,12 @@ from typing import Any, Protocol
 import filelock
 
 from engine.artifacts import stage_manifest
-from engine.artifacts.full_disk import no_space, place_of
+from engine.artifacts.machine_faults import mendable
 from engine.artifacts.own_output import mark
 from engine.artifacts.stage_manifest import StageManifest
-from engine.errors import FullDiskError
+from engine.errors import HardcaseError
 from engine.execution.backend import Backend, StageCall
-from engine.stages.base import P, Stage
+from engine.stages.base import P, Stage, saving
 from engine.store.files import checksums
 from engine.store.verified import damaged_file, sizes_of
 
@@ -119,7 +119,7 @@ class StageCache:
         the end. Folders that earlier attempts left half written are removed first.
 
         Raises:
-            FullDiskError: a disk filled meanwhile, whatever library found out.
+            FullDiskError, MachineError: the machine stopped it, whatever library found out.
         """
         final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
         checkpoint = self.root / f"{name}-{key}.checkpoint"
@@ -135,10 +135,12 @@ class StageCache:
             _write_manifest(out, {**recipe, "key": key, "seconds": seconds})
         except BaseException as error:
             shutil.rmtree(out, ignore_errors=True)
-            full = no_space(error)
-            if full is None or isinstance(error, FullDiskError):
+            if not isinstance(error, Exception) or isinstance(error, HardcaseError):
                 raise
-            raise FullDiskError.at(place_of(full) or final) from error
+            found = mendable(error, f"stage {name}", saving(name), final)
+            if found is None:
+                raise
+            raise found from error
         if final.exists():
             shutil.rmtree(final)
         out.replace(final)

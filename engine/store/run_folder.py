@@ -16,7 +16,7 @@ from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.run_stages import StageLine
 from engine.artifacts.stage_manifest import StageManifest
 from engine.config import Config, dump_yaml, read_tree
-from engine.config.loading import section_at
+from engine.config.known_keys import section_at
 from engine.errors import ConfigError, DamagedError, DataError
 from engine.store.cache import StageFolder
 from engine.store.files import check_output, ensure_writable

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -59,6 +62,7 @@ class MlflowTracker:
         given = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output)
         self.uri = without_secrets(given) if MASK in given else given  # of a run's own config.yaml
         self._local = urlsplit(self.uri).scheme in ("sqlite", "file", "")
+        self._database = self.uri.removeprefix("sqlite:///") if self.uri.startswith("sqlite:///") else None
         self._artifacts = (output.resolve().parent / "mlartifacts").as_uri() if self._local else None
         self._experiment = experiment
         self._load_model = load_model
@@ -66,6 +70,7 @@ class MlflowTracker:
         self._finish_patience = FINISH_PATIENCE * give_up_after / GIVE_UP_AFTER
         self._notify = notify
         self._log: RunLog | None = None
+        self._open: Callable[[], RunLog] | None = None
         self._sender: Sender | None = None
 
     @classmethod
@@ -79,9 +84,20 @@ class MlflowTracker:
         )
 
     def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
-        """Open or resume the parent run, and send what an earlier process could not."""
+        """Open or resume the parent run, and send what an earlier process could not; a store that fails is kept for."""
+        quiet_mlflow(self._patience)  # imported here: its seconds are no silence of a server
+        self._open = partial(self._open_log, run_folder)
+        self._sender = Sender(Outbox(run_folder), self._send, notify=self._notify)
+        self._call("start", "start", config=dict(config), dataset=dict(dataset))
+
+    def _open_log(self, run_folder: Path) -> RunLog:
+        """Open the store; a database file that cannot be written fails at once (MLflow would try for minutes)."""
         mlflow = quiet_mlflow(self._patience)
-        self._log = RunLog(
+        if self._database is not None:
+            with contextlib.closing(sqlite3.connect(self._database, timeout=60.0)) as database:
+                database.execute("pragma schema_version")
+                database.execute("begin immediate")
+        return RunLog(
             client=mlflow.MlflowClient(self.uri),
             entities=mlflow.entities,
             run_folder=run_folder,
@@ -89,8 +105,6 @@ class MlflowTracker:
             experiment=self._experiment,
             artifact_location=self._artifacts,
         )
-        self._sender = Sender(Outbox(run_folder), self._send, notify=self._notify)
-        self._call("start", "start", config=dict(config), dataset=dict(dataset))
 
     def log_round(self, report: Mapping[str, Any], folder: Path, run_folder: Path) -> None:
         """Log one (round, arm) with its figures and files."""
@@ -154,7 +168,9 @@ class MlflowTracker:
     def _send(self, entry: Entry) -> None:
         from mlflow.exceptions import MlflowException
 
-        assert self._log is not None
+        if self._log is None:
+            assert self._open is not None
+            self._log = self._open()
         try:
             if entry.call == "register_champion":
                 register(self._log, **entry.arguments)

@@ -151,7 +151,7 @@ def test_wrong_usage_exits_with_2(arguments, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["loop.round=3"], "loop.round: unknown key; did you mean rounds?"),
+        (["loop.round=3"], "loop.round: unknown key; did you mean loop.rounds?"),
         (["loop.rounds=many"], "loop.rounds"),
         (["policy.mining={name: magic}"], "magic"),
         (["data.split.train=0.9"], "more than 1"),

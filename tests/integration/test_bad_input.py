@@ -99,7 +99,7 @@ def test_bad_data(tmp_path: Path, spoil: Callable[[Path], object], parts: list[s
 @pytest.mark.parametrize(
     ("overrides", "parts"),
     [
-        (["loop.round=3"], ["loop.round", "did you mean rounds?"]),
+        (["loop.round=3"], ["loop.round", "did you mean loop.rounds?"]),
         (["loop.rounds=three"], ["loop.rounds", "'three'"]),
         (["policy.mining={name: magic}"], ["policy.mining", "magic", "misclassified", "entropy"]),
         (["data.split.train=0.9"], ["data.split", "lower"]),

@@ -167,6 +167,47 @@ def test_evaluate_on_the_test_lesions_gives_the_reports_own_figures(finished_run
     assert "no external validation" in out
 
 
+def test_evaluate_and_predict_leave_the_synthetic_images_of_an_export_out(finished_run, exported, tmp_path):
+    frame = pd.read_csv(exported / "HAM10000_metadata.csv", keep_default_na=False)
+    made = int((frame["origin"] == "synthetic").sum())
+    assert made > 0
+    sources = (
+        ["data.format=ham10000", f"data.root={exported}"],
+        [
+            "data.format=table",
+            f"data.root={exported}",
+            "data.columns={image: image_id, label: dx, lesion: lesion_id}",
+        ],
+    )
+    for source in sources:
+        code, out, error = hardcase("evaluate", finished_run, *source, "--json", tmp_path / "e.json")
+        assert code == 0, error
+        assert f"{made} synthetic images are left out" in out
+        result = json.loads((tmp_path / "e.json").read_text())
+        assert result["n"] == result["data"]["n_images"] == len(frame) - made
+        assert result["data"]["n_synthetic"] == made
+        assert sum(result["data"]["seen"].values()) == len(frame) - made
+    for folder in (exported, exported / "images"):
+        code, out, error = hardcase("predict", finished_run, folder, "--csv", tmp_path / "p.csv")
+        assert code == 0, error
+        assert f"{made} synthetic images of an exported folder are left out" in out
+        found = pd.read_csv(tmp_path / "p.csv")
+        assert set(found["image_id"]) == set(frame["image_id"][frame["origin"] == "real"])
+    one = exported / "images" / f"{frame['image_id'][frame['origin'] == 'synthetic'].iloc[0]}.png"
+    assert hardcase("predict", finished_run, one, "--csv", tmp_path / "one.csv")[0] == 0, "asked for by name"
+
+
+def test_evaluate_refuses_synthetic_images_alone(finished_run, exported, tmp_path):
+    shutil.copytree(exported, tmp_path / "alone")
+    table = tmp_path / "alone" / "HAM10000_metadata.csv"
+    frame = pd.read_csv(table, keep_default_na=False)
+    frame[frame["origin"] == "synthetic"].to_csv(table, index=False)
+    code, _, error = hardcase(
+        "evaluate", finished_run, "data.format=ham10000", f"data.root={tmp_path / 'alone'}"
+    )
+    assert code == 2 and ("synthetic images alone" in error or "only class" in error)
+
+
 def test_evaluate_scores_another_round_and_arm_when_asked(finished_run, external, tmp_path):
     code, _, error = hardcase(
         "evaluate", finished_run, "data.format=ham10000", f"data.root={external}",
@@ -253,7 +294,7 @@ def test_evaluate_refuses_classes_the_run_does_not_know(finished_run, external, 
         (["data.format=ham10000", "data.root=/nowhere"], "/nowhere"),
         (["data.format=phantom", "data.image_size=32"], "data.image_size: the classifier was fitted with 16"),
         (["data.format=phantom", "data.malignant=[mel]"], "data.malignant: the classifier was fitted with"),
-        (["data.format=phantom", "data.rot=x"], "data.rot: unknown key; did you mean root?"),
+        (["data.format=phantom", "data.rot=x"], "data.rot: unknown key; did you mean data.root?"),
     ],
 )
 def test_evaluate_names_what_is_wrong(finished_run, overrides, message):

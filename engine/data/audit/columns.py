@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.data.decoding import ImageFileError, size_of
-from engine.data.readers.files import UNKNOWN, read_rows
+from engine.data.readers.rows import UNKNOWN, read_rows
 from engine.errors import DataError
 from engine.types import IntArray, LesionTable, StrArray, strings
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts.plain_files import require_plain_file
 from engine.config import DataConfig
+from engine.data.readers.array_files import class_numbers, read_idx, read_npz
 from engine.data.readers.files import one_file, require_folder
 from engine.data.table import Source, make_table
 from engine.errors import DataError
@@ -20,6 +19,7 @@ from engine.types import ImageArray
 DERMAMNIST = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_RECORD = 1 + 3 * 32 * 32
+PARTS = ("train", "val", "test")
 MNIST_PARTS = {"train": "train", "t10k": "test"}
 
 Part = tuple[str, ImageArray, npt.NDArray[np.int64]]
@@ -37,17 +37,13 @@ def read_medmnist(config: DataConfig) -> Source:
         path = one_file(
             require_folder(str(config.root)), ["*.npz"], "MedMNIST file", "give data.root the file itself"
         )
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays: dict[str, npt.NDArray[Any]] = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as a MedMNIST .npz ({error}); download it again") from error
-    parts = [
-        _medmnist_part(path, arrays, part) for part in ("train", "val", "test") if f"{part}_images" in arrays
-    ]
+    wanted = tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels"))
+    arrays, names = read_npz(path, wanted)
+    parts = [_medmnist_part(path, arrays, part) for part in PARTS if f"{part}_images" in arrays]
     if not parts:
         raise DataError(
-            f"{path}: no train_images, val_images or test_images; the arrays are {', '.join(arrays) or 'none'}"
+            f"{path}: no train_images, val_images or test_images; the arrays are {', '.join(names) or 'none'}; "
+            "give a MedMNIST file, or name the arrays so"
         )
     return _source(path, parts, DERMAMNIST if path.stem.lower().startswith("dermamnist") else None)
 
@@ -62,7 +58,8 @@ def _medmnist_part(path: Path, arrays: dict[str, npt.NDArray[Any]], part: str) -
     images, labels = arrays[f"{part}_images"], arrays.get(f"{part}_labels")
     if labels is None:
         raise DataError(f"{path}: {part}_labels is missing beside {part}_images; download the file again")
-    if images.dtype != np.uint8 or images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+    flat = images.dtype != np.uint8 or images.ndim not in (3, 4) or 0 in images.shape[1:3]
+    if flat or (images.ndim == 4 and images.shape[3] != 3):
         raise DataError(
             f"{path}: {part}_images is {images.dtype} of shape {images.shape}; expected 2-d uint8 images, grey or RGB"
         )
@@ -70,9 +67,11 @@ def _medmnist_part(path: Path, arrays: dict[str, npt.NDArray[Any]], part: str) -
         raise DataError(
             f"{path}: {part}_labels has {labels.shape[1]} labels an image; one class an image is needed"
         )
-    if len(labels) != len(images):
-        raise DataError(f"{path}: {part}_images has {len(images)} entries, {part}_labels {len(labels)}")
-    return part, images, labels.reshape(-1).astype(np.int64)
+    if labels.ndim == 0 or labels.size != len(images):
+        raise DataError(
+            f"{path}: {part}_images has {len(images)} entries, {part}_labels {labels.size}; download the file again"
+        )
+    return part, images, class_numbers(path, f"{part}_labels", labels)
 
 
 def _source(path: Path, parts: list[Part], names: tuple[str, ...] | None) -> Source:
@@ -107,7 +106,7 @@ def _read_mnist(root: Path) -> Source:
             raise DataError(
                 f"{folder}: {prefix}-images or {prefix}-labels idx file is missing; MNIST has four files"
             )
-        images_NHW, label_N = _read_idx(pictures, 3), _read_idx(labels, 1)
+        images_NHW, label_N = read_idx(pictures, 3), read_idx(labels, 1)
         if len(images_NHW) != len(label_N):
             raise DataError(
                 f"{pictures}: {len(images_NHW)} images but {len(label_N)} labels in {labels.name}"
@@ -127,23 +126,6 @@ def _mnist_file(folder: Path, start: str) -> Path | None:
     )
 
 
-def _read_idx(path: Path, axes: int) -> ImageArray:
-    """Read an idx file: two zero bytes, type 8 (uint8), number of axes, big-endian sizes, data."""
-    try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path}: cannot be decompressed ({error}); download it again") from error
-    if data[:4] != bytes([0, 0, 8, axes]):
-        raise DataError(f"{path}: is not an idx file of bytes with {axes} axes; download it again")
-    sizes = [int(v) for v in np.frombuffer(data, dtype=">u4", count=axes, offset=4)]
-    start = 4 + 4 * axes
-    if len(data) - start != math.prod(sizes):
-        raise DataError(
-            f"{path}: header promises {math.prod(sizes)} bytes, the file has {len(data) - start}; download it again"
-        )
-    return np.frombuffer(data, dtype=np.uint8, offset=start).reshape(sizes)
-
-
 def _read_cifar10(root: Path) -> Source:
     folder = next((f for f in (root, root / "cifar-10-batches-bin") if any(f.glob("data_batch_*.bin"))), None)
     if folder is None:
@@ -156,7 +138,7 @@ def _read_cifar10(root: Path) -> Source:
             "put CIFAR-10's binary version (cifar-10-binary.tar.gz, unpacked) there"
         )
     meta = folder / "batches.meta.txt"
-    named = tuple(meta.read_text(encoding="utf-8").split()) if meta.is_file() else ()
+    named = tuple(meta.read_text(encoding="utf-8", errors="replace").split()) if meta.is_file() else ()
     names = named if len(named) == len(CIFAR10) else CIFAR10
     parts = [("train", *_read_batches(sorted(folder.glob("data_batch_*.bin"))))]
     if (folder / "test_batch.bin").is_file():
@@ -168,7 +150,11 @@ def _read_batches(paths: list[Path]) -> tuple[ImageArray, npt.NDArray[np.int64]]
     """Read binary batches of any number of records: 1 label byte, then 1024 red, green and blue bytes."""
     records = []
     for path in paths:
-        data = np.fromfile(path, dtype=np.uint8)
+        try:
+            require_plain_file(path)
+            data = np.fromfile(path, dtype=np.uint8)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror}); download it again") from None
         if not len(data) or len(data) % CIFAR_RECORD:
             raise DataError(
                 f"{path}: {len(data)} bytes is not a whole number of {CIFAR_RECORD}-byte records; download it again"

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from engine.artifacts.own_output import is_own
-from engine.data.readers.files import column_or_none, read_rows, require_columns, require_folder, text_column
+from engine.data.readers.files import require_folder
 from engine.data.readers.metadata import given, read_metadata
 from engine.data.readers.places import bare
+from engine.data.readers.rows import column_or_none, read_rows, require_columns, text_column
 from engine.errors import DataError
 from engine.types import strings
 

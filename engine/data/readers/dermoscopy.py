@@ -8,19 +8,12 @@ import pandas as pd
 
 from engine.config import DataConfig
 from engine.data.readers.challenge_tables import LESION, ground_truth, read_around, read_truth
-from engine.data.readers.files import (
-    find_files,
-    one_file,
-    read_rows,
-    require_columns,
-    require_folder,
-    require_images,
-    text_column,
-)
+from engine.data.readers.files import find_files, one_file, require_folder, require_images
 from engine.data.readers.general import image_root
 from engine.data.readers.metadata import read_metadata
 from engine.data.readers.one_hot import one_hot, rest_of
 from engine.data.readers.places import bare
+from engine.data.readers.rows import read_rows, require_columns, text_column
 from engine.data.table import UNLABELLED, Source, make_table
 from engine.errors import DataError
 

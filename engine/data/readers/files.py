@@ -1,15 +1,12 @@
-"""Finds image and mask files below a data folder, and reads CSV and parquet tables as text."""
+"""Finds image and mask files below a data folder."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from engine.artifacts.csv_text import unescaped
 from engine.artifacts.own_output import Passed, below, is_own
 from engine.data.readers.image_names import (
     HIDDEN,
@@ -24,12 +21,11 @@ from engine.data.readers.image_names import (
     require_unicode,
     sort_out,
 )  # fmt: skip
+from engine.data.table import LONGEST_NAME
 from engine.errors import DataError
 
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")
 """Where an image is taken from first when a file of its name lies in several folders."""
-EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
-UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +54,19 @@ class Files:
         return {what: count for what, count in counts.items() if count}
 
     def image_paths(self, stems: Iterable[str]) -> list[str]:
-        """Return the image file of each name, "" where there is none; upper and lower case count where both are there."""
+        """Return the image file of each name, "" where there is none; upper and lower case count where both are there.
+
+        Raises:
+            DataError: two files in one folder have this name and other suffixes.
+        """
         found: dict[str, Path] = {}
+        wanted = set(stems := list(stems))
         for path in sorted(self.images, key=lambda p: (_rank(self.root, p), p.as_posix())):
-            found.setdefault(path.stem, path)
+            first = found.setdefault(path.stem, path)
+            if first is not path and first.parent == path.parent and path.stem in wanted:
+                raise DataError(
+                    f"{first}: {path.name} beside it is an image of the same name; remove one, or rename it"
+                )
         for path in self.by_ending:
             found.setdefault(path.stem, path)
         folded = {stem.casefold(): path for stem, path in reversed(found.items())}
@@ -130,83 +135,6 @@ def require_images(files: Files) -> Files:
     return files
 
 
-def read_rows(path: Path, *, rows: int | None = None, names: Sequence[str] | None = None) -> pd.DataFrame:
-    """Read a CSV (or .tsv, .parquet) table with every cell as stripped text, "" where empty.
-
-    The table of a folder that hardcase exported is read as it was written: nothing stripped, formulas as they were.
-
-    Args:
-        path: the table.
-        rows: read no more than the first so many of a CSV; None: all.
-        names: columns of a CSV without a header line.
-
-    Raises:
-        DataError: the file cannot be read, is separated otherwise, has no rows, or names a column twice.
-    """
-    _refuse_other_kinds(path)
-    try:
-        if path.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(path)
-            frame = frame.astype(object).where(frame.notna(), "").astype(str)
-        else:
-            separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
-            frame = pd.read_csv(
-                path, sep=separator, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8-sig",
-                nrows=rows, names=names, header="infer" if names is None else None,
-            )  # fmt: skip
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise DataError(
-            f"{path}: cannot be read as a table ({error}); save it as UTF-8 CSV or parquet"
-        ) from error
-    frame.columns = [str(name).strip() for name in frame.columns]
-    if not len(frame):
-        raise DataError(f"{path}: has no rows; give a table with one row an image")
-    if frame.columns.duplicated().any():
-        raise DataError(
-            f"{path}: column {frame.columns[frame.columns.duplicated()][0]} occurs twice; rename one"
-        )
-    clean = unescaped if is_own(path.parent) else str.strip
-    cleaned: pd.DataFrame = frame.apply(lambda column: column.map(clean))
-    return cleaned
-
-
-def _refuse_other_kinds(path: Path) -> None:
-    """Raise DataError for a spreadsheet, and for a CSV whose header is separated by something else than a comma."""
-    suffix = path.suffix.lower()
-    if suffix in EXCEL_SUFFIXES:
-        raise DataError(
-            f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
-        )
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path}: is no plain file (a folder, pipe, socket or device); give a table")
-    if suffix in (".parquet", ".tsv", ".tab") or not path.is_file():
-        return
-    with path.open(encoding="utf-8-sig", errors="replace") as lines:
-        header = lines.readline()
-    other = next((sign for sign in (";", "\t", "|") if sign in header and "," not in header), None)
-    if other is not None:
-        raise DataError(
-            f"{path}: is separated by {other!r}, not by commas; save it with commas between the columns and points in "
-            "numbers (pandas: read_csv(FILE, sep=..., decimal=...).to_csv(FILE, index=False))"
-        )
-
-
-def require_columns(path: Path, frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:
-    """Raise DataError naming the columns of ``names`` that the table lacks."""
-    missing = [name for name in names if name not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path}: column {', '.join(missing)} is missing; the columns are {', '.join(frame.columns)}. {remedy}"
-        )
-
-
-def text_column(frame: pd.DataFrame, name: str | None) -> list[str]:
-    """Return a column's text with the usual words for unknown as "" (all "" without such a column)."""
-    if name is None or name not in frame.columns:
-        return [""] * len(frame)
-    return ["" if value.lower() in UNKNOWN else str(value) for value in frame[name]]
-
-
 def one_file(folder: Path, patterns: Sequence[str], what: str, remedy: str) -> Path:
     """Return the only file in ``folder`` that matches; DataError where there is none or more than one."""
     found = sorted(
@@ -231,10 +159,13 @@ def names_of(root: Path, paths: Sequence[Path]) -> list[str]:
     stems = [path.name for path in bare]
     if len(set(stems)) == len(stems):
         return stems
-    return ["__".join(path.relative_to(root).parts) for path in bare]
+    return [_shortened("__".join(path.relative_to(root).parts)) for path in bare]
 
 
-def column_or_none(frame: pd.DataFrame, candidates: Sequence[str]) -> str | None:
-    """Return the first of ``candidates`` the table has, whatever its case."""
-    lower: dict[str, Any] = {str(name).lower(): name for name in reversed(list(frame.columns))}
-    return next((str(lower[name]) for name in candidates if name in lower), None)
+def _shortened(name: str) -> str:
+    """Return a joined name that still fits a file's name: its end, and a digest of the whole where it is longer."""
+    text = name.encode("utf-8", errors="surrogateescape")
+    if len(text) <= LONGEST_NAME:
+        return name
+    end = text[-(LONGEST_NAME - 18) :].decode("utf-8", errors="ignore")
+    return f"{hashlib.sha256(text).hexdigest()[:16]}__{end}"

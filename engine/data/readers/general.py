@@ -7,19 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import DataConfig
-from engine.data.readers.files import (
-    find_files,
-    names_of,
-    one_file,
-    read_rows,
-    require_columns,
-    require_folder,
-    require_images,
-    text_column,
-)
+from engine.data.readers.files import find_files, names_of, one_file, require_folder, require_images
 from engine.data.readers.metadata import read_metadata
 from engine.data.readers.one_hot import one_hot, rest_of
 from engine.data.readers.places import inside, locate
+from engine.data.readers.rows import read_rows, require_columns, text_column
 from engine.data.table import UNLABELLED, Source, make_table
 from engine.errors import DataError
 
@@ -86,6 +78,7 @@ def read_table_format(config: DataConfig) -> Source:
         lesion_id=text_column(frame, columns.lesion),
         patient_id=text_column(frame, columns.patient),
         split=_official(text_column(frame, "split")),
+        origin=_origin(frame),
         age=metadata.age,
         sex=metadata.sex,
         localization=text_column(frame, columns.site),
@@ -130,6 +123,12 @@ def _table_file(root: str) -> Path:
         return path
     folder = require_folder(root)
     return one_file(folder, ["*.csv", "*.tsv", "*.parquet"], "table", "give data.root the table's own path")
+
+
+def _origin(frame: pd.DataFrame) -> list[str]:
+    """Return real or synthetic where the table is one that ``hardcase export data`` wrote, else real."""
+    exported = {"origin", "synthetic"} <= set(frame.columns)
+    return [text if exported and text == "synthetic" else "real" for text in text_column(frame, "origin")]
 
 
 def _official(values: list[str]) -> list[str]:

@@ -40,6 +40,9 @@ def locate(
     A path may leave out the suffix. One that does not lie at its place is looked for by its name in the folders below, and
     then again without regard to upper and lower case or to the suffix. ``doubtful`` files, masks by their neighbours alone,
     are images where the table names them at their place.
+
+    Raises:
+        DataError: two files lie at the place of a path without suffix.
     """
     known = {path.as_posix(): path.as_posix() for path in (*images, *doubtful)}
     anywhere = _by_name(images, lambda name: name)
@@ -49,7 +52,13 @@ def locate(
     for relative in given:
         base = (root / relative).as_posix()
         tries = [base] if relative.suffix.lower() in IMAGE_SUFFIXES else [base + s for s in IMAGE_SUFFIXES]
-        found = next((known[name] for name in tries if name in known), "")
+        there = [known[name] for name in tries if name in known]
+        if len(there) > 1:
+            raise DataError(
+                f"{there[0]}: {PurePosixPath(there[1]).name} beside it is an image of the same name, and the table gives "
+                "none of their suffixes; write the suffix, or remove one"
+            )
+        found = there[0] if there else ""
         if not found and len(relative.parts) == 1:
             found = anywhere.get(relative.name, "")
         if not found:

@@ -18,7 +18,7 @@ from engine.artifacts import csv_text as csv_text_file
 from engine.artifacts.csv_text import csv_text, escaped, unescaped, write_csv
 from engine.artifacts.own_output import mark
 from engine.artifacts.review import read_verdicts, write_blank
-from engine.data.readers.files import read_rows
+from engine.data.readers.rows import read_rows
 
 ROOT = Path(engine.__file__).parent.parent
 FORMULA = "=+-@\t\r\n\uff1d\uff0b\uff0d\uff20"

@@ -103,7 +103,9 @@ def test_weights_by_path_with_another_head(tmp_path):
 
 def test_weights_of_another_model_are_refused(tmp_path):
     save_file({"a": torch.zeros(1)}, tmp_path / "w.safetensors")
-    with pytest.raises(DataError, match=r"w.safetensors does not fit the model: .* and \d+ more missing"):
+    with pytest.raises(
+        DataError, match=r"w.safetensors does not fit the model: .* is missing.* and \d+ more; choose"
+    ):
         build_model("test_resnet", 3, 32, str(tmp_path / "w.safetensors"))
 
 

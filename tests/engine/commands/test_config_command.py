@@ -10,9 +10,9 @@ import pytest
 from pydantic import Field
 from rich.console import Console
 
-from engine.commands.config_command import all_keys, default_text, explain
+from engine.commands.config_command import default_text, explain
 from engine.commands.type_text import type_text
-from engine.config.loading import section_at
+from engine.config.known_keys import all_keys, section_at
 from engine.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from engine.commands import dry_run as module
-from engine.commands.dry_run import PilotListener, dry_run
+from engine.commands.dry_run import PilotListener, dry_run, hours_range
 from engine.commands.planned_work import Work, plan_work
 from engine.config import Config
 from engine.config.loading import parse_config
@@ -127,6 +127,21 @@ def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
     assert "judge" not in listener.rates
 
 
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (3.0, "less than 2 minutes"),
+        (120.0, "1.3 to 3 minutes"),
+        (1800.0, "20 to 45 minutes"),
+        (3600.0, "0.67 to 1.5 h"),
+        (100 * 3600.0, "67 to 150 h"),
+        (1234.5 * 3600.0, "820 to 1900 h"),
+    ],
+)
+def test_hours_are_a_range_of_two_digits(seconds: float, text: str) -> None:
+    assert hours_range(seconds) == text
+
+
 @pytest.mark.slow
 def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     config = tiny_config(str(tmp_path / "out"))
@@ -137,7 +152,9 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     assert "2 rounds, arms real, hard, 20 samples per round" in said
     for stage in ("embedder", "denoiser", "classifier", "synthesize"):
         assert stage in said
-    assert "h on this device" in said
+    assert re.search(r"(less than 2 minutes|[\d.]+ to [\d.]+ (minutes|h)) on this device, from a pilot", said)
+    assert "✓ denoiser" in said and "✓ classifier" in said, "the pilot shows its stages"
+    assert not re.search(r"\d\.\d\d h", said), "no hours to a hundredth"
     assert not (tmp_path / "out").exists()
 
 

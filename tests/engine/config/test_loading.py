@@ -39,7 +39,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
-        ("loop: {round: 3}", ["loop.round", "unknown key", "did you mean rounds?"]),
+        ("loop: {round: 3}", ["loop.round", "unknown key", "did you mean loop.rounds?"]),
         ("loop: {rounds: three}", ["loop.rounds", "valid integer", "'three'"]),
         ("loop: {rounds: '3'}", ["loop.rounds", "valid integer"]),
         ("loop: {rounds: true}", ["loop.rounds", "valid integer"]),
@@ -95,6 +95,21 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("data: {map_labels: {a: on}}", ["data.map_labels", "yes, on or true", "quote it"]),
         ("data: {map_labels: {0: a, '0': b}}", ["data.map_labels", "names a label twice"]),
         ("evaluation: {melanoma: off}", ["evaluation.melanoma", "quote it"]),
+        (
+            "classifier: {batch_size: 1}",
+            ["classifier.batch_size", "is 1", "batch normalisation", "give 2 or more"],
+        ),
+        ("judge: {batch_size: 1}", ["judge.batch_size", "is 1", "batch normalisation", "give 2 or more"]),
+        ("judge: {batch_size: 0}", ["judge.batch_size", "greater than or equal to 2"]),
+        ("classifier: {batch_size: true}", ["classifier.batch_size", "valid integer"]),
+        ("embedder: {batch_size: 1}", ["embedder.batch_size", "tell the images of a batch apart"]),
+        *[
+            (
+                f"{{{part}: {{batch_size: 3}}, backend: {{kind: ray, train_workers: 4}}}}",
+                [f"{part}.batch_size (3)", "backend.train_workers (4)"],
+            )
+            for part in ("embedder", "vae", "denoiser", "gan", "classifier", "judge")
+        ],
         ("- a\n- b", ["expected keys and values"]),
         ("a: [", ["not valid YAML"]),
         ("name: !!python/name:os.system x", ["YAML tags are not allowed"]),

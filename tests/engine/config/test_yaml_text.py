@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import os
+import re
 import shlex
+import time
+from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from engine.config.yaml_text import as_argument, dump_values, parse_yaml, yaml_key
+from engine.config.loading import read_tree
+from engine.config.yaml_text import ALIASED, as_argument, dump_values, parse_yaml, yaml_key
 from engine.errors import ConfigError
 
 
@@ -117,3 +124,58 @@ def test_an_argument_is_one_word_of_a_shell_and_reads_back_as_it_was() -> None:
     key, _, value = word.partition("=")
     assert (key, parse_yaml(value, "")) == ("data.map_labels", {"SCC": "NAME", "it's 1": None, "yes": None})
     assert as_argument("data.map_labels", {"df": "null"}) == "'data.map_labels={df: null}'"
+
+
+def doubling(lines: int, times: int) -> str:
+    """Lines of lists, each of which names the one before it ``times`` times: times**lines values at the end."""
+    rows = ["k0: &a0 [1]"]
+    rows += [f"k{n}: &a{n} [{', '.join([f'*a{n - 1}'] * times)}]" for n in range(1, lines + 1)]
+    return "\n".join(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (doubling(40, 2), "line 12"),
+        (doubling(9, 9), "line 5"),
+        ("\n".join(["b: &b {x: 1}", *[f"k{n}: &k{n} {{<<: [{', '.join(['*b'] * 9000)}]}}" for n in range(2)]]), "line 2"),
+        ("a: &a [*a]", "line 1: alias *a stands inside"),
+        ("a: &a\n  b: {c: *a}", "line 2: alias *a stands inside"),
+        ("\n".join("  " * n + f"k{n}:" for n in range(100)), "line 64: more than 64 levels"),
+    ],
+)  # fmt: skip
+def test_aliases_and_levels_have_a_budget(text: str, line: str) -> None:
+    started = time.process_time()
+    with pytest.raises(ConfigError, match=re.escape(line)):
+        parse_yaml(text, "c.yaml")
+    assert time.process_time() - started < 2.0
+
+
+@given(st.lists(st.lists(st.integers(0, 8), max_size=6), max_size=9))
+@settings(max_examples=60, deadline=None)
+def test_any_aliases_are_read_whole_or_refused(rows: list[list[int]]) -> None:
+    """Row n is a list of aliases of rows before it (or of 1): its size is known."""
+    text, sizes = ["k: &a0 [1]"], [2]
+    for n, row in enumerate(rows, start=1):
+        names = [min(name, n - 1) for name in row]
+        text.append(f"k{n}: &a{n} [{', '.join(f'*a{name}' for name in names)}]")
+        sizes.append(1 + sum(sizes[name] for name in names))
+    spent = sum(size - 1 for size in sizes[1:])
+    if spent > ALIASED:
+        with pytest.raises(ConfigError, match="the aliases up to"):
+            parse_yaml("\n".join(text), "c.yaml")
+    else:
+        assert parse_yaml("\n".join(text), "c.yaml").keys() == {"k", *(f"k{n}" for n in range(1, len(sizes)))}
+
+
+def test_a_config_that_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    pipe, big = tmp_path / "pipe", tmp_path / "big.yaml"
+    os.mkfifo(pipe)
+    big.write_bytes(b"#" * 3_000_000)
+    for path, what in (
+        (pipe, "a pipe, socket or device"),
+        (big, "3,000,000 bytes"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ConfigError, match=what):
+            read_tree(path)

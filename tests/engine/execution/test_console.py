@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
 import engine
 from engine import cli
+from engine.artifacts.secrets import masking_logger
+from engine.artifacts.visible_text import visible
 from engine.execution.console import plain_console
 from tests.engine.data.layouts import ham_rows, write_ham
 from tests.integration.tiny import tiny_tree
@@ -45,6 +50,38 @@ def test_no_command_writes_markup_or_makes_a_console_of_its_own() -> None:
                     path,
                     node.lineno,
                 )
+
+
+CONTROLS = ["\x1b[2J", "\x1b]0;title\x07", "a\rb", "\x9b31m", "a\u202eb", "\x08\x08", "bad\udcff"]
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_control_characters_are_shown_and_not_obeyed(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    console = plain_console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    table = Table(title=name, caption=name, box=None)
+    table.add_column(name)
+    table.add_row(name)
+    table.add_row(Text(name))
+    console.print(name)
+    console.print(Text(f"skipped {name}"))
+    console.print(table)
+    masking_logger("hardcase.test").warning("skipped %s", name)
+    for printed in (console.file.getvalue(), caplog.text):  # type: ignore[attr-defined]
+        bare = re.sub(r"\x1b\[[\d;]*m", "", printed)  # the console's own colours
+        assert visible(bare) == bare
+    assert console.file.getvalue().count(visible(name)) >= 5  # type: ignore[attr-defined]
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_printed_whole_and_obeys_nothing(text: str) -> None:
+    console = plain_console(file=io.StringIO(), width=1000)
+    console.print(text, soft_wrap=True)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert visible(said) == said
+    assert [line.rstrip() for line in said.splitlines()] == [
+        line.rstrip() for line in f"{visible(text)}\n".expandtabs(8).splitlines()
+    ]
 
 
 def hostile_data(root: Path) -> Path:
@@ -115,3 +152,56 @@ def test_errors_name_hostile_paths_as_they_are(
     result = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"}).invoke(cli.app, arguments)
     assert result.exit_code == 2, result.output
     assert "[/b]" in result.output
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run whose classes, sites, lesion ids and folders hold markup and escapes."""
+    import yaml
+
+    home = tmp_path_factory.mktemp("run")
+    rows: pd.DataFrame = ham_rows(lesions=40, views=1)
+    rows["dx"] = rows["dx"].map({"mel": "mel[/b]\x1b[2J", "nv": "[red]nv"})
+    rows["localization"], rows["lesion_id"] = "[/site]", "[/" + rows["lesion_id"] + "]"
+    write_ham(home / "data[/b]", rows=rows)
+    tree = tiny_tree(str(home / "[red]runs"), loop={"rounds": 1, "budget": 8, "arms": ["real", "hard"]})
+    tree["data"] = {"format": "ham10000", "root": str(home / "data[/b]"), "image_size": 16,
+                    "split": tree["data"]["split"], "malignant": ["mel[/b]\x1b[2J"]}  # fmt: skip
+    tree["search_space"] = {"policy.mining.name": ["margin", "entropy"]}
+    (home / "c.yaml").write_text(yaml.safe_dump(tree))
+    result = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"}).invoke(cli.app, ["run", str(home / "c.yaml")])
+    assert result.exit_code == 0, (result.output, result.exception)
+    return home / "[red]runs" / "tiny"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "printed"),
+    [
+        (["run", "{0}/../../c.yaml"], "[red]runs/tiny/report.html"),
+        (["run", "{0}/../../c.yaml", "--dry-run"], ""),
+        (["evaluate", "{0}", "data.format=ham10000", "data.root={0}/../../data[/b]"], "mel[/b]\\x1b[2J"),
+        (["predict", "{0}", "{0}/../../data[/b]", "--csv", "{1}/[/p].csv"], "[/p].csv"),
+        (["report", "{0}"], "[red]runs/tiny/report.html"),
+        (["compare", "{0}", "{0}"], ""),
+        (["power", "{0}", "{0}"], ""),
+        (["synthesize", "{0}", "--class", "[red]nv", "--count", "2", "--out", "{1}/[/s]"], "2 images of [red]nv in"),
+        (["synthesize", "{0}", "--class", "[/no]", "--count", "2", "--out", "{1}/[/t]"], "mel[/b]\\x1b[2J"),
+        (["export", "data", "{0}", "--out", "{1}/[/e]"], "[/e]"),
+        (["export", "model", "{0}", "--no-onnx", "--out", "{1}/[/m]"], "[/m]"),
+        (["data", "audit", "{0}/../../c.yaml", "--out", "{1}/[/a]"], "[/a]"),
+        (["config", "show", "{0}/../../c.yaml"], "[red]runs"),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_every_command_on_a_run_prints_hostile_names(
+    run: Path, tmp_path: Path, command: list[str], printed: str
+) -> None:
+    arguments = [part.format(run, tmp_path) for part in command]
+    result = CliRunner(env={"COLUMNS": "300", "TERM": "dumb"}).invoke(cli.app, arguments)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "this is a bug" not in result.output
+    assert printed in result.output, result.output
+    assert visible(result.output) == result.output
+    if printed and "[/no]" not in command:
+        assert result.exit_code == 0, result.output

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from engine.config.loading import parse_config
+from engine.config.tracking_place import database_problems
 from engine.tracking.mlflow_tracker import MlflowTracker, default_uri
 
 CLASSES = ["mel", "nv"]
@@ -331,3 +332,54 @@ def test_where_it_logs(tmp_path, monkeypatch):
     assert MlflowTracker.create(config, load_model=load_model).uri == "http://server:5000"
     named = parse_config({"tracking": {"uri": "http://other:5000", "experiment": "sweep"}})
     assert MlflowTracker.create(named, load_model=load_model).uri == "http://other:5000"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda path: path.mkdir(), "unable to open database file"),
+        (lambda path: path.write_bytes(b"no database " * 100), "file is not a database"),
+    ],
+    ids=["a folder", "damaged"],
+)
+def test_a_database_that_cannot_be_opened_is_said_at_once_and_keeps_the_calls(tmp_path, spoil, reason):
+    run, said = make_run(tmp_path), []
+    spoil(tmp_path / "mlflow.db")
+    tracker = MlflowTracker(
+        output=tmp_path / "runs", experiment="demo", load_model=load_model, notify=said.append
+    )
+    start = time.monotonic()
+    tracker.start(config={"name": "demo"}, dataset={"digest": "d"}, run_folder=run)
+    tracker.log_round(make_report(0, "real", 0.5), run / "rounds" / "0000", run)
+    tracker.finish("FINISHED", run)
+    assert time.monotonic() - start < 60
+    assert reason in said[0] and "the run goes on" in said[0]
+    kept = [
+        json.loads(line)["call"]
+        for line in (run / "tracking_outbox" / "calls.jsonl").read_text().splitlines()
+    ]
+    assert kept == ["start", "log_round", "finish"]
+
+
+@pytest.mark.parametrize("name", ["a?b", "100%", "a%41b"])
+def test_a_folder_that_the_databases_address_cannot_hold_is_refused(tmp_path, name, monkeypatch):
+    config = parse_config({"output": str(tmp_path / name / "runs")})
+    assert "tracking.kind=none" in database_problems(config)[0]
+    for changes in (
+        {"tracking": {"kind": "none"}},
+        {"tracking": {"uri": "http://localhost:1"}},
+        {"output": str(tmp_path / name)},
+    ):
+        assert database_problems(parse_config({"output": config.output, **changes})) == []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+    assert database_problems(config) == []
+
+
+@pytest.mark.parametrize("name", ["a#b", "a b", "a'\"b", "a;b&c=d", "[/b]", "é漢", "$HOME", "a@b:c"])
+def test_every_other_folder_is_addressed(tmp_path, name):
+    """SQLAlchemy opens the very file, and a folder it would not open is one that is refused."""
+    from sqlalchemy.engine.url import make_url
+
+    place = tmp_path / name / "runs"
+    assert database_problems(parse_config({"output": str(place)})) == []
+    assert make_url(default_uri(place)).database == str(tmp_path / name / "mlflow.db")

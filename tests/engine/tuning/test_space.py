@@ -69,7 +69,7 @@ def test_a_range_has_no_grid() -> None:
     ("space", "said"),
     [
         ({"policy.mining.name": ["margin", "margins"]}, "did you mean margin"),
-        ({"synthesis.guidence_scale": {"uniform": [1.0, 2.0]}}, "did you mean guidance_scale"),
+        ({"synthesis.guidence_scale": {"uniform": [1.0, 2.0]}}, "did you mean synthesis.guidance_scale"),
         ({"policy.mining": [{"name": "margin", "top_k": 0}]}, "policy.mining.top_k"),
         ({"policy.mining.name": ["random", "bald"], "loop.mine_from": ["mine", "crossfit"]}, "bald"),
     ],

@@ -380,7 +380,7 @@ OTHER_FAULTS = {
         "mnist",
         lambda r: (layouts.write_mnist(r), (r / "train-images-idx3-ubyte.gz").write_bytes(b"no")),
         {},
-        "train-images-idx3-ubyte.gz: cannot be decompressed",
+        "train-images-idx3-ubyte.gz: cannot be read or decompressed",
     ),
     "not idx": (
         "mnist",
