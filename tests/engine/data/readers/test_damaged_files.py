@@ -265,7 +265,7 @@ def test_a_file_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         save(tmp_path / dx / f"{n}.png", picture(n))
     bad = os.fsencode(tmp_path / "a") + b"/\xff\xfe.png"
     (tmp_path / "a" / "0.png").rename(os.fsdecode(bad))
-    assert "is not UTF-8; rename the file" in refused(lambda: read_as("folder", tmp_path))
+    assert "the name is no UTF-8; rename the file" in refused(lambda: read_as("folder", tmp_path))
 
 
 def test_the_longest_cell_is_read(tmp_path: Path) -> None:
