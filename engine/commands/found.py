@@ -53,7 +53,7 @@ class Layout:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Images a class, as read (before ``data.map_labels``)."""
+        """Images per class, as read (before ``data.map_labels``)."""
         names, counts = np.unique(self.source.table.dx, return_counts=True)
         return {str(name): int(count) for name, count in zip(names, counts, strict=True)}
 

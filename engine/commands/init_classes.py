@@ -11,7 +11,7 @@ from typing import Final
 
 from engine.config import as_argument
 from engine.data.assignment import Labels
-from engine.data.diagnoses import ORDER, PREMALIGNANT_NOTE, UMBRELLAS, Diagnosis, recognise
+from engine.data.diagnoses import ORDER, PREMALIGNANT_NOTE, UMBRELLAS, Diagnosis, normalised, recognise
 from engine.data.readers.metadata import given
 
 MELANOMA: Final = "mel"
@@ -111,7 +111,7 @@ def _said_of_malignant(
         ]
     said = []
     if malignant:
-        each = [f"{name} ({_nature(known[name])})" for name in malignant]
+        each = [_with_nature(name, known[name]) for name in malignant]
         said.append(f"data.malignant: {_few(each)} {'counts' if len(each) == 1 else 'count'} as malignant")
     else:
         said.append(f"data.malignant is empty: no class is known to be malignant; {WHILE_EMPTY}")
@@ -122,8 +122,11 @@ def _said_of_malignant(
     return said
 
 
-def _nature(diagnosis: Diagnosis) -> str:
-    return f"{diagnosis.name}, {PREMALIGNANT_NOTE}" if diagnosis.premalignant else diagnosis.name
+def _with_nature(name: str, diagnosis: Diagnosis) -> str:
+    """Return a class with its name in full, where that says more, and with its nature where that is a convention."""
+    more = [diagnosis.full_name] if normalised(name) != normalised(diagnosis.full_name) else []
+    more += [PREMALIGNANT_NOTE] if diagnosis.premalignant else []
+    return f"{name} ({', '.join(more)})" if more else name
 
 
 def few_groups(

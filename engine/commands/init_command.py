@@ -64,7 +64,7 @@ def render(layout: Layout, machine: Machine, out: Path) -> str:
     counts = ", ".join(f"{dx} {count}" for dx, count in layout.counts.items())
     lines = [
         f"# Written by `hardcase init`: {layout.why}; {_size(layout)}.",
-        f"# Images a class: {counts}.",
+        f"# Images per class: {counts}.",
         f"# Look:  hardcase data describe {out}",
         f"# Cost:  hardcase run {out} --dry-run   (plan, sizes, hours here)",
         f"# Run:   hardcase run {out}",

@@ -111,7 +111,7 @@ def costs_of(values: Mapping[str, Any]) -> dict[str, str]:
         "embedder.steps": "once",
         "vae.steps": "once",
         "denoiser.steps": "once",
-        "synthesis.steps": f"x {made} images to generate = {values['synthesis.steps'] * made} denoiser passes",
+        "synthesis.steps": f"x {made} images to generate = {values['synthesis.steps'] * made} steps of sampling",
         "classifier.steps": "once",
         "classifier.round_steps": f"x {rounds} rounds x {arms} arms = {values['classifier.round_steps'] * fits} steps",
         "judge.steps": f"x {folds} folds = {values['judge.steps'] * folds} steps",

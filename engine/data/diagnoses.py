@@ -78,6 +78,14 @@ _BENIGN: Final[Mapping[str, str]] = {
     "non_neoplastic": "non neoplastic; no lesion; normal; healthy; normal skin; healthy skin",
     "benign": "benigne; non malignant; not malignant; noncancerous; non cancerous",
 }  # fmt: skip
+FULL_NAMES: Final[Mapping[str, str]] = {
+    "mel": "melanoma", "bcc": "basal cell carcinoma", "akiec": "actinic keratosis or intraepithelial carcinoma",
+    "scc": "squamous cell carcinoma", "bowen": "Bowen's disease", "mal_oth": "another malignancy", "nv": "nevus",
+    "bkl": "benign keratosis", "sk": "seborrheic keratosis", "lichenoid_keratosis": "lichenoid keratosis",
+    "df": "dermatofibroma", "vasc": "vascular lesion", "ben_oth": "another benign lesion",
+    "inf": "inflammatory or infectious disease", "non_neoplastic": "no neoplasm",
+}  # fmt: skip
+"""Names in full of the classes whose short name is none."""
 PREMALIGNANT: Final = frozenset({"akiec"})
 UMBRELLAS: Final = frozenset(
     {"mal_oth", "malignant", "ben_oth", "inf", "genodermatoses", "non_neoplastic", "benign"}
@@ -105,6 +113,11 @@ class Diagnosis:
     name: str
     malignant: bool
     premalignant: bool = False
+
+    @property
+    def full_name(self) -> str:
+        """The class's name for a reader who does not know the abbreviations."""
+        return FULL_NAMES.get(self.name, self.name)
 
 
 def recognise(label: str) -> Diagnosis | None:

@@ -78,7 +78,7 @@ def _first_draw(
 
 
 def _targets(total_C: IntArray, config: TrainSetsConfig) -> FloatArray:
-    """Images a class and set, (C,): in the classes' own shares, or equally many up to what there is."""
+    """Images per class and set, (C,): in the classes' own shares, or equally many up to what there is."""
     if config.per_class:
         return np.minimum(float(config.images), total_C / config.count)
     return np.asarray(config.images * total_C / total_C.sum(), dtype=np.float64)

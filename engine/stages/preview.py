@@ -16,7 +16,7 @@ from engine.stages.outputs import File
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4
-"""Images a class and group of columns."""
+"""Images per class and group of columns."""
 
 
 class Params(base.Params):

@@ -339,7 +339,7 @@ def test_no_class_name_changes_the_config(name: str, tmp_path_factory: pytest.Te
             {name: None},
         )  # a word for unknown is no class
         assert config.data.malignant == ["mel"]
-    assert [line for line in text.splitlines() if line.startswith("# Images a class")]
+    assert [line for line in text.splitlines() if line.startswith("# Images per class")]
 
 
 @pytest.mark.parametrize("folder", ["a\nloop: {rounds: 9}", "a: b", "# a", "1e3", "é", "a'b\"c"])

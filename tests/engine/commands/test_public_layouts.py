@@ -27,7 +27,7 @@ EXPECTED: dict[str, dict[str, Any]] = {
         "counts": {"akiec": N, "mel": N, "nv": N},
         "malignant": ["mel", "akiec"],
         "grouped": "lesion",
-        "said": "akiec (akiec, premalignant, counted as malignant)",
+        "said": "akiec (actinic keratosis or intraepithelial carcinoma, premalignant, counted as malignant)",
     },
     "isic_2016": {
         "format": "isic",
