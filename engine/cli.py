@@ -53,7 +53,7 @@ class Commands(TyperGroup):
 app = typer.Typer(
     cls=Commands,
     name="hardcase",
-    help="Finds the skin lesions per classifier gets wrong, synthesizes more of them, retrains, and tells whether it "
+    help="Finds the skin lesions a classifier gets wrong, synthesizes more of them, retrains, and tells whether it "
     "helped. Research software, not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

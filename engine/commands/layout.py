@@ -46,9 +46,16 @@ def recognise(directory: Path, images: Path | None = None) -> Layout:
         config = DataConfig.model_validate(data)
         return Layout(data=data, source=READERS[config.format](config), why=found.why, checks=found.checks)
     raise DataError(
-        f"{place}: no layout recognised{tables_beside(place)}; known are {KNOWN_LAYOUTS}. "
+        f"{place}: no layout recognised{tables_beside(place)}{_truth_beside(place)}; known are {KNOWN_LAYOUTS}. "
         "A table elsewhere: data.format=table"
     )
+
+
+def _truth_beside(place: Path) -> str:
+    """Return where the ground truth of images lies that were unzipped beside it, "" where there is none."""
+    siblings = [path for path in sorted(place.parent.iterdir()) if path.is_dir() and path != place]
+    found = next((path for path in siblings if any(t.parent == path for t in ground_truths(path))), None)
+    return f" (ground truth lies beside it in {found.name}: give {place.parent} or {found})" if found else ""
 
 
 def _require(place: Path, images: Path | None) -> None:

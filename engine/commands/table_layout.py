@@ -22,6 +22,7 @@ from engine.commands.table_columns import (
     label_columns,
     named_columns,
 )
+from engine.data.diagnoses import recognise
 from engine.data.readers.files import find_files
 from engine.data.readers.places import bare, inside, locate
 from engine.data.readers.rows import read_rows
@@ -85,16 +86,25 @@ def _found(fit: Fit, label: str | list[str], checks: Sequence[str], *, whole: bo
 def _refuse_without(place: Path, fits: Sequence[Fit], labelled: Collection[Path]) -> None:
     """Raise DataError where the given file is no such table, its images are elsewhere, or it names the images alone.
 
-    Beside class folders a table does not matter.
+    Beside class folders a table does not matter, unless it names their images and no folder is named as a diagnosis: the
+    folders may be patients.
     """
     names = class_names(place)
-    if names is not None and len(names) > 1 and not only_hold_images(names):
+    folders = names is not None and len(names) > 1 and not only_hold_images(names)
+    asked = [fit for fit in fits if fit.share > 0 and fit.path not in labelled]
+    if folders and (not asked or any(map(recognise, names or ()))):
         return
-    for fit in fits:
+    for fit in asked or fits:
         if fit.path not in labelled:
+            either = (
+                " If the folders are the classes: data.format: folder, and the folder." if folders else ""
+            )
+            columns = ", ".join(f"{k}: {v}" for k, v in named_columns(fit.frame, {fit.image}).items())
             raise DataError(
                 f"{fit.path}: names the images (column {fit.image}), and no column is known to hold the diagnosis; "
-                f"the columns are {', '.join(fit.frame.columns)}. Write a config with data.format: table and data.columns"
+                f"the columns are {', '.join(fit.frame.columns)}. Write a config with data: {{format: table, root: "
+                f"{fit.path}, columns: {{image: {fit.image}, label: COLUMN{', ' if columns else ''}{columns}}}}}, COLUMN "
+                f"being the one of the diagnosis.{either}"
             )
         raise DataError(
             f"{fit.path}: none of the images it names (column {fit.image}) lies in or below {fit.root}; give their folder: "

@@ -121,7 +121,7 @@ def test_predict_names_a_bomb_skips_it_and_counts_what_is_no_photograph(finished
     assert not (tmp_path / "p.csv").exists()
     code, out, error = hardcase("predict", finished_run, folder, "--csv", tmp_path / "p.csv", "--skip-bad")
     assert code == 0, error
-    assert "left out 1 that cannot be read, 1 hidden, 1 masks" in out
+    assert "left out 1 that cannot be read, 1 hidden, 1 mask" in out
     assert pd.read_csv(tmp_path / "p.csv")["image_id"].tolist() == ["a", "b"]
 
 
@@ -137,7 +137,7 @@ def test_evaluate_says_what_it_left_out(finished_run, external, tmp_path):
     assert f"{names[0]}.png: cannot be decoded (it has 30000 x 30000 pixels" in error
     code, out, error = hardcase(*given, "data.on_bad_image=skip", "--json", tmp_path / "e.json")
     assert code == 0, error
-    assert "left out 1 that cannot be read, 1 hidden, 1 superpixels or other maps" in out
+    assert "left out 1 that cannot be read, 1 hidden, 1 superpixel or other map" in out
     result = json.loads((tmp_path / "e.json").read_text())
     assert result["n"] == len(names) - 1
     assert result["data"]["n_skipped"] == 1

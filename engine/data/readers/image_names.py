@@ -25,6 +25,7 @@ MASKS, MAPS = "masks", "superpixels or other maps"
 UNREAD = "of kinds that are not read (HEIC, GIF, DICOM, raw)"
 FRAMES = "with further frames (the first is read)"
 """What is left out of a folder of images and counted."""
+SINGULAR: Final = {MASKS: "mask", MAPS: "superpixel or other map", SPECIAL: "pipe, socket or device"}
 Kind = Literal["image", "mask", "map"]
 
 _MASK: Final = re.compile(r"_segmentation$", re.IGNORECASE)
@@ -96,8 +97,12 @@ def nearest_mask(image: Path, masks: Sequence[Path]) -> Path | str:
 
 
 def left_out_line(counts: Mapping[str, int]) -> str:
-    """Return "2 hidden files, 1 mask" of counts by what was left out; "" for nothing."""
-    return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    """Return "2 hidden, 1 mask" of counts by what was left out; "" for nothing."""
+    return ", ".join(
+        f"{count} {SINGULAR.get(what, what) if count == 1 else what}"
+        for what, count in counts.items()
+        if count
+    )
 
 
 def sort_out(paths: Iterable[Path], root: Path | None = None) -> Sorted:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final
 
 from engine.data.readers.image_names import IMAGE_SUFFIXES
 from engine.errors import DataError
+
+_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+"""A drive or a share."""
 
 
 def inside(table: Path, root: Path, row: int, text: str) -> PurePosixPath:
@@ -26,6 +31,11 @@ def inside(table: Path, root: Path, row: int, text: str) -> PurePosixPath:
         whole = PurePosixPath(os.path.normpath(table.parent / path))
         if whole.is_relative_to(root) and whole != PurePosixPath(root):
             return whole.relative_to(root)
+    if _WINDOWS.match(text):
+        raise DataError(
+            f"{table}: image path {text!r} in row {row + 1} is of a Windows computer; keep what lies below {root}, "
+            f"for example {path.name}"
+        )
     raise DataError(
         f"{table}: image path {text!r} in row {row + 1} does not lie below {root}; give a path relative to that folder, "
         "without '..', or the folder of the images as data.images"

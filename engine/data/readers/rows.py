@@ -109,10 +109,20 @@ def _refuse_other_kinds(path: Path) -> None:
         header = lines.readline()
     other = next((sign for sign in (";", "\t", "|") if sign in header and "," not in header), None)
     if other is not None:
+        decimal = ", decimal=','" if other == ";" else ""
+        encoding = "" if _is_utf8(path) else ", encoding='latin-1'"
         raise DataError(
-            f"{path}: is separated by {other!r}, not by commas; save it with commas between the columns and points in "
-            "numbers (pandas: read_csv(FILE, sep=..., decimal=...).to_csv(FILE, index=False))"
+            f"{path}: is separated by {other!r}, not by commas; save it as UTF-8 with commas between the columns and points "
+            f"in numbers (pandas: read_csv(FILE, sep={other!r}{decimal}{encoding}).to_csv(FILE, index=False))"
         )
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def require_columns(path: Path, frame: pd.DataFrame, names: Sequence[str], remedy: str) -> None:

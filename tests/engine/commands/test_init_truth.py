@@ -19,9 +19,10 @@ from engine.commands.init_command import init
 from engine.commands.init_values import Machine
 from engine.commands.layout import recognise
 from engine.config import load_config
+from engine.data.readers.places import inside
 from engine.data.readers.table import read
 from engine.errors import DataError
-from tests.engine.data.public_layouts import LAYOUTS, draw
+from tests.engine.data.public_layouts import LAYOUTS, draw, isic_2018
 
 MACHINE = Machine(cores=2, gpu=False)
 
@@ -277,3 +278,58 @@ def test_the_table_of_pixels_is_taken_where_ham10000_has_no_photographs(tmp_path
     for path in tmp_path.rglob("*.jpg"):
         path.unlink()
     assert recognise(tmp_path).data["root"].endswith("hmnist_8_8_L.csv")
+
+
+def _patients(root: Path, column: str = "Befundtext") -> Path:
+    """Draw folders of patients, and a table whose columns nobody knows."""
+    _folders(root, "Pat_000", "Pat_001", "Pat_002")
+    rows = [
+        {"Patient": path.parent.name, "Bilddatei": path.relative_to(root).as_posix(), column: "Nävus"}
+        for path in sorted(root.rglob("*.png"))
+    ]
+    _table(root / "Befunde.csv", rows)
+    return root
+
+
+def test_folders_of_patients_are_no_classes_where_a_table_names_their_images(tmp_path: Path) -> None:
+    root = _patients(tmp_path / "data")
+    with pytest.raises(DataError) as caught:
+        recognise(root)
+    for part in (
+        "Befunde.csv",
+        "image: Bilddatei",
+        "label: COLUMN",
+        "patient: Patient",
+        "data.format: folder",
+    ):
+        assert part in str(caught.value)
+    (root / "Pat_000").rename(root / "melanoma")  # a diagnosis: the folders are the classes
+    assert recognise(root).data["format"] == "folder"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_the_command_for_a_table_of_a_german_spreadsheet_works(tmp_path: Path, encoding: str) -> None:
+    root = _patients(tmp_path / "data")
+    table = root / "Befunde.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace(",", ";"), encoding=encoding)
+    with pytest.raises(DataError, match="pandas: ") as caught:
+        recognise(root)
+    command = str(caught.value).partition("pandas: ")[2][:-1]
+    mended = eval(command.replace("FILE", repr(str(table))), {"read_csv": pd.read_csv})
+    assert mended is None
+    assert pd.read_csv(table)["Befundtext"].unique().tolist() == ["Nävus"]
+
+
+@pytest.mark.parametrize("text", ["C:\\Users\\a\\p1.png", "d:/b/p1.png", "\\\\server\\share\\p1.png"])
+def test_paths_of_a_windows_computer_are_named_as_such(tmp_path: Path, text: str) -> None:
+    with pytest.raises(
+        DataError, match=r"is of a Windows computer; keep what lies below .*, for example p1\.png"
+    ):
+        inside(tmp_path / "t.csv", tmp_path, 0, text)
+
+
+def test_images_of_a_challenge_alone_name_the_ground_truth_beside_them(tmp_path: Path) -> None:
+    isic_2018(tmp_path)
+    images = next(path.parent for path in sorted(tmp_path.rglob("*.jpg")))
+    with pytest.raises(DataError, match=f"ground truth lies beside it in .*: give {images.parent}"):
+        recognise(images)

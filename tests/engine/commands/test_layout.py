@@ -84,7 +84,7 @@ def _semicolons(root: Path) -> None:
         (_one_class, "needs two class folders or more, and in it lie mel; give"),
         (_images_and_masks, "needs two class folders or more, and in it lie images; give"),
         (_parts_and_tables, "lie test, train; split.csv has columns id, fold; labels.xlsx is a spreadsheet"),
-        (_semicolons, "list.csv: is separated by ';', not by commas; save it with commas"),
+        (_semicolons, "list.csv: is separated by ';', not by commas; save it as UTF-8 with commas"),
     ],
 )
 def test_unclear_folders_are_refused(make: Callable[[Path], None], message: str, root: Path) -> None:

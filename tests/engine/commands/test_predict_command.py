@@ -115,13 +115,13 @@ def test_what_lies_beside_photographs_is_counted_and_not_classified(tmp_path, as
 
 def test_only_masks_given_is_an_error_that_counts_them(tmp_path):
     case(tmp_path)
-    with pytest.raises(DataError, match=r"none of the files given is an image, but 1 masks"):
+    with pytest.raises(DataError, match=r"none of the files given is an image, but 1 mask"):
         find_images([tmp_path / "p0_segmentation.png"])
     with pytest.raises(DataError, match=r"pipe\.png: is no plain file \(a pipe, socket or device\)"):
         find_images([tmp_path / "pipe.png"])
     (tmp_path / "masks_only").mkdir()
     (tmp_path / "p0_segmentation.png").rename(tmp_path / "masks_only" / "p0_segmentation.png")
-    with pytest.raises(DataError, match=r"holds no image .*, but 1 masks"):
+    with pytest.raises(DataError, match=r"holds no image .*, but 1 mask"):
         find_images([tmp_path / "masks_only"])
 
 

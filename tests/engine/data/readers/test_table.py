@@ -335,7 +335,7 @@ OTHER_FAULTS = {
         "table",
         lambda r: _write(r / "a.csv", "f;l\na.png;mel,x\n"),
         {"columns": ("f", "l")},
-        r"a\.csv: is separated by ';', not by commas; save it with commas",
+        r"a\.csv: is separated by ';', not by commas; save it as UTF-8 with commas",
     ),
     "no table": ("table", lambda r: _write(r / "a.txt", "x"), {"columns": ("f", "l")}, "no table"),
     "wrong column": (
