@@ -1,0 +1,199 @@
+"""Measures how well second photographs of one lesion are found: lesions of HAM10000 with several images, ids hidden.
+
+usage: HARDCASE_DATA=... python -m experiments.audit_lesions [--limit N] [--seed 0] [--name audit]
+
+Every pair of images under one lesion id should be found. A pair under two ids is a false alarm, unless by_eye.csv in the
+folder of results says that it shows one lesion; a pair that nobody looked at is one. The threshold is chosen on a random
+half of the lesions, one false alarm in 1,000 images, and the other half is the result. `before` is the finder of pixels
+(`engine/data/duplicates/search.py`), `after` both finders together. A pair counts as `joined` where the pairs found lead
+from one image to the other, through others, as `data.split.merge_duplicates` goes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from engine.config import load_config
+from engine.data.duplicates.keypoints import find_keypoints
+from engine.data.duplicates.same_lesion import LISTED, SURE, LesionPairs, verified_pairs
+from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
+from engine.data.images import decode_image
+from engine.data.readers.table import read
+from engine.types import LesionTable
+from experiments.audit import Judged, halves
+from experiments.lib.bench import progress_line
+from experiments.lib.keeping import RESULTS, data_root, provenance, save, script, this_command
+
+CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
+ALLOWED = 1 / 1000
+"""False alarms an image."""
+LARGEST_SCORES = 30
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Pairs of rows (P, 2) and their scores (P,); higher is more alike."""
+
+    pairs: Any
+    score: Any
+
+    def within(self, rows: Any) -> Scored:
+        """Return the pairs of which both images are among ``rows``."""
+        kept = np.isin(self.pairs, rows).all(axis=1)
+        return Scored(self.pairs[kept], self.score[kept])
+
+
+def true_pairs(table: LesionTable, rows: Any) -> Any:
+    """Return all pairs (P, 2) of ``rows`` under one lesion id."""
+    of: dict[str, list[int]] = {}
+    for row in rows:
+        of.setdefault(str(table.lesion_id[row]), []).append(int(row))
+    found = [pair for images in of.values() for pair in combinations(sorted(images), 2)]
+    return np.array(sorted(found), dtype=np.int64).reshape(-1, 2)
+
+
+def alarms(scored: Scored, table: LesionTable, judged: Judged) -> Any:
+    """Return which pairs are false alarms by id, and which remain so by eye (P, 2)."""
+    id_1, id_2 = (table.lesion_id[scored.pairs[:, k]] for k in (0, 1))
+    by_id = id_1 != id_2
+    name = table.image_id[scored.pairs]
+    one = [judged.one_lesion(str(a), str(b)) for a, b in name]
+    return np.stack([by_id, by_id & ~np.array(one, dtype=bool).reshape(-1)], axis=1)
+
+
+def threshold_for(scored: Scored, false: Any, images: int) -> float:
+    """Return the score over which at most ALLOWED false alarms an image are left."""
+    worst = np.sort(scored.score[false])[::-1]
+    allowed = int(ALLOWED * images)
+    return float(worst[allowed]) if len(worst) > allowed else -np.inf
+
+
+def recall(scored: Scored, threshold: float, wanted: Any, count: int) -> dict[str, float]:
+    """Return the shares of pairs (P, 2) found themselves, and found or joined through others."""
+    kept = scored.pairs[scored.score > threshold]
+    key = wanted[:, 0] * count + wanted[:, 1]
+    graph = coo_matrix((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), (count, count))
+    part = connected_components(graph, directed=False)[1]
+    return {
+        "recall": round(float(np.isin(key, kept[:, 0] * count + kept[:, 1]).mean()), 4),
+        "recall_joined": round(float((part[wanted[:, 0]] == part[wanted[:, 1]]).mean()), 4),
+    }
+
+
+def result(scored: Scored, threshold: float, table: LesionTable, rows: Any, judged: Judged) -> dict[str, Any]:
+    """Return recall and false alarms among ``rows`` over a threshold. Only true pairs join others."""
+    inside = scored.within(rows)
+    false = alarms(inside, table, judged)
+    over = inside.score > threshold
+    no_alarm = Scored(inside.pairs[~false[:, 1]], inside.score[~false[:, 1]])
+    wanted = true_pairs(table, rows)
+    return {
+        "images": len(rows),
+        "pairs_within_lesions": len(wanted),
+        "threshold_over": round(threshold, 4),
+        **recall(no_alarm, threshold, wanted, len(table)),
+        "false_by_id": int((over & false[:, 0]).sum()),
+        "false_by_eye": int((over & false[:, 1]).sum()),
+        "nobody_looked_at": [
+            (str(a), str(b))
+            for a, b in table.image_id[inside.pairs[over & false[:, 1]]]
+            if not judged.seen(a, b)
+        ],
+    }
+
+
+def pixels(table: LesionTable) -> tuple[Scored, float]:
+    """Return the pairs that the finder of pixels scores, and its threshold."""
+    images = np.stack([decode_image(str(path), 64) for path in table.path])
+    found = registered_pairs(thumbnails(images), table.image_id, progress_line)
+    return Scored(found.pairs_P2, found.correlation_P.astype(np.float64)), detail_threshold(64)
+
+
+def both(by_pixels: Scored, pixel_threshold: float, second: LesionPairs) -> Scored:
+    """Return the pairs of both finders; score: inliers, or infinite where the finder of pixels accepts the pair."""
+    sure = by_pixels.pairs[by_pixels.score > pixel_threshold]
+    known = {tuple(pair) for pair in sure.tolist()}
+    alone = np.array([tuple(pair) not in known for pair in second.pairs_P2.tolist()], dtype=bool)
+    return Scored(
+        np.concatenate([sure, second.pairs_P2[alone]]),
+        np.concatenate([np.full(len(sure), np.inf), second.inliers_P[alone].astype(np.float64)]),
+    )
+
+
+def measure(table: LesionTable, judged: Judged, seed: int) -> dict[str, Any]:
+    """Run both finders on the images of a table with their lesion ids hidden."""
+    start = time.process_time()
+    by_pixels, pixel_threshold = pixels(table)
+    pixel_seconds = time.process_time() - start
+    clock, start = time.monotonic(), time.process_time()
+    threads = len(os.sched_getaffinity(0))
+    keypoints = find_keypoints(table.path.tolist(), threads, progress_line)
+    keypoint_seconds = time.process_time() - start
+    second = verified_pairs(keypoints, table.image_id, threads, progress_line)
+    lesion_seconds, clock = time.process_time() - start, time.monotonic() - clock
+    after = both(by_pixels, pixel_threshold, second)
+    found: dict[str, Any] = {
+        "cpu_seconds": {
+            "pixels_with_decoding": round(pixel_seconds, 1),
+            "keypoints": round(keypoint_seconds, 1),
+            "candidates_and_verification": round(lesion_seconds - keypoint_seconds, 1),
+        },
+        "clock_seconds_of_keypoints_and_verification": round(clock, 1),
+    }
+    chosen, measured = halves(table.lesion_id, np.random.default_rng(seed))
+    everything = np.arange(len(table))
+    for name, scored, own in (("before", by_pixels, {"finder": pixel_threshold}),
+                              ("after", after, {"listed": LISTED - 1, "joined_by_merge_duplicates": SURE - 1})):  # fmt: skip
+        inside = scored.within(chosen)
+        cut = threshold_for(inside, alarms(inside, table, judged)[:, 1], len(chosen))
+        found[name] = {
+            "chosen_on_one_half": result(scored, cut, table, chosen, judged),
+            "measured_on_the_other": result(scored, cut, table, measured, judged),
+            "whole_set_at_1_in_1000": result(
+                scored,
+                threshold_for(scored, alarms(scored, table, judged)[:, 1], len(table)),
+                table,
+                everything,
+                judged,
+            ),
+            **{f"whole_set_{k}": result(scored, float(v), table, everything, judged) for k, v in own.items()},
+        }
+    suspicious = np.flatnonzero(alarms(after, table, judged)[:, 0])
+    suspicious = suspicious[np.argsort(-after.score[suspicious], kind="stable")]
+    found["most_suspicious_across_ids"] = [
+        (*map(str, table.image_id[after.pairs[row]]), int(after.score[row]))
+        for row in suspicious if np.isfinite(after.score[row])
+    ][:LARGEST_SCORES]  # fmt: skip
+    return found
+
+
+def main() -> None:
+    """Read HAM10000, measure, write the result."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--limit", type=int, help="images of HAM10000 to use; all without it")
+    parser.add_argument("--name", default="audit_lesions")
+    arguments = parser.parse_args()
+    changes = [f"data.root={data_root('ham10000')}"]
+    changes += [f"data.limit={arguments.limit}"] if arguments.limit else []
+    config = load_config(CONFIG, changes)
+    table = read(config.data, config.seed).table
+    judged = Judged.read(RESULTS / "audit" / "by_eye.csv", table)
+    figures = {**provenance(this_command(), config), **measure(table, judged, arguments.seed)}
+    print(save(arguments.name, figures))
+
+
+if __name__ == "__main__":
+    script(main)
