@@ -1,6 +1,6 @@
 """Measures how well second photographs of one lesion are found: lesions of HAM10000 with several images, ids hidden.
 
-usage: HARDCASE_DATA=... python -m experiments.audit_lesions [--limit N] [--seed 0] [--name audit]
+usage: HARDCASE_DATA=... python -m experiments.audit_lesions [--limit N] [--seed 0] [--scores FILE.npz]
 
 Every pair of images under one lesion id should be found. A pair under two ids is a false alarm, unless by_eye.csv in the
 folder of results says that it shows one lesion; a pair that nobody looked at is one. The threshold is chosen on a random
@@ -130,50 +130,84 @@ def both(by_pixels: Scored, pixel_threshold: float, second: LesionPairs) -> Scor
     )
 
 
-def measure(table: LesionTable, judged: Judged, seed: int) -> dict[str, Any]:
-    """Run both finders on the images of a table with their lesion ids hidden."""
-    start = time.process_time()
-    by_pixels, pixel_threshold = pixels(table)
-    pixel_seconds = time.process_time() - start
-    clock, start = time.monotonic(), time.process_time()
-    threads = len(os.sched_getaffinity(0))
-    keypoints = find_keypoints(table.path.tolist(), threads, progress_line)
-    keypoint_seconds = time.process_time() - start
-    second = verified_pairs(keypoints, table.image_id, threads, progress_line)
-    lesion_seconds, clock = time.process_time() - start, time.monotonic() - clock
-    after = both(by_pixels, pixel_threshold, second)
-    found: dict[str, Any] = {
-        "cpu_seconds": {
-            "pixels_with_decoding": round(pixel_seconds, 1),
-            "keypoints": round(keypoint_seconds, 1),
-            "candidates_and_verification": round(lesion_seconds - keypoint_seconds, 1),
-        },
-        "clock_seconds_of_keypoints_and_verification": round(clock, 1),
-    }
+@dataclass(frozen=True)
+class Search:
+    """What both finders say of the images, ids hidden, and what it took."""
+
+    by_pixels: Scored
+    pixel_threshold: float
+    both: Scored
+    seconds: dict[str, float]
+
+    @classmethod
+    def run(cls, table: LesionTable) -> Search:
+        """Run both finders, on as many threads as there are cores."""
+        threads = len(os.sched_getaffinity(0))
+        seconds: dict[str, float] = {}
+        clock, start = time.monotonic(), time.process_time()
+        by_pixels, pixel_threshold = pixels(table)
+        seconds["cpu_of_pixels_with_decoding"] = time.process_time() - start
+        start = time.process_time()
+        keypoints = find_keypoints(table.path.tolist(), threads, progress_line)
+        seconds["cpu_of_keypoints"] = time.process_time() - start
+        start = time.process_time()
+        second = verified_pairs(keypoints, table.image_id, threads, progress_line)
+        seconds["cpu_of_candidates_and_verification"] = time.process_time() - start
+        seconds["clock"] = time.monotonic() - clock
+        rounded = {name: round(value, 1) for name, value in seconds.items()}
+        return cls(by_pixels, pixel_threshold, both(by_pixels, pixel_threshold, second), rounded)
+
+    def write(self, path: Path) -> None:
+        """Keep the search, so that pairs looked at afterwards can be counted anew."""
+        np.savez_compressed(
+            path,
+            pixel_pairs=self.by_pixels.pairs,
+            pixel_score=self.by_pixels.score,
+            pixel_threshold=self.pixel_threshold,
+            pairs=self.both.pairs,
+            score=self.both.score,
+            seconds_of=list(self.seconds),
+            seconds=list(self.seconds.values()),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Search:
+        """Read what ``write`` kept."""
+        with np.load(path) as kept:
+            return cls(
+                Scored(kept["pixel_pairs"], kept["pixel_score"]),
+                float(kept["pixel_threshold"]),
+                Scored(kept["pairs"], kept["score"]),
+                dict(zip(kept["seconds_of"].tolist(), kept["seconds"].tolist(), strict=True)),
+            )
+
+
+def figures_of(search: Search, table: LesionTable, judged: Judged, seed: int) -> dict[str, Any]:
+    """Return recall and false alarms of both finders by half and threshold, and the most suspicious pairs across ids."""
+    found: dict[str, Any] = {"seconds": search.seconds}
     chosen, measured = halves(table.lesion_id, np.random.default_rng(seed))
     everything = np.arange(len(table))
-    for name, scored, own in (("before", by_pixels, {"finder": pixel_threshold}),
-                              ("after", after, {"listed": LISTED - 1, "joined_by_merge_duplicates": SURE - 1})):  # fmt: skip
-        inside = scored.within(chosen)
-        cut = threshold_for(inside, alarms(inside, table, judged)[:, 1], len(chosen))
+    finders = {
+        "before": (search.by_pixels, {"at_the_finders_threshold": search.pixel_threshold}),
+        "after": (search.both, {"listed": LISTED - 0.5, "joined_by_merge_duplicates": SURE - 0.5}),
+    }
+    for name, (scored, own) in finders.items():
+
+        def cut(rows: Any, scored: Scored = scored) -> float:
+            inside = scored.within(rows)
+            return threshold_for(inside, alarms(inside, table, judged)[:, 1], len(rows))
+
         found[name] = {
-            "chosen_on_one_half": result(scored, cut, table, chosen, judged),
-            "measured_on_the_other": result(scored, cut, table, measured, judged),
-            "whole_set_at_1_in_1000": result(
-                scored,
-                threshold_for(scored, alarms(scored, table, judged)[:, 1], len(table)),
-                table,
-                everything,
-                judged,
-            ),
-            **{f"whole_set_{k}": result(scored, float(v), table, everything, judged) for k, v in own.items()},
+            "chosen_on_one_half": result(scored, cut(chosen), table, chosen, judged),
+            "measured_on_the_other": result(scored, cut(chosen), table, measured, judged),
+            "whole_set_at_1_in_1000": result(scored, cut(everything), table, everything, judged),
+            **{f"whole_set_{k}": result(scored, v, table, everything, judged) for k, v in own.items()},
         }
-    suspicious = np.flatnonzero(alarms(after, table, judged)[:, 0])
-    suspicious = suspicious[np.argsort(-after.score[suspicious], kind="stable")]
+    false = alarms(search.both, table, judged)[:, 0] & np.isfinite(search.both.score)
+    rows = np.flatnonzero(false)[np.argsort(-search.both.score[false], kind="stable")][:LARGEST_SCORES]
     found["most_suspicious_across_ids"] = [
-        (*map(str, table.image_id[after.pairs[row]]), int(after.score[row]))
-        for row in suspicious if np.isfinite(after.score[row])
-    ][:LARGEST_SCORES]  # fmt: skip
+        (*map(str, table.image_id[search.both.pairs[row]]), int(search.both.score[row])) for row in rows
+    ]
     return found
 
 
@@ -184,6 +218,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=int, help="images of HAM10000 to use; all without it")
+    parser.add_argument(
+        "--scores", type=Path, help="file of scores: read where it exists, else written after the search"
+    )
     parser.add_argument("--name", default="audit_lesions")
     arguments = parser.parse_args()
     changes = [f"data.root={data_root('ham10000')}"]
@@ -191,7 +228,13 @@ def main() -> None:
     config = load_config(CONFIG, changes)
     table = read(config.data, config.seed).table
     judged = Judged.read(RESULTS / "audit" / "by_eye.csv", table)
-    figures = {**provenance(this_command(), config), **measure(table, judged, arguments.seed)}
+    if arguments.scores is not None and arguments.scores.exists():
+        search = Search.read(arguments.scores)
+    else:
+        search = Search.run(table)
+        if arguments.scores is not None:
+            search.write(arguments.scores)
+    figures = {**provenance(this_command(), config), **figures_of(search, table, judged, arguments.seed)}
     print(save(arguments.name, figures))
 
 
