@@ -84,6 +84,8 @@ def recall(scored: Scored, threshold: float, wanted: Any, count: int) -> dict[st
     key = wanted[:, 0] * count + wanted[:, 1]
     graph = coo_matrix((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), (count, count))
     part = connected_components(graph, directed=False)[1]
+    if not len(wanted):
+        return {"recall": float("nan"), "recall_joined": float("nan")}
     return {
         "recall": round(float(np.isin(key, kept[:, 0] * count + kept[:, 1]).mean()), 4),
         "recall_joined": round(float((part[wanted[:, 0]] == part[wanted[:, 1]]).mean()), 4),

@@ -23,7 +23,7 @@ from engine.types import BoolArray, FloatArray, IntArray, StrArray
 
 LEAST_SIDE = 96
 """Short side of the pictures, in pixels as they came, under which there is too little structure to tell lesions apart."""
-LEAST_SPREAD = 4.0
+LEAST_SPREAD = 3.0
 """Pixels (at ``keypoints.SIDE``) that inliers must spread across their line: a ruler, a hair or a rim has less."""
 LISTED = 8
 """Inliers from which the audit lists a pair: about one false alarm in 1,000 images of HAM10000."""

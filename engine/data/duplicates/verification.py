@@ -36,6 +36,7 @@ TURNED = float(np.radians(35.0))
 SCALED = float(np.log(1.7))
 """The same of the log of its change of size."""
 MOST_ZOOM = 2.8
+MOST_PLACES = 0.75
 CELL = 3.0
 """Pixels: inliers nearer than this count once (one structure gives several keypoints)."""
 
@@ -116,15 +117,28 @@ def mutual_ratio_matches(similarity_KL: Float32) -> tuple[IntArray, IntArray, Fl
 
 
 def spread(place_M: Complex) -> float:
-    """Return the standard deviation, in pixels, of places across the line they lie closest to.
+    """Return the standard deviation, in pixels, across the line that most places lie closest to.
 
-    Ticks of a ruler, a hair or the rim of the lens can agree in many places, but all of them on a line.
+    Ticks of a ruler, a hair or the rim of the lens can agree in many places, but most of them on a line. Only the
+    MOST_PLACES nearest the line count: a few that agree by chance lie off it.
     """
     if len(place_M) < 3:
         return 0.0
-    centred = place_M - place_M.mean()
-    covariance = np.cov(centred.real, centred.imag, bias=True)
-    return float(np.sqrt(max(float(np.linalg.eigvalsh(covariance)[0]), 0.0)))
+    near = np.arange(len(place_M))
+    for _ in range(2):
+        across = np.abs(_across(place_M, near))
+        near = np.argsort(across, kind="stable")[: max(round(MOST_PLACES * len(place_M)), 3)]
+    return float(_across(place_M, near)[near].std())
+
+
+def _across(place_M: Complex, rows: IntArray) -> FloatArray:
+    """Return the distances of all places from the principal line of ``rows``, signed by its sides."""
+    centred = place_M[rows] - place_M[rows].mean()
+    axis = np.sqrt(
+        complex((centred**2).sum())
+    )  # twice the angle of the principal axis is that of the sum of z^2
+    turned = (place_M - place_M[rows].mean()) * np.exp(-1j * np.angle(axis))
+    return np.asarray(turned.imag, dtype=np.float64)
 
 
 def _ratio_test(similarity_KL: Float32) -> tuple[IntArray, IntArray, Float32]:

@@ -87,6 +87,11 @@ def test_least_squares_similarity() -> None:
 
 
 def test_spread_is_that_across_the_line() -> None:
-    assert spread(np.arange(10) * (3 + 4j)) == pytest.approx(0, abs=1e-6)
-    assert spread(np.array([-10 - 2j, -10 + 2j, 10 - 2j, 10 + 2j])) == pytest.approx(2)
+    line = np.arange(20) * (3 + 4j)
+    assert spread(line) == pytest.approx(0, abs=1e-6)
+    assert spread(np.concatenate([line, [45 + 20j, 10 + 50j]])) == pytest.approx(0, abs=1e-6), (
+        "two by chance lie off it"
+    )
+    ring = 20 * np.exp(2j * np.pi * np.arange(12) / 12)
+    assert 5 < spread(ring) < 20 / np.sqrt(2), "all of a ring have 20 / sqrt(2)"
     assert spread(np.array([0, 9])) == 0
