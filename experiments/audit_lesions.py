@@ -75,17 +75,17 @@ def threshold_for(scored: Scored, false: Any, images: int) -> float:
     """Return the score over which at most ALLOWED false alarms an image are left."""
     worst = np.sort(scored.score[false])[::-1]
     allowed = int(ALLOWED * images)
-    return float(worst[allowed]) if len(worst) > allowed else -np.inf
+    return float(worst[allowed]) if len(worst) > allowed else 0.0
 
 
-def recall(scored: Scored, threshold: float, wanted: Any, count: int) -> dict[str, float]:
+def recall(scored: Scored, threshold: float, wanted: Any, count: int) -> dict[str, float | None]:
     """Return the shares of pairs (P, 2) found themselves, and found or joined through others."""
     kept = scored.pairs[scored.score > threshold]
     key = wanted[:, 0] * count + wanted[:, 1]
     graph = coo_matrix((np.ones(len(kept)), (kept[:, 0], kept[:, 1])), (count, count))
     part = connected_components(graph, directed=False)[1]
     if not len(wanted):
-        return {"recall": float("nan"), "recall_joined": float("nan")}
+        return {"recall": None, "recall_joined": None}
     return {
         "recall": round(float(np.isin(key, kept[:, 0] * count + kept[:, 1]).mean()), 4),
         "recall_joined": round(float((part[wanted[:, 0]] == part[wanted[:, 1]]).mean()), 4),
@@ -223,7 +223,7 @@ def main() -> None:
     parser.add_argument(
         "--scores", type=Path, help="file of scores: read where it exists, else written after the search"
     )
-    parser.add_argument("--name", default="audit_lesions")
+    parser.add_argument("--name", default="audit/lesions")
     arguments = parser.parse_args()
     changes = [f"data.root={data_root('ham10000')}"]
     changes += [f"data.limit={arguments.limit}"] if arguments.limit else []

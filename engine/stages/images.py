@@ -1,4 +1,4 @@
-"""Stage ``images``: reads the data set, decodes it once into memmaps, and finds near-duplicate images."""
+"""Stage ``images``: reads the data set, decodes it once into memmaps, finds near-duplicates and second photographs."""
 
 from __future__ import annotations
 
@@ -62,8 +62,9 @@ def run(context: StageContext, params: Params) -> None:
     check_classes(source)
     lesions.write(source.table, context.out)
     images_NHWC = decoded_images.open_images(context.out)
-    found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, native_side(source))
-    second = second_photographs(source, config, context.progress)
+    side = native_side(source)
+    found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, side)
+    second = second_photographs(source, config, context.progress) if side >= LEAST_SIDE else None
     name = source.table.image_id
     pairs = pairs_of(found, name) if second is None else joined(found, second, name)
     duplicates_file.write(pairs, context.out)
@@ -94,14 +95,12 @@ def pairs_of(found: Duplicates, image_id: StrArray) -> DuplicatePairs:
     )
 
 
-def second_photographs(source: Source, config: DataConfig, progress: Progress) -> LesionPairs | None:
-    """Return pairs that show one lesion by their keypoints; None where the pictures are too small to have any.
+def second_photographs(source: Source, config: DataConfig, progress: Progress) -> LesionPairs:
+    """Return pairs that show one lesion by their keypoints.
 
     Raises:
         DataError: an image file changed while it was read.
     """
-    if native_side(source) < LEAST_SIDE:
-        return None
     sources = source.table.path.tolist() if source.frames is None else source.frames
     threads = config.workers or available_cores()
     try:

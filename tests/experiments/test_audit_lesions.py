@@ -66,7 +66,7 @@ def test_threshold_spends_the_allowance() -> None:
     false = np.array([False, False, False, True, True])
     assert threshold_for(SCORED, false, 999) == 11.0, "no alarm: over the highest"
     assert threshold_for(SCORED, false, 1000) == 5.0, "one alarm: over the second"
-    assert threshold_for(SCORED, false, 2000) == -np.inf
+    assert threshold_for(SCORED, false, 2000) == 0.0
 
 
 def test_pixels_come_first_in_both() -> None:
