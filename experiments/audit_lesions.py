@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from engine.config import load_config
+from engine.data.decoding import open_picture, rgb
 from engine.data.duplicates.keypoints import find_keypoints
 from engine.data.duplicates.same_lesion import LISTED, SURE, LesionPairs, verified_pairs
 from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
@@ -38,6 +40,8 @@ CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
 ALLOWED = 1 / 1000
 """False alarms an image."""
 LARGEST_SCORES = 30
+COLUMNS = 5
+TILE = (120, 90)
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,21 @@ def figures_of(search: Search, table: LesionTable, judged: Judged, seed: int) ->
     return found
 
 
+def sheet(pairs: list[tuple[str, str, int]], table: LesionTable) -> Image.Image:
+    """Return the pairs side by side, COLUMNS to a row, each under its ids and score."""
+    path = dict(zip(table.image_id.tolist(), table.path.tolist(), strict=True))
+    wide, high = 2 * TILE[0] + 8, TILE[1] + 14
+    drawn = Image.new("RGB", (COLUMNS * wide, -(-len(pairs) // COLUMNS) * high), "white")
+    draw = ImageDraw.Draw(drawn)
+    for place, (one, two, score) in enumerate(pairs):
+        left, top = place % COLUMNS * wide, place // COLUMNS * high
+        draw.text((left + 2, top + 1), f"{one[5:]} {two[5:]}  {score}", fill="black")
+        for k, name in enumerate((one, two)):
+            picture = rgb(open_picture(path[name]).image).resize(TILE)
+            drawn.paste(picture, (left + k * (TILE[0] + 2), top + 13))
+    return drawn
+
+
 def main() -> None:
     """Read HAM10000, measure, write the result."""
     parser = argparse.ArgumentParser(
@@ -237,7 +256,10 @@ def main() -> None:
         if arguments.scores is not None:
             search.write(arguments.scores)
     figures = {**provenance(this_command(), config), **figures_of(search, table, judged, arguments.seed)}
-    print(save(arguments.name, figures))
+    folder = save(arguments.name, figures)
+    if figures["most_suspicious_across_ids"]:
+        sheet(figures["most_suspicious_across_ids"], table).save(folder / "pairs.jpg", quality=80)
+    print(folder)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from engine.data.duplicates.same_lesion import LesionPairs
 from engine.types import LesionTable, strings
@@ -18,6 +19,7 @@ from experiments.audit_lesions import (
     figures_of,
     recall,
     result,
+    sheet,
     threshold_for,
     true_pairs,
 )
@@ -89,3 +91,11 @@ def test_a_kept_search_gives_the_same_figures(tmp_path: Path) -> None:
     assert again["before"]["whole_set_at_the_finders_threshold"]["recall"] == pytest.approx(1 / 3, abs=1e-4)
     assert again["most_suspicious_across_ids"][0] == ("I3", "I4", 12)
     assert again["seconds"] == {"clock": 2.5}
+
+
+def test_the_sheet_shows_both_images(tmp_path: Path) -> None:
+    for name, level in (("I0", 40), ("I1", 200)):
+        Image.new("RGB", (200, 150), (level, 0, 0)).save(tmp_path / f"{name}.png")
+    paths = strings([str(tmp_path / f"I{row}.png") for row in range(6)])
+    drawn = np.asarray(sheet([("I0", "I1", 9)], table().replace(path=paths)))
+    assert drawn[50, 60].tolist() == [40, 0, 0] and drawn[50, 180].tolist() == [200, 0, 0]

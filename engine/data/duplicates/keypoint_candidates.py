@@ -1,8 +1,8 @@
 """Which pairs of images share enough like keypoints to be worth verifying: each keypoint votes for its nearest ones' images.
 
 Descriptors of all images stand in one index: projected on their principal components, in inverted lists, product-quantized
-to 4 bits (faiss, "Quicker ADC", Andre, Kermarrec and Le Scouarnec 2019). A neighbour's vote is 1 - d / d_last, where d_last
-is the squared distance of the last neighbour found: what chance gives.
+to 4 bits (faiss's fast scan, after Andre, Kermarrec and Le Scouarnec, VLDB 2015). A neighbour's vote is
+1 - d / d_last, where d_last is the squared distance of the last neighbour found: what chance gives.
 
 Shape legend: N images, X descriptors of all, D components, J neighbours, P pairs.
 """
