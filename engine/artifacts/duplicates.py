@@ -13,10 +13,15 @@ import numpy as np
 import pandas as pd
 
 from engine.artifacts.schema import Column, TableSchema
-from engine.types import BoolArray, FloatArray, StrArray, strings
+from engine.types import BoolArray, FloatArray, IntArray, StrArray, strings
 
 FILE: Final = "duplicates.parquet"
 PLACEMENT: Final = ("log_zoom", "angle", "shift_x", "shift_y")
+LARGE: Final = "pictures of 96 px or more"
+PIXELS: Final = "pixels"
+KEYPOINTS: Final = "keypoints"
+HALF: Final = 8
+"""Inliers at which a pair found by keypoints has the distance 1/2."""
 SCHEMA: Final = TableSchema(
     file=FILE,
     stages=("images",),
@@ -33,13 +38,35 @@ SCHEMA: Final = TableSchema(
         Column(name="angle", kind="number", meaning="its rotation in radians", since="0.2"),
         Column(name="shift_x", kind="number", meaning="its shift to the right, in sides", since="0.2"),
         Column(name="shift_y", kind="number", meaning="its shift downwards, in sides", since="0.2"),
+        Column(
+            name="by",
+            kind="text",
+            meaning=f"what found the pair: {PIXELS}, or {KEYPOINTS} alone (a second photograph; its distance is "
+            f"{HALF} / ({HALF} + inliers))",
+            only=LARGE,
+        ),
+        Column(
+            name="inliers",
+            kind="integer",
+            meaning="distinct keypoints that one similarity lays onto each other; 0: not found by keypoints",
+            only=LARGE,
+        ),
+        Column(
+            name="sure",
+            kind="flag",
+            meaning="whether data.split.merge_duplicates joins the pair",
+            only=LARGE,
+        ),
     ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatePairs:
-    """P pairs; ``exact_P``, ``turn_P`` and ``placement_P4`` (PLACEMENT) are None in tables of before 0.2."""
+    """P pairs; ``exact_P``, ``turn_P`` and ``placement_P4`` (PLACEMENT) are None in tables of before 0.2.
+
+    ``by_P`` (PIXELS or KEYPOINTS), ``inliers_P`` and ``sure_P`` are None where keypoints were not sought.
+    """
 
     first_P: StrArray
     second_P: StrArray
@@ -47,20 +74,25 @@ class DuplicatePairs:
     exact_P: BoolArray | None = None
     turn_P: StrArray | None = None
     placement_P4: FloatArray | None = None
+    by_P: StrArray | None = None
+    inliers_P: IntArray | None = None
+    sure_P: BoolArray | None = None
 
     def __len__(self) -> int:
         return len(self.first_P)
 
     @property
     def ids(self) -> list[tuple[str, str]]:
-        """The pairs of image ids, for what joins groups."""
-        return list(zip(self.first_P.tolist(), self.second_P.tolist(), strict=True))
+        """The pairs of image ids that are sure, for what joins groups."""
+        sure_P = np.ones(len(self), np.bool_) if self.sure_P is None else self.sure_P
+        return list(zip(self.first_P[sure_P].tolist(), self.second_P[sure_P].tolist(), strict=True))
 
 
 def read(folder: Path) -> DuplicatePairs:
     """Read the pairs of an ``images`` stage (DataError: absent, damaged, or a column is missing)."""
     frame = read_frame(folder)
     placed = all(name in frame for name in PLACEMENT)
+    large = "by" in frame
     return DuplicatePairs(
         first_P=strings(frame["image_id_1"].tolist()),
         second_P=strings(frame["image_id_2"].tolist()),
@@ -68,6 +100,9 @@ def read(folder: Path) -> DuplicatePairs:
         exact_P=frame["exact"].to_numpy(dtype=np.bool_) if "exact" in frame else None,
         turn_P=strings(frame["turn"].tolist()) if "turn" in frame else None,
         placement_P4=frame[list(PLACEMENT)].to_numpy(dtype=np.float64) if placed else None,
+        by_P=strings(frame["by"].tolist()) if large else None,
+        inliers_P=frame["inliers"].to_numpy(dtype=np.int64) if large else None,
+        sure_P=frame["sure"].to_numpy(dtype=np.bool_) if large else None,
     )
 
 
@@ -77,7 +112,7 @@ def read_frame(folder: Path) -> pd.DataFrame:
 
 
 def write(pairs: DuplicatePairs, folder: Path) -> None:
-    """Write the pairs of an ``images`` stage, with all columns."""
+    """Write the pairs of an ``images`` stage, with all columns that its pictures have."""
     assert pairs.exact_P is not None and pairs.turn_P is not None and pairs.placement_P4 is not None
     frame = pd.DataFrame(
         {
@@ -89,4 +124,6 @@ def write(pairs: DuplicatePairs, folder: Path) -> None:
             **dict(zip(PLACEMENT, pairs.placement_P4.T, strict=True)),
         }
     )
+    if pairs.by_P is not None and pairs.inliers_P is not None and pairs.sure_P is not None:
+        frame = frame.assign(by=pairs.by_P.tolist(), inliers=pairs.inliers_P, sure=pairs.sure_P)
     SCHEMA.write(frame, folder)

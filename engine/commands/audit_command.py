@@ -31,7 +31,8 @@ SHOWN = 12
 DRAWN = 60
 LABEL_COLUMN = {"ham10000": "dx"}
 SCORE = (
-    "correlation of fine detail after registration, 0 to 1; equal pixels have 1; higher is more suspicious"
+    "correlation of fine detail after registration, 0 to 1; equal pixels have 1; of same_lesion k / (k + 8) for k keypoints "
+    "that agree; higher is more suspicious"
 )
 
 
@@ -55,7 +56,7 @@ def audit(
 ) -> dict[str, Any]:
     """Print (and write to ``json_path``) what is suspicious in the data set; returns that object.
 
-    The pairs are those of the stage ``images``, so they are the ones ``data.split.merge_duplicates`` keeps together.
+    The pairs are those of the stage ``images``; ``data.split.merge_duplicates`` keeps those together that are sure.
 
     Args:
         config: a validated config; only ``data`` and ``seed`` matter.
@@ -128,6 +129,7 @@ def _figures(config: Config, table: LesionTable, facts: DataFacts, findings: Fin
         "counts": {
             "pairs": len(pairs),
             "by_kind": dict(Counter(pair["kind"] for pair in pairs)),
+            "pairs_less_sure": sum(not pair["sure"] for pair in pairs),
             "pairs_across_splits": sum(pair["across_splits"] for pair in pairs),
             "pairs_with_two_diagnoses": sum(pair["label_conflict"] for pair in pairs),
             "lesions_with_two_diagnoses": len(findings.conflicts),
@@ -173,6 +175,11 @@ def _print(figures: dict[str, Any], console: Console) -> None:
         f"diagnoses; {sum(counts['masks'].values())} mask(s); {counts['leaky_columns']} leaky column(s); "
         f"{figures['seconds']:.0f} s"
     )
+    if counts["pairs_less_sure"]:
+        console.print(
+            f"{counts['pairs_less_sure']} of the pairs are less sure: merge_duplicates does not join them; look at them "
+            "with --out, and give images of one lesion one lesion id"
+        )
     if counts["pairs"] and not figures["merge_duplicates"]:
         console.print("data.split.merge_duplicates is off: these pairs may lie in two parts of the split")
 
@@ -192,7 +199,8 @@ def _print_pairs(figures: dict[str, Any], console: Console) -> None:
             for k in (1, 2)
         )
         moved = f"{place['turn']}, zoom {place['zoom']:.2f}"
-        table.add_row(f"{pair['score']:.3f}", f"{pair['kind']}\n{moved}", *images)
+        kind = pair["kind"] if pair["sure"] else f"{pair['kind']}, less sure"
+        table.add_row(f"{pair['score']:.3f}", f"{kind}\n{moved}", *images)
     console.print(table)
 
 

@@ -47,7 +47,8 @@ def pairs_sheet(
     for place, pair in enumerate(pairs):
         left, top = place % columns * wide, place // columns * (TILE + GAP)
         draw.text((left + 6, top + 6), _words(pair), fill="black")
-        one, two = (_picture(table, cached_NHWC, position[pair[f"image_id_{k}"]], fit) for k in (1, 2))
+        cut = "crop" if pair["kind"] == "same_lesion" else fit  # its placement is one of centred squares
+        one, two = (_picture(table, cached_NHWC, position[pair[f"image_id_{k}"]], cut) for k in (1, 2))
         for column, picture in enumerate((one, two, laid_onto(two, pair["transformation"]))):
             sheet.paste(Image.fromarray(picture), (left + TEXT + column * (TILE + GAP), top))
     return sheet
@@ -95,7 +96,7 @@ def _picture(table: LesionTable, cached_NHWC: ImageArray, row: int, fit: str) ->
 def _words(pair: dict[str, Any]) -> str:
     place = pair["transformation"]
     return "\n".join([
-        f"{pair['score']:.3f}  {pair['kind']}",
+        f"{pair['score']:.3f}  {pair['kind']}{'' if pair['sure'] else ', less sure'}",
         *(f"{pair[f'image_id_{k}']}  {pair[f'dx_{k}']}  {pair[f'split_{k}']}\n   {pair[f'lesion_id_{k}']}" for k in (1, 2)),
         f"second: {place['turn']}",
         f"zoom {place['zoom']:.2f}, {place['angle_degrees']:+.1f} degrees",

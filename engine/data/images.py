@@ -121,7 +121,7 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
         return [_decode_row(source, row, config, images_NHWC, masks_NHW) for row in rows]
 
     outcomes: list[Row | str] = []
-    with ThreadPoolExecutor(config.workers or _cores()) as pool:
+    with ThreadPoolExecutor(config.workers or available_cores()) as pool:
         for chunk in pool.map(decode_chunk, range(0, count, CHUNK)):
             outcomes += chunk
             bad = next((o for o in chunk if isinstance(o, str)), None)
@@ -199,5 +199,6 @@ def _keep_rows(path: Path, array: npt.NDArray[Any], keep_N: BoolArray) -> None:
         kept.flush()
 
 
-def _cores() -> int:
+def available_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

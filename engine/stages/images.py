@@ -1,8 +1,9 @@
-"""Stage ``images``: reads the data set, decodes it once into memmaps, and finds near-duplicate images."""
+"""Stage ``images``: reads the data set, decodes it once into memmaps, finds near-duplicates and second photographs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,15 +11,18 @@ import numpy as np
 from engine.artifacts import decoded_images, lesions
 from engine.artifacts import duplicates as duplicates_file
 from engine.artifacts.decoded_images import DataFacts
-from engine.artifacts.duplicates import DuplicatePairs
+from engine.artifacts.duplicates import HALF, KEYPOINTS, PIXELS, DuplicatePairs
 from engine.config import Config, DataConfig
-from engine.data.decoding import size_of
+from engine.data.decoding import ImageFileError, size_of
 from engine.data.duplicates.candidates import TURNS
-from engine.data.duplicates.search import Duplicates, find_duplicates
-from engine.data.images import Decoded, data_digest, fill_cache
+from engine.data.duplicates.keypoints import find_keypoints
+from engine.data.duplicates.same_lesion import LEAST_SIDE, LesionPairs, find_same_lesions
+from engine.data.duplicates.search import Duplicates, Progress, find_duplicates
+from engine.data.images import Decoded, available_cores, data_digest, fill_cache
 from engine.data.readers.image_names import FRAMES
 from engine.data.readers.table import read
 from engine.data.table import Source, check_classes
+from engine.errors import DataError
 from engine.parts.context import StageContext
 from engine.stages import base
 from engine.types import StrArray, strings
@@ -58,8 +62,12 @@ def run(context: StageContext, params: Params) -> None:
     check_classes(source)
     lesions.write(source.table, context.out)
     images_NHWC = decoded_images.open_images(context.out)
-    found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, native_side(source))
-    duplicates_file.write(pairs_of(found, source.table.image_id), context.out)
+    side = native_side(source)
+    found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, side)
+    second = second_photographs(source, config, context.progress) if side >= LEAST_SIDE else None
+    name = source.table.image_id
+    pairs = pairs_of(found, name) if second is None else joined(found, second, name)
+    duplicates_file.write(pairs, context.out)
     digest = data_digest(source.table, context.out)
     decoded_images.write(facts_of(source, decoded, config, digest), context.out)
 
@@ -84,6 +92,47 @@ def pairs_of(found: Duplicates, image_id: StrArray) -> DuplicatePairs:
         exact_P=found.exact_P,
         turn_P=strings([TURNS[turn] for turn in found.turn_P]),
         placement_P4=found.placement_P4,
+    )
+
+
+def second_photographs(source: Source, config: DataConfig, progress: Progress) -> LesionPairs:
+    """Return pairs that show one lesion by their keypoints.
+
+    Raises:
+        DataError: an image file changed while it was read.
+    """
+    sources = source.table.path.tolist() if source.frames is None else source.frames
+    threads = config.workers or available_cores()
+    try:
+        keypoints = find_keypoints(sources, threads, progress)
+    except ImageFileError as error:
+        raise DataError(
+            f"{source.where}: an image cannot be decoded a second time ({error}); rerun"
+        ) from None
+    return find_same_lesions(keypoints, source.table.lesion_id, threads, progress)
+
+
+def joined(found: Duplicates, second: LesionPairs, image_id: StrArray) -> DuplicatePairs:
+    """Return the pairs found by pixels, and after them those found by keypoints alone; the former are all sure."""
+    inliers = dict(zip(map(tuple, second.pairs_P2.tolist()), second.inliers_P.tolist(), strict=True))
+    by_pixels = list(map(tuple, found.pairs_P2.tolist()))
+    alone = second.take(np.array([pair not in set(by_pixels) for pair in inliers], dtype=np.bool_))
+    count = len(alone)
+    pairs = pairs_of(
+        Duplicates(
+            pairs_P2=np.concatenate([found.pairs_P2, alone.pairs_P2]),
+            distance_P=np.concatenate([found.distance_P, np.round(HALF / (HALF + alone.inliers_P), 4)]),
+            turn_P=np.concatenate([found.turn_P, np.zeros(count, np.int64)]),
+            placement_P4=np.concatenate([found.placement_P4, alone.placement_P4]),
+            exact_P=np.concatenate([found.exact_P, np.zeros(count, np.bool_)]),
+        ),
+        image_id,
+    )
+    return replace(
+        pairs,
+        by_P=strings([PIXELS] * len(by_pixels) + [KEYPOINTS] * count),
+        inliers_P=np.array([inliers.get(pair, 0) for pair in by_pixels] + alone.inliers_P.tolist(), np.int64),
+        sure_P=np.concatenate([np.ones(len(by_pixels), np.bool_), alone.sure_P]),
     )
 
 

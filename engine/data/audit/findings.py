@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from engine.artifacts.duplicates import KEYPOINTS
 from engine.data.decoding import ImageFileError, grey, open_picture, size_of, stored_sideways
 from engine.data.duplicates.candidates import TURNS
 from engine.data.masks import binary_mask
@@ -25,7 +26,7 @@ PROPORTION = 0.05
 """Largest relative difference between the proportions of a mask and of its image."""
 
 Progress = Callable[[str, int, int], None]
-PairKind = Literal["exact", "near_duplicate", "transformed"]
+PairKind = Literal["exact", "near_duplicate", "transformed", "same_lesion"]
 
 
 def pair_kind(pair: pd.Series) -> PairKind:
@@ -33,7 +34,10 @@ def pair_kind(pair: pd.Series) -> PairKind:
 
     exact: equal pixels. near_duplicate: the same view, at most re-compressed, recoloured or retouched. transformed: the
     second image is mirrored, turned, zoomed or shifted. Whether it is a copy or a second photograph is for a person to see.
+    same_lesion: pixels differ, but keypoints agree, so it is a second photograph.
     """
+    if pair.get("by") == KEYPOINTS:
+        return "same_lesion"
     if pair["exact"]:
         return "exact"
     place = [abs(float(pair[name])) for name in ("log_zoom", "angle", "shift_x", "shift_y")]
@@ -44,7 +48,8 @@ def suspicious_pairs(duplicates: pd.DataFrame, table: LesionTable) -> list[dict[
     """Return every pair as a JSON object, most suspicious first.
 
     ``score`` (higher is more suspicious) is the agreement of fine detail after registration, see
-    ``registration.agreement``; equal pixels have 1.
+    ``registration.agreement``; equal pixels have 1. Of same_lesion it is k / (k + 8) for k keypoints that agree. ``sure``:
+    whether ``data.split.merge_duplicates`` joins the pair.
 
     Args:
         duplicates: ``duplicates.parquet`` of the stage ``images``.
@@ -59,6 +64,7 @@ def suspicious_pairs(duplicates: pd.DataFrame, table: LesionTable) -> list[dict[
             "image_id_2": str(pair["image_id_2"]),
             "score": round(1.0 - float(pair["distance"]), 4),
             "kind": pair_kind(pair),
+            "sure": bool(pair.get("sure", True)),
             "transformation": {
                 "turn": str(pair["turn"]),
                 "zoom": round(float(np.exp(pair["log_zoom"])), 4),

@@ -60,6 +60,7 @@ def pairs() -> duplicates.DuplicatePairs:
     return duplicates.DuplicatePairs(
         first_P=strings(["I1"]), second_P=strings(["I3"]), distance_P=np.array([0.125]), exact_P=np.array([False]),
         turn_P=strings(["as it is"]), placement_P4=np.array([[0.5, 0.25, -1.0, 2.0]]),
+        by_P=strings(["keypoints"]), inliers_P=np.array([56]), sure_P=np.array([True]),
     )  # fmt: skip
 
 

@@ -54,6 +54,14 @@ def test_duplicates(written: dict[str, Path], tmp_path: Path) -> None:
     assert found.distance_P.tolist() == [0.125]
     assert found.turn_P is not None and found.turn_P.tolist() == ["as it is"]
     assert found.placement_P4 is not None and found.placement_P4.tolist() == [[0.5, 0.25, -1.0, 2.0]]
+    assert found.inliers_P is not None and found.inliers_P.tolist() == [56]
+    unsure = replace(examples.pairs(), sure_P=np.array([False]))
+    duplicates.write(unsure, tmp_path)
+    assert duplicates.read(tmp_path).ids == [] and len(duplicates.read(tmp_path)) == 1, "listed, not joined"
+    small = replace(examples.pairs(), by_P=None, inliers_P=None, sure_P=None)
+    duplicates.write(small, tmp_path)
+    assert duplicates.read(tmp_path).ids == [("I1", "I3")]
+    assert "sure" not in duplicates.read_frame(tmp_path), "the file of small pictures is as it was"
     pd.DataFrame({"image_id_1": ["a"], "image_id_2": ["b"], "distance": [0.1]}).to_parquet(
         tmp_path / duplicates.FILE
     )

@@ -13,7 +13,9 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from engine import cli
+from engine.data.duplicates import same_lesion
 from tests.engine.data import layouts
+from tests.engine.data.duplicates import photographs
 
 LESIONS = 24
 
@@ -94,6 +96,41 @@ def test_pairs_left_apart_are_said(faulty: Path) -> None:
     result = hardcase("data", "audit", faulty / "config.yaml", "data.split.merge_duplicates=false")
     assert result.exit_code == 0
     assert "merge_duplicates is off" in result.stdout
+
+
+def test_second_photographs_are_listed_and_the_less_sure_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ISIC_0040 shows the lesion of ISIC_0000 in another light, turned and zoomed; sure, then not."""
+    layouts.write_ham(tmp_path / "data", rows=layouts.ham_rows(LESIONS, views=1))
+    images = tmp_path / "data" / "images"
+    for seed, path in enumerate(sorted(images.glob("*.jpg"))):
+        layouts.save(path, photographs.photograph(photographs.skin(seed)))
+    second = photographs.photograph(photographs.skin(0), degrees=-15, zoom=1.2, colour=(0.8, 0.78, 0.95))
+    layouts.save(images / "ISIC_0040.jpg", second)
+    where = f"data: {{format: ham10000, root: {tmp_path / 'data'}, image_size: 48, workers: 1}}\n"
+    for name, sure in (("sure", True), ("unsure", False)):
+        monkeypatch.setattr(same_lesion, "SURE", 8 if sure else 1000)
+        (tmp_path / f"{name}.yaml").write_text(f"output: {tmp_path / name}\n{where}")
+        json_path, sheets = tmp_path / f"{name}.json", tmp_path / f"{name}_sheets"
+        result = hardcase("data", "audit", tmp_path / f"{name}.yaml", "--json", json_path, "--out", sheets)
+        assert result.exit_code == 0, result.output
+        found = json.loads(json_path.read_text())
+        (pair,) = found["pairs"]
+        assert (pair["image_id_1"], pair["image_id_2"], pair["kind"]) == (
+            "ISIC_0000",
+            "ISIC_0040",
+            "same_lesion",
+        )
+        assert pair["sure"] is sure and found["counts"]["pairs_less_sure"] == (0 if sure else 1)
+        assert ("less sure" in result.stdout) is not sure
+        with Image.open(sheets / "pairs.png") as sheet:
+            first, laid = (
+                np.asarray(sheet, dtype=float)[:150, 250 + k * 154 : 400 + k * 154].mean(axis=2)
+                for k in (0, 2)
+            )
+        shown = laid > 5
+        assert np.corrcoef(first[shown], laid[shown])[0, 1] > 0.8, "the second is laid onto the first"
 
 
 def test_phantoms_have_nothing_to_report(tmp_path: Path) -> None:

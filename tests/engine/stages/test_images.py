@@ -11,12 +11,17 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from engine.artifacts import lesions
+from engine.artifacts import duplicates, lesions
 from engine.config import DataConfig, parse_config
+from engine.data.decoding import ImageFileError
+from engine.data.duplicates.same_lesion import LesionPairs
+from engine.data.duplicates.search import Duplicates
 from engine.data.readers.table import read
 from engine.errors import DataError
 from engine.stages import images
+from engine.types import strings
 from tests.engine.data import layouts
+from tests.engine.data.duplicates.photographs import photograph, skin
 from tests.fakes import run_stage
 
 
@@ -80,6 +85,72 @@ def test_a_turned_copy_under_another_lesion_id_is_written_with_its_turn(tmp_path
     (own,) = pairs[pairs["image_id_1"] == "ISIC_0000"].to_dict("records")
     assert (own["image_id_2"], own["turn"], own["exact"]) == ("ISIC_0070", "turned 270", False)
     assert own["distance"] < 0.2
+
+
+def write_photographs(root: Path) -> None:
+    """16 pictures of 200 x 150: ISIC_0070 is a second photograph of ISIC_0000."""
+    layouts.write_ham(root)
+    names = sorted(path.stem for path in (root / "images").glob("*.jpg"))
+    for seed, name in enumerate(names):
+        layouts.save(root / "images" / f"{name}.jpg", photograph(skin(seed)))
+    second = photograph(skin(0), degrees=20, zoom=1.3, colour=(0.8, 0.78, 0.95), blur=0.8)
+    layouts.save(root / "images" / "ISIC_0070.jpg", second)
+
+
+def test_a_second_photograph_is_written_and_joined(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "data")
+    run(
+        tmp_path / "out",
+        format="ham10000",
+        root=str(tmp_path / "data"),
+        image_size=64,
+        mask="none",
+        workers=1,
+    )
+    (own,) = pd.read_parquet(tmp_path / "out" / "duplicates.parquet").to_dict("records")
+    assert (own["image_id_1"], own["image_id_2"]) == ("ISIC_0000", "ISIC_0070")
+    assert (own["by"], own["sure"], own["exact"], own["turn"]) == ("keypoints", True, False, "as it is")
+    assert own["distance"] == pytest.approx(8 / (8 + own["inliers"]), abs=1e-4)
+    assert np.exp(own["log_zoom"]) == pytest.approx(1.3, abs=0.05)
+    assert duplicates.read(tmp_path / "out").ids == [("ISIC_0000", "ISIC_0070")]
+
+
+def test_pairs_of_both_finders_are_one_table() -> None:
+    """Pixels find 0-1 and 1-2, keypoints 0-1, and 2-3 too weakly to be joined."""
+    found = Duplicates(
+        pairs_P2=np.array([[0, 1], [1, 2]]), distance_P=np.array([0.1, 0.0]), turn_P=np.array([4, 0]),
+        placement_P4=np.zeros((2, 4)), exact_P=np.array([False, True]),
+    )  # fmt: skip
+    second = LesionPairs(
+        pairs_P2=np.array([[0, 1], [2, 3]]), inliers_P=np.array([30, 8]), spread_P=np.array([9.0, 9.0]),
+        placement_P4=np.full((2, 4), 0.5),
+    )  # fmt: skip
+    pairs = images.joined(found, second, strings(["a", "b", "c", "d"]))
+    assert pairs.by_P is not None and pairs.inliers_P is not None and pairs.sure_P is not None
+    assert list(zip(pairs.first_P, pairs.second_P, pairs.by_P, pairs.inliers_P, pairs.sure_P, strict=True)) == [
+        ("a", "b", "pixels", 30, True), ("b", "c", "pixels", 0, True), ("c", "d", "keypoints", 8, False),
+    ]  # fmt: skip
+    assert pairs.distance_P.tolist() == [0.1, 0.0, 0.5]
+    assert pairs.ids == [("a", "b"), ("b", "c")]
+    none = images.joined(found, second.take(np.zeros(2, bool)), strings(["a", "b", "c", "d"]))
+    assert len(none) == 2
+
+
+def test_small_pictures_have_no_keypoints_sought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "find_keypoints", lambda *_: pytest.fail("not for small pictures"))
+    run(tmp_path / "out", image_size=64, phantom={"lesions": 14, "views": 1})
+    assert "by" not in pd.read_parquet(tmp_path / "out" / "duplicates.parquet")
+
+
+def test_a_file_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photographs(tmp_path / "data")
+
+    def vanished(*_: object) -> None:
+        raise ImageFileError("No such file or directory")
+
+    monkeypatch.setattr(images, "find_keypoints", vanished)
+    with pytest.raises(DataError, match="cannot be decoded a second time"):
+        run(tmp_path / "out", format="ham10000", root=str(tmp_path / "data"))
 
 
 def test_native_side_is_the_pictures_own(tmp_path: Path) -> None:
