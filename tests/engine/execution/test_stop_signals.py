@@ -23,6 +23,7 @@ from tests.processes import Forked, command
 def _handlers() -> Iterator[None]:
     """Each test begins as in a terminal, even where `nohup` started pytest."""
     kept = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    kept[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
     hook = sys.unraisablehook
     yield
     sys.unraisablehook = hook

@@ -223,6 +223,7 @@ def test_calibrated_probabilities_are_written_beside_the_ones_the_gates_see(
     for name, judge in judges.items():
         given = {**foundation, **samples, "judge": judge}
         tables[name], summaries[name] = run(tmp_path, given, name, policy="label_consistent")
+    assert [facts.pop("judge_temperature") for facts in summaries.values()] == [1.0, 2.0]
     assert summaries["plain"] == summaries["calibrated"]
     assert summaries["plain"]["classes"] == list(CLASSES)
     pd.testing.assert_frame_equal(*(table.drop(columns="judge_prob") for table in tables.values()))

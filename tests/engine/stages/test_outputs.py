@@ -44,7 +44,11 @@ def test_a_record_s_keys_and_those_of_objects_in_it() -> None:
     )  # fmt: skip
     names = [entry.name for entry in entries(AcceptFacts)]
     assert names[3:5] == ["per_class", "per_class.<dx>.generated"]
-    assert names[-4:] == [f"memorized.{k}" for k in ("count", "rate", "threshold", "percentile")]
+    assert names[-6:] == [
+        *(f"memorized.{k}" for k in ("count", "rate", "threshold", "percentile")),
+        "judge_temperature",
+        "judge_val",
+    ]
 
 
 def test_what_has_no_columns() -> None:
