@@ -86,6 +86,7 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again["rows"] == found["rows"], "a rerun measures nothing again"
 
 
+@pytest.mark.heavy  # a closed study's script; its parts are tested by the next one and in tests/experiments
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("experiments.lib.fidelity_speed")
     monkeypatch.setattr(script, "PAPER", {**script.PAPER, "steps": 4})

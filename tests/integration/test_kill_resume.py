@@ -17,8 +17,8 @@ from tests.integration.tiny import tiny_tree
 from tests.processes import hardcase
 
 TIMING = {"seconds", "foundation_seconds"}
-KILLS = int(os.environ.get("HARDCASE_KILLS", "3"))
-"""CI has time for three; HARDCASE_KILLS=10 python -m pytest -s tests/integration/test_kill_resume.py takes some minutes."""
+KILLS = int(os.environ.get("HARDCASE_KILLS", "2"))
+"""CI has time for two; HARDCASE_KILLS=10 python -m pytest -s tests/integration/test_kill_resume.py takes some minutes."""
 AFTER_STAGES = 6
 """The Ray driver is killed once so many stages are finished, while the next one trains."""
 

@@ -152,6 +152,7 @@ def test_what_would_let_test_have_a_say_is_refused(
     assert not results.exists()
 
 
+@pytest.mark.heavy  # a closed study's script; that of the development set plays the same loop
 def test_a_fold_keeps_its_arms_and_folds_collect(
     tmp_path: Path, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

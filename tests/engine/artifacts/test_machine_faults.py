@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from engine.stages import NAMES
 from engine.stages.base import saving
 from engine.store import StageCache
 from tests.integration.tiny import tiny_tree
+from tests.processes import Forked, command
 
 MEMORY: dict[str, Callable[[], object]] = {
     "numpy": lambda: np.empty((1 << 50,), dtype=np.uint8),
@@ -123,19 +122,17 @@ def test_every_stage_names_settings_that_there_are(stage: str) -> None:
     assert words and set(words) <= set(all_keys())
 
 
+def with_little_memory(*arguments: str) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
+    command(*arguments)
+
+
 @pytest.mark.slow
 def test_a_process_without_memory_ends_in_one_line(tmp_path: Path) -> None:
     config = tmp_path / "c.yaml"
     config.write_text(
         yaml.safe_dump(tiny_tree(str(tmp_path / "out"), embedder={"batch_size": 2_000_000_000}))
     )
-
-    def little() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
-
-    done = subprocess.run(
-        [sys.executable, "-m", "engine", "run", str(config)],
-        capture_output=True, text=True, preexec_fn=little, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 1, done.stderr[-2000:]
-    assert "lower embedder.batch_size" in done.stderr and "Traceback" not in done.stderr
+    done = Forked(tmp_path / "said.txt", with_little_memory, "run", str(config))
+    assert done.wait() == 1, done.said()[-2000:]
+    assert "lower embedder.batch_size" in done.said() and "Traceback" not in done.said()
