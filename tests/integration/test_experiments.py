@@ -189,6 +189,7 @@ def test_vae_start(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.real_data
+@pytest.mark.heavy  # a minute; what it plays is tested in tests/engine/data/duplicates and by the audit command's tests
 @pytest.mark.skipif("HARDCASE_DATA" not in os.environ, reason="HARDCASE_DATA is not set")
 def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = play("audit", tmp_path, monkeypatch, "--limit", 300, "--copies", 8)
