@@ -12,7 +12,6 @@ from one image to the other, through others, as `data.split.merge_duplicates` go
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from dataclasses import dataclass
 from itertools import combinations
@@ -29,16 +28,14 @@ from engine.data.decoding import open_picture, rgb
 from engine.data.duplicates.keypoints import find_keypoints
 from engine.data.duplicates.same_lesion import LISTED, SURE, LesionPairs, verified_pairs
 from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
-from engine.data.images import decode_image
+from engine.data.images import available_cores, decode_image
 from engine.data.readers.table import read
 from engine.types import LesionTable
-from experiments.audit import Judged, halves
+from experiments.audit import ALLOWED, Judged, halves
 from experiments.lib.bench import progress_line
 from experiments.lib.keeping import RESULTS, data_root, provenance, save, script, this_command
 
 CONFIG = Path(__file__).parent / "configs" / "ham10000_64.yaml"
-ALLOWED = 1 / 1000
-"""False alarms an image."""
 LARGEST_SCORES = 30
 COLUMNS = 5
 TILE = (120, 90)
@@ -148,7 +145,7 @@ class Search:
     @classmethod
     def run(cls, table: LesionTable) -> Search:
         """Run both finders, on as many threads as there are cores."""
-        threads = len(os.sched_getaffinity(0))
+        threads = available_cores()
         seconds: dict[str, float] = {}
         clock, start = time.monotonic(), time.process_time()
         by_pixels, pixel_threshold = pixels(table)

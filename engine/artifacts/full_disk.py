@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.artifacts.causes import chain
+
 NO_SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 _SAYS_SO: Final = re.compile(
     r"no space left on device|disk quota exceeded|os error 28\b|errno 28\b|database or disk is full"
@@ -21,13 +23,9 @@ _SAYS_SO: Final = re.compile(
 
 def no_space(error: BaseException) -> BaseException | None:
     """Return the error in a chain of causes that says the disk is full, None where none does."""
-    seen: set[int] = set()
-    here: BaseException | None = error
-    while here is not None and id(here) not in seen:
-        seen.add(id(here))
+    for here in chain(error):
         if (isinstance(here, OSError) and here.errno in NO_SPACE) or _SAYS_SO.search(str(here)):
             return here
-        here = here.__cause__ or here.__context__
     return None
 
 

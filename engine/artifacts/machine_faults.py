@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
 from typing import Final
 
+from engine.artifacts.causes import chain
 from engine.artifacts.full_disk import no_space, place_of
 from engine.errors import FullDiskError, HardcaseError, MachineError
 
@@ -83,17 +83,6 @@ def mendable(
             parts = (doing, place_of(here), _first_line(here), remedy)
             return MachineError(_joined(*parts))
     return None
-
-
-def chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what caused it, each once; Ray keeps the cause of a task's error in ``cause``."""
-    seen: set[int] = set()
-    here: object = error
-    while isinstance(here, BaseException) and id(here) not in seen:
-        seen.add(id(here))
-        if not isinstance(getattr(here, "cause", None), BaseException):
-            yield here
-        here = getattr(here, "cause", None) or here.__cause__ or here.__context__
 
 
 def _remedy(error: BaseException, saving: str) -> str | None:

@@ -36,6 +36,13 @@ def is_own(folder: Path) -> bool:
     return _is_old_run(folder) or _is_stage(folder) or _is_old_cache(folder) or _is_old_export(folder)
 
 
+def inner_folders(folder: Path) -> list[Path]:
+    """Return the folders directly below one, sorted: no hidden ones, and none that hardcase made."""
+    return sorted(
+        path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._" and not is_own(path)
+    )
+
+
 @dataclass
 class Passed:
     """What ``below`` went past: hidden files (those in ``__MACOSX`` included), and pipes, sockets and devices."""

@@ -31,8 +31,8 @@ SHOWN = 12
 DRAWN = 60
 LABEL_COLUMN = {"ham10000": "dx"}
 SCORE = (
-    "correlation of fine detail after registration, 0 to 1; equal pixels have 1; of same_lesion k / (k + 8) for k keypoints "
-    "that agree; higher is more suspicious"
+    "correlation of fine detail after registration, 0 to 1; equal pixels have 1; of same_lesion "
+    f"k / (k + {duplicates.HALF}) for k keypoints that agree; higher is more suspicious"
 )
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-from engine.commands.found import Found
+from engine.commands.found import Found, siblings
 from engine.data.readers.challenge_tables import ground_truths, read_truth
 from engine.data.readers.files import find_files
 from engine.data.readers.image_names import IMAGE_SUFFIXES
@@ -49,14 +48,10 @@ def _images_of(truth: Path, folder: Path) -> Path:
     if any(path.stem.casefold() in wanted for path in find_files(folder).images):
         return folder
     first = bare(str(frame[image].iloc[0]))
-    for sibling in _siblings(folder):
+    for sibling in siblings(folder):
         if any((sibling / f"{first}{end}").exists() for s in IMAGE_SUFFIXES for end in (s, s.upper())):
             return sibling
     raise DataError(
         f"{truth}: no image that it names lies in {folder} or in a folder beside it; give the folder of the images: "
         f"hardcase init {truth} --images DIR"
     )
-
-
-def _siblings(folder: Path) -> Iterator[Path]:
-    yield from sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)

@@ -17,7 +17,7 @@ from engine.commands.data_sheet import class_sheet
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
 from engine.data.readers.image_names import left_out_line
-from engine.data.table import n_grouped
+from engine.data.table import groups_line, n_grouped
 from engine.errors import ConfigError
 from engine.parts.dataset import Dataset, open_dataset
 from engine.pipeline import Pipeline
@@ -186,16 +186,6 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
     )
     if figures["grouped_by"] == "image":
         console.print(groups_line(figures["n_grouped"], figures["n_used"]))
-
-
-def groups_line(known: int, total: int) -> str:
-    """Return what to say where some or all images have no lesion or patient id."""
-    if not known:
-        return "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
-    return (
-        f"GROUPS PARTLY KNOWN: {known} of {total} images have a lesion or patient id, which keeps them together; each of "
-        f"the other {total - known} is a group of its own, so one lesion may lie in two parts"
-    )
 
 
 def _print_malignant(names: Sequence[str], classes: Sequence[str], console: Console) -> None:

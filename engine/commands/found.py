@@ -79,6 +79,11 @@ def matching(place: Path, patterns: Sequence[str]) -> list[Path]:
     )
 
 
+def siblings(folder: Path) -> list[Path]:
+    """Return the folders that lie beside one, sorted."""
+    return sorted(path for path in folder.parent.iterdir() if path.is_dir() and path != folder)
+
+
 def columns_of(path: Path) -> list[str]:
     """Return the columns of a table, [] where a file is none by its name (DataError: it cannot be read)."""
     if path.suffix.lower() not in (".csv", ".tsv", ".tab", ".parquet", "", *EXCEL_SUFFIXES):

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from engine.commands.data_commands import groups_line
 from engine.commands.found import Layout
 from engine.commands.init_classes import Classes, classes_of, few_groups
 from engine.commands.init_values import Machine, costs_of, values_of
@@ -20,6 +19,7 @@ from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
 from engine.data.splits import group_rows
+from engine.data.table import groups_line
 from engine.errors import ConfigError
 from engine.store import write_text
 

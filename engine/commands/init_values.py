@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from engine.commands.found import Layout
 from engine.commands.init_classes import Classes
 from engine.config import Config
 from engine.data.decoding import size_of
+from engine.data.images import available_cores
 
 SIZES: Final = (128, 64, 32)
 FEW_IMAGES: Final = 1000
@@ -31,8 +31,7 @@ class Machine:
         """Return this machine."""
         import torch
 
-        return Machine(cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-                       gpu=torch.cuda.is_available())  # fmt: skip
+        return Machine(cores=available_cores(), gpu=torch.cuda.is_available())
 
 
 def values_of(layout: Layout, classes: Classes, machine: Machine) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from engine.artifacts.own_output import is_own
 from engine.commands.challenge_layout import challenge
 from engine.commands.folder_layout import class_folders
-from engine.commands.found import Found, Layout, columns_of, matching, tables_beside
+from engine.commands.found import Found, Layout, columns_of, matching, siblings, tables_beside
 from engine.commands.table_layout import tables
 from engine.config import DataConfig
 from engine.data.readers.challenge_tables import ground_truths
@@ -53,8 +53,9 @@ def recognise(directory: Path, images: Path | None = None) -> Layout:
 
 def _truth_beside(place: Path) -> str:
     """Return where the ground truth of images lies that were unzipped beside it, "" where there is none."""
-    siblings = [path for path in sorted(place.parent.iterdir()) if path.is_dir() and path != place]
-    found = next((path for path in siblings if any(t.parent == path for t in ground_truths(path))), None)
+    found = next(
+        (path for path in siblings(place) if any(t.parent == path for t in ground_truths(path))), None
+    )
     return f" (ground truth lies beside it in {found.name}: give {place.parent} or {found})" if found else ""
 
 

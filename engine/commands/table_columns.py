@@ -10,7 +10,7 @@ import pandas as pd
 
 from engine.data.diagnoses import recognise
 from engine.data.readers.one_hot import flag_columns, numbers
-from engine.data.readers.rows import text_column
+from engine.data.readers.rows import columns_named, text_column
 
 COLUMN_NAMES: Final = {
     "image": (
@@ -41,7 +41,7 @@ def named_columns(frame: pd.DataFrame, taken: Collection[str]) -> dict[str, str]
     """Return {key of data.columns: column} of the optional columns that a table has with a value in any row."""
     found = {}
     for key in OPTIONAL:
-        for column in _present(frame, key):
+        for column in columns_named(frame, COLUMN_NAMES[key]):
             if column not in taken and any(text_column(frame, column)):
                 found[key] = column
                 break
@@ -56,7 +56,7 @@ def label_columns(frame: pd.DataFrame, image: str) -> Label | None:
     """
     classes = {
         column: {value for value in text_column(frame, column) if value}
-        for column in _present(frame, "label")
+        for column in columns_named(frame, COLUMN_NAMES["label"])
         if column != image
     }
     useful = [column for column, values in classes.items() if len(values) > 1] or list(classes)
@@ -83,8 +83,3 @@ def _one_hot_columns(frame: pd.DataFrame, image: str) -> list[str]:
         if np.all(marks_N == 1) or (known and np.all(marks_N <= 1) and np.any(marks_N == 1)):
             return columns
     return []
-
-
-def _present(frame: pd.DataFrame, key: str) -> list[str]:
-    lower = {str(name).lower(): str(name) for name in reversed(list(frame.columns))}
-    return [lower[name] for name in COLUMN_NAMES[key] if name in lower]

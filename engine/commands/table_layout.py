@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from engine.artifacts.own_output import is_own
+from engine.artifacts.own_output import inner_folders
 from engine.commands.folder_layout import class_names, only_hold_images
 from engine.commands.found import TABLES, Found, columns_of, matching
 from engine.commands.table_columns import (
@@ -124,10 +124,7 @@ def _tables_of(place: Path) -> list[Path]:
     """Return the tables of a folder or, where it has none, of the folders directly below."""
     if not place.is_dir():
         return []
-    inner = sorted(
-        path for path in place.iterdir() if path.is_dir() and path.name[0] not in "._" and not is_own(path)
-    )
-    return matching(place, TABLES) or [path for folder in inner for path in matching(folder, TABLES)]
+    return matching(place, TABLES) or [p for folder in inner_folders(place) for p in matching(folder, TABLES)]
 
 
 def _fit(path: Path, place: Path, images: Path | None) -> Fit | None:
@@ -174,9 +171,7 @@ def _roots(path: Path, place: Path, images: Path | None, sample: pd.DataFrame) -
             yield common
     for folder in dict.fromkeys((path.parent, place)):
         if folder.is_dir():
-            yield from sorted(
-                p for p in folder.iterdir() if p.is_dir() and p.name[0] not in "._" and not is_own(p)
-            )
+            yield from inner_folders(folder)
 
 
 def _common_folder(folder: Path, cells: pd.Series) -> Path | None:

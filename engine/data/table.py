@@ -128,6 +128,16 @@ def known_groups(table: LesionTable) -> str:
     return "lesion" if np.all(table.lesion_id != "") else "image"
 
 
+def groups_line(known: int, total: int) -> str:
+    """Return what to say where some or all images have no lesion or patient id."""
+    if not known:
+        return "GROUPS UNKNOWN: the data names no lesions or patients; one lesion may lie in two parts"
+    return (
+        f"GROUPS PARTLY KNOWN: {known} of {total} images have a lesion or patient id, which keeps them together; each of "
+        f"the other {total - known} is a group of its own, so one lesion may lie in two parts"
+    )
+
+
 def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
     """Rename classes; null drops the images. Those without diagnosis are counted as skipped.
 

@@ -30,7 +30,6 @@ from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import first_line
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
-from engine.stages.base import saving
 from engine.training.plan import TrainEnv
 
 C = TypeVar("C")
@@ -162,7 +161,7 @@ def stage_task(call: StageCall, work: StageWork) -> None:
     try:
         run_stage(call.stage, context, call.params)
     except Exception as error:
-        found = mendable(error, f"stage {call.stage}", saving(call.stage), call.out)
+        found = mendable(error, f"stage {call.stage}", find(call.stage).saving, call.out)
         if found is None or found is error:
             raise
         raise found from None  # the cause may not be picklable

@@ -56,17 +56,6 @@ def _drop_none(tree: dict[str, Any], path: list[str]) -> None:
         tree.pop(path[-1], None)
 
 
-def saving(stage: str) -> str:
-    """Say which settings a stage needs less memory with."""
-    if stage in ("vae", "denoiser"):
-        return (
-            f"lower {stage}.batch_size, raise {stage}.accumulate or set {stage}.gradient_checkpointing=true"
-        )
-    if stage in ("embedder", "gan", "classifier", "judge", "crossfit"):
-        return f"lower {'classifier' if stage == 'crossfit' else stage}.batch_size"
-    return "lower data.image_size or data.limit"
-
-
 P = TypeVar("P", bound=Params)
 
 
@@ -107,6 +96,7 @@ class Stage(Generic[P]):
         maps: whether it maps over images by ``context.map``.
         foundation: whether it is computed once per split and shared by every arm, seed and trial.
         wanted: of a foundation stage: whether a run of this config needs it.
+        saving: which settings to change where it has not enough memory.
         units: how many optimizer steps, chunks or images it works through, for the estimate of a dry run.
     """
 
@@ -121,6 +111,7 @@ class Stage(Generic[P]):
     maps: bool = False
     foundation: bool = False
     wanted: Callable[[Config], bool] = lambda _config: True
+    saving: str = "lower data.image_size or data.limit"
     units: Callable[[P, Sizes], int] = no_units
 
     def takes(self, role: str) -> bool:

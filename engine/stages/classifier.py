@@ -122,6 +122,7 @@ STAGE = base.Stage(
     inputs=("images", "split", "pool"),
     optional=("init",),
     trains=True,
+    saving="lower classifier.batch_size",
     units=lambda params, _sizes: params.steps,
     files=(
         File(

@@ -138,6 +138,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split", "embedder", "index", "latents"),
     trains=True,
+    saving="lower denoiser.batch_size, raise denoiser.accumulate or set denoiser.gradient_checkpointing=true",
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: params.denoiser.steps,

@@ -114,6 +114,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
+    saving="lower embedder.batch_size",
     foundation=True,
     units=lambda params, _sizes: 0 if params.embedder.pretrained else params.embedder.steps,
     files=(

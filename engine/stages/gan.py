@@ -74,6 +74,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
+    saving="lower gan.batch_size",
     foundation=True,
     wanted=_wanted,
     units=lambda params, _sizes: params.gan.steps,

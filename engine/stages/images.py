@@ -115,8 +115,8 @@ def second_photographs(source: Source, config: DataConfig, progress: Progress) -
 def joined(found: Duplicates, second: LesionPairs, image_id: StrArray) -> DuplicatePairs:
     """Return the pairs found by pixels, and after them those found by keypoints alone; the former are all sure."""
     inliers = dict(zip(map(tuple, second.pairs_P2.tolist()), second.inliers_P.tolist(), strict=True))
-    by_pixels = list(map(tuple, found.pairs_P2.tolist()))
-    alone = second.take(np.array([pair not in set(by_pixels) for pair in inliers], dtype=np.bool_))
+    by_pixels = dict.fromkeys(map(tuple, found.pairs_P2.tolist()))
+    alone = second.take(np.array([pair not in by_pixels for pair in inliers], dtype=np.bool_))
     count = len(alone)
     pairs = pairs_of(
         Duplicates(

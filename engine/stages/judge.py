@@ -155,6 +155,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
+    saving="lower judge.batch_size",
     maps=True,
     foundation=True,
     units=lambda params, _sizes: params.judge.steps * params.judge.folds,

@@ -127,6 +127,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
+    saving="lower vae.batch_size, raise vae.accumulate or set vae.gradient_checkpointing=true",
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: 0 if params.vae.kind == "identity" else params.vae.steps,

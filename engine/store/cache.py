@@ -20,7 +20,8 @@ from engine.artifacts.own_output import mark
 from engine.artifacts.stage_manifest import StageManifest
 from engine.errors import HardcaseError
 from engine.execution.backend import Backend, StageCall
-from engine.stages.base import P, Stage, saving
+from engine.stages import find
+from engine.stages.base import P, Stage
 from engine.store.files import checksums
 from engine.store.verified import damaged_file, sizes_of
 
@@ -137,7 +138,7 @@ class StageCache:
             shutil.rmtree(out, ignore_errors=True)
             if not isinstance(error, Exception) or isinstance(error, HardcaseError):
                 raise
-            found = mendable(error, f"stage {name}", saving(name), final)
+            found = mendable(error, f"stage {name}", find(name).saving, final)
             if found is None:
                 raise
             raise found from error

@@ -22,6 +22,7 @@ from engine.types import IntArray, StrArray
 
 Float32 = npt.NDArray[np.float32]
 Progress = Callable[[str, int, int], None]
+Distances = npt.NDArray[np.floating]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 TURNS = (
@@ -105,6 +106,15 @@ def whitening(coarse_NGG: Float32) -> Float32:
     keep = slice(-1, -1 - min(COMPONENTS, grid * grid), -1)
     spread_D = np.sqrt(np.maximum(variance_D[keep], 0.0) + FLOOR * max(float(variance_D[-1]), 1e-12))
     return np.asarray(axes[:, keep] / spread_D**EVENING, dtype=np.float32)
+
+
+def ranks(pairs_P2: IntArray, distance_P: Distances, count: int) -> IntArray:
+    """Return the place (P, 2), from 0, of each pair among those of its first and of its second of ``count`` images."""
+    image = pairs_P2.ravel()
+    order = np.lexsort((np.repeat(distance_P, 2), image))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(image[order], np.arange(count))[image[order]]
+    return rank.reshape(-1, 2)
 
 
 def _described(coarse_NGG: Float32, project: Float32) -> Float32:

@@ -16,8 +16,9 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from engine.data.duplicates.keypoints import Keypoints, Pixels
-from engine.types import FloatArray, IntArray
+from engine.data.duplicates.candidates import ranks
+from engine.data.duplicates.keypoints import Keypoints, Pixels, unit
+from engine.types import IntArray
 
 SEARCHED = 200
 """Keypoints of an image that are searched for, the strongest."""
@@ -62,16 +63,7 @@ def candidate_pairs(keypoints: Keypoints, group_N: IntArray, threads: int, progr
     pair, place = np.unique(np.concatenate(key), return_inverse=True)
     pairs = np.stack([pair // count, pair % count], axis=1)
     votes_P = np.bincount(place, np.concatenate(vote).astype(np.float64), len(pair)).astype(np.float64)
-    return pairs[(ranks(pairs, votes_P, count) < KEPT).any(axis=1)]
-
-
-def ranks(pairs_P2: IntArray, votes_P: FloatArray, count: int) -> IntArray:
-    """Return the place (P, 2), from 0, of each pair among those of its first and of its second image; most votes first."""
-    image, votes = pairs_P2.ravel(), np.asarray(np.repeat(votes_P, 2), np.float64)
-    order = np.lexsort((-votes, image))
-    rank = np.empty(len(order), dtype=np.int64)
-    rank[order] = np.arange(len(order)) - np.searchsorted(image[order], np.arange(count))[image[order]]
-    return rank.reshape(-1, 2)
+    return pairs[(ranks(pairs, -votes_P, count) < KEPT).any(axis=1)]
 
 
 def _votes(
@@ -109,7 +101,7 @@ class _Index:
             self._index: faiss.Index = faiss.IndexFlatL2(described_XD.shape[1])
         else:
             sample = np.random.default_rng(0).permutation(len(described_XD))[:TRAINED_ON]
-            unit_XD = _unit(described_XD[sample])
+            unit_XD = unit(described_XD[sample])
             self._middle_D, self._axes = unit_XD.mean(axis=0), _components(unit_XD)
             self._coarse = faiss.IndexFlatL2(COMPONENTS)  # kept alive: faiss does not hold it
             lists = max(len(described_XD) // PER_LIST, 1)
@@ -127,19 +119,12 @@ class _Index:
         return distance_XJ, row_XJ
 
     def _projected(self, described_XD: Pixels) -> Float32:
-        unit_XD = _unit(described_XD)
+        unit_XD = unit(described_XD)
         return (
             unit_XD
             if self._middle_D is None
             else np.ascontiguousarray((unit_XD - self._middle_D) @ self._axes)
         )
-
-
-def _unit(described_XD: Pixels) -> Float32:
-    """Return descriptors of norm 1."""
-    float_XD = described_XD.astype(np.float32)
-    norm_X1 = np.sqrt(np.einsum("xd,xd->x", float_XD, float_XD))[:, None]
-    return np.asarray(float_XD / np.maximum(norm_X1, 1.0), dtype=np.float32)
 
 
 def _components(unit_XD: Float32) -> Float32:

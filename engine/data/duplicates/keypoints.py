@@ -73,14 +73,19 @@ class Keypoints:
     def points(self, row: int) -> Points:
         """Return one image's keypoints as ``verify`` takes them."""
         frame_K4 = self.frame_NK4[row, : self.count_N[row]]
-        descriptor_KD = self.descriptor_NKD[row, : self.count_N[row]].astype(np.float32)
-        norm_K1 = np.sqrt(np.einsum("kd,kd->k", descriptor_KD, descriptor_KD))[:, None]
         return Points(
             place_K=(frame_K4[:, 0] + 1j * frame_K4[:, 1]).astype(np.complex64),
             size_K=frame_K4[:, 2],
             angle_K=frame_K4[:, 3],
-            descriptor_KD=descriptor_KD / np.maximum(norm_K1, 1.0),
+            descriptor_KD=unit(self.descriptor_NKD[row, : self.count_N[row]]),
         )
+
+
+def unit(descriptor_KD: Pixels) -> npt.NDArray[np.float32]:
+    """Return RootSIFT times 255 as descriptors of norm 1."""
+    float_KD = descriptor_KD.astype(np.float32)
+    norm_K1 = np.sqrt(np.einsum("kd,kd->k", float_KD, float_KD))[:, None]
+    return np.asarray(float_KD / np.maximum(norm_K1, 1.0), dtype=np.float32)
 
 
 def find_keypoints(sources: Sequence[str | Path | Pixels], threads: int, progress: Progress) -> Keypoints:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from engine.data.duplicates.candidates import Candidates, find_candidates, turned
+from engine.data.duplicates.candidates import Candidates, find_candidates, ranks, turned
 from engine.data.duplicates.registration import (
     BLOCK,
     agreement,
@@ -147,11 +147,7 @@ class Matches:
 
     def ranks(self, count: int) -> IntArray:
         """Return the place (P, 2), from 0, that each pair has among those of its first and of its second image."""
-        image, distance = self.pairs_P2.ravel(), np.repeat(1.0 - self.correlation_P, 2)
-        order = np.lexsort((distance, image))
-        rank = np.empty(len(order), dtype=np.int64)
-        rank[order] = np.arange(len(order)) - np.searchsorted(image[order], np.arange(count))[image[order]]
-        return rank.reshape(-1, 2)
+        return ranks(self.pairs_P2, 1.0 - self.correlation_P, count)
 
     def stands_out(self, count: int, ratio: float) -> BoolArray:
         """Return which pairs are, for both of their images, among the few before a gap in the distances."""

@@ -8,7 +8,7 @@ import math
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,6 @@ from engine.types import ImageArray
 NPY: Final = b"\x93NUMPY"
 IDX_UINT8: Final = 8
 """The type byte of an idx file of unsigned bytes."""
-_HEADERS: Final = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def read_npz(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, npt.NDArray[Any]], tuple[str, ...]]:
@@ -119,8 +115,9 @@ def _damage(path: Path, what: str) -> Iterator[None]:
 def _check_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
     """Compare an array's header with the bytes that follow it."""
     with archive.open(entry) as handle:
-        version = np.lib.format.read_magic(handle)
-        shape, _, dtype = _HEADERS.get(version, _later_header)(handle)
+        first = np.lib.format.read_magic(handle) == (1, 0)  # format 3 has the header of 2, in UTF-8
+        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(handle)
         if dtype.hasobject:
             raise DataError(
                 f"{path}: {name} holds Python objects, which could run code and are never opened; save it as numbers "
@@ -131,11 +128,6 @@ def _check_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, n
         raise DataError(
             f"{path}: {name} promises {promised:,} bytes, the file has {there:,}; download it again"
         )
-
-
-def _later_header(handle: IO[bytes]) -> Any:
-    """Read the header of format 3, which is that of 2 in UTF-8."""
-    return np.lib.format.read_array_header_2_0(handle)
 
 
 def _check_memory(path: Path, needed: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy.typing as npt
 import pandas as pd
 
-from engine.artifacts.own_output import is_own
+from engine.artifacts.own_output import inner_folders
 from engine.data.readers.files import require_folder
 from engine.data.readers.metadata import given, read_metadata
 from engine.data.readers.places import bare
@@ -137,10 +137,7 @@ def read_around(folder: Path, names: Sequence[str]) -> tuple[dict[str, npt.NDArr
 
 def _tables_around(folder: Path) -> list[Path]:
     """Return the CSVs in a folder, then those in the folders directly below it that hardcase did not write."""
-    inner = sorted(
-        path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._" and not is_own(path)
-    )
-    found = [path for place in (folder, *inner) for path in sorted(place.glob("*"))]
+    found = [path for place in (folder, *inner_folders(folder)) for path in sorted(place.glob("*"))]
     return [
         path for path in found if path.suffix.lower() == ".csv" and path.name[0] != "." and path.is_file()
     ]

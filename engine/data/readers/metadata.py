@@ -9,10 +9,11 @@ from typing import Final
 
 import numpy as np
 
+from engine.data.readers.rows import UNKNOWN
 from engine.types import FloatArray
 
 NOT_GIVEN: Final = frozenset(
-    {"", "-", "?", "na", "n/a", "nan", "none", "null", "unknown", "unk", "undefined", "not available", "not provided", "-1"}
+    {*UNKNOWN, "-", "?", "unk", "undefined", "not available", "not provided", "-1"}
 )  # fmt: skip
 """How public data sets write that a value is not known; Fitzpatrick17k writes a skin type of -1."""
 SEXES: Final = {

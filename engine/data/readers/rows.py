@@ -141,7 +141,12 @@ def text_column(frame: pd.DataFrame, name: str | None) -> list[str]:
     return ["" if value.lower() in UNKNOWN else str(value) for value in frame[name]]
 
 
+def columns_named(frame: pd.DataFrame, candidates: Sequence[str]) -> list[str]:
+    """Return the columns that ``candidates`` (lower case) name, in their order, whatever the columns' case."""
+    lower = {str(name).lower(): str(name) for name in reversed(list(frame.columns))}
+    return [lower[name] for name in candidates if name in lower]
+
+
 def column_or_none(frame: pd.DataFrame, candidates: Sequence[str]) -> str | None:
     """Return the first of ``candidates`` the table has, whatever its case."""
-    lower: dict[str, Any] = {str(name).lower(): name for name in reversed(list(frame.columns))}
-    return next((str(lower[name]) for name in candidates if name in lower), None)
+    return next(iter(columns_named(frame, candidates)), None)

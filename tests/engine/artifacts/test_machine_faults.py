@@ -19,8 +19,7 @@ from engine.artifacts.machine_faults import mendable
 from engine.commands import doctor_command
 from engine.errors import ConfigError, FullDiskError, MachineError
 from engine.execution.ray_stage import cause
-from engine.stages import NAMES
-from engine.stages.base import saving
+from engine.stages import NAMES, find
 from engine.store import StageCache
 from tests.integration.tiny import tiny_tree
 from tests.processes import Forked, command
@@ -106,7 +105,7 @@ def test_the_cause_inside_a_ray_error_is_found() -> None:
     from ray.exceptions import RayTaskError
 
     inner = RayTaskError("f", "a long traceback", MemoryError("Unable to allocate 8 TiB"))
-    found = mendable(inner.as_instanceof_cause(), "stage judge", saving("judge"))
+    found = mendable(inner.as_instanceof_cause(), "stage judge", find("judge").saving)
     assert str(found) == (
         "stage judge: Unable to allocate 8 TiB; not enough memory: lower judge.batch_size, or end other programs; "
         "rerun to resume"
@@ -118,7 +117,7 @@ def test_the_cause_inside_a_ray_error_is_found() -> None:
 def test_every_stage_names_settings_that_there_are(stage: str) -> None:
     from engine.config.known_keys import all_keys
 
-    words = [word.strip(",").partition("=")[0] for word in saving(stage).split() if "." in word]
+    words = [word.strip(",").partition("=")[0] for word in find(stage).saving.split() if "." in word]
     assert words and set(words) <= set(all_keys())
 
 

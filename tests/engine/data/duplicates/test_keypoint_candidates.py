@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from engine.data.duplicates import keypoint_candidates
-from engine.data.duplicates.keypoint_candidates import FEW, FEW_IMAGES, KEPT, candidate_pairs, ranks
+from engine.data.duplicates.candidates import ranks
+from engine.data.duplicates.keypoint_candidates import FEW, FEW_IMAGES, KEPT, candidate_pairs
 from engine.data.duplicates.keypoints import Keypoints
 from tests.fakes import no_progress
 
@@ -60,7 +61,7 @@ def test_images_without_keypoints() -> None:
 
 def test_ranks_by_votes() -> None:
     pairs, votes = np.array([[0, 1], [0, 2], [1, 2]]), np.array([1.0, 3.0, 2.0])
-    assert ranks(pairs, votes, 3).tolist() == [[1, 1], [0, 0], [0, 1]]
+    assert ranks(pairs, -votes, 3).tolist() == [[1, 1], [0, 0], [0, 1]]
 
 
 def test_fewer_candidates_where_fewer_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
