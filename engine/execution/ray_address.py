@@ -9,6 +9,7 @@ from typing import Any
 
 from engine.artifacts.machine_faults import mendable
 from engine.errors import ConfigError
+from engine.execution import stop_signals
 from engine.execution.ray_folder import session_folder
 
 PROBE_SECONDS = 5.0
@@ -44,6 +45,7 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
                 f"backend.address: {address} did not accept the connection ({first_line(error)}); where the cluster asks "
                 "for a token set RAY_AUTH_MODE=token, or give auto on one of its nodes"
             ) from None
+    stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
     _quiet_data()
 
 

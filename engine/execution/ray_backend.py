@@ -54,11 +54,12 @@ class RayBackend:
         task = ray.remote(ray_stage.stage_task).options(**work.stage_resources, name=f"stage:{call.stage}")
         reference = task.remote(call, work)
         try:
-            while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
-                latest = ProgressFile(note).read()
-                if latest is not None:
-                    progress(*latest)
-            ray.get(reference)
+            with stop_signals.unwrapped():
+                while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
+                    latest = ProgressFile(note).read()
+                    if latest is not None:
+                        progress(*latest)
+                ray.get(reference)
         except RayTaskError as error:
             raise ray_stage.cause(error) from error
         except RayError as error:
@@ -87,7 +88,6 @@ class RayBackend:
             self.owns_ray = not ray.is_initialized()
             if self.owns_ray:
                 connect(self.config.address)
-                stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
             total = ray.cluster_resources()
             check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
             self.cpus = int(total.get("CPU", 1))

@@ -4,7 +4,8 @@ Outside of a training the signal raises ``StoppedError`` where the main thread i
 ends then may take its time: a further signal of the two is ignored, Ctrl-C and SIGKILL are not.
 
 Where Python has no one to raise to (a callback of the garbage collector, ``__del__``, a callback from C) it prints the
-error and forgets it. The signal is then sent again, until it is raised where it ends something.
+error and forgets it. The signal is then sent again, until it is raised where it ends something. Where compiled code makes
+another error of it, ``unwrapped`` raises it as itself.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from engine.artifacts.causes import chain
 from engine.errors import StoppedError
 from engine.training import stop_request
 
@@ -36,6 +39,18 @@ def install() -> None:
             signal.signal(number, _stop)
     if getattr(sys.unraisablehook, "func", None) is not _not_raised:
         sys.unraisablehook = functools.partial(_not_raised, sys.unraisablehook)
+
+
+@contextmanager
+def unwrapped() -> Iterator[None]:
+    """Raise a stop as itself where it arrived in Ray's compiled code, which makes a SystemError of it."""
+    try:
+        yield
+    except SystemError as error:
+        stop = next((e for e in chain(error) if isinstance(e, StoppedError | KeyboardInterrupt)), None)
+        if stop is None:
+            raise
+        raise stop from None
 
 
 def _not_raised(others: Callable[[Any], object], found: sys.UnraisableHookArgs) -> None:

@@ -26,6 +26,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from engine.config import BackendConfig, TuneConfig
 from engine.errors import ConfigError, HardcaseError, StageError
+from engine.execution import stop_signals
 from engine.execution.ray_address import connect
 from engine.tuning.decisions import Scheduler, Searcher, Sweep
 from engine.tuning.space import Choice, Domain, SearchSpace
@@ -183,7 +184,8 @@ class Cluster:
             run_config=tune.RunConfig(name="sweep", storage_path=str(storage), verbose=0),
         )
         try:
-            results = tuner.fit()
+            with stop_signals.unwrapped():
+                results = tuner.fit()
         finally:
             shutil.rmtree(storage, ignore_errors=True)
         if searcher.lost:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,8 @@ from typing import Any
 import pytest
 
 from engine.config import BackendConfig
-from engine.errors import StageError
+from engine.errors import StageError, StoppedError
+from engine.execution import stop_signals
 from engine.execution.backend import StageCall
 from engine.execution.ray_backend import RayBackend
 from engine.training.plan import TrainEnv
@@ -72,10 +77,8 @@ def two_folds(call: StageCall, work: Any) -> None:
         assert squares == [1, 4, 9, 16, 25]
 
 
-def run(folder: Path, monkeypatch: pytest.MonkeyPatch, fails: bool = False, **backend: Any) -> dict[str, Any]:
-    """Run ``two_folds`` in the place of the judge; returns what stage, training and map held."""
-    monkeypatch.setattr("engine.execution.ray_stage.stage_task", two_folds)
-    call = StageCall(
+def stage_call(folder: Path, fails: bool) -> StageCall:
+    return StageCall(
         stage="judge",
         out=folder / "out",
         inputs={},
@@ -86,6 +89,12 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, fails: bool = False, **ba
         precision="float32",
         checkpoint=folder / "checkpoint",
     )
+
+
+def run(folder: Path, monkeypatch: pytest.MonkeyPatch, fails: bool = False, **backend: Any) -> dict[str, Any]:
+    """Run ``two_folds`` in the place of the judge; returns what stage, training and map held."""
+    monkeypatch.setattr("engine.execution.ray_stage.stage_task", two_folds)
+    call = stage_call(folder, fails)
     RayBackend(BackendConfig(kind="ray", gpus_per_worker=1.0, **backend)).run(call, no_progress)
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in ("stage", "train", "map")}
 
@@ -119,3 +128,34 @@ def test_an_error_of_a_training_in_a_task_of_its_own_comes_back_as_it_is(
     with pytest.raises(StageError, match="the loss became nan") as caught:
         run(tmp_path, monkeypatch, fails=True, map_workers=1)
     assert type(caught.value) is StageError
+
+
+def sleeps(call: StageCall, _work: Any) -> None:
+    """Stand for a long stage."""
+    (call.out.parent / "begun").touch()
+    time.sleep(120)
+
+
+@pytest.mark.timeout(300)
+def test_a_stop_while_ray_waits_is_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_gpu: None
+) -> None:
+    """Most of the wait is in Ray's compiled code, which makes a SystemError of what a signal raises there."""
+    monkeypatch.setattr("engine.execution.ray_stage.stage_task", sleeps)
+
+    def stop_once_begun() -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    backend = RayBackend(BackendConfig(kind="ray"))
+    stop_signals.install()
+    threading.Thread(target=stop_once_begun, daemon=True).start()
+    try:
+        with pytest.raises(StoppedError):
+            backend.run(stage_call(tmp_path, fails=False), no_progress)
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -83,6 +83,15 @@ def test_other_errors_of_callbacks_are_printed_as_before() -> None:
     assert [str(found.exc_value) for found in said] == ["of another kind"]
 
 
+@pytest.mark.parametrize("stop", [StoppedError(signal.SIGTERM), KeyboardInterrupt()])
+def test_one_that_compiled_code_wraps_is_raised_as_itself(stop: BaseException) -> None:
+    with pytest.raises(type(stop)) as caught, stop_signals.unwrapped():
+        raise SystemError("<cyfunction wait> returned a result with an exception set") from stop
+    assert caught.value is stop
+    with pytest.raises(SystemError, match="another"), stop_signals.unwrapped():
+        raise SystemError("another")
+
+
 def test_inside_of_a_training_it_waits() -> None:
     stop_signals.install()
     with pytest.raises(StoppedError), deferred():
