@@ -14,6 +14,7 @@ from engine.artifacts import (
     hard_cases,
     index,
     judge,
+    labels,
     lesions,
     neighbours,
     pool,
@@ -52,6 +53,7 @@ TABLES: Final[tuple[TableSchema, ...]] = (
     conditioning.SCHEMA,
     neighbours.SCHEMA,
     synthetic.SCHEMA,
+    labels.SCHEMA,
     tune_json.SCHEMA,
 )
 ARRAYS: Final[tuple[ArraySchema, ...]] = (

@@ -18,6 +18,7 @@ from engine.artifacts import (
     champion,
     checksums_json,
     classifier_fit,
+    labels,
     report_json,
     review,
     run_stages,
@@ -105,6 +106,11 @@ class RunLayout:
     def champion(self) -> Path:
         """Which (round, arm) val puts first."""
         return self.path / champion.FILE
+
+    @property
+    def labels(self) -> Path:
+        """What readers answered about unlabelled images."""
+        return self.path / labels.FILE
 
     @property
     def roles(self) -> Path:

@@ -58,12 +58,13 @@ class Column:
 
 @dataclass(frozen=True, kw_only=True)
 class TableSchema:
-    """A parquet file: its name, the stages that write it, what a row is, its columns in order."""
+    """A parquet file: its name, the stages that write it, what a row is, its columns, what helps if it is damaged."""
 
     file: str
     stages: tuple[str, ...]
     row: str
     columns: tuple[Column, ...]
+    remedy: str = REMEDY
 
     def path(self, folder: Path) -> Path:
         """Where the file lies in a folder that holds it."""
@@ -88,13 +89,13 @@ class TableSchema:
     def read_file(self, path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
         """Read a file of any name as ``read`` does."""
         if not path.is_file():
-            raise DataError(f"{path}: is missing; {REMEDY}")
+            raise DataError(f"{path}: is missing; {self.remedy}")
         try:
             about = pq.read_metadata(path)
             self._check(path, about.schema.to_arrow_schema(), columns, empty=about.num_rows == 0)
             frame = pd.read_parquet(path, columns=list(columns) or None)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise DataError(f"{path}: is no readable parquet file ({_line(error)}); {REMEDY}") from None
+            raise DataError(f"{path}: is no readable parquet file ({_line(error)}); {self.remedy}") from None
         return frame.reset_index(drop=True)
 
     def write(self, frame: pd.DataFrame, folder: Path) -> None:
@@ -116,14 +117,14 @@ class TableSchema:
             c.name for c in self.columns if c.per_class and not columns and not any(map(c.covers, names))
         ]
         if absent:
-            raise DataError(f"{path}: lacks column {', '.join(absent)}; {REMEDY}")
+            raise DataError(f"{path}: lacks column {', '.join(absent)}; {self.remedy}")
         for name in names:
             declared = next((c for c in self.columns if c.covers(name)), None)
             if empty or declared is None or (columns and name not in columns):
                 continue
             if not _fits(found.field(name).type, declared.kind):
                 raise DataError(
-                    f"{path}: column {name} holds {found.field(name).type}, not {declared.kind}; {REMEDY}"
+                    f"{path}: column {name} holds {found.field(name).type}, not {declared.kind}; {self.remedy}"
                 )
 
 

@@ -20,6 +20,7 @@ from engine.artifacts import (
     hard_cases,
     index,
     judge,
+    labels,
     lesions,
     neighbours,
     pool,
@@ -37,6 +38,7 @@ from engine.artifacts.classifier_fit import FitFacts
 from engine.artifacts.conditioning import Samples
 from engine.artifacts.embedder import EmbedderFacts
 from engine.artifacts.fidelity import Fidelity
+from engine.artifacts.labels import Answer
 from engine.artifacts.report_json import RoundEntry, RunReport, Stopping
 from engine.artifacts.scores import Scores
 from engine.artifacts.stage_manifest import StageManifest
@@ -262,6 +264,7 @@ def _write_predict(folder: Path) -> None:
 
 
 def _write_run(folder: Path) -> None:
+    labels.append(folder, [Answer(image_id="I1", reader="ann", dx="mel", at="2026-01-01T00:00:00+00:00")])
     run_report().write(folder)
     entry().write(folder / "rounds" / "0001")
     Checksums(files={"report.json": ("0", "1")}).write(folder)

@@ -12,6 +12,7 @@ import pytest
 from pydantic.fields import FieldInfo
 
 import engine.artifacts
+from engine.artifacts import labels
 from engine.artifacts.catalogue import ARRAYS, RECORDS, TABLES
 from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.schema import ArraySchema, TableSchema
@@ -40,7 +41,7 @@ def refused(read: object, *words: str) -> None:
         read()  # type: ignore[operator]
     text = str(caught.value)
     assert "\n" not in text
-    assert "rerun `hardcase run`" in text
+    assert "rerun `hardcase run`" in text or labels.SCHEMA.remedy in text
     for word in words:
         assert word in text, text
 
