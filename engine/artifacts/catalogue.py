@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from engine.artifacts import (
+    asked,
     challenging,
     conditioning,
     decoded_images,
@@ -53,6 +54,7 @@ TABLES: Final[tuple[TableSchema, ...]] = (
     conditioning.SCHEMA,
     neighbours.SCHEMA,
     synthetic.SCHEMA,
+    asked.SCHEMA,
     labels.SCHEMA,
     tune_json.SCHEMA,
 )
@@ -87,6 +89,7 @@ RECORDS: Final[tuple[type[JsonRecord], ...]] = (
     synthesized.SynthesisFacts,
     AcceptFacts,
     Fidelity,
+    asked.AskedFacts,
     Champion,
     RoundEntry,
     RunReport,

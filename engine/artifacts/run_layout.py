@@ -14,6 +14,7 @@ from typing import Final
 
 from engine.artifacts import (
     accept,
+    asked,
     calibration,
     champion,
     checksums_json,
@@ -31,6 +32,8 @@ ROUNDS: Final = "rounds"
 ARMS: Final = "arms"
 JOURNAL: Final = "journal.jsonl"
 """What marks the folder of a sweep."""
+QUERIES: Final = "queries"
+"""Where the questions of `hardcase query` lie, one numbered folder each; those of a round lie in the arm's folder."""
 TRIALS: Final = "trials"
 """Where a sweep's trials lie, each an ordinary run folder."""
 CACHE: Final = "stages"
@@ -111,6 +114,16 @@ class RunLayout:
     def labels(self) -> Path:
         """What readers answered about unlabelled images."""
         return self.path / labels.FILE
+
+    @property
+    def queries(self) -> Path:
+        """Folder of the questions of `hardcase query`: ``NNNN/asked.parquet``."""
+        return self.path / QUERIES
+
+    def questions(self) -> list[Path]:
+        """Return every folder that holds questions, those of rounds first, in the order they were asked."""
+        files = [*self.rounds.rglob(asked.FILE), *self.queries.glob(f"*/{asked.FILE}")]
+        return sorted({file.parent for file in files}, key=lambda p: (p.parent == self.queries, str(p)))
 
     @property
     def roles(self) -> Path:

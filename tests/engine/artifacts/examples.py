@@ -11,6 +11,7 @@ import pandas as pd
 
 from engine.artifacts import (
     accept,
+    asked,
     challenging,
     conditioning,
     decoded_images,
@@ -162,6 +163,18 @@ def run_report() -> RunReport:
     )  # fmt: skip
 
 
+def questions() -> asked.Asked:
+    return asked.Asked(
+        image_id=strings(["U2", "U1"]), value_Q=np.array([0.75, 0.5]), predicted=strings(["mel", "nv"]),
+        prob_QC=np.array([[0.75, 0.25], [0.5, 0.5]]), neighbour_ids_QK=strings(["I1", "I2", "I3", ""]).reshape(2, 2),
+    )  # fmt: skip
+
+
+ASKED = asked.AskedFacts(
+    classes=("mel", "nv"), policy="margin", wanted=2, unlabelled=3, open=2, left_out={"asked before": 1}
+)
+
+
 def images(*shape: int) -> np.ndarray:
     return np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
 
@@ -306,6 +319,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "fidelity": lambda folder: Fidelity(
         features="clip", n_synthetic=2, overall={"kid": {"value": 0.5}}, per_class={}
     ).write(folder),
+    "ask": lambda folder: asked.write(questions(), ASKED, folder),
     "evaluate": lambda folder: Scores(val={"n": 1}, test={"n": 2}, p_value_vs_round0=0.5).write(folder),
     "manifest": lambda folder: StageManifest(stage="vae", version=3, key="k", seconds=1.5, files={"a": "0"}, sizes={"a": 1})
     .sealed()

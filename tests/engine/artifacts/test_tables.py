@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.artifacts import (
+    asked,
     challenging,
     conditioning,
     duplicates,
@@ -312,3 +313,13 @@ def test_index_and_challenging(written: dict[str, Path]) -> None:
     assert index.read_facts(written["index"]).distance_quantiles == {1: 0.125, 50: 0.5}
     found = challenging.read(written["challenging"])
     assert (found.hard, found.rest) == ({"I1", "I2"}, {"I3"})
+
+
+def test_asked(written: dict[str, Path], tmp_path: Path) -> None:
+    found, wrote = asked.read(written["ask"]), examples.questions()
+    for name in ("image_id", "value_Q", "predicted", "prob_QC", "neighbour_ids_QK"):
+        assert getattr(found, name).tolist() == getattr(wrote, name).tolist(), name
+    assert asked.read_ids(written["ask"]).tolist() == ["U2", "U1"]
+    assert asked.read_facts(written["ask"]) == examples.ASKED
+    asked.write(wrote.take(np.array([], dtype=np.int64)), examples.ASKED, tmp_path)
+    assert len(asked.read(tmp_path)) == 0
