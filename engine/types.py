@@ -25,6 +25,8 @@ ImageArray = npt.NDArray[np.uint8]
 
 SPLITS: Final = ("train", "mine", "val", "test")
 """The four parts of a split, in the order they are reported."""
+UNLABELLED: Final = "unlabelled"
+"""The part of images without a diagnosis: not learned from by any classifier, nor decided or reported on."""
 
 
 def strings(values: Sequence[Any] | npt.NDArray[Any]) -> StrArray:
@@ -44,9 +46,9 @@ def _same_length(record: object, names: Sequence[str]) -> None:
 class LesionTable:
     """One row an image, N rows sorted by ``image_id``; several rows may show one lesion.
 
-    ``split`` is one of SPLITS or "" before splitting; ``origin`` is "real" or "synthetic". Unknown age is NaN,
-    unknown text "". ``skin_type`` is the Fitzpatrick type as the data set writes it. ``path`` and ``mask_path`` are ""
-    where an image has no file of its own (npz, phantoms).
+    ``dx`` is "" where the diagnosis is not known. ``split`` is one of SPLITS, UNLABELLED, or "" before splitting;
+    ``origin`` is "real" or "synthetic". Unknown age is NaN, unknown text "". ``skin_type`` is the Fitzpatrick type as the
+    data set writes it. ``path`` and ``mask_path`` are "" where an image has no file of its own (npz, phantoms).
     """
 
     image_id: StrArray
@@ -71,7 +73,12 @@ class LesionTable:
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names present, sorted."""
-        return tuple(sorted({str(v) for v in self.dx}))
+        return tuple(sorted({str(v) for v in self.dx} - {""}))
+
+    @property
+    def labelled_N(self) -> BoolArray:
+        """Which images have a diagnosis."""
+        return np.asarray(self.dx != "", dtype=np.bool_)
 
     def take(self, rows: npt.NDArray[Any]) -> LesionTable:
         """Return the given rows (integer or boolean index), in the order given."""

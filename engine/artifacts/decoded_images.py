@@ -38,6 +38,9 @@ class DataFacts(JsonRecord):
 
     classes: tuple[str, ...] = Field(description="class names, sorted")
     n_images: int = Field(description="decoded images")
+    unlabelled: int = Field(
+        0, description="of those, images without a diagnosis; only: under data.unlabelled: keep"
+    )
     n_lesions: int = Field(description="lesions they show")
     counts: dict[str, int] = Field(description="images per class")
     grouped_by: str = Field(

@@ -28,8 +28,8 @@ SCHEMA: Final = TableSchema(
     columns=(
         Column(name="image_id", kind="text", meaning="name of the image"),
         Column(name="lesion_id", kind="text", meaning="lesion it shows"),
-        Column(name="dx", kind="text", meaning="diagnosis: the class"),
-        Column(name="split", kind="text", meaning="train, mine, val or test"),
+        Column(name="dx", kind="text", meaning='diagnosis: the class; "" in part unlabelled'),
+        Column(name="split", kind="text", meaning="train, mine, val or test; unlabelled without a diagnosis"),
         Column(
             name="group",
             kind="text",
@@ -127,6 +127,9 @@ class SplitFacts(JsonRecord):
     train_sets: tuple[int, ...] | None = Field(
         None, description="images per training set (with data.split.train_sets)"
     )
+    unlabelled: int = Field(0, description="images without a diagnosis; only: where there are some")
+    hidden: int = Field(0, description="of those, images whose label is hidden; only: data.split.hide_labels")
+    answered: int = Field(0, description="train images whose class a reader gave; only: where there are some")
 
 
 def read(folder: Path) -> SplitTable:

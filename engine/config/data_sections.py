@@ -106,6 +106,11 @@ class SplitConfig(Section):
     seal: Literal["test"] | None = Field(
         None, description="test: leave its images out of the run while settings are still being chosen"
     )
+    hide_labels: Annotated[float, Field(gt=0.0, le=1.0)] | None = Field(
+        None,
+        description="to study asking for labels: hide the labels of this share of train groups, per class; with train_sets "
+        "of the groups outside the sets in use",
+    )
 
     @model_validator(mode="after")
     def _sum(self) -> SplitConfig:
@@ -186,7 +191,17 @@ class DataConfig(Section):
     )
     columns: ColumnsConfig = Field(ColumnsConfig(), description="column names for format: table")
     map_labels: dict[str, str | None] = Field(
-        {}, description="rename classes as read ({AK: akiec, UNK: null}); null drops the images"
+        {},
+        description="rename classes as read ({AK: akiec, UNK: null}); null drops the images, or takes the label off them "
+        "under unlabelled: keep",
+    )
+    unlabelled: Literal["keep", "refuse"] = Field(
+        "refuse",
+        description="images without a diagnosis: keep them, to ask about and for generators; refuse: they must be mapped",
+    )
+    unlabelled_images: str | None = Field(
+        None,
+        description="folder of further images that have no diagnosis, under unlabelled: keep; null: none",
     )
     dataset: Literal["mnist", "cifar10"] | None = Field(
         None, description="which torchvision set (format: torchvision)"
@@ -220,6 +235,14 @@ class DataConfig(Section):
             )
         if self.format == "table" and not (self.columns.image and self.columns.label):
             raise ValueError("columns.image and columns.label are required for format: table")
+        if self.unlabelled_images is not None and self.unlabelled != "keep":
+            raise ValueError(
+                "unlabelled_images is read under unlabelled: keep; set it, or drop unlabelled_images"
+            )
+        if self.unlabelled_images is not None and self.format not in ("ham10000", "isic", "folder", "table"):
+            raise ValueError(
+                f"unlabelled_images lies beside image files, which format: {self.format} does not read; drop it"
+            )
         if self.images is not None and self.format not in ("isic", "table"):
             raise ValueError(
                 f"images is not used by format: {self.format}, which reads data.root alone; drop it"

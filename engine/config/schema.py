@@ -78,6 +78,15 @@ class Config(Section):
         mine_from, split = self.loop.mine_from, self.data.split
         if mine_from == "mine" and split.mine <= 0.0:
             yield "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
+        if (
+            split.hide_labels is not None
+            and split.train_sets is not None
+            and self.loop.generator_saw == "train"
+        ):
+            yield (
+                "data.split.hide_labels with train_sets needs loop.generator_saw: own or unlabelled; "
+                "under train it would see the labels of other sets"
+            )
         if mine_from == "test" and split.seal is not None:
             yield "loop.mine_from: test has nothing to mine where data.split.seal leaves test out; drop one of them"
         if any(arm.adds == "mine split" for arm in arms) and mine_from != "mine":

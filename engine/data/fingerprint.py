@@ -36,23 +36,23 @@ def fingerprint(config: DataConfig, notes: Path | None = None) -> str:
         raise DataError(f"data.root: {root} does not exist; give data.root=FOLDER")
     beside = config.format == "isic" or (config.format == "table" and config.images is None)
     folder = root if root.is_dir() else root.parent
+    named = {"images": config.images, "unlabelled_images": config.unlabelled_images}
+    further = {key: place for key, place in named.items() if place is not None}
     paths = walk(folder) if root.is_dir() or beside else [root]
     names = [path.relative_to(folder).as_posix() for path in paths]
-    if config.images is not None:
-        images = Path(config.images).expanduser()
+    for key, beside_root in further.items():
+        images = Path(beside_root).expanduser()
         if not images.is_dir():
             raise DataError(
-                f"data.images: {images} is no folder; give the folder that the images lie in or below"
+                f"data.{key}: {images} is no folder; give the folder that the images lie in or below"
             )
         below = walk(images)
-        paths, names = (
-            [*paths, *below],
-            [*names, *(f"images:{path.relative_to(images).as_posix()}" for path in below)],
-        )
+        paths = [*paths, *below]
+        names = [*names, *(f"{key}:{path.relative_to(images).as_posix()}" for path in below)]
     if notes is None:
         return _digest(names, _each(_content, paths))
-    place = str(folder.resolve()) + (f"\0{Path(config.images).resolve()}" if config.images else "")
-    seen = _digest([place, *names], ["", *_each(_state, paths)])
+    places = "\0".join(str(Path(place).expanduser().resolve()) for place in (str(folder), *further.values()))
+    seen = _digest([places, *names], ["", *_each(_state, paths)])
     note = notes / f"data-{seen}.txt"
     if note.exists():
         return note.read_text(encoding="utf-8").strip()

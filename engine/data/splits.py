@@ -3,7 +3,7 @@
 A group is everything that must stay together: the images of one patient, of one lesion, and near-duplicates.
 A group counts for every class it shows; those of several classes are dealt first, rare classes before common ones
 (``engine/training/stratify.py``). Nothing here depends on the order of rows: groups are named by their smallest image_id
-and sorted.
+and sorted. Images without a diagnosis are a part of their own, but where their group is held out they are left out.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from engine.errors import TooFewGroupsError
 from engine.training.folds import lesion_folds
 from engine.training.plan import derive_seed
 from engine.training.stratify import UNDEALT, class_counts, cover, deal_mixed, settle, still_wanted
-from engine.types import SPLITS, BoolArray, IntArray, LesionTable, StrArray, strings
+from engine.types import SPLITS, UNLABELLED, BoolArray, IntArray, LesionTable, StrArray, strings
 
 GUARDED = ("test", "val", "mine", "train")
 """Where a group carries several official parts it goes to the first of these."""
+HELD_OUT = ("mine", "val", "test")
+"""Parts that nothing learns from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +32,8 @@ class Split:
     """The part of each row ("" where unused).
 
     ``group_N`` names each row's group; ``merged_groups`` counts groups that near-duplicates joined to others;
-    ``left_out`` rows that could not stay: a group's rows of another official part, and synthetic rows outside train.
+    ``left_out`` rows that could not stay: a group's rows of another official part, synthetic rows outside train, and rows
+    without a diagnosis whose group is held out.
     """
 
     part_N: StrArray
@@ -46,7 +49,8 @@ def split_table(
 
     ``duplicates`` are pairs of image ids to keep together. With ``config.official`` and official parts in
     ``table.split`` these are kept, and only parts they lack are carved out of train. Synthetic rows follow their
-    group into train and are left out elsewhere.
+    group into train and are left out elsewhere. Rows without a diagnosis are UNLABELLED, unless their group is in mine, val
+    or test, or they are in val or test officially: these are left out.
 
     Raises:
         TooFewGroupsError: classes have fewer groups than there are parts to fill, or no assignment gives every part
@@ -55,7 +59,7 @@ def split_table(
     joined = list(duplicates) if config.merge_duplicates else []
     group_N = group_rows(table, joined)
     before = len(set(group_rows(table).tolist()))
-    groups = members_of(group_N)
+    groups = members_of(strings(np.where(table.labelled_N, group_N, "").tolist()))
     official = config.official and bool(np.any(table.split != ""))
     shows_N = shown_rows(table, group_N)
     names_G, classes_C, count_GC = class_counts(group_N[shows_N], table.dx[shows_N], table.classes)
@@ -66,13 +70,19 @@ def split_table(
     free_G = np.array([fixed.get(str(name), "train") == "train" for name in names_G], dtype=np.bool_)
     shares = _shares(config, fixed)
     parts = fixed | _carve(names_G[free_G], classes_C, count_GC[free_G] > 0, shares, seed)
-    part_N = strings([parts[str(name)] for name in group_N])
+    part_N = strings([parts.get(str(name), UNLABELLED) for name in group_N])
     held_N = np.array([official and fixed.get(str(name), "") in ("val", "test") for name in group_N])
     stray_N = held_N & (table.split != "") & (table.split != part_N)
     out_N = stray_N | ((table.origin == "synthetic") & (part_N != "train"))
-    part_N = strings(np.where(out_N, "", part_N).tolist())
+    out_N |= ~table.labelled_N & (
+        np.isin(part_N, HELD_OUT) | (official & np.isin(table.split, ("val", "test")))
+    )
+    part_N = strings(np.where(out_N, "", np.where(table.labelled_N, part_N, UNLABELLED)).tolist())
     return Split(
-        part_N=part_N, group_N=group_N, merged_groups=before - len(groups), left_out=int(out_N.sum())
+        part_N=part_N,
+        group_N=group_N,
+        merged_groups=before - len(set(group_N.tolist())),
+        left_out=int(out_N.sum()),
     )
 
 
@@ -135,12 +145,12 @@ def members_of(group_N: StrArray) -> dict[str, list[int]]:
 
 
 def shown_rows(table: LesionTable, group_N: StrArray) -> BoolArray:
-    """Mark the images that say which classes a group shows: its real ones, or all where it has no real one.
+    """Mark the images that say which classes a group shows: its real ones with a diagnosis, or all where it has no real one.
 
     Synthetic images reach train alone, so no other part can count on them.
     """
-    real_N = table.origin != "synthetic"
-    return np.asarray(real_N | ~np.isin(group_N, group_N[real_N]), dtype=np.bool_)
+    real_N = (table.origin != "synthetic") & table.labelled_N
+    return np.asarray(table.labelled_N & (real_N | ~np.isin(group_N, group_N[real_N])), dtype=np.bool_)
 
 
 def _official_parts(table: LesionTable, groups: Mapping[str, list[int]]) -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config import DataConfig, as_argument
+from engine.data.readers.metadata import given
 from engine.data.splits import group_rows
 from engine.errors import DataError
 from engine.training.plan import derive_seed
@@ -97,13 +98,13 @@ def make_table(
 
 
 def prepare(source: Source, config: DataConfig, seed: int) -> Source:
-    """Drop absent images, map labels, find what groups rows, limit, and sort by image_id.
+    """Drop absent images, map labels or take them off, find what groups rows, limit, and sort by image_id.
 
     Raises:
         DataError: an image is absent (unless on_bad_image: skip), a label is unknown to ``data.map_labels`` or
             needs it, or fewer than two classes are left.
     """
-    source = map_labels(source, config.map_labels)
+    source = map_labels(source, config.map_labels, keep=config.unlabelled == "keep")
     source = _drop_absent(source, config.on_bad_image)
     check_classes(source)
     source = replace(source, grouped_by=known_groups(source.table))
@@ -138,8 +139,13 @@ def groups_line(known: int, total: int) -> str:
     )
 
 
-def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
+def map_labels(source: Source, mapping: Mapping[str, str | None], *, keep: bool = False) -> Source:
     """Rename classes; null drops the images. Those without diagnosis are counted as skipped.
+
+    Args:
+        source: what was read.
+        mapping: a name or null per label.
+        keep: images whose label is null, or a word for unknown that is not in ``mapping``, stay, with diagnosis "".
 
     Raises:
         DataError: ``mapping`` names a label the data does not have, or leaves out one that has no name of its own.
@@ -151,12 +157,14 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
             f"its labels are {', '.join(source.labels)}"
         )
     present = set(source.table.classes)
+    mapping = {label: None for label in present if not given(label)} | dict(mapping) if keep else mapping
     unnamed = sorted(present & set(source.must_map) - set(mapping))
     if unnamed == [UNLABELLED]:
         missing = source.table.image_id[source.table.dx == UNLABELLED]
         raise DataError(
             f"{source.where}: image {missing[0]} has no diagnosis ({len(missing)} such images); fill it in, or say what "
-            f"to do with them: {as_argument('data.map_labels', {UNLABELLED: 'NAME or null'})} (null drops the images)"
+            f"to do with them: {as_argument('data.map_labels', {UNLABELLED: 'NAME or null'})} (null drops the images), or "
+            "data.unlabelled=keep to ask about them later"
         )
     if unnamed:
         example = as_argument("data.map_labels", dict.fromkeys(unnamed, "NAME or null"))
@@ -165,14 +173,16 @@ def map_labels(source: Source, mapping: Mapping[str, str | None]) -> Source:
             f"say what to do with them: {example} (null drops the images)"
         )
     mapped = [mapping.get(str(label), str(label)) for label in source.table.dx]
-    keep = np.array([label is not None for label in mapped], dtype=np.bool_)
+    if keep:
+        return replace(source, table=source.table.replace(dx=strings(mapped)))
+    stays_N = np.array([label is not None for label in mapped], dtype=np.bool_)
     no_dx = (
         ()
         if UNLABELLED not in source.must_map
-        else source.table.image_id[~keep & (source.table.dx == UNLABELLED)]
+        else source.table.image_id[~stays_N & (source.table.dx == UNLABELLED)]
     )
     skipped = source.skipped + tuple((str(name), "no diagnosis") for name in no_dx)
-    return replace(source, table=source.table.replace(dx=strings(mapped)), skipped=skipped).take(keep)
+    return replace(source, table=source.table.replace(dx=strings(mapped)), skipped=skipped).take(stays_N)
 
 
 def check_classes(source: Source) -> None:
@@ -193,10 +203,13 @@ def limit_rows(table: LesionTable, limit: int, seed: int) -> IntArray:
     depends on ids and seed alone.
     """
     share = limit / len(table)
-    lesions, first = np.unique(table.lesion_id, return_index=True)
-    lesion_dx = table.dx[first]
+    order_N = np.argsort(
+        ~table.labelled_N, kind="stable"
+    )  # a lesion is of the class that one of its images has
+    lesions, first = np.unique(table.lesion_id[order_N], return_index=True)
+    lesion_dx = table.dx[order_N][first]
     keep: set[str] = set()
-    for dx in table.classes:
+    for dx in (*table.classes, *([""] if "" in lesion_dx else [])):
         names = lesions[lesion_dx == dx]
         order = np.random.default_rng(derive_seed(seed, "limit", dx)).permutation(len(names))
         sizes = np.array([int(np.sum(table.lesion_id == names[i])) for i in order])

@@ -13,12 +13,14 @@ from engine.artifacts import decoded_images, lesions
 from engine.artifacts import split as split_file
 from engine.artifacts.decoded_images import DataFacts
 from engine.errors import DataError
-from engine.types import ImageArray, IntArray, LesionTable, StrArray
+from engine.types import UNLABELLED, ImageArray, IntArray, LesionTable, StrArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """The split data set: N used images; ``rows`` are their positions in the memmaps of all images.
+    """The split data set: N used images with a label; ``rows`` are their positions in the memmaps of all images.
+
+    Images without a label are in it only where it was opened with them: part UNLABELLED, dx "", label -1.
 
     ``images_NHWC`` and ``masks_NHW`` are read-only memmaps over every decoded image (index them by ``rows``).
     ``group_N`` names what belongs together beyond a lesion's photographs: the lesions of one patient, near-duplicates. What
@@ -41,8 +43,8 @@ class Dataset:
         return self.indices(self.table.dx)
 
     def indices(self, dx_N: StrArray) -> IntArray:
-        """Class index of each of N diagnoses (KeyError for an unknown one)."""
-        index = {name: position for position, name in enumerate(self.classes)}
+        """Class index of each of N diagnoses, -1 for "" (KeyError for one that is no class)."""
+        index = {"": -1} | {name: position for position, name in enumerate(self.classes)}
         return np.array([index[str(dx)] for dx in dx_N], dtype=np.int64)
 
     def where(self, split: str) -> IntArray:
@@ -70,13 +72,25 @@ class Dataset:
         return np.array([index[str(name)] for name in image_id], dtype=np.int64)
 
 
-def open_dataset(images: Path, split: Path) -> Dataset:
-    """Open the folders of the ``images`` and ``split`` stages (DataError: a file is absent, damaged or lacks a column)."""
+def open_dataset(images: Path, split: Path, *, unlabelled: bool = False) -> Dataset:
+    """Open the folders of the ``images`` and ``split`` stages.
+
+    Args:
+        images: the folder of stage ``images``.
+        split: the folder of stage ``split``, whose labels count: some may be hidden, some a reader's.
+        unlabelled: with the images that have no label. Only what asks for labels, and generator parts that may see them,
+            wants these.
+
+    Raises:
+        DataError: a file is absent, damaged or lacks a column.
+    """
     parts = split_file.read(split)
+    if not unlabelled:
+        parts = parts.take(parts.split != UNLABELLED)
     rows = split_file.rows_of(parts, split)
     facts = decoded_images.read(images)
     return Dataset(
-        table=lesions.read(images).take(rows).replace(split=parts.split),
+        table=lesions.read(images).take(rows).replace(split=parts.split, dx=parts.dx),
         rows=rows,
         images_NHWC=decoded_images.open_images(images),
         masks_NHW=decoded_images.open_masks(images),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -34,7 +34,9 @@ class Params(base.Params):
     """How images are read and cut; the split and the malignant classes come later."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
-    optional: ClassVar[frozenset[str]] = frozenset({"data.phantom.blind_spot", "data.images"})
+    optional: ClassVar[frozenset[str]] = frozenset(
+        {"data.phantom.blind_spot", "data.images", "data.unlabelled_images"}
+    )
 
     data: DataConfig
     fingerprint: str
@@ -47,6 +49,13 @@ class Params(base.Params):
         """Return what a run of ``config`` reads."""
         drawn = config.data.format == "phantom" or config.data.limit is not None
         return cls(data=config.data, fingerprint=fingerprint, seed=config.seed if drawn else 0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the section without ``unlabelled`` where it refuses, as it was before the key came."""
+        tree = super().to_json()
+        if tree["data"]["unlabelled"] == "refuse":
+            del tree["data"]["unlabelled"]
+        return tree
 
 
 def run(context: StageContext, params: Params) -> None:
@@ -142,6 +151,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
     return DataFacts(
         classes=table.classes,
         n_images=len(table),
+        **({"unlabelled": int(np.sum(~table.labelled_N))} if not table.labelled_N.all() else {}),
         n_lesions=len(np.unique(table.lesion_id)),
         counts={dx: int(np.sum(table.dx == dx)) for dx in table.classes},
         grouped_by=source.grouped_by,

@@ -25,7 +25,9 @@ from engine.stages.base import P, Stage
 from engine.store.files import checksums
 from engine.store.verified import damaged_file, sizes_of
 
-UNKEYED = frozenset({("data", "root"), ("data", "images"), ("data", "workers")})
+UNKEYED = frozenset(
+    {("data", "root"), ("data", "images"), ("data", "unlabelled_images"), ("data", "workers")}
+)
 """Params that say where or how fast, not what: the fingerprint of the data stands for its root and its images' folder."""
 
 

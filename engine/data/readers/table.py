@@ -11,6 +11,7 @@ from engine.data.readers.arrays import read_medmnist, read_torchvision
 from engine.data.readers.dermoscopy import read_ham10000, read_isic
 from engine.data.readers.general import read_folder, read_table_format
 from engine.data.readers.pixels import read_pixels
+from engine.data.readers.unlabelled import with_folder
 from engine.data.table import Source, prepare
 
 READERS: Final[Mapping[str, Callable[[DataConfig], Source]]] = {
@@ -32,6 +33,8 @@ def read(config: DataConfig, seed: int) -> Source:
         DataError: anything in the data is missing, broken or inconsistent; names the file and the remedy.
     """
     source = read_phantom(config, seed) if config.format == "phantom" else READERS[config.format](config)
+    if config.unlabelled_images is not None:
+        source = with_folder(source, config.unlabelled_images)
     return prepare(source, config, seed)
 
 

@@ -24,6 +24,7 @@ from engine.artifacts import (
     labels,
     lesions,
     neighbours,
+    oracle,
     pool,
     predictions,
     split,
@@ -205,6 +206,7 @@ def _write_judge(folder: Path) -> None:
 
 
 def _write_split(folder: Path) -> None:
+    oracle.write({"I3": "nv"}, folder)
     split.write(split_table(), folder)
     split.SplitFacts(
         counts={"train": {"mel": 2, "nv": 0}, "test": {"mel": 0, "nv": 1}}, grouped_by="lesion", merged_groups=0,

@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from engine.artifacts import lesions
+from engine.artifacts import lesions, oracle
 from engine.config import parse_config
-from engine.errors import DataError
+from engine.errors import ConfigError, DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import images, split
 from engine.types import strings
@@ -152,3 +152,89 @@ def test_a_split_of_an_older_run_knows_its_lesions_alone(tmp_path: Path) -> None
     )
     dataset = open_dataset(folder, out)
     assert dataset.group_N.tolist() == dataset.table.lesion_id.tolist()
+
+
+def patients(tmp_path: Path) -> Path:
+    """Decode a table of 40 patients with two photographs each; the second of every fifth has no diagnosis."""
+    labels = [label for patient in range(40) for label in (("mel", "nv")[patient % 2],) * 2]
+    labels = ["" if n % 10 == 1 else label for n, label in enumerate(labels)]
+    owners = [f"p{n // 2}" for n in range(80)]
+    layouts.write_table(tmp_path / "data", 80, label=labels, patient=owners)
+    columns = {"image": "file", "label": "label", "patient": "patient"}
+    data = {
+        "format": "table",
+        "root": str(tmp_path / "data"),
+        "columns": columns,
+        "image_size": 16,
+        "mask": "none",
+    }
+    params = images.Params.of(parse_config({"data": {**data, "unlabelled": "keep"}}), fingerprint="as it is")
+    return run_stage(images, tmp_path / "images", {}, params)
+
+
+def test_images_without_a_label_are_seen_by_those_alone_who_ask_for_them(tmp_path: Path) -> None:
+    folder = patients(tmp_path)
+    facts = json.loads((folder / "data.json").read_text())
+    assert (facts["n_images"], facts["unlabelled"], facts["classes"]) == (80, 8, ["mel", "nv"])
+    out = divide(tmp_path, folder, 0)
+    plain, whole = open_dataset(folder, out), open_dataset(folder, out, unlabelled=True)
+    apart = whole.where("unlabelled")
+    assert len(plain.where("unlabelled")) == 0 and len(whole.table) == len(plain.table) + len(apart)
+    assert len(apart) == json.loads((out / "split.json").read_text())["unlabelled"] > 0
+    assert set(plain.labels.tolist()) == {0, 1} and set(whole.labels[apart].tolist()) == {-1}
+    for part in ("mine", "val", "test"):
+        assert not set(whole.group_N[apart]) & set(whole.group_N[whole.where(part)])
+
+
+def test_hidden_labels_stand_with_the_oracle_alone(tmp_path: Path) -> None:
+    folder = patients(tmp_path)
+    out = divide(tmp_path, folder, 3, hide_labels=0.5)
+    whole, truth = open_dataset(folder, out, unlabelled=True), lesions.read(folder)
+    hidden = oracle.read(out)
+    assert len(hidden) == json.loads((out / "split.json").read_text())["hidden"] > 0
+    true = dict(zip(truth.image_id.tolist(), truth.dx.tolist(), strict=True))
+    assert hidden == {name: true[name] for name in hidden}
+    rows = whole.positions(strings(list(hidden)))
+    assert set(whole.table.dx[rows]) == {""} and set(whole.table.split[rows]) == {"unlabelled"}
+    bare = divide(tmp_path, folder, 3, name="bare")
+    assert not oracle.SCHEMA.present(bare) and oracle.read(bare) == {}
+    for part in ("mine", "val", "test"):
+        before, after = (open_dataset(folder, place) for place in (bare, out))
+        assert (
+            before.table.image_id[before.where(part)].tolist()
+            == after.table.image_id[after.where(part)].tolist()
+        )
+
+
+def test_an_answer_makes_a_train_image_and_moves_no_other(tmp_path: Path) -> None:
+    folder = patients(tmp_path)
+    section = {"hide_labels": 1.0, "train": 0.6, "train_sets": {"count": 2, "images": 20, "use": [1]}}
+    config = parse_config({"data": {"split": section}, "loop": {**LOOP, "generator_saw": "own"}})
+    bare = run_stage(split, tmp_path / "bare", {"images": folder}, split.Params.of(config))
+    before = open_dataset(folder, bare, unlabelled=True)
+    asked = before.table.image_id[before.where("unlabelled")][:3].tolist()
+    answers = dict(zip(asked, ("nv", "nv", "mel"), strict=True))
+    test_image = str(before.table.image_id[before.where("test")][0])
+    params = split.Params.of(config, {**answers, test_image: "mel", "absent": "nv"})
+    out = run_stage(split, tmp_path / "out", {"images": folder}, params)
+    after = open_dataset(folder, out, unlabelled=True)
+    rows = after.positions(strings(asked))
+    assert after.table.dx[rows].tolist() == ["nv", "nv", "mel"] and set(after.table.split[rows]) == {"train"}
+    assert set(rows.tolist()) <= set(after.own([1]).tolist())
+    assert json.loads((out / "split.json").read_text())["answered"] == 3
+    rest = np.flatnonzero(~np.isin(after.table.image_id, asked))
+    assert (
+        after.table.image_id[rest].tolist()
+        == before.table.image_id[~np.isin(before.table.image_id, asked)].tolist()
+    )
+    for column in ("dx", "split"):
+        was = getattr(before.table, column)[~np.isin(before.table.image_id, asked)]
+        assert getattr(after.table, column)[rest].tolist() == was.tolist(), "val, test and labels known stay"
+    with pytest.raises(DataError, match=r"labels.parquet: scar is no class of the data \(mel, nv\)"):
+        run_stage(split, tmp_path / "no", {"images": folder}, split.Params.of(config, {asked[0]: "scar"}))
+
+
+def test_hidden_labels_need_a_generator_that_sees_no_other_set() -> None:
+    section = {"hide_labels": 1.0, "train_sets": {"count": 2, "images": 20}}
+    with pytest.raises(ConfigError, match=r"hide_labels with train_sets needs loop.generator_saw: own"):
+        parse_config({"data": {"split": section}})
