@@ -17,36 +17,17 @@ from engine.types import BoolArray, IntArray, Selection, SelectionState
 from policies.base import STRICT
 from policies.mining import SMALLEST_PROBABILITY, Scores, entropy
 from policies.registry import register
-from policies.stochastic import gumbel
+from policies.stochastic import Noise, gumbel, standardised
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Keep:
+class Keep(Noise):
     """The parameters every selection policy has: the share of each class, and how far chance decides.
 
-    Noise is added to values standardised among the candidates that compete (those of a class, or all), so that a scale
-    means the same for every policy, class and round, and values below 0 are allowed, which have no logarithm. The largest
-    sums are kept: a sample without replacement from the softmax of value / noise (Gumbel-top-k: Kool et al. 2019), the
-    softmax acquisition of Kirsch et al. 2021.
+    The values that compete for noise are those of a class, or all.
     """
 
     stratified: bool = Field(True, description="each class keeps its share of the candidates generated")
-    noise: float = Field(
-        0.0, ge=0.0, description="scale of the Gumbel noise, in standard deviations of the values; 0: none"
-    )
-    cooling: float = Field(
-        1.0, ge=0.0, le=1.0, description="the noise is multiplied by it in every round after the first"
-    )
-
-    def __post_init__(self) -> None:
-        if self.cooling < 1.0 and self.noise == 0.0:
-            raise ValueError(
-                f"cooling {self.cooling:g} has no effect with noise: 0; raise noise or remove it"
-            )
-
-    def scale(self, state: SelectionState) -> float:
-        """Return the scale of the noise in this round."""
-        return float(self.noise * self.cooling ** max(state.round - 1, 0))
 
     def groups(self, state: SelectionState) -> dict[str, IntArray]:
         """Return the rows that compete with each other: by class where stratified, else all under the name ""."""
@@ -78,7 +59,7 @@ class Keep:
         ``state`` must be in the order of ``by_sample_id``. ``last_S`` are kept only where nothing else is left.
         """
         later_S = np.zeros(len(state), dtype=np.bool_) if last_S is None else last_S
-        noise_S = self.scale(state) * gumbel(rng, len(state))
+        noise_S = self.scale(state.round) * gumbel(rng, len(state))
         keep_S = np.zeros(len(state), dtype=np.bool_)
         for open_S in (state.passed_S & ~later_S, state.passed_S & later_S):
             left = min(state.total - int(keep_S.sum()), int(open_S.sum()))
@@ -166,12 +147,6 @@ def cross_entropy(target_SC: npt.NDArray[np.floating], prob_SC: npt.NDArray[np.f
     """Return -sum_c target_c log prob_c of each row, nats."""
     log_SC = np.log(np.maximum(np.asarray(prob_SC, dtype=np.float64), SMALLEST_PROBABILITY))
     return np.asarray(-(np.asarray(target_SC, dtype=np.float64) * log_SC).sum(axis=1))
-
-
-def standardised(value: Scores) -> Scores:
-    """Return values with mean 0 and standard deviation 1; all 0 where they are equal."""
-    spread = value.std() if len(value) else 0.0
-    return np.asarray((value - value.mean()) / spread) if spread > 0 else np.zeros(len(value))
 
 
 def share_out(total: int, weights: Mapping[str, int], most: Mapping[str, int]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Chance instead of the best k: Gumbel noise, and the mining policy that draws by a power of the loss.
+"""Chance instead of the best k: Gumbel noise, the parameters that set it, and the mining policy that draws by loss.
 
 Legend: N images.
 """
@@ -13,6 +13,34 @@ from engine.types import HardCases, MiningState
 from policies.base import STRICT
 from policies.mining import SMALLEST_PROBABILITY, Cut, Scores, by_image_id, lesions_of, losses
 from policies.registry import register
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Noise:
+    """How far chance decides, a parameter of every policy that picks the highest values.
+
+    Noise is added to values standardised among those that compete, so that a scale means the same for every policy, class
+    and round, and values below 0 are allowed, which have no logarithm. The largest sums are kept: a sample without
+    replacement from the softmax of value / noise (Gumbel-top-k: Kool et al. 2019), the softmax acquisition of Kirsch et
+    al. 2021.
+    """
+
+    noise: float = Field(
+        0.0, ge=0.0, description="scale of the Gumbel noise, in standard deviations of the values; 0: none"
+    )
+    cooling: float = Field(
+        1.0, ge=0.0, le=1.0, description="the noise is multiplied by it in every round after the first"
+    )
+
+    def __post_init__(self) -> None:
+        if self.cooling < 1.0 and self.noise == 0.0:
+            raise ValueError(
+                f"cooling {self.cooling:g} has no effect with noise: 0; raise noise or remove it"
+            )
+
+    def scale(self, round: int) -> float:
+        """Return the scale of the noise in a round, counted from 1."""
+        return float(self.noise * self.cooling ** max(round - 1, 0))
 
 
 @register("mining", "power")
@@ -49,3 +77,9 @@ class Power(Cut):
 def gumbel(rng: np.random.Generator, count: int) -> Scores:
     """Return standard Gumbel noise: adding it to log weights and taking the largest k draws k without replacement."""
     return np.asarray(rng.gumbel(size=count))
+
+
+def standardised(value: Scores) -> Scores:
+    """Return values with mean 0 and standard deviation 1; all 0 where they are equal."""
+    spread = value.std() if len(value) else 0.0
+    return np.asarray((value - value.mean()) / spread) if spread > 0 else np.zeros(len(value))

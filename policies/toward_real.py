@@ -15,8 +15,8 @@ from engine.types import IntArray, Selection, SelectionState
 from policies.base import STRICT
 from policies.mining import Scores
 from policies.registry import register
-from policies.selection import Keep, by_sample_id, in_order, standardised
-from policies.stochastic import gumbel
+from policies.selection import Keep, by_sample_id, in_order
+from policies.stochastic import gumbel, standardised
 
 
 @register("selection", "gradient_alignment")
@@ -91,7 +91,7 @@ class Covariance(Keep):
                 target_DD,
                 np.flatnonzero(state.passed_S[rows]),
                 places[name],
-                self.scale(state),
+                self.scale(state.round),
                 rng,
             )
             keep_S[rows[chosen]] = True

@@ -232,7 +232,7 @@ BAD = [
     (
         "selection",
         {"name": "random", "drop": 0.2},
-        ["policy.selection.drop: unknown field;", "fields of random: stratified, noise, cooling"],
+        ["policy.selection.drop: unknown field;", "fields of random: noise, cooling, stratified"],
     ),
     ("mining", {"name": "power", "temperature": 0}, ["temperature: 0 is out of bounds; it must be above 0"]),
     (
