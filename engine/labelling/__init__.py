@@ -1,0 +1,1 @@
+"""Labels bought while a run goes on: who answers, what counts, how far readers agree."""

@@ -1,0 +1,98 @@
+"""Where a run's labels come from: the readers who filled ``labels.parquet``, or the oracle of a study with hidden labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from engine.artifacts import asked, labels, oracle
+from engine.artifacts.labels import ORACLE, Answer, Settled
+from engine.artifacts.run_layout import RunLayout
+from engine.errors import DataError
+
+Source = Literal["readers", "oracle"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reply:
+    """What came back on the questions of one round: the classes that count, and how many questions brought none.
+
+    ``open`` is the number of images that nobody has answered yet; as long as there is one, nothing trains.
+    """
+
+    labels: Mapping[str, str]
+    asked: int
+    open: int
+    conflicts: int
+    unsure: int
+    simulated: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """The answers of one run folder.
+
+    Attributes:
+        run: the run folder.
+        source: who is asked in the rounds of the run. ``oracle`` uncovers hidden labels and writes them down as a reader's.
+    """
+
+    run: Path
+    source: Source = "readers"
+
+    def to(self, images: Sequence[str], split: Path) -> Reply:
+        """Return the answers to the questions of one round.
+
+        Args:
+            images: those that were asked about.
+            split: the folder of stage ``split``, where hidden labels stand.
+
+        Raises:
+            DataError: the oracle is asked about an image whose label is not hidden; labels.parquet is damaged.
+        """
+        if self.source == "oracle":
+            uncover(self.run, images, split)
+        found = self.settled()
+        return Reply(
+            labels={image: found.labels[image] for image in images if image in found.labels},
+            asked=len(images),
+            open=sum(image not in found.answered for image in images),
+            conflicts=sum(image in found.conflicts for image in images),
+            unsure=sum(image in found.unsure for image in images),
+            simulated=any(image in found.simulated for image in images),
+        )
+
+    def settled(self) -> Settled:
+        """Return what the answers say of each image."""
+        return labels.settle(labels.read(self.run))
+
+    def of_no_round(self) -> dict[str, str]:
+        """Return the labels of images that no round of the run asked about: they are train images from now on."""
+        layout = RunLayout(self.run)
+        of_rounds = {
+            image
+            for folder in layout.questions()
+            if folder.parent != layout.queries
+            for image in asked.read_ids(folder).tolist()
+        }
+        return {image: dx for image, dx in self.settled().labels.items() if image not in of_rounds}
+
+
+def uncover(run: Path, images: Sequence[str], split: Path) -> int:
+    """Answer as the oracle what it has not answered yet; returns how many answers that were.
+
+    Raises:
+        DataError: the label of an image is not hidden: nobody knows it.
+    """
+    hidden = oracle.read(split)
+    if unknown := [image for image in images if image not in hidden]:
+        raise DataError(
+            f"{oracle.SCHEMA.path(split)}: has no hidden label of {unknown[0]} ({len(unknown)} in all); set "
+            "data.split.hide_labels, or have readers answer (loop.labels_from=readers)"
+        )
+    standing = labels.standing(labels.read(run))
+    fresh = [image for image in images if ORACLE not in standing.get(image, {})]
+    labels.append(run, [Answer(image_id=image, reader=ORACLE, dx=hidden[image]) for image in fresh])
+    return len(fresh)
