@@ -24,6 +24,8 @@ class Arm:
 
     Attributes:
         adds: what joins the classifier's own images.
+        labels: the arm whose newly labelled images are its own too; its own name where they are asked for it; "" for none.
+        asks: who chooses the images to ask about: the query policy, or chance.
         own: whether those train at all.
         source: the arm whose synthetic images it trains on, its own name where they are made for it; "" for none.
         parents: where the parents of its own synthetic images come from: the hard cases, a draw that matches these class by
@@ -45,6 +47,8 @@ class Arm:
     trains_on: str
     question: str = ""
     own: bool = True
+    labels: str = ""
+    asks: Literal["policy", "random", ""] = ""
     source: str = ""
     parents: Literal["mined", "random", "uniform", ""] = ""
     generator: Literal["dcgan"] | None = None
@@ -155,6 +159,33 @@ _TABLE: Final = (
         trains_on="real + accepted synthetic hard cases: the engine",
     ),
     Arm(
+        name="queried",
+        adds="nothing",
+        colour="#00606b",
+        labels="queried",
+        asks="policy",
+        trains_on="real + images newly labelled, chosen by the query policy",
+        question="buy labels instead of making images",
+    ),
+    Arm(
+        name="queried_random",
+        adds="nothing",
+        colour="#7c4a68",
+        labels="queried_random",
+        asks="random",
+        trains_on="real + as many images newly labelled, chosen at random",
+        question="any labels would have done it",
+    ),
+    Arm(
+        name="hard_and_queried",
+        adds="synthetic images",
+        colour="#274b8f",
+        source="hard",
+        labels="queried",
+        trains_on="real + the images labelled for `queried` + accepted synthetic hard cases",
+        question="labels and synthesis bring the same",
+    ),
+    Arm(
         name="synthetic",
         adds="synthetic images",
         colour="#2f7f93",
@@ -182,5 +213,7 @@ HEADLINE: Final = tuple(arm.name for arm in _TABLE if arm.headline)
 """The arms that the answer's sentence compares the engine with."""
 CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)
 """The arms of the Holm family, on the primary endpoint."""
+ASKERS: Final = tuple(arm.name for arm in _TABLE if arm.asks)
+"""The arms for which labels are asked for."""
 SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
 """The arms for which synthetic images are made."""

@@ -47,6 +47,29 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bought:
+    """The labels an arm has had up to a round.
+
+    Attributes:
+        labels: class by image, of every round so far.
+        asked: images asked about in every round so far.
+        open: of those, the images that nobody has answered yet; nothing trains on labels while there are some.
+        conflicts: of those, the images on which readers do not agree.
+        unsure: of those, the images of which nobody could tell.
+        simulated: whether the oracle answered.
+        ask: the questions of this round; None where they were another arm's.
+    """
+
+    labels: Mapping[str, str]
+    asked: int
+    open: int
+    conflicts: int
+    unsure: int
+    simulated: bool
+    ask: StageFolder | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fit:
     """One training of an arm in a round.
 
@@ -59,6 +82,7 @@ class Fit:
             skipped round, so that its schedule matches ``hard``'s.
         start: what it goes on from; None: random weights.
         made: the arm's own synthesis of this round, None where it makes no images.
+        bought: the labels that the arm has had so far, None where it has none.
     """
 
     round: int
@@ -68,6 +92,7 @@ class Fit:
     fits: Sequence[int]
     start: ArmState | None = None
     made: Made | None = None
+    bought: Bought | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +137,8 @@ class History:
     arms: dict[str, ArmState] = field(default_factory=dict)
     trained_in: dict[str, int] = field(default_factory=dict)
     sources: dict[tuple[int, str], Made] = field(default_factory=dict)
+    asked: dict[tuple[int, str], StageFolder] = field(default_factory=dict)
+    """The questions of every round, by round and arm."""
     hard: list[ArmState] = field(default_factory=list)
     """The engine's own arm after each round, round 0 first."""
     reports: list[RoundEntry] = field(default_factory=list)
@@ -123,6 +150,14 @@ class History:
             for (number, kind), stages in self.sources.items()
             if kind == source and number <= until
         }
+
+    def questions(self, arm: str, until: int) -> list[StageFolder]:
+        """Return the questions asked for ``arm``, up to and with round ``until``, in order."""
+        return [
+            folder
+            for (number, name), folder in sorted(self.asked.items(), key=lambda item: item[0][0])
+            if name == arm and number <= until
+        ]
 
     def start_from(self, state: ArmState, arms: Sequence[str]) -> None:
         """Let every arm begin at ``state``, which round 0 trained."""

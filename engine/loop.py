@@ -20,8 +20,9 @@ from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StoppedError
-from engine.history import ArmState, Fit, History, Made
-from engine.pipeline import Pipeline, arms, hard_cases, synthesis
+from engine.history import ArmState, Bought, Fit, History, Made
+from engine.labelling.answers import Answers
+from engine.pipeline import Pipeline, arms, hard_cases, labels, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.pipeline import Runner
 from engine.pipeline.publish import Publisher
@@ -59,6 +60,7 @@ class Loop:
         self.stopping = stopping
         self.pipeline = Pipeline(config, runner, folder, fingerprint)
         self.publisher = publisher or Publisher(folder)
+        self.answers = Answers(run=folder.path, source=config.loop.labels_from)
         self.history = History()
         self.awaiting: list[Path] = []
 
@@ -74,7 +76,7 @@ class Loop:
 
     def start(self) -> None:
         """Open the data, begin the tracked run and lay the foundation."""
-        lay_data(self.pipeline)
+        lay_data(self.pipeline, self.answers.of_no_round())
         images, split = (self.pipeline.stages[name] for name in ("images", "split"))
         self.publisher.split(split)
         self.tracker.start(
@@ -165,25 +167,49 @@ class Loop:
         self.history.hard.append(self.history.arms[ENGINE])
         decision = self._decide(number)
         last = number == self.config.loop.rounds or decision.action is not Action.CONTINUE
-        if last or self.config.loop.compare == "every_round":
-            for arm in self.config.loop.arms:
-                if arm != ENGINE:
-                    self._compare(number, arm)
+        due = last or self.config.loop.compare == "every_round"
+        for arm in sorted(
+            self.config.loop.arms, key=lambda name: not ARMS[name].asks
+        ):  # labels serve other arms
+            if arm != ENGINE and (due or ARMS[arm].labels):
+                self._compare(number, arm)
         self._crown(decision.keep_round)
         return self._review() if self.awaiting else decision
 
     def _review(self) -> StopDecision:
         """End the run here until a person has looked at the images."""
-        files = ", ".join(str(path) for path in self.awaiting)
-        return StopDecision(action=Action.REVIEW, reason=f"fill in {files}, then run the same command")
+        files = ", ".join(str(path) for path in self.awaiting if path.is_file())
+        steps = [f"fill in {files}"] if files else []
+        if any(path.is_dir() for path in self.awaiting):
+            steps.append(f"answer what is asked (`hardcase review {self.folder.path}`)")
+        return StopDecision(action=Action.REVIEW, reason=f"{' and '.join(steps)}, then run the same command")
 
     def _compare(self, number: int, arm: str) -> None:
-        """Train an arm beside ``hard``; one that makes images first makes those of rounds it was left out of."""
+        """Train an arm beside ``hard``, unless it waits for a person.
+
+        One that makes images first makes those of rounds it was left out of; one that trains on bought labels buys them.
+        """
+        waiting = len(self.awaiting)
         if ARMS[arm].makes_images:
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
                 self._make_images(earlier, arm)
-        if not self.awaiting:
-            self._advance(number, arm)
+        bought = self._buy_labels(number, arm) if ARMS[arm].labels else None
+        if len(self.awaiting) == waiting and (bought is None or not bought.open):
+            self._advance(number, arm, bought)
+
+    def _buy_labels(self, number: int, arm: str) -> Bought:
+        """Ask about unlabelled images where the arm does, and return what has come back."""
+        source = ARMS[arm].labels
+        if source == arm:
+            earlier = self.history.questions(arm, number - 1)
+            found = labels.ask(self.pipeline, number, arm, self.history.arms[arm], earlier)
+            self.history.asked[(number, arm)] = found
+            place = self.publisher.questions(number, arm, found)
+        questions = self.history.questions(source, number)
+        bought = labels.bought(self.pipeline, self.answers, questions, own=source == arm)
+        if bought.open and source == arm:
+            self.awaiting.append(place)
+        return bought
 
     def _make_images(self, number: int, source: str) -> None:
         """Make one round's synthetic images of one arm, and leave them to a person where the policy asks for it."""
@@ -250,7 +276,7 @@ class Loop:
         if not read_verdicts(path):
             self.awaiting.append(path)
 
-    def _advance(self, number: int, arm: str) -> None:
+    def _advance(self, number: int, arm: str, bought: Bought | None = None) -> None:
         """Train ``arm`` on its pool of this round, from its own weights or from scratch.
 
         An arm that was left out of earlier rounds runs one fit per skipped round, so its schedule matches ``hard``'s.
@@ -259,7 +285,8 @@ class Loop:
         hard = self.history.made(ENGINE, number)
         own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
         counts = accepted_counts(hard[n].accept.path for n in sorted(hard))
-        pool = arms.pool(self.pipeline, number, arm, own or hard, counts)
+        answers = bought.labels if bought is not None else None
+        pool = arms.pool(self.pipeline, number, arm, own or hard, counts, answers)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before
             fits = range(self.history.trained_in[arm] + 1, number + 1)
@@ -268,7 +295,16 @@ class Loop:
             fits = range(number, number + 1)
         made = own.get(number) if ARMS[arm].makes_images else None
         self.history.arms[arm] = self._train(
-            Fit(round=number, arm=arm, pool=pool, steps=steps, fits=fits, start=start, made=made)
+            Fit(
+                round=number,
+                arm=arm,
+                pool=pool,
+                steps=steps,
+                fits=fits,
+                start=start,
+                made=made,
+                bought=bought,
+            )
         )
         self.history.trained_in[arm] = number
 

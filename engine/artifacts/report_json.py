@@ -49,6 +49,16 @@ class Stopping(JsonPart):
     keep_round: int | None = Field(None, description="of a roll-back: the last round that may be champion")
 
 
+class BoughtLabels(JsonPart):
+    """The labels that an arm has had up to a round."""
+
+    asked: int = Field(description="images asked about in all rounds so far")
+    answered: int = Field(description="those that got a class on which all readers agree; they train")
+    conflicts: int = Field(description="those on which readers do not agree")
+    unsure: int = Field(description="those of which nobody could tell")
+    simulated: bool = Field(description="SIMULATED LABELS: hidden ones were uncovered, no reader answered")
+
+
 class RoundEntry(JsonRecord):
     """One (round, arm): an object of ``rounds``, and the ``report.json`` of its own folder."""
 
@@ -76,6 +86,11 @@ class RoundEntry(JsonRecord):
     seeds: dict[str, Any] | None = Field(
         None,
         description="with loop.seeds: seeds, and per part and figure {mean, sd, values}, one value per seed; since 0.3",
+    )
+
+    labels: BoughtLabels | None = Field(
+        None,
+        description="of an arm that trains on newly labelled images: what was asked and answered so far; since 0.3",
     )
 
     def metrics(self, part: Part) -> dict[str, Any]:

@@ -159,6 +159,13 @@ class LoopConfig(Section):
     generator_saw: Literal["train", "own"] = Field(
         "train", description="what the generator parts learned from"
     )
+    labels_per_round: Annotated[int, Field(ge=1)] = Field(
+        50, description="labels that an arm of its own labels (queried, queried_random) asks for per round"
+    )
+    labels_from: Literal["readers", "oracle"] = Field(
+        "readers",
+        description="who answers in rounds: readers, for whom the run waits; oracle: hidden labels (SIMULATED LABELS)",
+    )
     mine_from: Literal["mine", "crossfit", "test"] = Field(
         "mine", description="where hard cases are sought; test is LEAKY"
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.arms import ARMS
+from engine.arms import ARMS, Arm
 from engine.config.data_sections import DataConfig
 from engine.config.execution_sections import BackendConfig, TrackingConfig
 from engine.config.generator_sections import (
@@ -78,15 +78,7 @@ class Config(Section):
         mine_from, split = self.loop.mine_from, self.data.split
         if mine_from == "mine" and split.mine <= 0.0:
             yield "data.split.mine is 0 but loop.mine_from is mine; raise it or use mine_from: crossfit"
-        if (
-            split.hide_labels is not None
-            and split.train_sets is not None
-            and self.loop.generator_saw == "train"
-        ):
-            yield (
-                "data.split.hide_labels with train_sets needs loop.generator_saw: own or unlabelled; "
-                "under train it would see the labels of other sets"
-            )
+        yield from self._label_problems(arms)
         if mine_from == "test" and split.seal is not None:
             yield "loop.mine_from: test has nothing to mine where data.split.seal leaves test out; drop one of them"
         if any(arm.adds == "mine split" for arm in arms) and mine_from != "mine":
@@ -115,6 +107,30 @@ class Config(Section):
         if self.backend.kind == "local" and self.backend.train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
         yield from self._batch_problems()
+
+    def _label_problems(self, arms: Sequence[Arm]) -> Iterator[str]:
+        """What arms that buy labels, and hidden labels, need of other sections."""
+        split = self.data.split
+        if (
+            split.hide_labels is not None
+            and split.train_sets is not None
+            and self.loop.generator_saw == "train"
+        ):
+            yield (
+                "data.split.hide_labels with train_sets needs loop.generator_saw: own or unlabelled; "
+                "under train it would see the labels of other sets"
+            )
+        for arm in arms:
+            if arm.labels and arm.labels not in self.loop.arms:
+                yield f"loop.arms: {arm.name} trains on the labels that {arm.labels} asks for; add {arm.labels}"
+        hidden = split.hide_labels is not None
+        if any(arm.asks for arm in arms) and not hidden and self.data.unlabelled != "keep":
+            yield (
+                "loop.arms: queried asks about unlabelled images; set data.unlabelled: keep where there are some, "
+                "or data.split.hide_labels for a study"
+            )
+        if self.loop.labels_from == "oracle" and not hidden:
+            yield "loop.labels_from: oracle uncovers hidden labels, and data.split.hide_labels hides none; set it"
 
     def _batch_problems(self) -> Iterator[str]:
         """Batches of which a worker would get no image, or that teach a small CLIP nothing."""

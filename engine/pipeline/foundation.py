@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from engine.pipeline.pipeline import Pipeline
@@ -16,10 +17,10 @@ def decode(pipeline: Pipeline) -> None:
     pipeline.foundation(images.STAGE, images.Params.of(pipeline.config, pipeline.fingerprint), seed=0)
 
 
-def lay_data(pipeline: Pipeline) -> None:
-    """Decode the images and split them."""
+def lay_data(pipeline: Pipeline, labels: Mapping[str, str] | None = None) -> None:
+    """Decode the images and split them; ``labels`` are classes that readers gave to unlabelled images."""
     decode(pipeline)
-    pipeline.foundation(split.STAGE, split.Params.of(pipeline.config))
+    pipeline.foundation(split.STAGE, split.Params.of(pipeline.config, labels))
 
 
 def lay_foundation(pipeline: Pipeline) -> None:

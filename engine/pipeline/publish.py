@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.artifacts import champion as champion_file
 from engine.artifacts import (
+    asked,
     classifier_fit,
     conditioning,
     hard_cases,
@@ -16,7 +16,9 @@ from engine.artifacts import (
     split,
     synthetic,
 )
+from engine.artifacts import champion as champion_file
 from engine.artifacts.accept import AcceptFacts
+from engine.artifacts.asked import AskedFacts
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
 from engine.artifacts.digests import checksum
@@ -85,6 +87,12 @@ class Publisher:
         if (accept.path / REVIEW_SHEET).exists():
             copy_file(accept.path / REVIEW_SHEET, path.with_suffix(".png"))
 
+    def questions(self, number: int, arm: str, ask: StageFolder) -> Path:
+        """The images that one arm asks about in a round; returns their folder."""
+        target = self.layout.arm_folder(number, arm)
+        self._copy({target / name: ask.path / name for name in (asked.FILE, AskedFacts.FILE)})
+        return target
+
     def arm(self, entry: RoundEntry, trained: Trained) -> None:
         """One (round, arm): predictions, calibration, weights, report."""
         target = self.layout.arm_folder(entry.round, entry.arm)
@@ -134,6 +142,10 @@ class NullPublisher(Publisher):
 
     def review(self, path: Path, accept: StageFolder) -> None:
         """Do nothing."""
+
+    def questions(self, number: int, arm: str, ask: StageFolder) -> Path:
+        """Return where they are."""
+        return ask.path
 
     def arm(self, entry: RoundEntry, trained: Trained) -> None:
         """Do nothing."""

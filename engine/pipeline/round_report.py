@@ -7,7 +7,7 @@ from typing import Any
 
 from engine.arms import ARMS
 from engine.artifacts import accept, fidelity, pool, scores
-from engine.artifacts.report_json import RoundEntry
+from engine.artifacts.report_json import BoughtLabels, RoundEntry
 from engine.config import Config
 from engine.history import Fit, Trained
 
@@ -54,6 +54,8 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
     if task.made is not None:
         found = accept.read(task.made.accept.path)
         generated, accepted = (sum(counts.values()) for counts in (found.generated, found.accepted))
+    if task.bought is not None and task.bought.ask is not None:
+        folders["ask"] = task.bought.ask
     seconds = {name: folder.seconds for name, folder in folders.items()}
     every = [folder for done in trained.seeds for folder in done.classifiers]
     seconds["classifier"] = sum(folder.seconds for folder in every)
@@ -63,6 +65,14 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
         more["seeds"] = {"seeds": [done.seed for done in trained.seeds], **figures.seeds}
     if facts.reference:
         more["reference"] = True
+    if task.bought is not None:
+        more["labels"] = BoughtLabels(
+            asked=task.bought.asked,
+            answered=len(task.bought.labels),
+            conflicts=task.bought.conflicts,
+            unsure=task.bought.unsure,
+            simulated=task.bought.simulated,
+        )
     if task.made is not None:
         more["fidelity"] = fidelity.read(task.made.fidelity.path).content()
     return RoundEntry(

@@ -11,8 +11,8 @@ from engine.stages.base import Stage
 
 NAMES: Final = (
     "images", "split", "embedder", "index", "vae", "latents", "denoiser", "likelihood", "gan", "judge", "features",
-    "challenging", "pool", "classifier", "predict", "crossfit", "mine", "condition", "synthesize", "accept", "fidelity",
-    "thumbnails", "evaluate", "preview",
+    "challenging", "ask", "pool", "classifier", "predict", "crossfit", "mine", "condition", "synthesize", "accept",
+    "fidelity", "thumbnails", "evaluate", "preview",
 )  # fmt: skip
 """Every stage, in the order in which a run comes to it first; each is the module of its name."""
 

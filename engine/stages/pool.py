@@ -22,13 +22,13 @@ from engine.parts.parent_turns import by_turns
 from engine.parts.soft_labels import Floats, SoftLabels, judged_out_of_fold, judged_samples
 from engine.stages import base
 from engine.training.plan import derive_seed
-from engine.types import ImageArray, IntArray, StrArray, strings
+from engine.types import UNLABELLED, ImageArray, IntArray, StrArray, strings
 
 
 class Params(base.Params):
     """Which arm's pool, and how many images per class it may add."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total", "labels"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total", "labels", "answers"})
 
     arm: str
     counts: dict[str, int]
@@ -39,10 +39,21 @@ class Params(base.Params):
     """Most images to add in all. None: no bound beside ``counts``."""
     labels: SoftLabels | None = None
     """How added images are labelled and weighted. None: by their class, with weight 1."""
+    answers: dict[str, str] | None = None
+    """The class that was given to each unlabelled image asked about; they are the classifier's own. None: there are none."""
 
     @classmethod
-    def of(cls, config: Config, arm: str, counts: Mapping[str, int]) -> Params:
-        """Return the pool of ``arm``; ``counts`` is what ``hard`` has accepted per class."""
+    def of(
+        cls, config: Config, arm: str, counts: Mapping[str, int], answers: Mapping[str, str] | None = None
+    ) -> Params:
+        """Return the pool of ``arm``.
+
+        Args:
+            config: the run's.
+            arm: whose pool.
+            counts: what ``hard`` has accepted per class.
+            answers: class by image of what was labelled for the arm so far.
+        """
         kind = ARMS[arm].matched
         return cls(
             arm=arm,
@@ -50,6 +61,7 @@ class Params(base.Params):
             total=sum(counts.values()) if kind == "total" else None,
             train_sets=own_sets(config),
             labels=SoftLabels.of(config, arm),
+            answers=dict(sorted(answers.items())) if answers else None,
         )
 
 
@@ -70,7 +82,7 @@ def run(context: StageContext, params: Params) -> None:
     task = Task(context=context, dataset=dataset, arm=arm, params=params)
     addition = ADDITIONS[arm.adds](task)
     own = real_rows(dataset, task.own if arm.own else np.zeros(0, dtype=np.int64))
-    pool = joined([own, addition.rows])
+    pool = joined([own, _labelled(context, params.answers or {}), addition.rows])
     facts = facts_of(pool, addition.rows, dataset.classes, arm.name, params.counts)
     pool_file.write(pool, addition.images, facts, context.out, idle_round=addition.idle_round)
 
@@ -116,10 +128,23 @@ class Task:
         return numbered(self.context.inputs, role)
 
 
-def real_rows(dataset: Dataset, positions: IntArray) -> Pool:
-    """Return pool rows of the given positions of ``dataset.table``."""
+def real_rows(dataset: Dataset, positions: IntArray, dx: StrArray | None = None) -> Pool:
+    """Return pool rows of the given positions of ``dataset.table``; ``dx``: their classes, where the table has none."""
     table = dataset.table.take(positions)
-    return rows_of("data", dataset.rows[positions], table.image_id, table.dx, "real")
+    return rows_of("data", dataset.rows[positions], table.image_id, table.dx if dx is None else dx, "real")
+
+
+def _labelled(context: StageContext, answers: Mapping[str, str]) -> Pool:
+    """Return the rows of unlabelled images that were given a class (DataError: one is no unlabelled image)."""
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=bool(answers))
+    pool = dataset.where(UNLABELLED)
+    known = dict(zip(dataset.table.image_id[pool].tolist(), pool.tolist(), strict=True))
+    if absent := [image for image in answers if image not in known]:
+        raise DataError(
+            f"{absent[0]} was labelled, but is no unlabelled image of this split; withdraw the answer"
+        )
+    positions = np.array([known[image] for image in answers], dtype=np.int64)
+    return real_rows(dataset, positions, strings(list(answers.values())))
 
 
 def rows_of(source: str, row_N: IntArray, image_id: StrArray, dx: StrArray, origin: str) -> Pool:

@@ -1,0 +1,213 @@
+"""Stage ``ask``: chooses the unlabelled images whose labels a classifier would learn most from, by the query policy.
+
+One image per lesion, and none that looks like an image the classifier has, or like one that was asked about before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from engine.artifacts import asked, classifier_fit, decoded_images
+from engine.artifacts import calibration as calibration_file
+from engine.artifacts import duplicates as duplicates_file
+from engine.artifacts.asked import Asked, AskedFacts
+from engine.classifier.features import FeatureWorker, last_linear, predict_features
+from engine.classifier.predict import softmax
+from engine.classifier.weights import load_classifier
+from engine.config import Config
+from engine.data.splits import group_rows
+from engine.errors import StageError
+from engine.parts.context import StageContext
+from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.draws import make_draws
+from engine.parts.own_images import own_sets
+from engine.stages import base
+from engine.training.plan import derive_seed
+from engine.types import UNLABELLED, BoolArray, IntArray, QueryState, StrArray, strings
+from policies import registry
+
+NEIGHBOURS = 4
+"""Labelled images shown beside each question."""
+BLOCK = 256
+"""Questions whose similarities are computed at a time."""
+
+
+class Params(base.Params):
+    """Which policy chooses, how many images, and which were chosen before."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "besides"})
+
+    policy: dict[str, Any]
+    total: int
+    round: int
+    malignant: list[str]
+    train_sets: list[int] | None = None
+    besides: list[str] | None = None
+    """Images that were asked about before; nor are others of their lesions asked about. None: there are none."""
+
+    @classmethod
+    def of(
+        cls,
+        config: Config,
+        number: int,
+        *,
+        policy: dict[str, Any] | None = None,
+        total: int | None = None,
+        besides: Sequence[str] = (),
+    ) -> Params:
+        """Return the questions of round ``number``; by default those of the config's policy and budget."""
+        return cls(
+            policy=config.policy.query if policy is None else policy,
+            total=config.loop.labels_per_round if total is None else total,
+            round=number,
+            malignant=config.data.malignant,
+            train_sets=own_sets(config),
+            besides=sorted(besides) or None,
+        )
+
+
+def run(context: StageContext, params: Params) -> None:
+    """Write asked.parquet and asked.json: at most ``total`` images, the one to ask about first on top.
+
+    Inputs: images, split, classifier, its predict stage for the temperature; judge where a policy asks a committee.
+
+    Raises:
+        ConfigError: the query policy's spec is wrong.
+        StageError: the data has no unlabelled image.
+    """
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=True)
+    pool = dataset.where(UNLABELLED)
+    if len(pool) == 0:
+        raise StageError(
+            "there is no unlabelled image to ask about; give data.unlabelled=keep and images without a diagnosis, or "
+            "data.split.hide_labels for a study"
+        )
+    own = dataset.own(params.train_sets)
+    cluster_N = clusters(dataset, duplicates_file.read(context.inputs["images"]).ids)
+    open_U, left_out = _open(dataset, pool, cluster_N, own, params.besides or ())
+    candidates = pool[open_U]
+    calibration = calibration_file.read(context.inputs["predictions"])
+    seen = _see(context, dataset, np.concatenate([candidates, own]), calibration.temperature)
+    count = len(candidates)
+    policy = registry.make("query", params.policy)
+    state = QueryState(
+        image_id=dataset.table.image_id[candidates],
+        group=cluster_N[candidates],
+        classes=calibration.classes,
+        prob_NC=seen.prob_NC[:count],
+        feature_NF=seen.feature_NF[:count],
+        labelled_feature_MF=seen.feature_NF[count:],
+        labelled_label_M=dataset.labels[own],
+        draws_TNC=None
+        if policy.wanted is None
+        else make_draws(context, policy.wanted, dataset.rows[candidates], calibration.classes),
+        total=params.total,
+        round=params.round,
+        malignant=tuple(params.malignant),
+    )
+    query = policy.query(state, np.random.default_rng(derive_seed(context.seed, "ask", params.round)))
+    chosen = query.chosen
+    questions = Asked(
+        image_id=state.image_id[chosen],
+        value_Q=np.asarray(query.value_N, dtype=np.float64)[chosen],
+        predicted=strings([calibration.classes[k] for k in state.prob_NC[chosen].argmax(axis=1)]),
+        prob_QC=state.prob_NC[chosen],
+        neighbour_ids_QK=nearest(
+            state.feature_NF[chosen], state.labelled_feature_MF, dataset.table.image_id[own], cluster_N[own]
+        ),
+    )
+    facts = AskedFacts(
+        classes=calibration.classes,
+        policy=str(params.policy["name"]),
+        wanted=params.total,
+        unlabelled=len(pool),
+        open=count,
+        left_out=left_out,
+    )
+    asked.write(questions, facts, context.out)
+
+
+def clusters(dataset: Dataset, pairs: Sequence[tuple[str, str]]) -> StrArray:
+    """Return what shows one lesion: photographs of one lesion id, and near-duplicates; a patient's lesions stay apart."""
+    there = set(dataset.table.image_id.tolist())
+    inside = [pair for pair in pairs if there.issuperset(pair)]
+    return group_rows(dataset.table.replace(patient_id=strings([""] * len(dataset.table))), inside)
+
+
+def _open(
+    dataset: Dataset, pool: IntArray, cluster_N: StrArray, own: IntArray, besides: Sequence[str]
+) -> tuple[BoolArray, dict[str, int]]:
+    """Return which images of ``pool`` may be asked about, and why how many of the others may not."""
+    before_N = np.isin(dataset.table.image_id, list(besides))
+    asked_U = before_N[pool]
+    lesion_U = np.isin(cluster_N[pool], cluster_N[before_N]) & ~asked_U
+    like_U = np.isin(cluster_N[pool], cluster_N[own]) & ~asked_U & ~lesion_U
+    counts = {
+        "asked before": asked_U,
+        "their lesion was asked about before": lesion_U,
+        "like a labelled image": like_U,
+    }
+    return ~(asked_U | lesion_U | like_U), {why: int(n) for why, mask in counts.items() if (n := mask.sum())}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What the classifier makes of images: its last hidden layer (N, F), and calibrated probabilities (N, C)."""
+
+    feature_NF: npt.NDArray[np.float32]
+    prob_NC: npt.NDArray[np.float64]
+
+
+def _see(context: StageContext, dataset: Dataset, positions: IntArray, temperature: float) -> _Seen:
+    """Run the classifier once over images; probabilities follow from its features."""
+    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
+    worker = FeatureWorker(
+        weights=weights,
+        images=decoded_images.IMAGES.path(context.inputs["images"]),
+        device=context.device,
+        threads=context.threads,
+    )
+    feature_NF = predict_features(context.map, worker, dataset.rows[positions], "ask")
+    head = last_linear(load_classifier(weights)[0])
+    with torch.inference_mode():
+        logits_NC = head(torch.from_numpy(feature_NF)).double().numpy()
+    return _Seen(feature_NF=feature_NF, prob_NC=softmax(logits_NC, temperature))
+
+
+def nearest(
+    query_QF: npt.NDArray[np.float32],
+    own_MF: npt.NDArray[np.float32],
+    image_id: StrArray,
+    cluster_M: StrArray,
+) -> StrArray:
+    """Return the ids (Q, K) of the own images most like each question by cosine, one per lesion; "" in unused slots."""
+    unit_MF = own_MF / np.maximum(np.linalg.norm(own_MF, axis=1, keepdims=True), 1e-12)
+    found = np.full((len(query_QF), NEIGHBOURS), "", dtype=image_id.dtype if len(image_id) else "<U1")
+    for start in range(0, len(query_QF), BLOCK):
+        for row, like_M in enumerate(query_QF[start : start + BLOCK] @ unit_MF.T, start):
+            taken: set[str] = set()
+            for own in np.argsort(-like_M, kind="stable").tolist():
+                if len(taken) == NEIGHBOURS:
+                    break
+                if cluster_M[own] not in taken:
+                    found[row, len(taken)] = image_id[own]
+                    taken.add(str(cluster_M[own]))
+    return strings(found.ravel()).reshape(found.shape)
+
+
+STAGE = base.Stage(
+    name="ask",
+    params=Params,
+    run=run,
+    inputs=("images", "split", "classifier", "predictions"),
+    optional=("judge",),
+    maps=True,
+    units=lambda _params, sizes: sizes.chunks(sizes.used),
+    files=(asked.SCHEMA, AskedFacts),
+)
