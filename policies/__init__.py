@@ -1,1 +1,1 @@
-"""The six decisions of a round as small registered policies; start at ``policies.base``."""
+"""The seven decisions of a round as small registered policies; start at ``policies.base``."""

@@ -1,4 +1,4 @@
-"""The six decisions of a round, as Protocols: state in, decision out; no I/O, no torch, no ray.
+"""The seven decisions of a round, as Protocols: state in, decision out; no I/O, no torch, no ray.
 
 A policy is a frozen dataclass; its fields are its YAML parameters, which pydantic checks. All randomness comes from
 ``rng``. Properties of a Protocol are declarations: facts about a policy that the engine reads before it asks for a
@@ -22,6 +22,8 @@ from engine.types import (
     MiningState,
     Mixture,
     Neighbourhood,
+    Query,
+    QueryState,
     Selection,
     SelectionState,
     StopDecision,
@@ -118,6 +120,20 @@ class SelectionPolicy(Protocol):
 
 
 @runtime_checkable
+class QueryPolicy(Protocol):
+    """Decides which unlabelled images a reader is asked about."""
+
+    @property
+    def wanted(self) -> DrawRequest | None:
+        """The probabilities that the policy needs in ``state.draws_TNC``; None (the default): it needs none."""
+        return None
+
+    def query(self, state: QueryState, rng: np.random.Generator) -> Query:
+        """Choose exactly min(``state.total``, groups) images, at most one per group, whatever the order of the input."""
+        ...
+
+
+@runtime_checkable
 class StoppingPolicy(Protocol):
     """Decides whether to go on, stop, or roll back."""
 
@@ -132,6 +148,7 @@ KINDS: Final[Mapping[str, type]] = {
     "mixing": MixingPolicy,
     "acceptance": AcceptancePolicy,
     "selection": SelectionPolicy,
+    "query": QueryPolicy,
     "stopping": StoppingPolicy,
 }
 """The keys under ``policy`` in YAML, each with its Protocol."""

@@ -30,6 +30,7 @@ from policies.base import (
     BudgetPolicy,
     MiningPolicy,
     MixingPolicy,
+    QueryPolicy,
     SelectionPolicy,
     StoppingPolicy,
 )
@@ -141,6 +142,8 @@ def make(kind: Literal["mixing"], spec: Mapping[str, Any]) -> MixingPolicy: ...
 def make(kind: Literal["acceptance"], spec: Mapping[str, Any]) -> AcceptancePolicy: ...
 @overload
 def make(kind: Literal["selection"], spec: Mapping[str, Any]) -> SelectionPolicy: ...
+@overload
+def make(kind: Literal["query"], spec: Mapping[str, Any]) -> QueryPolicy: ...
 @overload
 def make(kind: Literal["stopping"], spec: Mapping[str, Any]) -> StoppingPolicy: ...
 def make(kind: str, spec: Mapping[str, Any]) -> Any:

@@ -207,7 +207,7 @@ class LoopConfig(Section):
 
 
 class PolicyConfig(Section):
-    """The six policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
+    """The seven policies, each ``{name: ..., parameter: ...}``; `hardcase config explain policy.mining` lists them."""
 
     mining: dict[str, Any] = Field({"name": "misclassified"}, description="which cases are hard")
     budget: dict[str, Any] = Field(
@@ -220,9 +220,14 @@ class PolicyConfig(Section):
     selection: dict[str, Any] = Field(
         {"name": "random"}, description="which candidates that passed the gates are kept"
     )
+    query: dict[str, Any] = Field(
+        {"name": "margin"}, description="which unlabelled images a reader is asked about"
+    )
     stopping: dict[str, Any] = Field({"name": "max_rounds"}, description="go on, stop, roll back")
 
-    @field_validator("mining", "budget", "mixing", "acceptance", "selection", "stopping", mode="before")
+    @field_validator(
+        "mining", "budget", "mixing", "acceptance", "selection", "query", "stopping", mode="before"
+    )
     @classmethod
     def _spec(cls, spec: Any) -> Any:
         if isinstance(spec, str):

@@ -48,7 +48,7 @@ class Config(Section):
     classifier: ClassifierConfig = Field(ClassifierConfig(), description="the classifier that is improved")
     judge: JudgeConfig = Field(JudgeConfig(), description="the independent judge")
     loop: LoopConfig = Field(LoopConfig(), description="rounds and arms")
-    policy: PolicyConfig = Field(PolicyConfig(), description="the six policies")
+    policy: PolicyConfig = Field(PolicyConfig(), description="the seven policies")
     evaluation: EvaluationConfig = Field(EvaluationConfig(), description="figures and intervals")
     backend: BackendConfig = Field(BackendConfig(), description="where stages run")
     tracking: TrackingConfig = Field(TrackingConfig(), description="where rounds are logged")

@@ -76,6 +76,17 @@ def test_names_are_sorted_and_complete() -> None:
         "covariance",
     }
     assert selection == set(registry.names("selection"))
+    query = {
+        "badge",
+        "bald",
+        "committee",
+        "entropy",
+        "k_center",
+        "margin",
+        "random",
+        "typical_then_uncertain",
+    }
+    assert query == set(registry.names("query"))
     stopping = {"max_rounds", "patience", "specificity_guard", "marginal_value"}
     assert stopping == set(registry.names("stopping"))
 
@@ -96,6 +107,7 @@ WITHOUT_A_SOURCE = {
     ("mixing", "self"): "the control: nothing is mixed",
     ("acceptance", "all"): "the control: no gate",
     ("selection", "random"): "the control: chance",
+    ("query", "random"): "the control: chance",
     ("stopping", "max_rounds"): "the plan itself: loop.rounds",
 }
 
@@ -233,6 +245,18 @@ BAD = [
         "selection",
         {"name": "random", "drop": 0.2},
         ["policy.selection.drop: unknown field;", "fields of random: noise, cooling, stratified"],
+    ),
+    ("query", {"name": "kcenter"}, ["unknown query policy 'kcenter'; did you mean k_center?"]),
+    ("query", {"name": "margin", "balanced": 1}, ["policy.query.balanced: 1 is not true or false"]),
+    (
+        "query",
+        {"name": "badge", "cooling": 0.5},
+        ["policy.query: cooling 0.5 has no effect with noise: 0; raise noise or remove it"],
+    ),
+    (
+        "query",
+        {"name": "typical_then_uncertain", "neighbours": 0},
+        ["policy.query.neighbours: 0 is out of bounds; it must be at least 1"],
     ),
     ("mining", {"name": "power", "temperature": 0}, ["temperature: 0 is out of bounds; it must be above 0"]),
     (

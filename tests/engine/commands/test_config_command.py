@@ -122,6 +122,9 @@ def test_the_real_registry_is_the_default():
     said = _said("policy.selection")
     assert "which candidates that passed the gates are kept" in said
     assert "\ngradient_alignment: " in said and "drop (float, >= 0, < 1, default 0.25)" in said
+    said = _said("policy.query")
+    assert "which unlabelled images a reader is asked about" in said
+    assert "\nk_center: " in said and "balanced (bool, default false)" in said
 
 
 @pytest.mark.parametrize(

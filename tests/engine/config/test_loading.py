@@ -80,6 +80,7 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("policy: {mining: {name: margin, top: 3}}", ["policy.mining", "top", "top_k"]),
         ("policy: {mining: 3}", ["policy.mining"]),
         ("policy: {mining: margin}", ["policy.mining", "write {name: margin}"]),
+        ("policy: {query: badge}", ["policy.query", "write {name: badge}"]),
         ("policy: {selection: entropy}", ["policy.selection", "write {name: entropy}"]),
         (
             "policy: {selection: {name: entropy, cooling: 0.5}}",
