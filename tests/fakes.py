@@ -18,7 +18,7 @@ from engine.artifacts.split import SplitFacts
 from engine.parts.context import ChunkWorker, StageContext
 from engine.stages.base import Params
 from engine.training.plan import TrainEnv
-from engine.types import LesionTable, strings
+from engine.types import UNLABELLED, LesionTable, strings
 
 PATTERN = ("train", "val", "train", "mine", "test", "train", "train", "train", "mine", "test")
 """Part of the i-th lesion of a class; five lesions a class reach every part."""
@@ -147,6 +147,18 @@ def add_train_sets(split: Path, out: Path, only: Sequence[int] | None = None) ->
     frame["train_set"] = np.where(train, [lesions.get(name, -1) for name in frame["lesion_id"]], -1)
     if only is not None:
         frame = frame[~train | frame["train_set"].isin(only)]
+    out.mkdir(parents=True)
+    frame.to_parquet(out / "split.parquet", index=False)
+    (out / "split.json").write_text((split / "split.json").read_text(encoding="utf-8"), encoding="utf-8")
+    return out
+
+
+def hide(split: Path, out: Path) -> Path:
+    """Copy a split folder; two of three train lesions lose their label, as stage split does it."""
+    frame = pd.read_parquet(split / "split.parquet")
+    train = sorted(set(frame.loc[frame["split"] == "train", "lesion_id"]))
+    gone = frame["lesion_id"].isin([name for n, name in enumerate(train) if n % 3])
+    frame.loc[gone, ["split", "dx"]] = [UNLABELLED, ""]
     out.mkdir(parents=True)
     frame.to_parquet(out / "split.parquet", index=False)
     (out / "split.json").write_text((split / "split.json").read_text(encoding="utf-8"), encoding="utf-8")

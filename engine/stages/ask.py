@@ -119,7 +119,10 @@ def run(context: StageContext, params: Params) -> None:
         predicted=strings([calibration.classes[k] for k in state.prob_NC[chosen].argmax(axis=1)]),
         prob_QC=state.prob_NC[chosen],
         neighbour_ids_QK=nearest(
-            state.feature_NF[chosen], state.labelled_feature_MF, dataset.table.image_id[own], cluster_N[own]
+            seen.feature_NF[:count][chosen],
+            seen.feature_NF[count:],
+            dataset.table.image_id[own],
+            cluster_N[own],
         ),
     )
     facts = AskedFacts(

@@ -17,7 +17,7 @@ from engine.parts.dataset import open_dataset
 from engine.stages import classifier, crossfit, find, mine, pool, run_stage
 from engine.stages.base import Params
 from engine.store.files import checksums
-from tests.fakes import add_train_sets, make_context, make_dataset_folders
+from tests.fakes import add_train_sets, hide, make_context, make_dataset_folders
 from tests.integration.tiny import TINY, tiny_config
 
 LEARNED = {
@@ -164,6 +164,22 @@ def test_a_lesion_of_another_training_set_reaches_the_generator_at_most(
     lesion = str(frame.loc[frame["train_set"] == 1, "lesion_id"].iloc[0])
     marked = paint(data, lesion, f"set-{saw}")
     assert changed(before, learn(root / f"after-{saw}", marked, sets, [0], "crossfit")) == reached
+
+
+@pytest.mark.slow
+def test_neither_an_unlabelled_image_nor_a_hidden_label_reaches_any_stage(
+    data: tuple[Path, Path, Path],
+) -> None:
+    root, images, split = data
+    hidden = hide(split, root / "split-hidden")
+    frame = pd.read_parquet(hidden / "split.parquet")
+    lesions = sorted(set(frame.loc[frame["dx"] == "", "lesion_id"]))
+    before = learn(root / "before-hidden", images, hidden)
+    marked = paint(data, lesions[0], "hidden")
+    table = pd.read_parquet(marked / "table.parquet")
+    table.loc[table["lesion_id"].isin(lesions), "dx"] = "planted"
+    table.to_parquet(marked / "table.parquet", index=False)
+    assert changed(before, learn(root / "after-hidden", marked, hidden)) == set()
 
 
 def test_the_planted_lesions_are_where_they_should_be(data: tuple[Path, Path, Path]) -> None:
