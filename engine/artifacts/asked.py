@@ -85,17 +85,29 @@ class AskedFacts(JsonRecord):
     )
 
 
+def nothing() -> Asked:
+    """Return no question at all."""
+    none = np.zeros(0)
+    return Asked(
+        image_id=strings(none),
+        value_Q=none,
+        predicted=strings(none),
+        prob_QC=none.reshape(0, 1),
+        neighbour_ids_QK=strings(none).reshape(0, 1),
+    )
+
+
 def read(folder: Path) -> Asked:
     """Read the questions of a stage, of a run's round or of `hardcase query` (DataError: absent, damaged, incomplete)."""
     frame = SCHEMA.read(folder)
+    if frame.empty:
+        return nothing()
     return Asked(
         image_id=strings(frame["image_id"].tolist()),
         value_Q=frame["value"].to_numpy(dtype=np.float64),
         predicted=strings(frame["predicted"].tolist()),
         prob_QC=to_array(frame["prob"], np.nan, np.float64),
-        neighbour_ids_QK=strings(np.empty(0)).reshape(0, 1)
-        if frame.empty
-        else to_array(frame["neighbours"], "", np.str_),
+        neighbour_ids_QK=to_array(frame["neighbours"], "", np.str_),
     )
 
 

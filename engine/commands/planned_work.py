@@ -10,9 +10,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from engine.artifacts import asked
 from engine.artifacts.accept import AcceptFacts, ClassYield
+from engine.artifacts.asked import AskedFacts
 from engine.artifacts.fidelity import Fidelity
 from engine.artifacts.generator_parts import LikelihoodFacts
 from engine.artifacts.json_record import JsonRecord
@@ -21,11 +23,16 @@ from engine.artifacts.scores import Scores
 from engine.config import Config
 from engine.loop import Loop
 from engine.pipeline.publish import NullPublisher
+from engine.stages import ask
 from engine.stages.base import P, Sizes, Stage
 from engine.store import RunFolder, StageFolder
 from engine.store.cache import stage_key
 from engine.tracking.base import NullTracker
 from policies import registry
+
+
+NOTHING_ASKED: Final = AskedFacts(classes=(), policy="", wanted=0, unlabelled=0, open=0, left_out={})
+"""Questions that readers need not answer, so that the plan goes on."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class PlanRunner:
         facts = self._facts().get(name)
         if facts is not None:
             facts.write(path)
+        if name == ask.STAGE.name:
+            asked.write(asked.nothing(), NOTHING_ASKED, path)
         return StageFolder(name=name, key=key, path=path, seconds=0.0, cached=False)
 
     def _facts(self) -> Mapping[str, JsonRecord]:

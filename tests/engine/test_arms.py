@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from engine.arms import ARMS, CONFIRMATORY, ENGINE, HEADLINE, SOURCES, START
+from engine.arms import ARMS, ASKERS, CONFIRMATORY, ENGINE, HEADLINE, SOURCES, START
 from engine.config import parse_config
 from engine.errors import ConfigError
 from engine.pipeline.arms import NEEDED
@@ -20,7 +20,17 @@ def test_what_is_derived() -> None:
     assert (ENGINE, START) == ("hard", "real")
     assert [name for name, arm in ARMS.items() if not arm.own] == ["synthetic"]
     assert [name for name, arm in ARMS.items() if arm.plain] == ["plain"]
-    unmatched = {"plain", "real", "hard", "synthetic", "all_real"}
+    unmatched = {
+        "plain",
+        "real",
+        "hard",
+        "synthetic",
+        "all_real",
+        "queried",
+        "queried_random",
+        "hard_and_queried",
+    }
+    assert ASKERS == ("queried", "queried_random")
     assert {name for name, arm in ARMS.items() if not arm.matched} == unmatched
     assert [name for name, arm in ARMS.items() if arm.matched == "total"] == ["unguided"]
 
@@ -36,6 +46,8 @@ def test_every_arm_is_whole(name: str) -> None:
     assert (arm.source != "") == (arm.adds == "synthetic images")
     assert (arm.parents != "") == arm.makes_images
     assert arm.source in ("", *SOURCES)
+    assert arm.labels in ("", *ASKERS)
+    assert (arm.asks != "") == (arm.labels == arm.name)
 
 
 def test_no_two_arms_share_a_colour() -> None:
@@ -43,7 +55,9 @@ def test_no_two_arms_share_a_colour() -> None:
 
 
 def test_the_config_knows_the_arms_of_the_table() -> None:
-    whole = {"loop": {"arms": list(ARMS)}, "classifier": {"round_init": "scratch"}}
+    whole = {
+        "data": {"unlabelled": "keep"}, "loop": {"arms": list(ARMS)}, "classifier": {"round_init": "scratch"}
+    }  # fmt: skip
     assert parse_config(whole).loop.arms == list(ARMS)
     with pytest.raises(ConfigError, match=r"loop\.arms.*classical"):
         parse_config({"loop": {"arms": ["hard", "clasical"]}})

@@ -20,7 +20,7 @@ from engine.stages import NAMES
 from engine.stages.base import Sizes
 from engine.store import StageFolder
 from tests.fakes import make_dataset_folders
-from tests.integration.tiny import tiny_config
+from tests.integration.tiny import TINY, tiny_config
 
 SIZES = Sizes(images=180, used=180, train=72, held=72, samples=40)
 """As the tiny phantoms are: 36 images in each of mine, val and test."""
@@ -65,7 +65,17 @@ def test_the_plan_counts_every_stage_of_a_run(tmp_path: Path, data: dict[str, St
         Work(2, 0),
         Work(1, 0),
     )  # hard's rounds; one sheet per run
-    assert set(NAMES) - set(plan) == {"crossfit", "gan", "likelihood"}
+    assert set(NAMES) - set(plan) == {"ask", "crossfit", "gan", "likelihood"}
+
+
+def test_the_plan_counts_questions_and_waits_for_no_reader(
+    tmp_path: Path, data: dict[str, StageFolder]
+) -> None:
+    loop = {"rounds": 2, "arms": ["real", "hard", "queried", "queried_random"]}
+    keep = {"split": {**TINY["data"]["split"], "hide_labels": 0.5}}
+    plan = plan_of(tiny_config(str(tmp_path), data=keep, loop=loop), data)
+    assert plan["ask"].runs == 4, "two arms in two rounds"
+    assert plan["pool"].runs == 1 + 2 + 2 + 2 - 2, "a round without a new label has the pool of real"
 
 
 def test_the_plan_computes_nothing_and_leaves_nothing(tmp_path: Path, data: dict[str, StageFolder]) -> None:
