@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policies.query import Badge, KCenter, TypicalThenUncertain
 from policies.query import clusters as of_clusters
-from policies.query.clusters import Clusters, cluster, inverse_mean_distance, typicality, unit
+from policies.query.clusters import Clusters, cluster, inverse_mean_distance, starts, typicality, unit
 from policies.query.distances import CHUNK, products, squared_lengths, squared_to_nearest
 from policies.query.typical import of_next_cluster
 from tests.policies.questions import asked, ids, line, unlabelled
@@ -211,6 +211,13 @@ def test_clusters_count_labelled_images(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(set(found.cluster_N[:50].tolist())) == len(set(found.cluster_N[50:].tolist())) == 1
     one = cluster(ours, ours[:0], 1, np.random.default_rng(0))
     assert (one.size_J.tolist(), one.labelled_J.tolist()) == ([80], [0])
+
+
+def test_starts_are_different_images() -> None:
+    axes = np.eye(4, dtype=np.float32).repeat([30, 3, 3, 1], axis=0)
+    for seed in range(5):
+        found = starts(axes, 4, np.random.default_rng(seed))
+        assert sorted(found.tolist()) == sorted(np.eye(4).tolist())
 
 
 def test_unit_keeps_rows_of_zeros() -> None:
