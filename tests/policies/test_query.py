@@ -106,6 +106,12 @@ def test_random_takes_groups_equally_often_however_many_images_they_have() -> No
         assert all(5 < count < 50 for name, count in first.items() if name != "u009")  # 22 of each expected
 
 
+def test_the_value_of_random_is_the_draw_of_the_group() -> None:
+    query = asked(Random(), unlabelled([PROB[0]] * 4, ["L0", "L0", "L1", ""], total=3))
+    assert query.value_N[0] == query.value_N[1]
+    assert len(set(query.value_N.tolist())) == 3 and (np.diff(query.value_N[query.chosen]) < 0).all()
+
+
 def test_random_balanced_is_fair_among_the_groups_of_a_class() -> None:
     state = unlabelled([SURE[0]] * 3 + [SURE[1]], total=2)
     pairs = Counter(tuple(ids(Random(balanced=True), state, seed)) for seed in range(300))

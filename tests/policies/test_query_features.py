@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from policies.query import Badge, KCenter, TypicalThenUncertain
 from policies.query import clusters as of_clusters
-from policies.query.clusters import Clusters, cluster, inverse_mean_distance, typicality, unit
+from policies.query.clusters import Clusters, cluster, inverse_mean_distance, starts, typicality, unit
 from policies.query.distances import CHUNK, products, squared_lengths, squared_to_nearest
 from policies.query.typical import of_next_cluster
 from tests.policies.questions import asked, ids, line, unlabelled
@@ -85,6 +85,13 @@ def test_noise_flattens_the_draws_of_badge() -> None:
     chance = 2 / (2 + 3)  # u001 is 2 away from u002, u000 is 3 away
     found = after["u001"] / sum(after.values())
     assert found == pytest.approx(chance, abs=4 * math.sqrt(chance * (1 - chance) / sum(after.values())))
+
+
+def test_images_of_a_group_compete_as_one_in_badge() -> None:
+    """After the image at 9 come nine equal ones of a group, 9 away, and one of another, 9 away: each group half the time."""
+    state = line([9.0, *[0.0] * 10], [], total=2, group=np.array(["", *["L0"] * 9, "L1"]))
+    second = sum(ids(Badge(), state, seed)[1] == "u010" for seed in range(400))
+    assert 160 < second < 240
 
 
 def test_badge_asks_about_equal_images_last() -> None:
@@ -170,6 +177,14 @@ def test_typicality_looks_at_other_groups_alone() -> None:
     assert typicality(right[:0], same[:0], same[:0], 1, rng).tolist() == []
 
 
+def test_a_small_cluster_compares_with_half_its_candidates() -> None:
+    """Angles 0, 60, 90, 180 degrees: the nearest two of 0 are at chords 1 and sqrt 2, the third at 2 does not count."""
+    radians = np.radians([0.0, 60.0, 90.0, 180.0])
+    points = np.stack([np.cos(radians), np.sin(radians)], axis=1).astype(np.float32)
+    value = typicality(points, np.zeros(4, dtype=np.int64), np.arange(4), 20, np.random.default_rng(0))
+    assert value[0] == pytest.approx(1 / ((1 + math.sqrt(2)) / 2 + 1e-5), rel=1e-5)
+
+
 def test_inverse_mean_distance_by_hand() -> None:
     square = np.array([[4.0, 1.0, np.inf], [np.inf, 9.0, np.inf], [np.inf] * 3], dtype=np.float32)
     assert inverse_mean_distance(square, 2) == pytest.approx([1 / 1.50001, 1 / 3.00001, 0.0])
@@ -187,14 +202,22 @@ def test_a_large_cluster_compares_with_some_of_its_images(monkeypatch: pytest.Mo
 
 
 def test_clusters_count_labelled_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(of_clusters, "FITTED", 40)  # centres are fitted on a sample, all are assigned
-    ours = np.repeat(np.array([[1.0, 0.0], [0.0, 1.0]], dtype=np.float32), [50, 30], axis=0)
-    found = cluster(ours, ours[:20], 2, np.random.default_rng(0))
+    monkeypatch.setattr(of_clusters, "FITTED", 60)  # centres are fitted on a sample, all are assigned
+    axes = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]], dtype=np.float32)
+    ours, labelled = np.repeat(axes[:2], [50, 30], axis=0), np.repeat(axes[1:], [5, 12, 13], axis=0)
+    found = cluster(ours, labelled, 4, np.random.default_rng(0))
     sizes = sorted(zip(found.size_J.tolist(), found.labelled_J.tolist(), strict=True))
-    assert sizes == [(30, 0), (70, 20)]
+    assert sizes == [(12, 12), (13, 13), (35, 5), (50, 0)]
     assert len(set(found.cluster_N[:50].tolist())) == len(set(found.cluster_N[50:].tolist())) == 1
     one = cluster(ours, ours[:0], 1, np.random.default_rng(0))
     assert (one.size_J.tolist(), one.labelled_J.tolist()) == ([80], [0])
+
+
+def test_starts_are_different_images() -> None:
+    axes = np.eye(4, dtype=np.float32).repeat([30, 3, 3, 1], axis=0)
+    for seed in range(5):
+        found = starts(axes, 4, np.random.default_rng(seed))
+        assert sorted(found.tolist()) == sorted(np.eye(4).tolist())
 
 
 def test_unit_keeps_rows_of_zeros() -> None:
