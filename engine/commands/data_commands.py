@@ -12,6 +12,7 @@ from rich.table import Table
 
 from engine.artifacts import duplicates
 from engine.artifacts import split as split_file
+from engine.artifacts.split import SplitFacts
 from engine.artifacts.whole_files import whole_file
 from engine.commands.data_sheet import class_sheet
 from engine.config import Config
@@ -51,7 +52,7 @@ def describe(
     """
     images, split = data_stages(config, runner)
     dataset = open_dataset(images, split)
-    figures = _figures(dataset, split_file.read_facts(split).digest, len(duplicates.read_frame(images)))
+    figures = _figures(dataset, split_file.read_facts(split), len(duplicates.read_frame(images)))
     _print_counts(figures, console)
     _print_malignant(config.data.malignant, dataset.classes, console)
     _print_coverage(figures, console)
@@ -68,9 +69,9 @@ def split(config: Config, runner: StageRunner, console: Console, *, out: Path | 
     """
     images, parts = data_stages(config, runner)
     dataset = open_dataset(images, parts)
-    digest, table = split_file.read_facts(parts).digest, split_file.SCHEMA.path(parts)
-    _print_counts(_figures(dataset, digest, 0), console)
-    console.print(f"digest   {digest}")
+    facts, table = split_file.read_facts(parts), split_file.SCHEMA.path(parts)
+    _print_counts(_figures(dataset, facts, 0), console)
+    console.print(f"digest   {facts.digest}")
     if out is None:
         return table
     _write(out, lambda path: copy_file(table, path))
@@ -111,7 +112,7 @@ def _write(path: Path, write: _Writer) -> None:
         ) from None
 
 
-def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
+def _figures(dataset: Dataset, split_facts: SplitFacts, pairs: int) -> dict[str, Any]:
     """Return the JSON object of ``describe``."""
     table, facts = dataset.table, dataset.facts
     parts = [part for part in SPLITS if np.any(table.split == part)]
@@ -120,6 +121,7 @@ def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
         "n_images": facts.n_images,
         "n_lesions": facts.n_lesions,
         "n_used": len(table),
+        "unlabelled": split_facts.unlabelled,
         "image_size": facts.image_size,
         "grouped_by": facts.grouped_by,
         "counts": {part: _by_class(dataset, part) for part in parts},
@@ -137,7 +139,7 @@ def _figures(dataset: Dataset, split_digest: str, pairs: int) -> dict[str, Any]:
         "n_grouped": n_grouped(table),
         "duplicate_pairs": pairs,
         "digest": facts.digest,
-        "split_digest": split_digest,
+        "split_digest": split_facts.digest,
     }
 
 
@@ -184,6 +186,8 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
         f"{figures['n_used']} of {figures['n_images']} images in use, {figures['n_lesions']} lesions, "
         f"{figures['views_per_lesion']:.2f} images per lesion; grouped by {figures['grouped_by']}"
     )
+    if figures["unlabelled"]:
+        console.print(f"{figures['unlabelled']} images without a diagnosis beside them, to ask about")
     if figures["grouped_by"] == "image":
         console.print(groups_line(figures["n_grouped"], figures["n_used"]))
 

@@ -23,13 +23,21 @@ WHILE_EMPTY: Final = (
 
 @dataclass(frozen=True, kw_only=True)
 class Classes:
-    """What ``data.map_labels``, ``data.malignant`` and ``evaluation.melanoma`` become, and what a person should check."""
+    """What ``data.map_labels``, ``data.malignant`` and ``evaluation.melanoma`` become, and what a person should check.
+
+    ``unlabelled`` counts the images of each label that is a word for unknown: these have no diagnosis.
+    """
 
     names: tuple[str, ...]
-    mapped: Mapping[str, str | None]
+    mapped: Mapping[str, str]
+    unlabelled: Mapping[str, int]
     malignant: tuple[str, ...]
     melanoma: str | None
     checks: tuple[str, ...]
+
+    def name_of(self, label: str) -> str | None:
+        """Return the class of a label, None where it is none."""
+        return None if label in self.unlabelled else self.mapped.get(label, label)
 
 
 def classes_of(counts: Mapping[str, int], must_map: Sequence[str], *, lesions: bool) -> Classes:
@@ -40,8 +48,10 @@ def classes_of(counts: Mapping[str, int], must_map: Sequence[str], *, lesions: b
         must_map: labels that need a name of the user's.
         lesions: whether the images show skin lesions; else no class is malignant and nothing is asked.
     """
-    mapped = _mapped(counts, must_map) if lesions else {}
-    names = tuple(sorted({name for label in counts if (name := mapped.get(label, label)) is not None}))
+    unlabelled = {label: count for label, count in counts.items() if lesions and not given(label)}
+    labels = {label: count for label, count in counts.items() if label not in unlabelled}
+    mapped = _mapped(labels, must_map) if lesions else {}
+    names = tuple(sorted({mapped.get(label, label) for label in labels}))
     known = (
         {name: diagnosis for name in names if (diagnosis := recognise(name)) is not None} if lesions else {}
     )
@@ -49,25 +59,24 @@ def classes_of(counts: Mapping[str, int], must_map: Sequence[str], *, lesions: b
         sorted((n for n in known if known[n].malignant), key=lambda n: (ORDER.index(known[n].name), n))
     )
     melanoma = [name for name in names if name in known and known[name].name == MELANOMA]
-    checks = [*_said_of_map(mapped, counts)]
+    checks = [*_said_of_unlabelled(unlabelled), *_said_of_map(mapped)]
     if lesions:
         checks += _said_of_malignant(names, known, malignant)
     return Classes(
         names=names,
         mapped=mapped,
+        unlabelled=unlabelled,
         malignant=malignant,
         melanoma=melanoma[0] if len(melanoma) == 1 else None,
         checks=tuple(checks),
     )
 
 
-def _mapped(counts: Mapping[str, int], must_map: Sequence[str]) -> dict[str, str | None]:
-    """Return names for labels that need one, null for words that mean unknown, one name for labels that mean one class."""
-    mapped: dict[str, str | None] = {}
+def _mapped(counts: Mapping[str, int], must_map: Sequence[str]) -> dict[str, str]:
+    """Return names for labels that need one, one name for labels that mean one class."""
+    mapped: dict[str, str] = {}
     for label in counts:
-        if not given(label):
-            mapped[label] = None
-        elif label in must_map:
+        if label in must_map:
             diagnosis = recognise(label)
             mapped[label] = diagnosis.name if diagnosis is not None else label.lower()
     groups: dict[str, list[str]] = {}
@@ -75,29 +84,34 @@ def _mapped(counts: Mapping[str, int], must_map: Sequence[str]) -> dict[str, str
         diagnosis = recognise(label)
         if diagnosis is not None and diagnosis.name not in UMBRELLAS:
             groups.setdefault(diagnosis.name, []).append(label)
-    joined: dict[str, str | None] = {
+    joined = {
         label: name for name, labels in groups.items() if len(labels) > 1 for label in labels if label != name
     }
-    left = {name for label in counts if (name := (mapped | joined).get(label, label)) is not None}
+    left = {(mapped | joined).get(label, label) for label in counts}
     return mapped | joined if len(left) > 1 else mapped
 
 
-def _said_of_map(mapped: Mapping[str, str | None], counts: Mapping[str, int]) -> list[str]:
-    dropped = [f"{label} ({counts[label]} images)" for label, name in mapped.items() if name is None]
+def _said_of_unlabelled(counts: Mapping[str, int]) -> list[str]:
+    if not counts:
+        return []
+    each = ", ".join(f"{label} {count}" for label, count in counts.items())
+    return [
+        f"data.unlabelled keeps images without a diagnosis ({each}): no classifier learns from them, `hardcase query` "
+        "chooses which to ask about; map_labels can give such a label a class"
+    ]
+
+
+def _said_of_map(mapped: Mapping[str, str]) -> list[str]:
     renamed: dict[str, list[str]] = {}
     for label, name in mapped.items():
-        if name is not None:
-            renamed.setdefault(name, []).append(label)
-    said = []
-    if dropped:
-        said.append(f"data.map_labels drops {', '.join(dropped)}: give a class instead of null to keep them")
-    if renamed:
-        said.append(
-            "data.map_labels names or joins labels that the dictionary of diagnoses knows: "
-            + _few([f"{', '.join(labels)} become {name}" for name, labels in renamed.items()], "; ")
-            + "; remove an entry to keep a label apart, null drops its images"
-        )
-    return said
+        renamed.setdefault(name, []).append(label)
+    if not renamed:
+        return []
+    return [
+        "data.map_labels names or joins labels that the dictionary of diagnoses knows: "
+        + _few([f"{', '.join(labels)} become {name}" for name, labels in renamed.items()], "; ")
+        + "; remove an entry to keep a label apart, null takes the label off its images"
+    ]
 
 
 def _said_of_malignant(

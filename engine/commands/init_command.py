@@ -112,7 +112,7 @@ def _size(layout: Layout) -> str:
 def _groups(layout: Layout, classes: Classes) -> dict[str, int]:
     """Return how many groups that a split keeps together (patients, lesions, or images) show each class."""
     table = layout.source.table
-    names = [classes.mapped.get(label, label) for label in table.dx.tolist()]
+    names = [classes.name_of(label) for label in table.dx.tolist()]
     pairs = set(zip(names, group_rows(table).tolist(), strict=True))
     return dict(sorted(Counter(name for name, _ in pairs if name is not None).items()))
 

@@ -57,6 +57,8 @@ def values_of(layout: Layout, classes: Classes, machine: Machine) -> dict[str, A
         "data.on_bad_image": "fail",
     }
     values |= {"data.mask": masks, "data.malignant": list(classes.malignant)}
+    if classes.unlabelled:
+        values["data.unlabelled"] = "keep"
     if classes.mapped:
         values["data.map_labels"] = dict(classes.mapped)
     values |= {f"data.split.{part}": share for part, share in

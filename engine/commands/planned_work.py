@@ -30,7 +30,6 @@ from engine.store.cache import stage_key
 from engine.tracking.base import NullTracker
 from policies import registry
 
-
 NOTHING_ASKED: Final = AskedFacts(classes=(), policy="", wanted=0, unlabelled=0, open=0, left_out={})
 """Questions that readers need not answer, so that the plan goes on."""
 

@@ -233,7 +233,7 @@ class DataConfig(Section):
             raise ValueError(
                 "dataset is required for format: torchvision; give data.dataset=mnist or cifar10"
             )
-        if self.format == "table" and not (self.columns.image and self.columns.label):
+        if self.format == "table" and None in (self.columns.image, self.columns.label):
             raise ValueError("columns.image and columns.label are required for format: table")
         if self.unlabelled_images is not None and self.unlabelled != "keep":
             raise ValueError(

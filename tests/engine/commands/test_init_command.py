@@ -179,7 +179,11 @@ def test_table_columns_are_found(root, tmp_path):
 def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):
     _isic(root)
     tree, text = _init(root, tmp_path / "config.yaml")
-    assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc", "UNK": None}
+    assert tree["data"]["map_labels"] == {"AK": "akiec", "SCC": "scc"}
+    assert (
+        tree["data"]["unlabelled"] == "keep"
+        and "data.unlabelled keeps images without a diagnosis (UNK" in text
+    )
     assert tree["data"]["malignant"] == ["mel", "akiec", "scc"]
     assert "fewer than 4 images of akiec, mel, nv, scc, one for each part: add some" in text
 
@@ -202,7 +206,8 @@ def test_a_class_in_too_few_patients_is_named_with_what_helps(root, tmp_path, me
 def test_isic_2020_with_its_own_name_is_an_isic_folder(root, tmp_path):
     _isic_2020(root, "ISIC_2020_Training_GroundTruth.csv", "images", benign="unknown")
     tree, text = _init(root, tmp_path / "config.yaml")
-    assert (tree["data"]["format"], tree["data"]["map_labels"]) == ("isic", {"unknown": None})
+    assert tree["data"]["format"] == "isic" and "map_labels" not in tree["data"]
+    assert tree["data"]["unlabelled"] == "keep"
     assert tree["data"]["malignant"] == ["melanoma"]
     assert "grouped by patient" in text and "melanoma 4, unknown 4" in text
 
@@ -333,11 +338,7 @@ def test_no_class_name_changes_the_config(name: str, tmp_path_factory: pytest.Te
                          "loop", "policy", "evaluation", "backend", "tracking"}  # fmt: skip
     assert config.data.root == str(root)
     if recognise(name) is None:  # the names of diagnoses have tests of their own
-        assert config.data.map_labels in (
-            {},
-            {"unknown": None},
-            {name: None},
-        )  # a word for unknown is no class
+        assert config.data.map_labels == {}
         assert config.data.malignant == ["mel"]
     assert [line for line in text.splitlines() if line.startswith("# Images per class")]
 

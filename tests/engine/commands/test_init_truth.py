@@ -108,6 +108,8 @@ def test_whatever_the_labels_every_class_is_accounted_for(counts: dict[str, int]
     assert set(classes.malignant) <= set(classes.names)
     assert classes.melanoma is None or classes.melanoma in classes.names
     assert set(classes.mapped) <= set(counts)
+    assert not set(classes.unlabelled) & set(classes.mapped)
+    assert {classes.name_of(label) for label in counts} - {None} == set(classes.names)
     assert (
         bool(classes.malignant)
         or not lesions
@@ -115,7 +117,7 @@ def test_whatever_the_labels_every_class_is_accounted_for(counts: dict[str, int]
     )
 
 
-def test_rows_without_diagnosis_are_dropped_counted_and_said(tmp_path: Path) -> None:
+def test_rows_without_diagnosis_are_kept_apart_and_said(tmp_path: Path) -> None:
     rows = [
         {"image": f"i{number}", "dx": dx}
         for number, dx in enumerate(["mel", "nv", "unknown", "mel", "nv", ""])
@@ -124,17 +126,19 @@ def test_rows_without_diagnosis_are_dropped_counted_and_said(tmp_path: Path) -> 
         draw(tmp_path / "data" / f"i{number}.jpg", number)
     _table(tmp_path / "data" / "t.csv", rows)
     tree, text = _init(tmp_path / "data", tmp_path / "c.yaml")
-    assert tree["data"]["map_labels"] == {"unknown": None}
-    assert "data.map_labels drops unknown (2 images)" in text
+    assert tree["data"]["unlabelled"] == "keep" and "map_labels" not in tree["data"]
+    assert "data.unlabelled keeps images without a diagnosis (unknown 2)" in text
     config = load_config(tmp_path / "c.yaml")
-    source = read(config.data, 0)
+    assert read(config.data, 0).table.dx.tolist() == ["mel", "nv", "", "mel", "nv", ""]
+    refuse = config.data.model_copy(update={"unlabelled": "refuse"})
+    source = read(refuse.model_copy(update={"map_labels": {"unknown": None}}), 0)
     assert source.skipped == (("i2", "no diagnosis"), ("i5", "no diagnosis"))
     assert source.table.dx.tolist() == ["mel", "nv", "mel", "nv"]
     with pytest.raises(
         DataError,
         match=r"image i2 has no diagnosis \(2 such images\).*data\.map_labels=\{unknown: NAME or null\}",
     ):
-        read(config.data.model_copy(update={"map_labels": {}}), 0)
+        read(refuse, 0)
 
 
 def test_every_step_that_is_spent_is_written_with_its_sum(tmp_path: Path) -> None:
