@@ -30,10 +30,16 @@ def mark(folder: Path, kind: Kind) -> None:
 
 
 def is_own(folder: Path) -> bool:
-    """Return whether hardcase made a folder: by its marker, or by its files where an earlier version made it."""
-    if _object(folder / MARKER).get("made_by") == MARK or folder.name in TRACKING_FOLDERS:
-        return True
-    return _is_old_run(folder) or _is_stage(folder) or _is_old_cache(folder) or _is_old_export(folder)
+    """Return whether hardcase made a folder: by its marker, or by its files where an earlier version made it.
+
+    A folder that may not be looked into is none of ours.
+    """
+    try:
+        if _object(folder / MARKER).get("made_by") == MARK or folder.name in TRACKING_FOLDERS:
+            return True
+        return _is_old_run(folder) or _is_stage(folder) or _is_old_cache(folder) or _is_old_export(folder)
+    except OSError:
+        return False
 
 
 def inner_folders(folder: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from engine.commands.table_columns import (
 )
 from engine.data.diagnoses import recognise
 from engine.data.readers.files import find_files
+from engine.data.readers.image_names import is_image_name
 from engine.data.readers.places import bare, inside, locate
 from engine.data.readers.rows import read_rows
 from engine.errors import DataError
@@ -179,10 +180,11 @@ def _common_folder(folder: Path, cells: pd.Series) -> Path | None:
     texts = [text.replace("\\", "/") for text in cells]
     if not all(PurePosixPath(text).is_absolute() or ".." in PurePosixPath(text).parts for text in texts):
         return None
-    paths = [os.path.normpath(folder / text) for text in texts]
-    if not any(Path(path).is_file() for path in paths):
+    paths = [Path(os.path.normpath(folder / text)) for text in texts]
+    if not all(is_image_name(path) for path in paths) or not any(path.is_file() for path in paths):
         return None
-    return Path(os.path.commonpath([Path(path).parent for path in paths]))
+    common = Path(os.path.commonpath([path.parent for path in paths]))
+    return common if common != common.parent else None  # the whole disk is no folder of images
 
 
 def _image_columns(sample: pd.DataFrame, files: Sequence[Path]) -> list[tuple[str, tuple[str, ...]]]:

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from engine.commands import table_layout
 from engine.commands.folder_layout import only_hold_images
 from engine.commands.init_classes import classes_of
 from engine.commands.init_command import init
 from engine.commands.init_values import Machine
 from engine.commands.layout import recognise
 from engine.config import load_config
+from engine.data.readers.files import find_files
 from engine.data.readers.places import inside
 from engine.data.readers.table import read
 from engine.errors import DataError
@@ -337,3 +339,19 @@ def test_images_of_a_challenge_alone_name_the_ground_truth_beside_them(tmp_path:
     images = next(path.parent for path in sorted(tmp_path.rglob("*.jpg")))
     with pytest.raises(DataError, match=f"ground truth lies beside it in .*: give {images.parent}"):
         recognise(images)
+
+
+@pytest.mark.parametrize(
+    "cells", [["/etc/passwd", "/usr/bin/env"], ["/etc/passwd", "a.jpg"], ["../../../etc/passwd"] * 2]
+)
+def test_paths_of_other_files_lead_to_no_walk_over_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: list[str]
+) -> None:
+    walked: list[Path] = []
+    monkeypatch.setattr(table_layout, "find_files", lambda root: walked.append(root) or find_files(root))
+    (tmp_path / "data").mkdir()
+    rows = [{"image": cell, "dx": dx} for cell, dx in zip(cells, ("mel", "nv"), strict=True)]
+    _table(tmp_path / "data" / "t.csv", rows)
+    with pytest.raises(DataError, match=r"none of the images it names \(column image\)"):
+        _init(tmp_path / "data", tmp_path / "c.yaml")
+    assert walked and all(root.is_relative_to(tmp_path) for root in walked)
