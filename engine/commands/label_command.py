@@ -11,7 +11,7 @@ from rich.table import Table
 from engine.artifacts import labels
 from engine.artifacts.labels import Answer
 from engine.artifacts.run_layout import RunLayout, foundation_role
-from engine.commands.labelling_text import show_state
+from engine.commands.labelling_text import counted, show_state
 from engine.errors import ConfigError, DataError
 from engine.labelling.intake import Taken, add, reader_name, take
 from engine.labelling.oracle import MARK, answer_open
@@ -102,11 +102,13 @@ def _say_taken(taken: Taken, console: Console) -> None:
         )
     else:
         fresh = len(taken.added) - len(taken.changes)
-        console.print(f"{len(taken.added)} answers added: {fresh} new, {len(taken.changes)} changed")
+        console.print(
+            f"{counted(len(taken.added), 'answer')} added: {fresh} new, {len(taken.changes)} changed"
+        )
     if taken.added and taken.repeated:
-        console.print(f"{taken.repeated} stand already")
+        console.print(f"{counted(taken.repeated, 'row')} repeated what stands already")
     if taken.empty:
-        console.print(f"{taken.empty} rows without an answer were skipped")
+        console.print(f"{counted(taken.empty, 'row')} without an answer skipped")
     if taken.changes:
         table = Table(title="changed answers; the earlier ones are kept")
         for heading in ("image", "reader", "before", "now"):
@@ -145,11 +147,12 @@ def _uncover(run: Path, count: int | None, console: Console) -> None:
         )
     found = answer_open(run, folder.stage(foundation_role("split")).path, count)
     console.print(
-        f"{MARK}: {found.answered} hidden labels uncovered, {found.left} open questions left", style="yellow"
+        f"{MARK}: {counted(found.answered, 'hidden label')} uncovered, {counted(found.left, 'open question')} left",
+        style="yellow",
     )
     if found.unknown:
         console.print(
-            f"{found.unknown} open questions are about images whose label was never known; readers answer those"
+            f"{counted(found.unknown, 'open question')} about images whose label was never known: those are for readers"
         )
 
 
@@ -158,9 +161,15 @@ def _say_next(run: Path, console: Console) -> None:
     settled = labels.settle(labels.read(run))
     left = len(open_images(run))
     console.print(
-        f"{len(settled.labels)} images labelled, {len(settled.conflicts)} in conflict, {left} questions open"
+        f"{counted(len(settled.labels), 'image')} labelled, {len(settled.conflicts)} in conflict, "
+        f"{counted(left, 'question')} open"
     )
-    if settled.conflicts:
-        console.print(f"conflicts: hardcase label {shlex.quote(str(run))}", highlight=False)
     again = shlex.quote(str(RunLayout(run).config))
-    console.print(f"train with them: hardcase run {again}", highlight=False)
+    if settled.conflicts:
+        _say_command("conflicts", f"hardcase label {shlex.quote(str(run))}", console)
+    _say_command("train with them", f"hardcase run {again}", console)
+
+
+def _say_command(what: str, command: str, console: Console) -> None:
+    """Print a command to copy, on one line however long."""
+    console.print(f"{what}: {command}", highlight=False, soft_wrap=True)

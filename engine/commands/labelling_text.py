@@ -30,17 +30,22 @@ def show_state(state: LabellingState, run: Path, console: Console) -> None:
         console.print(f"           {state.unasked} of them were not asked about")
     if not state.readers:
         console.print(
-            f"nobody has answered yet: hardcase label {shlex.quote(str(run))} ANSWERS.csv", highlight=False
+            f"nobody has answered yet: hardcase label {shlex.quote(str(run))} ANSWERS.csv",
+            highlight=False,
+            soft_wrap=True,
         )
         return
     console.print(_readers(state))
     if settled.conflicts:
         console.print(_conflicts(state))
         console.print(
-            "Nobody's answer wins: a conflict ends when readers change theirs (a file with the new class) or withdraw it "
-            f"(hardcase label {shlex.quote(str(run))} --withdraw IMAGE --reader NAME).",
+            "Nobody's answer wins. A conflict ends when readers change their answers, with a file, or withdraw them:"
+        )
+        console.print(
+            f"  hardcase label {shlex.quote(str(run))} --withdraw IMAGE --reader NAME",
             highlight=False,
-        )  # fmt: skip
+            soft_wrap=True,
+        )
     if state.pairs:
         console.print(_agreement(state))
     _show_guess(state.with_model, console)
@@ -88,28 +93,24 @@ def _cells(found: Agreement) -> tuple[str, str, str]:
 
 def _show_guess(found: WithModel, console: Console) -> None:
     """Print how often answers are the model's, with its guess in sight and without."""
-    if found.shown + found.unseen == 0:
+    for n, agree, how in (
+        (found.shown, found.shown_agree, "with the model's guess shown before"),
+        (found.unseen, found.unseen_agree, "without it"),
+    ):
+        if n:
+            share = percent(agree / n)
+            console.print(f"{counted(n, 'answer')} {how}: {agree} name the model's class ({share})")
+    low, high = found.difference["low"], found.difference["high"]
+    if low is None or high is None:
         return
-    lines = [
-        f"{n} answers {how}: {agree} are the model's class ({percent(agree / n)})"
-        for n, agree, how in (
-            (found.shown, found.shown_agree, "with the model's guess shown before"),
-            (found.unseen, found.unseen_agree, "without it"),
-        )
-        if n
-    ]
-    for line in lines:
-        console.print(line)
-    if found.difference["value"] is not None:
-        low, high = (found.difference["low"] or 0.0), (found.difference["high"] or 0.0)
-        verdict = (
-            "more often"
-            if low > 0
-            else "less often"
-            if high < 0
-            else "no more and no less often, as far as this shows"
-        )
-        console.print(
-            f"with the guess shown, readers agree with the model {verdict}: difference "
-            f"{percent_interval(found.difference)}; who saw it was not drawn, so this proves no cause"
-        )
+    seen = "not shown to change" if low <= 0.0 <= high else "higher" if low > 0.0 else "lower"
+    console.print(
+        f"agreement with the model is {seen} once its guess was shown: difference {percent_interval(found.difference)}; "
+        "nobody drew who saw it, so a difference proves no cause",
+        soft_wrap=True,
+    )  # fmt: skip
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``1 answer`` or ``2 answers``."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"

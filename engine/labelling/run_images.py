@@ -73,7 +73,7 @@ class RunImages:
         if labelled is not None:
             raise DataError(
                 f"{where}: image {name!r} has a label already (it is in part {self.part[labelled]}), and nobody is asked "
-                "about it; delete the line"
+                "about it; leave it out"
             )
         if not self.open_to:
             raise DataError(
