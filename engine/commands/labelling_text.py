@@ -12,7 +12,7 @@ from engine.labelling.agreement import Agreement
 from engine.labelling.guess import WithModel
 from engine.labelling.oracle import MARK
 from engine.labelling.state import LabellingState
-from engine.report.wording import number_interval, percent, percent_interval
+from engine.report.wording import number_interval, percent
 
 
 def show_state(state: LabellingState, run: Path, console: Console) -> None:
@@ -74,7 +74,7 @@ def _conflicts(state: LabellingState) -> Table:
 def _agreement(state: LabellingState) -> Table:
     table = Table(
         title="agreement of readers, 95 % intervals",
-        caption="kappa: agreement beyond chance; 1 is all, 0 is chance",
+        caption="kappa: agreement beyond chance, 1 at most; without unsure answers",
     )
     table.add_column("readers")
     for heading in ("images", "agree", "kappa"):
@@ -99,14 +99,16 @@ def _show_guess(found: WithModel, console: Console) -> None:
     ):
         if n:
             share = percent(agree / n)
-            console.print(f"{counted(n, 'answer')} {how}: {agree} name the model's class ({share})")
-    low, high = found.difference["low"], found.difference["high"]
-    if low is None or high is None:
+            text = f"{counted(n, 'answer')} {how}: {agree} name the model's class ({share})"
+            console.print(text, soft_wrap=True)
+    difference, low, high = (found.difference[key] for key in ("value", "low", "high"))
+    if difference is None or low is None or high is None:
         return
     seen = "not shown to change" if low <= 0.0 <= high else "higher" if low > 0.0 else "lower"
+    points = f"{100 * difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
     console.print(
-        f"agreement with the model is {seen} once its guess was shown: difference {percent_interval(found.difference)}; "
-        "nobody drew who saw it, so a difference proves no cause",
+        f"agreement with the model is {seen} once its guess was shown: {points}; nobody drew who saw it, so a difference "
+        "proves no cause",
         soft_wrap=True,
     )  # fmt: skip
 

@@ -108,7 +108,7 @@ def _rows(path: Path, text: str, separator: str, skipped: int) -> Iterator[tuple
                 f'{path}, {where}: is no row of a table ({error}); close its quotes, or write "" for a quote in a cell'
             ) from None
         if cells:
-            yield where, [unescaped(cell.strip()).strip() for cell in cells]
+            yield where, [unescaped(cell).strip() for cell in cells]
 
 
 def _columns(path: Path, header: list[str]) -> dict[str, int]:

@@ -66,13 +66,13 @@ class RunImages:
         Raises:
             DataError: it is no image of the run, or one that has a label; ``where`` says who names it.
         """
-        for candidate in names_of(name):
-            if candidate in self.open_to:
-                return candidate
-        labelled = next((candidate for candidate in names_of(name) if candidate in self.part), None)
-        if labelled is not None:
+        known = (of for of in names_of(name) if of in self.open_to or of in self.part)
+        found = next(known, None)  # U1.jpg is an id of its own where there is one
+        if found in self.open_to:
+            return found
+        if found is not None:
             raise DataError(
-                f"{where}: image {name!r} has a label already (it is in part {self.part[labelled]}), and nobody is asked "
+                f"{where}: image {name!r} has a label already (it is in part {self.part[found]}), and nobody is asked "
                 "about it; leave it out"
             )
         if not self.open_to:

@@ -160,6 +160,17 @@ def test_the_images_of_a_run(run: Path) -> None:
     assert dict(images.part) == {"L1": "train", "L2": "val", "L3": "test"}
 
 
+def test_an_id_that_ends_like_a_file_is_itself(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", ["U1", "U1.jpg", "L1.png"])
+    images = RunImages.of(run)
+    assert [images.find(name, "") for name in ("U1", "U1.jpg", "photos/U1.jpg", "L1.png")] == [
+        "U1", "U1.jpg", "U1.jpg", "L1.png",
+    ]  # fmt: skip
+    labelled = RunImages(open_to=frozenset(["U1"]), part={"U1.jpg": "test"}, group={}, classes=CLASSES)
+    with pytest.raises(DataError, match="it is in part test"):
+        labelled.find("U1.jpg", "line 2")
+
+
 def test_what_a_name_may_stand_for() -> None:
     assert names_of("a/b.1.jpg") == ["a/b.1.jpg", "b.1.jpg", "b.1"]
     assert names_of(r"C:\photos\U1.JPEG") == [r"C:\photos\U1.JPEG", "U1.JPEG", "U1"]
