@@ -221,6 +221,44 @@ def synthesize(
 
 
 @app.command()
+def label(
+    run: Run,
+    answers: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[ANSWERS]",
+            help="CSV or TSV with columns image_id, dx, reader, or Label Studio's JSON export. dx: a class of the run, "
+            "unsure, withdraw, or empty. Without a file: where labelling stands.",
+        ),
+    ] = None,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Whose the answers are that name no reader.")
+    ] = None,
+    guess_shown: Annotated[
+        bool, typer.Option("--guess-shown", help="The model's guess was in sight before these answers.")
+    ] = False,
+    withdraw: Annotated[
+        str | None,
+        typer.Option("--withdraw", metavar="IMAGE", help="Take --reader's answer to this image back."),
+    ] = None,
+    oracle: Annotated[
+        bool,
+        typer.Option("--oracle", help="Uncover hidden labels of open questions (data.split.hide_labels)."),
+    ] = False,
+    count: Annotated[
+        int | None, typer.Option("--count", min=1, help="With --oracle: at most so many; default: all.")
+    ] = None,
+) -> None:
+    """Take readers' answers about unlabelled images into a run, all of a file or nothing; without one, show agreement."""
+    from engine.commands import label_command
+
+    label_command.label(
+        run, plain_console(), answers=answers, reader=reader, guess_shown=guess_shown, withdraw=withdraw, oracle=oracle,
+        count=count,
+    )  # fmt: skip
+
+
+@app.command()
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Data folder.")],
     out: Annotated[Path, typer.Option("--out", help="Config to write.")] = Path("hardcase.yaml"),

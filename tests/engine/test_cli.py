@@ -38,6 +38,7 @@ COMMANDS = [
     "compare",
     "power",
     "synthesize",
+    "label",
     "export",
     "data",
     "init",
