@@ -13,6 +13,7 @@ from engine.config.pretrained_parts import parts_problems
 from engine.config.tracking_place import database_problems
 from engine.errors import ConfigError
 from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
+from engine.execution.noted_progress import NotedProgress
 from engine.execution.progress import QuietListener
 from engine.loop import Loop
 from engine.stages.base import P, Stage
@@ -87,14 +88,16 @@ def run(
     if folder.layout.is_sweep:
         raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
     lock = folder.begin()
+    noted = NotedProgress(listener or QuietListener(), folder.path)
     try:
-        wiring = wire(config, listener=listener, fresh=fresh, folder=folder)
+        wiring = wire(config, listener=noted, fresh=fresh, folder=folder)
         try:
             report = wiring.loop().play()
         finally:
             wiring.backend.close()
         return folder, report
     finally:
+        noted.close()
         lock.release()
 
 

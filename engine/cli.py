@@ -220,6 +220,49 @@ def synthesize(
     synthesize_command.synthesize(run, dx, count, out, plain_console(), seed=seed, states=states)
 
 
+Host = Annotated[
+    str, typer.Option("--host", help="Address to listen on; another than loopback is open to the network.")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0: a free one.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
+
+
+@app.command()
+def review(
+    run: Run,
+    reader: Annotated[
+        str | None, typer.Option("--reader", help="Who answers; default: the page asks.")
+    ] = None,
+    show_guess: Annotated[
+        bool,
+        typer.Option("--show-guess", help="Show the model's guess before the answer; answers say so."),
+    ] = False,
+    host: Host = "127.0.0.1",
+    port: Port = 0,
+    open_browser: Open = False,
+) -> None:
+    """Label unlabelled images and review synthetic ones on a page in the browser."""
+    from engine.commands import review_command
+
+    review_command.review(
+        run,
+        plain_console(),
+        reader=reader,
+        show_guess=show_guess,
+        host=host,
+        port=port,
+        open_browser=open_browser,
+    )
+
+
+@app.command()
+def watch(run: Run, host: Host = "127.0.0.1", port: Port = 0, open_browser: Open = False) -> None:
+    """Watch a run on a page in the browser: rounds, classes, the stage in progress; read-only."""
+    from engine.commands import review_command
+
+    review_command.watch(run, plain_console(), host=host, port=port, open_browser=open_browser)
+
+
 @app.command()
 def label(
     run: Run,

@@ -36,6 +36,7 @@ from engine.artifacts.embedder import EmbedderFacts
 from engine.artifacts.fidelity import Fidelity
 from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.report_json import RoundEntry, RunReport
+from engine.artifacts.run_progress import RunProgress
 from engine.artifacts.schema import ArraySchema, TableSchema
 from engine.artifacts.scores import Scores
 from engine.artifacts.stage_manifest import StageManifest
@@ -95,6 +96,7 @@ RECORDS: Final[tuple[type[JsonRecord], ...]] = (
     Champion,
     RoundEntry,
     RunReport,
+    RunProgress,
     Checksums,
     StudyRecord,
     tune_json.TuneRecord,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+import filelock
 
 from engine.artifacts.csv_text import csv_text, unescaped
 from engine.artifacts.whole_files import whole_file
@@ -14,6 +17,9 @@ from engine.errors import DataError
 FILE: Final = "review.csv"
 COLUMNS: Final = ("image", "verdict", "reviewer")
 VERDICTS: Final = ("accept", "reject", "")
+LOCK: Final = ".review.lock"
+PATIENCE: Final = 30.0
+"""Seconds that a writer waits for another one; each holds the lock for a moment."""
 
 
 def write_blank(path: Path, images: Sequence[str]) -> None:
@@ -55,3 +61,58 @@ def read_verdicts(path: Path, images: Sequence[str] | None = None) -> Mapping[st
                 raise DataError(f"{where}: {image!r} is none of this round's images; delete the line")
             found[image] = verdict
     return {image: verdict for image, verdict in found.items() if verdict}
+
+
+def write_verdict(path: Path, image: str, verdict: str, reviewer: str) -> bool:
+    """Write one verdict, on the disk before this returns; "" takes back the reviewer's own. Rows, their order and further
+    columns stay.
+
+    Returns:
+        Whether it was written: not over the verdict of somebody else, and "" only over the reviewer's own.
+
+    Raises:
+        DataError: the file is wrong (as ``read_verdicts``), names no such image, or another process holds it for too long.
+    """
+    lock = filelock.FileLock(path.with_name(LOCK))
+    try:
+        lock.acquire(timeout=PATIENCE, poll_interval=0.01)
+    except filelock.Timeout:
+        raise DataError(
+            f"{lock.lock_file}: another process has held the verdicts for {PATIENCE:g} s; try again"
+        ) from None
+    try:
+        read_verdicts(path)
+        columns, rows = _rows(path)
+        row = next((row for row in rows if row["image"].strip() == image), None)
+        if row is None:
+            raise DataError(f"{path}: has no line for {image}; put its last copy back")
+        own = row["reviewer"].strip() == reviewer
+        if (row["verdict"].strip() or not verdict) and not own:
+            return False
+        row |= {"verdict": verdict, "reviewer": reviewer if verdict else ""}
+        text = csv_text(columns, ([row[name] for name in columns] for row in rows))
+        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as handle:
+            handle.write(text)
+            handle.flush()
+            os.fsync(handle.fileno())
+        return True
+    finally:
+        lock.release()
+
+
+def read_reviewers(path: Path) -> dict[str, tuple[str, str]]:
+    """Return {image: (verdict, reviewer)} of every line, in its order; "" where blank (DataError as ``read_verdicts``)."""
+    verdicts = read_verdicts(path)
+    _, rows = _rows(path)
+    return {
+        row["image"].strip(): (verdicts.get(row["image"].strip(), ""), row["reviewer"].strip())
+        for row in rows
+    }
+
+
+def _rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Return the columns of the file and its rows, formula quotes removed; a missing column reviewer is added."""
+    with path.open(newline="", encoding="utf-8-sig") as handle:
+        reader = csv.DictReader(handle, restkey="", restval="")
+        columns = list(dict.fromkeys([*(reader.fieldnames or []), *COLUMNS]))
+        return columns, [{name: unescaped(str(row.get(name) or "")) for name in columns} for row in reader]

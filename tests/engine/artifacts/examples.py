@@ -42,6 +42,7 @@ from engine.artifacts.embedder import EmbedderFacts
 from engine.artifacts.fidelity import Fidelity
 from engine.artifacts.labels import Answer
 from engine.artifacts.report_json import RoundEntry, RunReport, Stopping
+from engine.artifacts.run_progress import RunProgress
 from engine.artifacts.scores import Scores
 from engine.artifacts.stage_manifest import StageManifest
 from engine.types import Conditioning, HardCases, LesionTable, Predictions, Verdicts, strings
@@ -283,6 +284,7 @@ def _write_run(folder: Path) -> None:
     run_report().write(folder)
     entry().write(folder / "rounds" / "0001")
     Checksums(files={"report.json": ("0", "1")}).write(folder)
+    RunProgress(stage="vae", what="vae", done=1, total=4, seconds_left=2.5, began=1.0, at=2.0).write(folder)
     Champion(
         round=1, arm="hard", metric="val/macro_f1", value=0.5, low=0.25, high=0.75, classifier="w", after_round=1
     ).write(folder)  # fmt: skip

@@ -1,0 +1,52 @@
+"""Classes in the words of a clinician: the name in full, and in words whether it counts as malignant."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from engine.data.diagnoses import PREMALIGNANT_NOTE, recognise
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassName:
+    """One class as a button or a caption shows it.
+
+    Attributes:
+        dx: the class's own name.
+        name: its name in full where that is known, else ``dx``.
+        nature: malignant or premalignant, in words; "" otherwise.
+        key: the key that chooses it, 1 to 9; "" for classes beyond.
+    """
+
+    dx: str
+    name: str
+    nature: str
+    key: str = ""
+
+    @property
+    def words(self) -> str:
+        """Name and nature in one line."""
+        return f"{self.name} ({self.nature})" if self.nature else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the page needs."""
+        return {"dx": self.dx, "name": self.name, "nature": self.nature}
+
+
+def class_names(classes: Collection[str], malignant: Collection[str]) -> dict[str, ClassName]:
+    """Return each class's words, in the order given; ``malignant`` is ``data.malignant``."""
+    return {
+        dx: _class_name(dx, malignant, str(number) if number <= 9 else "")
+        for number, dx in enumerate(classes, start=1)
+    }
+
+
+def _class_name(dx: str, malignant: Collection[str], key: str) -> ClassName:
+    known = recognise(dx)
+    nature = "malignant" if dx in malignant else ""
+    if nature and known is not None and known.premalignant:
+        nature = PREMALIGNANT_NOTE
+    name = dx if known is None else known.full_name.replace("_", " ")
+    return ClassName(dx=dx, name=name, nature=nature, key=key)
