@@ -57,7 +57,7 @@ def make_run(
         str(output),
         name=name,
         data={
-            "format": "table", "root": str(root), "image_size": 16, "unlabelled": "keep", 
+            "format": "table", "root": str(root), "image_size": 16, "unlabelled": "keep",
             "columns": {"image": "file", "label": "label", "age": "age", "sex": "sex", "site": "site"},
             **data,
         },
