@@ -264,6 +264,24 @@ def watch(run: Run, host: Host = "127.0.0.1", port: Port = 0, open_browser: Open
 
 
 @app.command()
+def query(
+    run: Run,
+    out: Out,
+    count: Annotated[int, typer.Option("--count", min=1, help="Images to ask about.")] = 50,
+    policy: Annotated[
+        str | None,
+        typer.Option("--policy", help="Name of a query policy; default: the config's policy.query."),
+    ] = None,
+    round_number: Round = None,
+    arm: Arm = None,
+) -> None:
+    """Choose the unlabelled images that readers should look at next, and write them with a CSV for the answers."""
+    from engine.commands import query_command
+
+    query_command.query(run, count, out, plain_console(), policy=policy, round_number=round_number, arm=arm)
+
+
+@app.command()
 def label(
     run: Run,
     answers: Annotated[
