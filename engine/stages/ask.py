@@ -22,7 +22,7 @@ from engine.classifier.predict import softmax
 from engine.classifier.weights import load_classifier
 from engine.config import Config
 from engine.data.splits import group_rows
-from engine.errors import StageError
+from engine.errors import DataError
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
@@ -79,12 +79,12 @@ def run(context: StageContext, params: Params) -> None:
 
     Raises:
         ConfigError: the query policy's spec is wrong.
-        StageError: the data has no unlabelled image.
+        DataError: the data has no unlabelled image.
     """
     dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=True)
     pool = dataset.where(UNLABELLED)
     if len(pool) == 0:
-        raise StageError(
+        raise DataError(
             "there is no unlabelled image to ask about; give data.unlabelled=keep and images without a diagnosis, or "
             "data.split.hide_labels for a study"
         )

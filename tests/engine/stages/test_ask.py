@@ -11,7 +11,7 @@ import pytest
 
 from engine.artifacts import asked
 from engine.config import parse_config
-from engine.errors import StageError
+from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import ask, classifier, pool, predict
 from engine.types import UNLABELLED
@@ -116,5 +116,5 @@ def test_without_an_unlabelled_image(folders: dict[str, Path], tmp_path: Path) -
     pd.read_parquet(split / "split.parquet").query("dx != ''").to_parquet(
         split / "split.parquet", index=False
     )
-    with pytest.raises(StageError, match=r"no unlabelled image to ask about; give data\.unlabelled=keep"):
+    with pytest.raises(DataError, match=r"no unlabelled image to ask about; give data\.unlabelled=keep"):
         question({**folders, "split": split}, tmp_path / "ask")
