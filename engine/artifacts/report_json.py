@@ -66,7 +66,9 @@ class RoundEntry(JsonRecord):
 
     round: int = Field(description="the round; 0 is plain training")
     arm: str = Field(description="the arm")
-    generator_saw: str = Field("", description="train or own: images the generator's parts learned from")
+    generator_saw: str = Field(
+        "", description="train, own or unlabelled: images the generator's parts learned from"
+    )
     protocol: str = Field(UNKNOWN, description="safe, leaky or groups_unknown")
     val: dict[str, Any] = Field(default_factory=dict, description="figures of val, which decide")
     test: dict[str, Any] = Field(default_factory=dict, description="figures of test, which never decide")

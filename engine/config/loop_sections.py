@@ -156,8 +156,10 @@ class LoopConfig(Section):
     compare: Literal["every_round", "last_round"] = Field(
         "every_round", description="when the arms other than hard are trained"
     )
-    generator_saw: Literal["train", "own"] = Field(
-        "train", description="what the generator parts learned from"
+    generator_saw: Literal["train", "own", "unlabelled"] = Field(
+        "train",
+        description="what the generator parts learned from: all of train, the classifier's own images, or these and the "
+        "unlabelled ones, which have no diagnosis in their prompt",
     )
     labels_per_round: Annotated[int, Field(ge=1)] = Field(
         50, description="labels that an arm of its own labels (queried, queried_random) asks for per round"

@@ -1,4 +1,4 @@
-"""Text prompts from metadata: diagnosis, site, sex, ten-year age band; parts that are unknown are left out.
+"""Text prompts from metadata: diagnosis, site, sex, ten-year age band; what is unknown is left out.
 
 How a diagnosis was confirmed (HAM10000's ``dx_type``) leaks the class and is not in the LesionTable at all.
 """
@@ -22,7 +22,7 @@ def captions(table: LesionTable) -> list[str]:
 def caption(dx: str, site: str = "", sex: str = "", age: float = math.nan) -> str:
     """Return the caption of one image; ``age`` in years, NaN where unknown."""
     where = "" if site.lower() in UNKNOWN else f" on the {site}"
-    parts = [f"dermoscopy of {dx}{where}"]
+    parts = [f"dermoscopy of {dx}{where}" if dx else f"dermoscopy{where}"]
     if sex.lower() not in UNKNOWN:
         parts.append(sex)
     if not math.isnan(age):

@@ -8,6 +8,10 @@ import numpy.typing as npt
 from engine.types import FloatArray, IntArray, StrArray
 
 
+BLOCK = 4096
+"""Images compared with all others of their class at a time: memory grows with N, not with its square."""
+
+
 def same_class_neighbours(
     fused_NF: FloatArray, label_N: npt.NDArray[np.int64], lesion_id_N: StrArray, count: int = 5
 ) -> IntArray:
@@ -25,12 +29,14 @@ def same_class_neighbours(
     result = np.repeat(np.arange(len(label_N), dtype=np.int64)[:, None], count, axis=1)
     for label in np.unique(label_N):
         members = np.flatnonzero(label_N == label)
-        similarity = np.asarray(fused_NF[members] @ fused_NF[members].T, dtype=np.float64)
         lesion = lesion_id_N[members]
-        similarity[lesion[:, None] == lesion[None, :]] = -np.inf
-        for row, member in enumerate(members):
-            order = np.argsort(-similarity[row], kind="stable")[:count]
-            found = members[order[np.isfinite(similarity[row][order])]]
-            if len(found):
-                result[member] = np.concatenate([found, np.repeat(found[-1:], count - len(found))])
+        for start in range(0, len(members), BLOCK):
+            block = members[start : start + BLOCK]
+            similarity = np.asarray(fused_NF[block] @ fused_NF[members].T, dtype=np.float64)
+            similarity[lesion[start : start + BLOCK, None] == lesion[None, :]] = -np.inf
+            for row, member in enumerate(block):
+                order = np.argsort(-similarity[row], kind="stable")[:count]
+                found = members[order[np.isfinite(similarity[row][order])]]
+                if len(found):
+                    result[member] = np.concatenate([found, np.repeat(found[-1:], count - len(found))])
     return result

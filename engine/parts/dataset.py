@@ -51,6 +51,10 @@ class Dataset:
         """Positions in ``table`` of one part ("train", "mine", "val", "test")."""
         return np.flatnonzero(self.table.split == split).astype(np.int64)
 
+    def learned(self) -> IntArray:
+        """Positions of what generator parts learn from: train, and behind it the unlabelled images it was opened with."""
+        return np.concatenate([self.where("train"), self.where(UNLABELLED)])
+
     def own(self, train_sets: Sequence[int] | None) -> IntArray:
         """Positions of the train images that the classifier itself trains on: those of its training sets.
 

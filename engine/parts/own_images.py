@@ -10,6 +10,11 @@ from engine.parts.dataset import Dataset
 from engine.types import IntArray
 
 
+def sees_unlabelled(config: Config) -> bool | None:
+    """Return whether generator parts learn from unlabelled images too; None where they do not, so that no key changes."""
+    return True if config.loop.generator_saw == "unlabelled" else None
+
+
 def own_sets(config: Config) -> list[int] | None:
     """Return the training sets that the classifier trains on; None where it trains on all of train."""
     sets = config.data.split.train_sets

@@ -222,6 +222,7 @@ def _hood(
     similarity = {
         dx: _neighbours(one, index, levels_MLD, table.replace(dx=np.full(len(table), dx))).similarity_MK[:, 0]
         for dx in np.unique(index.dx).tolist()
+        if dx
     }
     other = table.replace(dx=taken_for(table.dx, predicted, similarity))
     return with_other(hood, _neighbours(params, index, levels_MLD, other), index)

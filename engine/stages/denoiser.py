@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.own_images import sees_unlabelled
 from engine.parts.prompts import open_prompts
 from engine.stages import base
 from engine.stages.outputs import File, Folder
@@ -34,24 +35,36 @@ from engine.types import IntArray
 class Params(base.Params):
     """How the denoiser is made and how levels are fused for it."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
     denoiser: DenoiserConfig
     embedder: EmbedderConfig
+    unlabelled: bool | None = None
+    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(denoiser=config.denoiser, embedder=config.embedder)
+        return cls(denoiser=config.denoiser, embedder=config.embedder, unlabelled=sees_unlabelled(config))
 
 
 def run(context: StageContext, params: Params) -> None:
     """Fill ``unet/``, ``adapter.safetensors`` and ``denoiser.json``."""
-    launch_fit(context, fit, inputs=dict(context.inputs), config=params.denoiser, fuse=params.embedder.fuse)
+    launch_fit(
+        context,
+        fit,
+        inputs=dict(context.inputs),
+        unlabelled=bool(params.unlabelled),
+        config=params.denoiser,
+        fuse=params.embedder.fuse,
+    )
 
 
 def fit(
     env: TrainEnv,
     *,
     inputs: dict[str, Path],
+    unlabelled: bool,
     config: DenoiserConfig,
     fuse: str,
     seed: int,
@@ -60,8 +73,8 @@ def fit(
 ) -> None:
     """Train in this worker; the main one measures the validation loss and writes."""
     env.begin()
-    dataset = open_dataset(inputs["images"], inputs["split"])
-    rows = dataset.where("train")
+    dataset = open_dataset(inputs["images"], inputs["split"], unlabelled=unlabelled)
+    rows = dataset.learned()
     encoder = open_prompts(inputs["embedder"], config.pretrained, env.device)
     data = _data(dataset, rows, inputs, encoder)
     channels, side = data.latents_N2chw.shape[2:4]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from engine.errors import DataError
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.embed import Extraction
+from engine.parts.own_images import sees_unlabelled
 from engine.retrieval.clip import copy_pretrained
 from engine.retrieval.embedding import Float32Array, level_layers
 from engine.retrieval.train import Examples, fit
@@ -30,13 +32,19 @@ EmbedChunk = Callable[[IntArray], Float32Array]
 class Params(base.Params):
     """How the embedder is made and what it looks at."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
     embedder: EmbedderConfig
     data: Extraction
+    unlabelled: bool | None = None
+    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(embedder=config.embedder, data=Extraction.of(config.data))
+        return cls(
+            embedder=config.embedder, data=Extraction.of(config.data), unlabelled=sees_unlabelled(config)
+        )
 
 
 def run(context: StageContext, params: Params) -> None:
@@ -45,7 +53,15 @@ def run(context: StageContext, params: Params) -> None:
     if config.pretrained is None:
         level_layers(config.layers, config.levels)
         images, split = context.inputs["images"], context.inputs["split"]
-        launch_fit(context, fit_small, config=config, crop=params.data.crop, images=images, split=split)
+        launch_fit(
+            context,
+            fit_small,
+            config=config,
+            crop=params.data.crop,
+            images=images,
+            split=split,
+            unlabelled=bool(params.unlabelled),
+        )
         return
     facts = copy_pretrained(config.pretrained, context.out / embedder_file.MODEL)
     layers = level_layers(facts["layers"], config.levels)
@@ -59,12 +75,13 @@ def fit_small(
     crop: str,
     images: Path,
     split: Path,
+    unlabelled: bool,
     out: Path,
     checkpoint: Path,
     seed: int,
 ) -> None:
-    """Train the small CLIP on the train split; the main worker writes the stage's files."""
-    examples = train_examples(open_dataset(images, split), crop)
+    """Train the small CLIP; the main worker writes the stage's files."""
+    examples = train_examples(open_dataset(images, split, unlabelled=unlabelled), crop)
     log = fit(config, examples, out / embedder_file.MODEL, checkpoint, seed, env)
     if env.is_main:
         layers = level_layers(config.layers, config.levels)
@@ -72,8 +89,8 @@ def fit_small(
 
 
 def train_examples(dataset: Dataset, crop: str) -> Examples:
-    """Return the train split's captions and its images, masked (Eq. 1) and whole, read when asked for."""
-    train = dataset.where("train")
+    """Return the captions of ``dataset.learned()`` and its images, masked (Eq. 1) and whole, read when asked for."""
+    train = dataset.learned()
     if len(train) == 0:
         raise DataError(
             "split: no train image, so the embedder has nothing to learn from; raise data.split.train"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from engine.artifacts import index as index_file
 from engine.artifacts.index import IndexFacts
 from engine.config import Config, EmbedderConfig
@@ -9,6 +11,7 @@ from engine.evaluation.fidelity.memorization import nearest_other_lesion_quantil
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.embed import Extraction, embed_rows
+from engine.parts.own_images import sees_unlabelled
 from engine.retrieval.embedding import fuse
 from engine.retrieval.index import LesionIndex
 from engine.stages import base
@@ -18,24 +21,31 @@ from engine.stages.outputs import File
 class Params(base.Params):
     """How train lesions are embedded."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
     embedder: EmbedderConfig
     data: Extraction
+    unlabelled: bool | None = None
+    """Whether unlabelled images are in it too, with class "". None: they are not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(embedder=config.embedder, data=Extraction.of(config.data))
+        return cls(
+            embedder=config.embedder, data=Extraction.of(config.data), unlabelled=sees_unlabelled(config)
+        )
 
 
 def run(context: StageContext, params: Params) -> None:
-    """Fill the index folder; rows are the train split's, in its order.
+    """Fill the index folder; rows are those of ``dataset.learned()``, in its order.
 
     Raises:
         StageError: the train split holds fewer than two lesions.
     """
     config = params.embedder
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    train = dataset.where("train")
+    images, split = context.inputs["images"], context.inputs["split"]
+    dataset = open_dataset(images, split, unlabelled=bool(params.unlabelled))
+    train = dataset.learned()
     table = dataset.table.take(train)
     levels_NLD = embed_rows(
         context, dataset.rows[train], "embed train lesions", tokens=config.tokens, cut=params.data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from engine.config import Config, VaeConfig
 from engine.diffusion.codec import CHUNK, load_codec
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
+from engine.parts.own_images import sees_unlabelled
 from engine.stages import base
 from engine.types import IntArray
 
@@ -26,6 +28,7 @@ class EncodeWorker:
     vae: Path
     images: Path
     split: Path
+    unlabelled: bool
     device: str
     threads: int
 
@@ -33,7 +36,7 @@ class EncodeWorker:
         """Open the VAE and the images once."""
         torch.set_num_threads(self.threads)
         codec = load_codec(self.vae, self.device)
-        dataset = open_dataset(self.images, self.split)
+        dataset = open_dataset(self.images, self.split, unlabelled=self.unlabelled)
 
         def encode(positions: IntArray) -> npt.NDArray[np.float32]:
             images = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
@@ -46,22 +49,28 @@ class EncodeWorker:
 class Params(base.Params):
     """The autoencoder the latents are of."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
     vae: VaeConfig
+    unlabelled: bool | None = None
+    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(vae=config.vae)
+        return cls(vae=config.vae, unlabelled=sees_unlabelled(config))
 
 
-def run(context: StageContext, _params: Params) -> None:
-    """Fill ``latents.npy`` (N_train, 2, c, h, w) float32, rows in the order of ``dataset.where("train")``."""
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
-    rows = dataset.where("train")
+def run(context: StageContext, params: Params) -> None:
+    """Fill ``latents.npy`` (N, 2, c, h, w) float32, rows in the order of ``dataset.learned()``."""
+    unlabelled = bool(params.unlabelled)
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=unlabelled)
+    rows = dataset.learned()
     worker = EncodeWorker(
         vae=context.inputs["vae"],
         images=context.inputs["images"],
         split=context.inputs["split"],
+        unlabelled=unlabelled,
         device=context.device,
         threads=context.threads,
     )

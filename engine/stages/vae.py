@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from engine.diffusion.vae_train import (
 )
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import image_source, open_dataset
+from engine.parts.own_images import sees_unlabelled
 from engine.stages import base
 from engine.stages.outputs import Folder
 from engine.training.loop import TrainLog, train
@@ -33,18 +34,24 @@ from engine.types import IntArray
 class Params(base.Params):
     """How the autoencoder is made."""
 
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
     vae: VaeConfig
+    unlabelled: bool | None = None
+    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
         """Return what a run of ``config`` reads."""
-        return cls(vae=config.vae)
+        return cls(vae=config.vae, unlabelled=sees_unlabelled(config))
 
 
 def run(context: StageContext, params: Params) -> None:
     """Fill ``vae/`` and ``vae.json``; with ``kind: identity`` nothing is trained and only the JSON is written."""
     images, split = context.inputs["images"], context.inputs["split"]
-    launch_fit(context, fit, images=images, split=split, config=params.vae)
+    launch_fit(
+        context, fit, images=images, split=split, unlabelled=bool(params.unlabelled), config=params.vae
+    )
 
 
 def fit(
@@ -52,15 +59,16 @@ def fit(
     *,
     images: Path,
     split: Path,
+    unlabelled: bool,
     config: VaeConfig,
     seed: int,
     checkpoint: Path,
     out: Path,
 ) -> None:
     """Train in this worker; the main one measures and writes."""
-    dataset = open_dataset(images, split)
+    dataset = open_dataset(images, split, unlabelled=unlabelled)
     source = image_source(dataset)
-    train_rows = dataset.where("train")
+    train_rows = dataset.learned()
     aside = held_out(dataset.group_N[train_rows])
     learn, check = train_rows[~aside], train_rows[aside] if aside.any() else train_rows
     side = int(dataset.images_NHWC.shape[1])

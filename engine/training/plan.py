@@ -129,9 +129,12 @@ def draw_rows(weights_N: FloatWeights, plan: TrainPlan, step: int) -> npt.NDArra
 
 
 def balanced_weights(labels_N: npt.NDArray[np.int64], balance: float) -> npt.NDArray[np.float64]:
-    """Sampling weights n_c^(-balance): 0 draws images as frequent as they are, 1 draws classes equally often."""
-    counts = np.bincount(labels_N)
-    return np.asarray(counts[labels_N].astype(np.float64) ** -balance)
+    """Sampling weights n_c^(-balance): 0 draws images as frequent as they are, 1 draws classes equally often.
+
+    Images without a class (label -1) count as one class more.
+    """
+    counts = np.bincount(labels_N + 1)
+    return np.asarray(counts[labels_N + 1].astype(np.float64) ** -balance)
 
 
 def learning_rate(plan: TrainPlan, step: int) -> float:

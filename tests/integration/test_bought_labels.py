@@ -36,7 +36,9 @@ def config_of(output: Path, name: str, source: str, arms: list[str], **sections:
 
 @pytest.fixture(scope="module")
 def bought(output: Path) -> RunFolder:
-    config = config_of(output, "bought", "oracle", ARMS, loop={"compare": "last_round"})
+    config = config_of(
+        output, "bought", "oracle", ARMS, loop={"compare": "last_round", "generator_saw": "unlabelled"}
+    )
     return build.run(config)[0]
 
 

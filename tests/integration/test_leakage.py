@@ -47,7 +47,9 @@ GENERATOR_PARTS = {"embedder", "index", "vae", "latents", "denoiser", "gan", "ju
 """What ``loop.generator_saw`` binds."""
 
 
-def params_of(root: Path, train_sets: list[int] | None, mine_from: str) -> dict[str, Params]:
+def params_of(
+    root: Path, train_sets: list[int] | None, mine_from: str, saw: str = "train"
+) -> dict[str, Params]:
     """Return what every stage that learns reads, of the smallest config."""
     sets = {} if train_sets is None else {"train_sets": {"count": 2, "images": 1, "use": train_sets}}
     config = tiny_config(
@@ -61,7 +63,7 @@ def params_of(root: Path, train_sets: list[int] | None, mine_from: str) -> dict[
         gan={"steps": 12, "batch_size": 32, "width": 8},
         classifier={"steps": 4},
         policy={"mining": {"name": "entropy"}},
-        loop={"mine_from": mine_from, "crossfit_folds": 2},
+        loop={"mine_from": mine_from, "crossfit_folds": 2, "generator_saw": saw},
     )
     told: dict[str, Params] = {
         "pool": pool.Params.of(config, "real", {}),
@@ -73,10 +75,15 @@ def params_of(root: Path, train_sets: list[int] | None, mine_from: str) -> dict[
 
 
 def learn(
-    root: Path, images: Path, split: Path, train_sets: list[int] | None = None, mine_from: str = "mine"
+    root: Path,
+    images: Path,
+    split: Path,
+    train_sets: list[int] | None = None,
+    mine_from: str = "mine",
+    saw: str = "train",
 ) -> dict[str, str]:
     """Run every stage that learns; returns the checksums of what they learned."""
-    params = params_of(root, train_sets, mine_from)
+    params = params_of(root, train_sets, mine_from, saw)
     kept = {"pool": ("pool.",)} | LEARNED | FITTED
     sums: dict[str, str] = {}
     for stage, roles in INPUTS.items():
@@ -167,19 +174,26 @@ def test_a_lesion_of_another_training_set_reaches_the_generator_at_most(
 
 
 @pytest.mark.slow
-def test_neither_an_unlabelled_image_nor_a_hidden_label_reaches_any_stage(
-    data: tuple[Path, Path, Path],
+@pytest.mark.parametrize(
+    ("saw", "reached"),
+    [("train", set()), ("unlabelled", {"embedder", "index", "vae", "latents", "denoiser"})],
+)
+def test_unlabelled_images_reach_the_generator_where_asked_for_and_hidden_labels_nothing(
+    data: tuple[Path, Path, Path], saw: str, reached: set[str]
 ) -> None:
     root, images, split = data
-    hidden = hide(split, root / "split-hidden")
+    hidden = hide(split, root / f"split-{saw}")
     frame = pd.read_parquet(hidden / "split.parquet")
     lesions = sorted(set(frame.loc[frame["dx"] == "", "lesion_id"]))
-    before = learn(root / "before-hidden", images, hidden)
-    marked = paint(data, lesions[0], "hidden")
-    table = pd.read_parquet(marked / "table.parquet")
+    before = learn(root / f"before-hidden-{saw}", images, hidden, saw=saw)
+    relabelled = root / f"relabelled-{saw}"
+    shutil.copytree(images, relabelled)
+    table = pd.read_parquet(relabelled / "table.parquet")
     table.loc[table["lesion_id"].isin(lesions), "dx"] = "planted"
-    table.to_parquet(marked / "table.parquet", index=False)
-    assert changed(before, learn(root / "after-hidden", marked, hidden)) == set()
+    table.to_parquet(relabelled / "table.parquet", index=False)
+    assert changed(before, learn(root / f"relabelled-{saw}-out", relabelled, hidden, saw=saw)) == set()
+    marked = paint(data, lesions[0], f"hidden-{saw}")
+    assert changed(before, learn(root / f"after-hidden-{saw}", marked, hidden, saw=saw)) == reached
 
 
 def test_the_planted_lesions_are_where_they_should_be(data: tuple[Path, Path, Path]) -> None:
