@@ -35,7 +35,7 @@ class Params(base.Params):
 
 def run(context: StageContext, params: Params) -> None:
     """Write ``thumbnails/<image_id>.png``, ``hard_cases.png``, ``synthetic.png`` and ``nearest.png``."""
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=True)
     cases = hard_cases.read(context.inputs["mine"])
     shown = pick(cases.true, [True] * len(cases), params.most)
     picked = cases.image_id[shown].tolist()
