@@ -19,6 +19,8 @@ from engine.config import load_config
 from engine.data.readers.table import read
 from engine.errors import HardcaseError
 
+pytestmark = pytest.mark.no_cover  # the readers have tests of their own; tracing twice as slow adds nothing
+
 MACHINE = Machine(cores=2, gpu=False)
 STEMS = ("a", "B", "ISIC_0000001", "1", "x y", "é")
 FILES = st.lists(

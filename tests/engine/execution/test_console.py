@@ -174,6 +174,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "[red]runs" / "tiny"
 
 
+@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "printed"),

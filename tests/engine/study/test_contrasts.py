@@ -78,6 +78,7 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
     assert told[1].startswith("<strong>LEAKY:</strong>") == (record["protocol"] == "leaky")
 
 
+@pytest.mark.no_cover
 def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
     """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
     paths = write_study(tmp_path, arms=ALL, gain={"hard": 0.4}, lesions=2500)

@@ -128,6 +128,7 @@ def test_trials_share_round_zero_and_val_picks_the_best(tmp_path: Path) -> None:
     assert stopped["stopping"] == {"action": "stop", "reason": "the sweep's scheduler stopped this trial"}
 
 
+@pytest.mark.no_cover
 def test_interrupted_anywhere_it_ends_the_same_and_repeats_no_stage(tmp_path: Path) -> None:
     _, whole = run(config_in(tmp_path / "whole"))
     computed = len(SharedBackend.calls_of_all)
