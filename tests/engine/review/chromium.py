@@ -114,7 +114,9 @@ class Page:
             if found["result"].get("value") is True:
                 return
             time.sleep(0.02)
-        raise AssertionError(f"never true: {script}; {self.browser.console}; {self.value('document.body.innerText')}")
+        raise AssertionError(
+            f"never true: {script}; {self.browser.console}; {self.value('document.body.innerText')}"
+        )
 
     def press(self, key: str) -> None:
         """Press and release one key."""
@@ -139,7 +141,11 @@ class Page:
     def screen(self, width: int, height: int, *, touch: bool = False, dark: bool = False) -> None:
         """Take the size of a screen, its pointer and its theme."""
         self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=touch,
         )
         self.call("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -166,7 +172,7 @@ def chromium(profile: Path) -> Iterator[Chromium]:
         [str(BROWSER), *FLAGS, f"--user-data-dir={profile}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        preexec_fn=place,
+        preexec_fn=place,  # noqa: PLW1509  no other thread of these tests forks
         close_fds=False,
         start_new_session=True,
     )
