@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 from engine.types import FloatArray, IntArray, StrArray
 
-
 BLOCK = 4096
 """Images compared with all others of their class at a time: memory grows with N, not with its square."""
 

@@ -35,7 +35,7 @@ HEADERS: Final = {
 """Of every response, refusals included."""
 LANDING: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><meta http-equiv="refresh" content="0; url=/">'
-    '<title>hardcase</title><p><a href="/">Go on to the page</a></p></html>'
+    '<link rel="icon" href="/static/icon.svg"><title>hardcase</title><p><a href="/">Go on to the page</a></p></html>'
 )
 """Answers the printed address. A redirect would do, but a browser that came from elsewhere follows it without the cookie."""
 

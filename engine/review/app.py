@@ -27,7 +27,7 @@ from engine.artifacts.run_layout import RunLayout
 from engine.errors import ConfigError, HardcaseError
 from engine.review.access import Access, Guard
 from engine.review.photographs import Photographs
-from engine.review.pictures import SMALL, Encoded
+from engine.review.pictures import LARGEST, SMALL
 from engine.review.reader_names import reader_name
 from engine.review.watching import last_sheet, watched
 from engine.review.work import OutdatedError, WorkList
@@ -218,18 +218,17 @@ async def _json(request: Request) -> dict[str, Any] | None:
 
 
 def _picture(desk: Desk, request: Request) -> Response:
-    return _image(lambda: desk.photographs and desk.photographs.pictures.get(request.path_params["key"]))
+    return _image(desk, request.path_params["key"], LARGEST)
 
 
 def _small(desk: Desk, request: Request) -> Response:
-    return _image(
-        lambda: desk.photographs and desk.photographs.pictures.get(request.path_params["key"], SMALL)
-    )
+    return _image(desk, request.path_params["key"], SMALL)
 
 
-def _image(find: Callable[[], Encoded | None]) -> Response:
+def _image(desk: Desk, key: str, side: int) -> Response:
+    """Return a picture that the page was told of; its key is looked up and nothing else."""
     try:
-        found = find()
+        found = None if desk.photographs is None else desk.photographs.pictures.get(key, side)
     except HardcaseError as error:
         return PlainTextResponse(f"{error}\n", 500)
     if found is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from engine.data.diagnoses import PREMALIGNANT_NOTE, recognise
 
@@ -17,22 +16,25 @@ class ClassName:
         dx: the class's own name.
         name: its name in full where that is known, else ``dx``.
         nature: malignant or premalignant, in words; "" otherwise.
+        note: the same in full, with the convention behind it.
         key: the key that chooses it, 1 to 9; "" for classes beyond.
     """
 
     dx: str
     name: str
     nature: str
+    note: str = ""
     key: str = ""
 
     @property
     def words(self) -> str:
+        """Name and note in one line."""
+        return f"{self.name} ({self.note})" if self.note else self.name
+
+    @property
+    def short(self) -> str:
         """Name and nature in one line."""
         return f"{self.name} ({self.nature})" if self.nature else self.name
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the page needs."""
-        return {"dx": self.dx, "name": self.name, "nature": self.nature}
 
 
 def class_names(classes: Collection[str], malignant: Collection[str]) -> dict[str, ClassName]:
@@ -45,8 +47,8 @@ def class_names(classes: Collection[str], malignant: Collection[str]) -> dict[st
 
 def _class_name(dx: str, malignant: Collection[str], key: str) -> ClassName:
     known = recognise(dx)
-    nature = "malignant" if dx in malignant else ""
+    nature = note = "malignant" if dx in malignant else ""
     if nature and known is not None and known.premalignant:
-        nature = PREMALIGNANT_NOTE
+        nature, note = "premalignant", PREMALIGNANT_NOTE
     name = dx if known is None else known.full_name.replace("_", " ")
-    return ClassName(dx=dx, name=name, nature=nature, key=key)
+    return ClassName(dx=dx, name=name, nature=nature, note=note, key=key)

@@ -135,7 +135,7 @@ class Diagnosing:
             return None
         key, names = by_image[mine[-1].image_id], self.photographs.names
         dx = mine[-1].dx
-        said = "cannot tell" if not dx else names[dx].words if dx in names else dx
+        said = "cannot tell" if not dx else names[dx].short if dx in names else dx
         return Last(key=key, said=said, guess=guesses(self.questions[key].prob, names))
 
     def _answers(self, reader: str) -> tuple[list[Answer], dict[str, Answer]]:

@@ -19,6 +19,7 @@ from engine.review.diagnosing import Diagnosing
 from engine.review.judging import Judging
 from engine.review.photographs import Photographs
 from engine.review.pictures import Pictures
+from engine.review.work import WorkList
 from engine.store import RunFolder
 
 
@@ -39,7 +40,7 @@ def review_desk(run: RunFolder, access: Access, *, reader: str | None, show_gues
     """Return both work lists of a run (DataError: questions, verdicts, or the stages they need are damaged or gone)."""
     labels.read(run.path)  # a damaged file is named before the first answer
     photographs = Photographs(run, Pictures())
-    lists = {
+    lists: dict[str, WorkList] = {
         "diagnose": Diagnosing(run, photographs, show_guess=show_guess),
         "judge": Judging(run, photographs, show_guess),
     }

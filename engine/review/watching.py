@@ -117,7 +117,7 @@ def _classes(scored: Sequence[Mapping[str, Any]], malignant: Sequence[str]) -> l
     rows = tables.class_table(scored)
     return [
         {
-            "name": names[dx].words,
+            "name": names[dx].short,
             "count": counts[dx],
             "rows": [row for row in reversed(rows) if row["dx"] == dx],
         }

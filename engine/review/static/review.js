@@ -33,7 +33,11 @@ function readerForm(form) {
   });
 }
 
-const words = (guess) => guess.map((g) => `${g.name}${g.nature ? ` (${g.nature})` : ""} ${g.percent} %`).join(", ");
+const lines = (guess) => guess.map((g) => {
+  const line = document.createElement("li");
+  line.textContent = `${g.percent} % ${g.name}${g.nature ? `, ${g.nature}` : ""}`;
+  return line;
+});
 const duration = (s) => s < 90 ? `${Math.max(1, Math.round(s))} s` : `${Math.round(s / 60)} min`;
 
 class Work {
@@ -133,11 +137,11 @@ class Work {
 
   async showItem(item, number, total) {
     if (this.kind === "judge") {
-      at("question").textContent = `Could this be a photograph of ${item.shows}${item.nature ? ` (${item.nature})` : ""}?`;
+      at("question").textContent = `Made as ${item.shows}${item.nature ? ` (${item.nature})` : ""}. Could it be a real photograph?`;
     }
     at("facts").textContent = item.facts.join(" · ");
     at("guess-now").hidden = item.guess.length === 0;
-    at("guess-now").textContent = item.guess.length ? `The model says: ${words(item.guess)}` : "";
+    at("guess-list").replaceChildren(...lines(item.guess));
     at("neighbours").replaceChildren(...item.beside.map(neighbour));
     at("beside").hidden = item.beside.length === 0;
     this.zoom.fit();
@@ -162,7 +166,8 @@ class Work {
     at("last").hidden = last === null;
     if (last === null) return;
     at("last-said").textContent = `Your last answer: ${last.said}`;
-    at("last-guess").textContent = last.guess.length ? `The model said: ${words(last.guess)}` : "";
+    at("last-guess-title").hidden = last.guess.length === 0;
+    at("last-guess").replaceChildren(...lines(last.guess));
     at("last-image").src = `/picture/${last.key}/small`;
   }
 }

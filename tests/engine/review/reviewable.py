@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from engine import build
-from engine.artifacts import accept, asked, split, synthetic
+from engine.artifacts import accept, asked, decoded_images, split, synthetic
 from engine.artifacts.asked import Asked, AskedFacts
 from engine.artifacts.conditioning import Samples
 from engine.artifacts.review import write_blank
@@ -31,8 +31,14 @@ from tests.integration.tiny import tiny_config
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 
-def photographs(root: Path, labelled: int = 56, unlabelled: int = 12, side: int = 48) -> Path:
-    """Write phantoms as JPEGs with a table; those without a label come last. Returns the folder."""
+def photographs(
+    root: Path,
+    labelled: int = 56,
+    unlabelled: int = 12,
+    side: int = 48,
+    names: Mapping[str, str] | None = None,
+) -> Path:
+    """Write phantoms as JPEGs with a table; those without a label come last. ``names``: other names of classes."""
     root.mkdir(parents=True, exist_ok=True)
     config = PhantomConfig(lesions=labelled + unlabelled, views=1, imbalance=0.0)
     rows = []
@@ -40,11 +46,9 @@ def photographs(root: Path, labelled: int = 56, unlabelled: int = 12, side: int 
         pixels, _ = render(lesion, 0, side)
         name = f"shot_{number:03d}.jpg"
         Image.fromarray(pixels).save(root / name, quality=92, comment=b"secret comment")
-        known = number < labelled
-        rows.append({
-            "file": name, "label": lesion.dx if known else "", "age": 30 + number, "sex": "female",
-            "site": "back",
-        })  # fmt: skip
+        dx = (names or {}).get(lesion.dx, lesion.dx)
+        label = dx if number < labelled else ""
+        rows.append({"file": name, "label": label, "age": 30 + number, "sex": "female", "site": "back"})
     pd.DataFrame(rows).to_csv(root / "table.csv", index=False)
     return root
 
@@ -105,12 +109,13 @@ def _sheet(run: RunFolder, samples: int) -> None:
     names = [f"r1_{n:03d}" for n in range(samples)]
     known = tuple(sorted(set(table.dx[table.dx != ""].tolist())))
 
+    pixels = decoded_images.open_images(run.stage("foundation/images").path)
+
     def synthesize(out: Path, _: Path) -> None:
-        rng = np.random.default_rng(1)
-        for name in names:
+        for row, name in enumerate(names):
             path = out / synthetic.picture(name)
             path.parent.mkdir(exist_ok=True)
-            Image.fromarray(rng.integers(90, 160, (16, 16, 3)).astype(np.uint8)).save(path)
+            Image.fromarray(np.asarray(pixels[row])).save(path)
 
     def judge(out: Path, _: Path) -> None:
         made = synthetic.SyntheticTable(
