@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.artifacts import asked, oracle
 from engine.artifacts.decoded_images import DataFacts
 from engine.artifacts.generator_parts import LikelihoodFacts
 from engine.artifacts.pool import PoolFacts
 from engine.artifacts.split import SplitFacts
 from engine.execution.backend import StageCall
 from engine.training.plan import Progress
+from engine.types import strings
 
 CLASSES = ("mel", "nv")
 
@@ -81,11 +83,27 @@ class PaperBackend:
         if "train_sets" in call.params["split"]:
             frame["train_set"] = [1, 1, 1, 0]
         frame.to_parquet(call.out / "split.parquet")
+        if "hide_labels" in call.params["split"]:
+            oracle.write({f"q{number}": CLASSES[number % 2] for number in range(9)}, call.out)
         counts = {"train": {"mel": 4, "nv": 20}, "val": {"mel": 2, "nv": 4}, "test": {"mel": 2, "nv": 4}}
         facts = SplitFacts(
             counts=counts, grouped_by="lesion", merged_groups=0, unused=0, left_out=0, digest="d"
         )
         facts.write(call.out)
+
+    def _ask(self, call: StageCall) -> None:
+        number = call.params["round"]
+        question = asked.Asked(
+            image_id=strings([f"q{number}"]),
+            value_Q=np.ones(1),
+            predicted=strings(["nv"]),
+            prob_QC=np.full((1, 2), 0.5),
+            neighbour_ids_QK=strings(["a"]).reshape(1, 1),
+        )
+        facts = asked.AskedFacts(
+            classes=CLASSES, policy="margin", wanted=1, unlabelled=9, open=9, left_out={}
+        )
+        asked.write(question, facts, call.out)
 
     def _pool(self, call: StageCall) -> None:
         counts: dict[str, int] = {}

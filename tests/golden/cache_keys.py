@@ -28,6 +28,7 @@ REMEDY = (
 MOST = [
     "plain", "real", "classical", "distilled", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real",
 ]  # fmt: skip
+BUYERS = ["real", "hard", "queried", "queried_random", "hard_and_queried"]
 SOURCES = ["real", "random", "dcgan", "hard"]
 NO_MINE: dict[str, Any] = {"train": 0.5, "mine": 0.0, "val": 0.1, "test": 0.4}
 SETS: dict[str, Any] = {**NO_MINE, "train_sets": {"count": 3, "images": 8, "use": [0, 1]}}
@@ -94,6 +95,11 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "stops_early": {
         "policy": {"stopping": {"name": "patience", "rounds": 1, "min_delta": 1.0}},
         "loop": {"arms": ["real", "random", "hard"], "rounds": 4, "compare": "last_round"},
+    },
+    "labels_bought": {
+        "loop": {"arms": BUYERS, "rounds": 3, "labels_from": "oracle", "generator_saw": "unlabelled"},
+        "data": {"split": {"hide_labels": 0.5}},
+        "policy": {"query": {"name": "committee"}},
     },
     "limited": {"data": {"limit": 100}},
     "limited_files": {"data": {"format": "ham10000", "root": "ham10000", "limit": 100}, "seed": 3},

@@ -18,7 +18,7 @@ from engine.config import Config
 from engine.store import RunFolder
 from engine.store.cache import UNKEYED
 from engine.store.files import read_json
-from tests.integration.tiny import tiny_config
+from tests.integration.tiny import TINY, tiny_config
 
 FILE = Path(__file__).with_name("outputs.json")
 REPORT = Path(__file__).with_name("report.json")
@@ -83,12 +83,21 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
         "policy": {"mining": {"name": "medium_hard"}, "budget": {"name": "inverse_sensitivity"}},
     },
     "pixels": {
-        "data": {"phantom": {"lesions": 60, "views": 1, "imbalance": 0.3}},
+        "data": {
+            "phantom": {"lesions": 60, "views": 1, "imbalance": 0.3},
+            "split": {**TINY["data"]["split"], "hide_labels": 0.5},
+        },
         "vae": {"kind": "identity", "downsample": 1, "checkpoint_every": 100},
         "denoiser": {"widths": [8, 16], **SHORT, "validations": 0},
         "synthesis": {"steps": 3, "sampler": "ddpm"},
         "classifier": {**CLASSIFIER, "steps": 4, "round_steps": 2},
-        "loop": {"rounds": 2, "budget": 6, "arms": ["hard", "all_real"]},
+        "loop": {
+            "rounds": 2,
+            "budget": 6,
+            "arms": ["hard", "all_real", "queried", "queried_random", "hard_and_queried"],
+            "labels_per_round": 3,
+            "labels_from": "oracle",
+        },
         "policy": {"mining": {"name": "committee"}, "acceptance": {"name": "default"}},
         "evaluation": {"likelihood": 4, "features": "judge"},
     },
