@@ -182,8 +182,8 @@ _TABLE: Final = (
         colour="#274b8f",
         source="hard",
         labels="queried",
-        trains_on="real + the images labelled for `queried` + accepted synthetic hard cases",
-        question="labels and synthesis bring the same",
+        trains_on="real + images labelled for `queried` + synthetic hard cases",
+        question="labels or images, not both",
     ),
     Arm(
         name="synthetic",
