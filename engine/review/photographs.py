@@ -59,6 +59,10 @@ class Photographs:
             if dx and part != "unlabelled"
         }
 
+    def refresh(self) -> None:
+        """Read the classes again when they are next needed: a round may have published another split."""
+        self.__dict__.pop("_dx", None)
+
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._table
 
