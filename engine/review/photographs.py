@@ -51,13 +51,7 @@ class Photographs:
     def _dx(self) -> dict[str, str]:
         """{image_id: class} of images with a label."""
         table = split_file.read(self.run.path)
-        return {
-            name: dx
-            for name, dx, part in zip(
-                table.image_id.tolist(), table.dx.tolist(), table.split.tolist(), strict=True
-            )
-            if dx and part != "unlabelled"
-        }
+        return {name: dx for name, dx in zip(table.image_id.tolist(), table.dx.tolist(), strict=True) if dx}
 
     def refresh(self) -> None:
         """Read the classes again when they are next needed: a round may have published another split."""
