@@ -7,8 +7,7 @@ runs in threads; what writes is guarded by the files' own locks.
 from __future__ import annotations
 
 import functools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,15 +21,15 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from engine.artifacts.machine_faults import mendable
 from engine.artifacts.run_layout import RunLayout
 from engine.errors import ConfigError, HardcaseError
 from engine.review.access import Access, Guard
+from engine.review.exchange import json_object, told
 from engine.review.photographs import Photographs
 from engine.review.pictures import LARGEST, SMALL
 from engine.review.reader_names import reader_name
 from engine.review.watching import last_sheet, watched
-from engine.review.work import OutdatedError, WorkList
+from engine.review.work import WorkList
 
 HERE: Final = Path(__file__).parent
 STATIC: Final = {
@@ -42,7 +41,6 @@ STATIC: Final = {
     "icon.svg": "image/svg+xml",
 }
 """Files of the page and their types; nothing else of the folder is served."""
-LONGEST_BODY: Final = 16_384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +146,13 @@ def _task(desk: Desk, request: Request) -> Response:
     reader, work = desk.reader_of(request), desk.lists.get(request.path_params["work"])
     if reader is None or work is None:
         return JSONResponse({"error": "load the page again"}, 404)
-    return _told(lambda: work.task(reader).to_json())
+    return told(lambda: work.task(reader).to_json())
 
 
 async def _act(desk: Desk, request: Request) -> Response:
     """Write an answer or take one back; the response is the next task."""
     work, act = desk.lists.get(request.path_params["work"]), request.path_params["act"]
-    body = await _json(request)
+    body = await json_object(request)
     reader = desk.reader_of(request)
     if work is None or act not in ("answer", "undo") or body is None:
         return JSONResponse({"error": "this is no answer; load the page again"}, 400)
@@ -169,27 +167,12 @@ async def _act(desk: Desk, request: Request) -> Response:
             work.undo(reader, key)
         return work.task(reader).to_json()
 
-    return await run_in_threadpool(_told, write, lambda: work.task(reader).to_json())
-
-
-def _told(
-    do: Callable[[], dict[str, Any]], instead: Callable[[], dict[str, Any]] | None = None
-) -> JSONResponse:
-    """Return what ``do`` returns as JSON; of an error its message, and where the page is outdated what holds now."""
-    try:
-        return JSONResponse(do())
-    except OutdatedError as error:
-        return JSONResponse({"error": str(error), "task": instead() if instead else None}, 409)
-    except HardcaseError as error:
-        return JSONResponse({"error": str(error)}, 500)
-    except (OSError, MemoryError) as error:
-        known = mendable(error)
-        return JSONResponse({"error": str(known or error)}, 500)
+    return await run_in_threadpool(told, write, lambda: work.task(reader).to_json())
 
 
 async def _set_reader(desk: Desk, request: Request) -> Response:
     """Remember a reader's name in the browser."""
-    body = await _json(request)
+    body = await json_object(request)
     try:
         name = reader_name(str((body or {}).get("name", "")), "name")
     except ConfigError as error:
@@ -199,22 +182,6 @@ async def _set_reader(desk: Desk, request: Request) -> Response:
     response = JSONResponse({"reader": name})
     response.set_cookie(desk.access.reader_cookie, quote(name, safe=""), httponly=True, samesite="strict")
     return response
-
-
-async def _json(request: Request) -> dict[str, Any] | None:
-    """Return the JSON object of a request, None where it is none or too long."""
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        return None
-    content = b""
-    async for chunk in request.stream():
-        content += chunk
-        if len(content) > LONGEST_BODY:
-            return None
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def _picture(desk: Desk, request: Request) -> Response:

@@ -40,6 +40,7 @@ class Diagnosing:
 
     def refresh(self) -> None:
         """Read the questions, those of rounds first; an image asked about twice is one question (DataError: damaged)."""
+        self.photographs.refresh()
         found: dict[str, Question] = {}
         for folder in self.run.layout.questions():
             table, classes = asked.read(folder), asked.read_facts(folder).classes

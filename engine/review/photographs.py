@@ -51,13 +51,11 @@ class Photographs:
     def _dx(self) -> dict[str, str]:
         """{image_id: class} of images with a label."""
         table = split_file.read(self.run.path)
-        return {
-            name: dx
-            for name, dx, part in zip(
-                table.image_id.tolist(), table.dx.tolist(), table.split.tolist(), strict=True
-            )
-            if dx and part != "unlabelled"
-        }
+        return {name: dx for name, dx in zip(table.image_id.tolist(), table.dx.tolist(), strict=True) if dx}
+
+    def refresh(self) -> None:
+        """Read the classes again when they are next needed: a round may have published another split."""
+        self.__dict__.pop("_dx", None)
 
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._table

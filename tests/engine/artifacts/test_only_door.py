@@ -33,7 +33,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "engine/tuning/ray_tune.py": "settings that travel to Ray's workers as text",
     "engine/tracking": "ids and calls that a tracking server is sent",
     "engine/execution/progress_file.py": "how far a worker is",
-    "engine/review/app.py": "what the page sends",
+    "engine/review/exchange.py": "what the page sends",
     "engine/classifier/model.py": "a model's description, in the header of its weights",
     "engine/diffusion/dcgan.py": "a generator's description, in the header of its weights",
     "engine/diffusion/keep_best.py": "the state of a training",

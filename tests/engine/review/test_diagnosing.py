@@ -76,7 +76,7 @@ def test_readers_do_not_see_or_change_each_others_answers(run: Path) -> None:
     assert "Ana" not in bo.get("/").text + bo.get("/work/diagnose").text
     answer(bo, "label:mel", reader="Bo")
     assert ana.get("/api/diagnose").json()["last"]["said"] == "nevus"
-    body = {"reader": "Ana", "key": first, "choice": "label:df"}
+    body = {"reader": "Ana", "key": bo.get("/api/diagnose").json()["item"]["key"], "choice": "label:df"}
     assert bo.post("/api/diagnose/answer", json=body).status_code == 409, "the page was another reader's"
     assert labels.settle(labels.read(run)).conflicts == {given(run)[0][0]: {"Ana": "nv", "Bo": "mel"}}
 

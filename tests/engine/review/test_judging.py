@@ -35,6 +35,8 @@ def test_an_image_has_one_verdict_and_nobody_takes_back_anothers(run: Path) -> N
     answer(ana, "accept", work="judge")
     late = bo.post("/api/judge/answer", json={"reader": "Bo", "key": key, "choice": "reject"})
     assert late.status_code == 409 and late.json()["task"]["item"]["key"] != key
+    own = ana.post("/api/judge/answer", json={"reader": "Ana", "key": key, "choice": "reject"})
+    assert own.status_code == 409, "another window of the same reader"
     assert bo.post("/api/judge/undo", json={"reader": "Bo", "key": key}).status_code == 409
     assert bo.get("/api/judge").json()["last"] is None
     assert read_reviewers(path)["r1_000"] == ("accept", "Ana")
