@@ -122,6 +122,7 @@ def _figures(dataset: Dataset, split_facts: SplitFacts, pairs: int) -> dict[str,
         "n_lesions": facts.n_lesions,
         "n_used": len(table),
         "unlabelled": split_facts.unlabelled,
+        "held_back": split_facts.left_out,
         "image_size": facts.image_size,
         "grouped_by": facts.grouped_by,
         "counts": {part: _by_class(dataset, part) for part in parts},
@@ -188,6 +189,8 @@ def _print_counts(figures: dict[str, Any], console: Console) -> None:
     )
     if figures["unlabelled"]:
         console.print(f"{figures['unlabelled']} images without a diagnosis beside them, to ask about")
+    if figures["held_back"]:
+        console.print(f"{figures['held_back']} images in no part, because of where their group lies")
     if figures["grouped_by"] == "image":
         console.print(groups_line(figures["n_grouped"], figures["n_used"]))
 
