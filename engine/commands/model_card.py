@@ -23,6 +23,8 @@ LIMITS = """## Limits
 - A classifier trained on images, real or synthetic, can reveal what it was trained on.
 """
 
+UNCOVERED = [f"**{SIMULATED}**: labels were hidden and uncovered again; no reader gave them.", ""]
+
 
 def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     """Return README.md: origin, figures on test with intervals, operating point, limits."""
@@ -39,11 +41,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         "",
         *[f"- {name}" for name in files],
         "",
-        *(
-            [f"**{SIMULATED}**: labels were hidden and uncovered again; no reader gave them.", ""]
-            if report.simulated_labels
-            else []
-        ),
+        *(UNCOVERED if report.simulated_labels else []),
         *_figures(report.protocol, report.entry(chosen.round, chosen.arm)),
         "## Operating point",
         "",

@@ -109,13 +109,13 @@ def test_simulated_labels_are_called_so_wherever_their_figures_stand(
     assert page.count(SIMULATED) >= 2, "as a banner, and before the answer"
     console = Console(width=200)
     report_command.report([bought.path], console)
-    compare([bought.path, bought.path], console, round_number=1, arm="real")
+    compare([bought.path, bought.path], console, round_number=1, arm="hard")
     export_data.export_data(bought.path, tmp_path / "data", console)
     console.print(summary_table(json.loads((bought.path / "report.json").read_text())))
     out = capsys.readouterr().out
     assert out.count(SIMULATED) >= 4
     assert SIMULATED in (tmp_path / "data" / "README.md").read_text()
-    assert choose(bought.path, 1, "real").marked == f"round 1 real ({SIMULATED})"
+    assert choose(bought.path, 1, "hard").marked == f"round 1 hard ({SIMULATED})"
 
 
 @pytest.mark.slow
