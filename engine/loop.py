@@ -125,7 +125,6 @@ class Loop:
             champion=champion.read_if_crowned(self.folder.path) if self.history.reports else None,
             decision=decision,
             device=self.pipeline.runner.device,
-            simulated=bool(self.answers.settled().simulated),
         )
         self.publisher.report(report)
         return report.to_json()

@@ -135,10 +135,6 @@ class RunReport(JsonRecord):
     )
     device: str = Field("", description="torch device of the stages")
     likelihood: dict[str, Any] | None = Field(None, description="likelihood.json, where it was measured")
-    simulated_labels: bool = Field(
-        False,
-        description="SIMULATED LABELS: hidden labels were uncovered and train; only: where it is so; since 0.3",
-    )
     rounds: tuple[RoundEntry, ...] = Field(
         description="one object per (round, arm), the main arm first in its round"
     )

@@ -20,7 +20,7 @@ from engine.errors import ConfigError, DataError
 from engine.evaluation.figures import FIGURES, figure_words, is_share
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.report.wording import PROTOCOLS, SIMULATED, number_interval, percent_interval
+from engine.report.wording import PROTOCOLS, number_interval, percent_interval
 from engine.study.pools import OWN, pool_text
 from engine.study.run_replicates import endpoints_of
 from engine.training.plan import derive_seed
@@ -170,7 +170,6 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
             f"{RunReport.path(path)}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
     mark = ", LEAKY" if report.protocol == "leaky" else ""
-    mark += f", {SIMULATED}" if report.simulated_labels else ""
     return Compared(
         label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,

@@ -30,7 +30,7 @@ from engine.execution.progress import RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
 from engine.pipeline.pipeline import NoRoles
-from engine.report.wording import MARKS, PROTOCOLS, SIMULATED, percent_interval
+from engine.report.wording import MARKS, PROTOCOLS, percent_interval
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
@@ -168,7 +168,6 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "round": chosen.round,
         "arm": chosen.arm,
         "protocol": chosen.protocol,
-        **({"simulated_labels": True} if chosen.simulated else {}),
         "metrics": metrics,
     }
 
@@ -233,8 +232,6 @@ def _table(result: dict[str, Any]) -> Table:
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
     if result["protocol"] == "leaky":
         title += f" ({MARKS['leaky']})"
-    if result.get("simulated_labels"):
-        title += f" ({SIMULATED})"
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")
     table.add_column("figure")
     table.add_column("value", justify="right")

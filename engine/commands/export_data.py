@@ -10,7 +10,6 @@ from PIL import Image
 from rich.console import Console
 
 from engine import build
-from engine.artifacts import report_json
 from engine.artifacts import synthetic as synthetic_file
 from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import foundation_role
@@ -18,7 +17,7 @@ from engine.commands.output_folder import new_folder
 from engine.data.readers.rows import read_rows
 from engine.errors import DataError
 from engine.parts.dataset import Dataset, open_dataset
-from engine.report.wording import MARKS, PROTOCOLS, SIMULATED
+from engine.report.wording import MARKS, PROTOCOLS
 from engine.store import RunFolder
 from engine.types import LesionTable
 
@@ -65,8 +64,6 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         list(COLUMNS)
     ]
     leaky = folder.config.loop.mine_from == "test"
-    report = report_json.read_if_written(folder.path)
-    simulated = report is not None and report.simulated_labels
     with new_folder(out) as target:
         (target / "images").mkdir()
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
@@ -85,10 +82,6 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         )
         if leaky:
             text += LEAKY.format(title=PROTOCOLS["leaky"][0])
-        if simulated:
-            text += (
-                f"\n{SIMULATED}: labels of the run were hidden and uncovered again; no reader gave them.\n"
-            )
         (target / "README.md").write_text(text, encoding="utf-8")
     mark = f" ({MARKS['leaky']})" if leaky else ""
     console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images{mark} in {out}")

@@ -11,7 +11,7 @@ from engine.artifacts import report_json
 from engine.artifacts.report_json import UNKNOWN, RunReport
 from engine.config import Config
 from engine.errors import DataError
-from engine.report.wording import MARKS, SIMULATED
+from engine.report.wording import MARKS
 from engine.store import RunFolder
 
 if TYPE_CHECKING:
@@ -58,16 +58,8 @@ class Chosen:
 
     @property
     def marked(self) -> str:
-        """``name`` with LEAKY behind it where the run was mined from test, SIMULATED LABELS where nobody gave them."""
-        marks = [MARKS["leaky"]] if self.protocol == "leaky" else []
-        marks += [SIMULATED] if self.simulated else []
-        return f"{self.name} ({', '.join(marks)})" if marks else self.name
-
-    @property
-    def simulated(self) -> bool:
-        """Whether hidden labels were uncovered for the run, as report.json has it."""
-        report = report_json.read_if_written(self.run.path)
-        return report is not None and report.simulated_labels
+        """``name`` with LEAKY behind it where the run was mined from test."""
+        return f"{self.name} ({MARKS['leaky']})" if self.protocol == "leaky" else self.name
 
 
 def choose(path: Path, round_number: int | None = None, arm: str | None = None) -> Chosen:

@@ -8,7 +8,7 @@ from engine.artifacts.calibration import Calibration
 from engine.artifacts.classifier_fit import WEIGHTS
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
-from engine.report.wording import PROTOCOLS, SIMULATED, number_interval, percent_interval
+from engine.report.wording import PROTOCOLS, number_interval, percent_interval
 
 LIMITS = """## Limits
 
@@ -22,8 +22,6 @@ LIMITS = """## Limits
   treated alike.
 - A classifier trained on images, real or synthetic, can reveal what it was trained on.
 """
-
-UNCOVERED = [f"**{SIMULATED}**: labels were hidden and uncovered again; no reader gave them.", ""]
 
 
 def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
@@ -41,7 +39,6 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         "",
         *[f"- {name}" for name in files],
         "",
-        *(UNCOVERED if report.simulated_labels else []),
         *_figures(report.protocol, report.entry(chosen.round, chosen.arm)),
         "## Operating point",
         "",

@@ -13,7 +13,6 @@ from engine import build
 from engine.commands.finished_run import read_report
 from engine.commands.output_folder import writable_file
 from engine.errors import ConfigError, DataError
-from engine.report.wording import SIMULATED
 from engine.store.run_folder import flat_config
 from engine.study.answer import Answer
 
@@ -43,11 +42,10 @@ def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -
     return _study(runs, out, console)
 
 
-def say(answer: Answer, protocol: str, console: Console, *, simulated: bool = False) -> None:
-    """Print the sentence, LEAKY or SIMULATED LABELS before it where it is so, and its reason."""
+def say(answer: Answer, protocol: str, console: Console) -> None:
+    """Print the sentence, LEAKY before it where the protocol is, and its reason."""
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
     mark = [("LEAKY: ", "red")] if protocol == "leaky" else []
-    mark += [(f"{SIMULATED}: ", "red")] if simulated else []
     console.print(Text.assemble(("answer", colour), "   ", *mark, answer.sentence))
     console.print(f"why      {answer.reason}", highlight=False)
 
@@ -56,9 +54,9 @@ def _one(run: Path, console: Console) -> Path:
     from engine.report.blocks.evidence import run_answer
     from engine.report.run_page import write_report
 
-    report = read_report(run)
+    protocol = read_report(run).protocol
     path = write_report(run)
-    say(run_answer(run), report.protocol, console, simulated=report.simulated_labels)
+    say(run_answer(run), protocol, console)
     console.print(f"report   {path}")
     return path
 
@@ -72,8 +70,7 @@ def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     files, replicates, draws = open_study(runs)
     study = make_study(replicates, draws=draws)
     write_study(study, files, out, out.resolve().name)
-    simulated = any(run.report.simulated_labels for run in files)
-    say(study.answer, study.runs[0].protocol, console, simulated=simulated)
+    say(study.answer, study.runs[0].protocol, console)
     console.print(f"study    {out / PAGE}")
     console.print(f"json     {StudyRecord.path(out)}")
     return out / PAGE

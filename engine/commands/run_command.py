@@ -52,12 +52,7 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
         console.print(line)
     for line in ending_lines(report):
         console.print(line, style="yellow")
-    say(
-        run_answer(folder.path),
-        report["protocol"],
-        console,
-        simulated=bool(report.get("simulated_labels")),
-    )
+    say(run_answer(folder.path), report["protocol"], console)
     console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")

@@ -25,7 +25,6 @@ def run_report(
     champion: Champion | None,
     decision: StopDecision,
     device: str,
-    simulated: bool = False,
 ) -> RunReport:
     """Return report.json's object.
 
@@ -37,15 +36,12 @@ def run_report(
         champion: None where nobody was crowned.
         decision: how the run ended, or stands.
         device: the torch device that stages run on.
-        simulated: whether labels that only the oracle gave train.
     """
-    more: dict[str, Any] = {
+    likelihood: dict[str, Any] = {
         name: generator_parts.read_likelihood(stage.path).content()
         for name, stage in foundation.items()
         if name == "likelihood"
     }
-    if simulated:
-        more["simulated_labels"] = True
     return RunReport(
         schema_version=SCHEMA_VERSION,
         name=config.name,
@@ -56,7 +52,7 @@ def run_report(
         champion=None if champion is None else champion.to_json(),
         foundation_seconds={name: round(stage.seconds, 3) for name, stage in foundation.items()},
         device=device,
-        **more,
+        **likelihood,
         rounds=tuple(sorted(rounds, key=lambda entry: (entry.round, entry.arm != main_arm(entry.round)))),
     )
 

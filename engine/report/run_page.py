@@ -54,12 +54,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     cases, n_mined = cases_of(run)
     return {
         "name": report.name or run.config.get("name") or run.path.name,
-        "protocol": {
-            "kind": protocol,
-            "title": title,
-            "explanation": explanation,
-            "simulated": report.simulated_labels,
-        },
+        "protocol": {"kind": protocol, "title": title, "explanation": explanation},
         "headline": _headline(run, rounds),
         **run_evidence(run),
         "summary": _summary(run, rounds),

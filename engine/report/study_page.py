@@ -44,12 +44,7 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
     synthetic = [entry.synthetic for run in files for entry in run.rounds if entry.synthetic is not None]
     return {
         "name": name,
-        "protocol": {
-            "kind": kind,
-            "title": title,
-            "explanation": explanation,
-            "simulated": any(run.report.simulated_labels for run in files),
-        },
+        "protocol": {"kind": kind, "title": title, "explanation": explanation},
         **study_evidence(study, files),
         "runs": found["runs"],
         "challenging": challenging_means(files),

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from engine.report.wording import MARKS, SIMULATED, percent_interval
+from engine.report.wording import MARKS, percent_interval
 
 
 def summary_table(report: Mapping[str, Any]) -> Table:
@@ -17,9 +17,7 @@ def summary_table(report: Mapping[str, Any]) -> Table:
         report: report.json's object.
     """
     warning = MARKS.get(str(report.get("protocol")))
-    marks = [warning] if warning else []
-    marks += [SIMULATED] if report.get("simulated_labels") else []
-    title = "Test figures with 95 % intervals" + (f" ({', '.join(marks)})" if marks else "")
+    title = "Test figures with 95 % intervals" + (f" ({warning})" if warning else "")
     table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
     table.add_column("round", justify="right")
     table.add_column("arm")

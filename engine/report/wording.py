@@ -30,8 +30,6 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 }
 """Title and explanation of each protocol of report.json."""
 
-SIMULATED = "SIMULATED LABELS"
-"""What stands beside figures for which hidden labels were uncovered: nobody looked at the images."""
 MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
 """What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
 

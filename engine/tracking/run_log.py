@@ -97,8 +97,6 @@ class RunLog:
         """Log one (round, arm) as a child run and its headline figures on the parent."""
         round_number, arm = int(report["round"]), str(report["arm"])
         tags = {k: str(report[k]) for k in ("round", "arm", "protocol") if k in report}
-        if (report.get("labels") or {}).get("simulated"):
-            tags["labels"] = "SIMULATED LABELS"
         tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
         shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
         with self._child(

@@ -8,19 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from engine import build
 from engine.artifacts import asked, labels, lesions, pool
 from engine.artifacts.labels import ORACLE, Answer
-from engine.commands import export_data, report_command
-from engine.commands.compare_command import compare
-from engine.commands.finished_run import choose
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.parts.dataset import open_dataset
-from engine.report.summary import summary_table
-from engine.report.wording import SIMULATED
 from engine.store import RunFolder
 from engine.types import UNLABELLED
 from tests.integration.tiny import TINY, tiny_config
@@ -101,24 +95,6 @@ def test_labels_bought_in_every_round_join_the_arms_own_images(bought: RunFolder
 
 
 @pytest.mark.slow
-def test_simulated_labels_are_called_so_wherever_their_figures_stand(
-    bought: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert json.loads((bought.path / "report.json").read_text())["simulated_labels"] is True
-    page = (bought.path / "report.html").read_text()
-    assert page.count(SIMULATED) >= 2, "as a banner, and before the answer"
-    console = Console(width=200)
-    report_command.report([bought.path], console)
-    compare([bought.path, bought.path], console, round_number=1, arm="hard")
-    export_data.export_data(bought.path, tmp_path / "data", console)
-    console.print(summary_table(json.loads((bought.path / "report.json").read_text())))
-    out = capsys.readouterr().out
-    assert out.count(SIMULATED) >= 4
-    assert SIMULATED in (tmp_path / "data" / "README.md").read_text()
-    assert choose(bought.path, 1, "hard").marked == f"round 1 hard ({SIMULATED})"
-
-
-@pytest.mark.slow
 def test_readers_are_waited_for_and_their_answers_train(output: Path) -> None:
     config = config_of(output, "readers", "readers", ["real", "hard", "queried"], loop={"rounds": 1})
     run, report = build.run(config)
@@ -136,7 +112,7 @@ def test_readers_are_waited_for_and_their_answers_train(output: Path) -> None:
     labels.append(run.path, [Answer(image_id=images[-1], reader="ann", kind="unsure")])
     labels.append(run.path, [Answer(image_id=images[0], reader="bob", dx="mel")])
     run, report = build.run(config)
-    assert report["stopping"]["action"] != "review" and "simulated_labels" not in report
+    assert report["stopping"]["action"] != "review"
     assert entries(run)[(1, "queried")]["labels"] == {
         "asked": 6, "answered": 4, "conflicts": 1, "unsure": 1, "simulated": False
     }  # fmt: skip
