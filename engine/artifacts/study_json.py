@@ -26,6 +26,9 @@ class StudyRecord(JsonRecord):
     endpoints: dict[str, Any] = Field(
         description="malignant classes, melanoma, their operating points, and the planned figures"
     )
+    simulated_labels: bool = Field(
+        False, description="SIMULATED LABELS: an oracle answered in a run; since 0.3"
+    )
     draws: int = Field(description="bootstrap draws")
     runs: tuple[dict[str, Any], ...] = Field(description="one object per run, in the order given")
     arms: dict[str, Any] = Field(description="per arm and figure: mean and the values of the replicates")

@@ -20,7 +20,8 @@ from engine.errors import ConfigError, DataError
 from engine.evaluation.figures import FIGURES, figure_words, is_share
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
-from engine.report.wording import PROTOCOLS, number_interval, percent_interval
+from engine.labelling.simulated import in_entry
+from engine.report.wording import PROTOCOLS, SIMULATED, SIMULATED_TITLE, number_interval, percent_interval
 from engine.study.pools import OWN, pool_text
 from engine.study.run_replicates import endpoints_of
 from engine.training.plan import derive_seed
@@ -45,7 +46,7 @@ class Compared:
     """One run in the comparison: which classifier of it, its object of report.json, and the split it stands on.
 
     ``primary`` are the figures that the run was planned on; ``pool`` says what the classifier trained on, "" where that is
-    not known.
+    not known; ``simulated`` whether its labels came from an oracle.
     """
 
     label: str
@@ -55,6 +56,7 @@ class Compared:
     protocol: str
     primary: tuple[str, ...]
     pool: str
+    simulated: bool
 
 
 def compare(
@@ -92,6 +94,8 @@ def compare(
         if one.protocol != "safe":
             title, _ = PROTOCOLS.get(one.protocol, (f"protocol {one.protocol}", ""))
             console.print(f"{one.label}: {title}; its figures are not those of new lesions", style="red")
+        if one.simulated:
+            console.print(f"{one.label}: {SIMULATED_TITLE}", style="red")
     for found in beside:
         console.print(found)
     if figure is not None:
@@ -169,7 +173,8 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
         raise DataError(
             f"{RunReport.path(path)}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
-    mark = ", LEAKY" if report.protocol == "leaky" else ""
+    simulated = in_entry(path, entry)
+    mark = (", LEAKY" if report.protocol == "leaky" else "") + (f", {SIMULATED}" if simulated else "")
     return Compared(
         label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,
@@ -178,6 +183,7 @@ def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
         protocol=report.protocol,
         primary=endpoints_of(read_tree(chosen.run.layout.config)).primary,
         pool=_pool(entry, report, chosen),
+        simulated=simulated,
     )
 
 

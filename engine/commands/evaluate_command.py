@@ -30,7 +30,7 @@ from engine.execution.progress import RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
 from engine.pipeline.pipeline import NoRoles
-from engine.report.wording import MARKS, PROTOCOLS, percent_interval
+from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, marks, percent_interval
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
@@ -70,6 +70,8 @@ def evaluate(
         write_json(json_path, result)
     if result["protocol"] == "leaky":
         console.print(". ".join(PROTOCOLS["leaky"]), style="red")
+    if result["simulated_labels"]:
+        console.print(SIMULATED_TITLE, style="red")
     console.print(_table(result))
     if result["data"]["n_skipped"] or result["data"]["left_out"]:
         counts = {"that cannot be read": result["data"]["n_skipped"], **result["data"]["left_out"]}
@@ -168,6 +170,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "round": chosen.round,
         "arm": chosen.arm,
         "protocol": chosen.protocol,
+        "simulated_labels": chosen.simulated,
         "metrics": metrics,
     }
 
@@ -230,8 +233,9 @@ def _table(result: dict[str, Any]) -> Table:
     metrics = result["metrics"]
     malignant = metrics["malignant"]
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
-    if result["protocol"] == "leaky":
-        title += f" ({MARKS['leaky']})"
+    leaky = result["protocol"] if result["protocol"] == "leaky" else ""
+    mark = marks(leaky, simulated=result["simulated_labels"])
+    title += f" ({mark})" if mark else ""
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")
     table.add_column("figure")
     table.add_column("value", justify="right")

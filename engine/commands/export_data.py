@@ -16,8 +16,9 @@ from engine.artifacts.run_layout import foundation_role
 from engine.commands.output_folder import new_folder
 from engine.data.readers.rows import read_rows
 from engine.errors import DataError
+from engine.labelling.simulated import in_train
 from engine.parts.dataset import Dataset, open_dataset
-from engine.report.wording import MARKS, PROTOCOLS
+from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, marks
 from engine.store import RunFolder
 from engine.types import LesionTable
 
@@ -44,6 +45,7 @@ synthetic ones that passed the run's gates. Read it with `data.format=ham10000 d
 LEAKY = """- {title}: synthetic images have test images as parents. What trains on them has seen the
   test part.
 """
+SIMULATED_LINE = "- {title}: some real train images have labels that were hidden and uncovered again.\n"
 
 
 def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
@@ -63,7 +65,7 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
     frame = pd.concat([_real_rows(dataset), _synthetic_rows(dataset, synthetic)], ignore_index=True)[
         list(COLUMNS)
     ]
-    leaky = folder.config.loop.mine_from == "test"
+    leaky, simulated = folder.config.loop.mine_from == "test", in_train(run)
     with new_folder(out) as target:
         (target / "images").mkdir()
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
@@ -82,9 +84,12 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         )
         if leaky:
             text += LEAKY.format(title=PROTOCOLS["leaky"][0])
+        if simulated:
+            text += SIMULATED_LINE.format(title=SIMULATED_TITLE)
         (target / "README.md").write_text(text, encoding="utf-8")
-    mark = f" ({MARKS['leaky']})" if leaky else ""
-    console.print(f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images{mark} in {out}")
+    mark = marks("leaky" if leaky else "", simulated=simulated)
+    counts = f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images"
+    console.print(f"{counts}{f' ({mark})' if mark else ''} in {out}")
     return frame
 
 

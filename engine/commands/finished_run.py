@@ -11,7 +11,8 @@ from engine.artifacts import report_json
 from engine.artifacts.report_json import UNKNOWN, RunReport
 from engine.config import Config
 from engine.errors import DataError
-from engine.report.wording import MARKS
+from engine.labelling.simulated import in_entry, in_train
+from engine.report.wording import marks
 from engine.store import RunFolder
 
 if TYPE_CHECKING:
@@ -57,9 +58,18 @@ class Chosen:
         return report.protocol if report is not None else UNKNOWN
 
     @property
+    def simulated(self) -> bool:
+        """Whether it trained on labels that an oracle uncovered."""
+        report = report_json.read_if_written(self.run.path)
+        entry = report.entry(self.round, self.arm) if report is not None else None
+        return in_train(self.run.path) if entry is None else in_entry(self.run.path, entry)
+
+    @property
     def marked(self) -> str:
-        """``name`` with LEAKY behind it where the run was mined from test."""
-        return f"{self.name} ({MARKS['leaky']})" if self.protocol == "leaky" else self.name
+        """``name`` with LEAKY behind it where the run was mined from test, and SIMULATED LABELS where an oracle answered."""
+        leaky = self.protocol if self.protocol == "leaky" else ""
+        mark = marks(leaky, simulated=self.simulated)
+        return f"{self.name} ({mark})" if mark else self.name
 
 
 def choose(path: Path, round_number: int | None = None, arm: str | None = None) -> Chosen:

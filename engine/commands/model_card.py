@@ -8,7 +8,13 @@ from engine.artifacts.calibration import Calibration
 from engine.artifacts.classifier_fit import WEIGHTS
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
-from engine.report.wording import PROTOCOLS, number_interval, percent_interval
+from engine.report.wording import (
+    PROTOCOLS,
+    SIMULATED_TITLE,
+    SIMULATED_WORDS,
+    number_interval,
+    percent_interval,
+)
 
 LIMITS = """## Limits
 
@@ -39,7 +45,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         "",
         *[f"- {name}" for name in files],
         "",
-        *_figures(report.protocol, report.entry(chosen.round, chosen.arm)),
+        *_figures(report.protocol, report.entry(chosen.round, chosen.arm), simulated=chosen.simulated),
         "## Operating point",
         "",
         _operating_point(calibration),
@@ -49,9 +55,10 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     return "\n".join(lines)
 
 
-def _figures(protocol: str, entry: RoundEntry | None) -> list[str]:
+def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> list[str]:
     title, explanation = PROTOCOLS.get(protocol, (protocol, ""))
     lines = ["## Measured on the run's test lesions", "", f"**{title}.** {explanation}", ""]
+    lines += [f"**{SIMULATED_TITLE}.** {SIMULATED_WORDS}", ""] if simulated else []
     if entry is None:
         return [*lines, "This round and arm is not in report.json: no figures.", ""]
     test, malignant = entry.test, entry.test["malignant"]

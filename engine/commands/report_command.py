@@ -42,8 +42,12 @@ def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -
     return _study(runs, out, console)
 
 
-def say(answer: Answer, protocol: str, console: Console) -> None:
-    """Print the sentence, LEAKY before it where the protocol is, and its reason."""
+def say(answer: Answer, protocol: str, console: Console, *, simulated: bool = False) -> None:
+    """Print the sentence, LEAKY before it where the protocol is, and its reason; SIMULATED LABELS above where they are."""
+    from engine.report.wording import SIMULATED_TITLE
+
+    if simulated:
+        console.print(f"labels   {SIMULATED_TITLE}", style="red", highlight=False)
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
     mark = [("LEAKY: ", "red")] if protocol == "leaky" else []
     console.print(Text.assemble(("answer", colour), "   ", *mark, answer.sentence))
@@ -51,18 +55,20 @@ def say(answer: Answer, protocol: str, console: Console) -> None:
 
 
 def _one(run: Path, console: Console) -> Path:
+    from engine.labelling.simulated import in_run
     from engine.report.blocks.evidence import run_answer
     from engine.report.run_page import write_report
 
-    protocol = read_report(run).protocol
+    found = read_report(run)
     path = write_report(run)
-    say(run_answer(run), protocol, console)
+    say(run_answer(run), found.protocol, console, simulated=in_run(run, found))
     console.print(f"report   {path}")
     return path
 
 
 def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     from engine.artifacts.study_json import PAGE, StudyRecord
+    from engine.labelling.simulated import in_run
     from engine.report.study_page import write_study
     from engine.study.contrasts import make_study
 
@@ -70,7 +76,8 @@ def _study(runs: Sequence[Path], out: Path, console: Console) -> Path:
     files, replicates, draws = open_study(runs)
     study = make_study(replicates, draws=draws)
     write_study(study, files, out, out.resolve().name)
-    say(study.answer, study.runs[0].protocol, console)
+    simulated = any(in_run(run.path, run.report) for run in files)
+    say(study.answer, study.runs[0].protocol, console, simulated=simulated)
     console.print(f"study    {out / PAGE}")
     console.print(f"json     {StudyRecord.path(out)}")
     return out / PAGE

@@ -43,16 +43,19 @@ def run(
 
 def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
     """Print rounds x figures, the judge's agreement, and where to look."""
+    from engine.artifacts import report_json
     from engine.commands.report_command import say
+    from engine.labelling.simulated import in_run
     from engine.report.blocks.evidence import run_answer
     from engine.report.summary import summary_table
 
-    console.print(summary_table(report))
+    simulated = in_run(folder.path, report_json.read(folder.path))
+    console.print(summary_table(report, simulated=simulated))
     for line in synthesis_lines(folder, report):
         console.print(line)
     for line in ending_lines(report):
         console.print(line, style="yellow")
-    say(run_answer(folder.path), report["protocol"], console)
+    say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")

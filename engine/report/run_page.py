@@ -15,13 +15,14 @@ from engine.artifacts.run_files import RunFiles, read_run
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
+from engine.labelling.simulated import in_run
 from engine.report import tables
 from engine.report.blocks import record
 from engine.report.blocks.cases import MAX_SAMPLES, cases_of
 from engine.report.blocks.evidence import run_evidence
 from engine.report.pictures import inside, picture
 from engine.report.templating import render_page
-from engine.report.wording import NOTHING, PROTOCOLS, headline, percent, percent_interval
+from engine.report.wording import NOTHING, PROTOCOLS, SIMULATED_BANNER, headline, percent, percent_interval
 from engine.study.pools import OWN, pools_of
 
 _SHEET_SIDE = 1400
@@ -55,6 +56,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     return {
         "name": report.name or run.config.get("name") or run.path.name,
         "protocol": {"kind": protocol, "title": title, "explanation": explanation},
+        "simulated": SIMULATED_BANNER if in_run(run.path, report) else None,
         "headline": _headline(run, rounds),
         **run_evidence(run),
         "summary": _summary(run, rounds),

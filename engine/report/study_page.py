@@ -12,13 +12,14 @@ from engine.artifacts import study_json
 from engine.artifacts.run_files import RunFiles
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
+from engine.labelling.simulated import in_run
 from engine.report.blocks import record
 from engine.report.blocks.evidence import study_evidence
 from engine.report.blocks.study import challenging_means
 from engine.report.blocks.subgroups import mean_subgroups
 from engine.report.tables import CHART_ARMS
 from engine.report.templating import render_page
-from engine.report.wording import NOTHING, PROTOCOLS, percent
+from engine.report.wording import NOTHING, PROTOCOLS, SIMULATED_BANNER, percent
 from engine.study.contrasts import Study
 from engine.study.record import study_record
 
@@ -32,7 +33,8 @@ def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -
         out: an existing folder.
         name: title of the page.
     """
-    found = study_record(study, [_facts(run) for run in files])
+    simulated = any(in_run(run.path, run.report) for run in files)
+    found = study_record(study, [_facts(run) for run in files]) | {"simulated_labels": simulated}
     page = render_page("study.html.j2", _content(study, files, found, name))
     return write_text(out / study_json.PAGE, page), study_json.write(found, out)
 
@@ -45,6 +47,7 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
     return {
         "name": name,
         "protocol": {"kind": kind, "title": title, "explanation": explanation},
+        "simulated": SIMULATED_BANNER if found["simulated_labels"] else None,
         **study_evidence(study, files),
         "runs": found["runs"],
         "challenging": challenging_means(files),

@@ -7,16 +7,17 @@ from typing import Any
 
 from rich.table import Table
 
-from engine.report.wording import MARKS, percent_interval
+from engine.report.wording import marks, percent_interval
 
 
-def summary_table(report: Mapping[str, Any]) -> Table:
+def summary_table(report: Mapping[str, Any], *, simulated: bool = False) -> Table:
     """Return rounds x (arm, balanced accuracy, malignant sensitivity and specificity, accepted/generated).
 
     Args:
         report: report.json's object.
+        simulated: whether an arm trained on labels of an oracle; the title then says SIMULATED LABELS.
     """
-    warning = MARKS.get(str(report.get("protocol")))
+    warning = marks(str(report.get("protocol")), simulated=simulated)
     title = "Test figures with 95 % intervals" + (f" ({warning})" if warning else "")
     table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
     table.add_column("round", justify="right")

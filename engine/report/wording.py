@@ -32,6 +32,19 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 
 MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
 """What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
+SIMULATED = "SIMULATED LABELS"
+"""What stands beside figures of classifiers that trained on labels of an oracle."""
+SIMULATED_TITLE = f"{SIMULATED}: an oracle uncovered hidden labels"
+SIMULATED_WORDS = (
+    "No reader answered: labels that the data set holds were hidden, then uncovered when they were asked for. Readers err, "
+    "disagree and take time, so figures of arms that train on these labels show what asking could bring at best."
+)
+SIMULATED_BANNER: Mapping[str, str] = {"title": SIMULATED_TITLE, "explanation": SIMULATED_WORDS}
+
+
+def marks(protocol: str, *, simulated: bool) -> str:
+    """Return what stands in brackets beside a run's figures: its protocol's mark, SIMULATED LABELS, both, or ""."""
+    return "; ".join(filter(None, [MARKS.get(protocol, ""), SIMULATED if simulated else ""]))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.arms import ARMS
 from engine.artifacts import report_json
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
+from engine.labelling.simulated import in_run, in_train
 from engine.store import write_json
 from engine.tracking.confusion import confusion_png
 from engine.tracking.flatten import headline, metrics, parameters
@@ -27,6 +29,8 @@ from engine.tracking.sender import RefusedError
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
+SIMULATED = {"labels": "SIMULATED LABELS"}
+"""Tag and parameter of a run whose figures rest on labels of an oracle."""
 
 
 @dataclass
@@ -84,9 +88,9 @@ class RunLog:
             self.remember(experiment_id=experiment_id, run_id=run.info.run_id, rounds={})
         run_id = run.info.run_id
         self.client.update_run(run_id, status="RUNNING")
-        known = run.data.params
-        params = {k: v for k, v in parameters(config).items() if k not in known}
-        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in params.items()])
+        self._params(run, parameters(config))
+        if _asks_an_oracle(config) or in_train(self.run_folder):
+            self._mark_simulated(run)
         tags = {k: str(v) for k, v in dataset.items() if isinstance(v, str | int | bool) and k != "name"}
         self._batches(run_id, tags=[self.entities.RunTag(f"dataset.{k}", v) for k, v in tags.items()])
         if state.get("dataset") != dataset.get("digest"):
@@ -99,6 +103,8 @@ class RunLog:
         tags = {k: str(report[k]) for k in ("round", "arm", "protocol") if k in report}
         tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
         shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
+        if (report.get("labels") or {}).get("simulated") or in_train(self.run_folder):
+            tags, shown = tags | SIMULATED, shown | SIMULATED
         with self._child(
             arm_label(round_number, arm), f"round {round_number} {arm}", report, tags, shown
         ) as run_id:
@@ -142,8 +148,7 @@ class RunLog:
         run = self._run(experiment_id, children.get(key, {}).get("run_id"), run_key, name,
                         {"mlflow.parentRunId": parent_id, **tags})  # fmt: skip
         run_id = str(run.info.run_id)
-        known = run.data.params
-        self._batches(run_id, params=[self.entities.Param(k, v) for k, v in params.items() if k not in known])
+        self._params(run, params)
         stale = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
         self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
         yield run_id
@@ -161,7 +166,20 @@ class RunLog:
             names = [n for n in ("protocol", "split_digest", "config_digest") if n in report.model_fields_set]
             tags = {name: str(getattr(report, name)) for name in names}
             self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
+            if in_run(self.run_folder, report):
+                self._mark_simulated(self.client.get_run(run_id))
         self.client.set_terminated(run_id, status=status)
+
+    def _params(self, run: Any, params: Mapping[str, str]) -> None:
+        """Log the parameters that a run does not have yet: MLflow refuses to change one."""
+        known = run.data.params
+        new = [self.entities.Param(k, v) for k, v in params.items() if k not in known]
+        self._batches(str(run.info.run_id), params=new)
+
+    def _mark_simulated(self, run: Any) -> None:
+        self._params(run, SIMULATED)
+        run_id = str(run.info.run_id)
+        self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in SIMULATED.items()])
 
     def _experiment(self) -> str:
         found = self.client.get_experiment_by_name(self.experiment)
@@ -224,3 +242,10 @@ class RunLog:
                 path = Path(scratch) / f"confusion_{split}.png"
                 path.write_bytes(confusion_png(table["classes"], table["counts"], title))
                 self.client.log_artifact(run_id, str(path))
+
+
+def _asks_an_oracle(config: Mapping[str, Any]) -> bool:
+    """Whether a run with this config buys labels of an oracle."""
+    loop = config.get("loop") or {}
+    arms = [ARMS[name] for name in loop.get("arms") or [] if name in ARMS]
+    return loop.get("labels_from") == "oracle" and any(arm.labels for arm in arms)

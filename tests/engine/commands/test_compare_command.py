@@ -116,7 +116,20 @@ def test_two_runs_side_by_side_and_their_difference(tmp_path):
     compare([make_report(tmp_path / "a"), make_report(tmp_path / "b")], console)
     said = console.file.getvalue()
     assert "b (round 0 real) minus a (round 0 real)" in said and "+0.0 (+0.0 to +0.0)" in said
-    assert "LEAKY" not in said
+    assert "LEAKY" not in said and "SIMULATED" not in said
+
+
+def test_a_classifier_that_an_oracle_labelled_for_is_marked(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    bought = {"asked": 4, "answered": 4, "conflicts": 0, "unsure": 0, "simulated": True}
+    one, other = make_report(tmp_path / "a"), make_report(tmp_path / "b")
+    report = json.loads((other / "report.json").read_text())
+    report["rounds"][0]["labels"] = bought
+    (other / "report.json").write_text(json.dumps(report))
+    compare([one, other], console)
+    said = console.file.getvalue()
+    assert "b (round 0 real, SIMULATED LABELS) minus a (round 0 real)" in said
+    assert "b (round 0 real, SIMULATED LABELS): SIMULATED LABELS: an oracle uncovered hidden labels" in said
 
 
 def test_a_run_mined_from_test_is_marked(tmp_path):

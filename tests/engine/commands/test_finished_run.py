@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from engine.artifacts import labels
+from engine.artifacts.labels import ORACLE, Answer
 from engine.commands.finished_run import choose, local, read_report
 from engine.config import Config, dump_yaml
 from engine.config.loading import parse_config
@@ -108,3 +110,12 @@ def test_commands_start_no_cluster():
     assert (here.backend.kind, here.backend.address, here.backend.train_workers) == ("local", None, 0)
     assert (here.backend.device, here.backend.threads, here.tracking.kind) == ("auto", 3, "none")
     assert local(parse_config({"backend": {"device": "cpu"}})).backend.device == "cpu"
+
+
+def test_what_an_oracle_labelled_for_is_marked_wherever_it_is_named(run):
+    (run / "report.json").write_text(json.dumps({"protocol": "safe", "rounds": []}))
+    assert (choose(run).simulated, choose(run).marked) == (False, "round 1 hard")
+    labels.append(run, [Answer(image_id="a", reader=ORACLE, dx="nv")])
+    assert (choose(run).simulated, choose(run).marked) == (True, "round 1 hard (SIMULATED LABELS)")
+    (run / "config.yaml").write_text(dump_yaml(parse_config({"loop": {"mine_from": "test"}})))
+    assert choose(run).marked == "round 1 hard (LEAKY: mined from test; SIMULATED LABELS)"

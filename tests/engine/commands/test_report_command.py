@@ -11,6 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
+from engine.artifacts import labels
+from engine.artifacts.labels import ORACLE, Answer
 from engine.commands.report_command import names_of, report
 from engine.errors import ConfigError, DataError
 from tests.engine.study.fake_study import write_study
@@ -78,3 +80,22 @@ def test_a_run_given_twice_is_refused(runs: list[Path], tmp_path: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart_by_their_folder() -> None:
     assert names_of([Path("/a/run"), Path("/b/run"), Path("/b/other")]) == ["a/run", "b/run", "other"]
+
+
+def test_labels_of_an_oracle_are_marked_in_the_terminal_and_in_both_pages(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    title = "SIMULATED LABELS: an oracle uncovered hidden labels"
+    said(runs, tmp_path / "plain")
+    assert title not in said(runs[:1]) and "SIMULATED" not in (tmp_path / "plain/study.html").read_text()
+    assert json.loads((tmp_path / "plain/study.json").read_text())["simulated_labels"] is False
+    copies = [shutil.copytree(run, tmp_path / run.name) for run in runs]
+    labels.append(copies[1], [Answer(image_id="a", reader=ORACLE, dx="nv")])
+    one = said(copies[1:])
+    assert one.index(f"labels   {title}") < one.index("answer   ")
+    assert title in (copies[1] / "report.html").read_text()
+    study = said(copies, tmp_path / "study")
+    assert study.index(f"labels   {title}") < study.index("answer   ")
+    page = (tmp_path / "study/study.html").read_text()
+    assert page.index(title) < page.index("Hard cases changed")
+    assert json.loads((tmp_path / "study/study.json").read_text())["simulated_labels"] is True

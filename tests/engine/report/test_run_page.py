@@ -328,3 +328,13 @@ def test_where_nothing_was_accepted_the_page_compares_nothing(run: Path, tmp_pat
     )
     assert "percentage points higher" not in text and "percentage points lower" not in text
     assert not re.search(r"[+-]\d+\.\d points \[", text)
+
+
+def test_figures_of_an_oracle_are_marked_on_the_first_screen(run: Path, tmp_path: Path) -> None:
+    assert "SIMULATED" not in render_report(run)
+    bought = {"asked": 4, "answered": 4, "conflicts": 0, "unsure": 0, "simulated": True}
+    rounds = json.loads((run / "report.json").read_text())["rounds"]
+    page = render_report(altered(run, tmp_path, rounds=[*rounds[:-1], rounds[-1] | {"labels": bought}]))
+    text = words(page)
+    title = "SIMULATED LABELS: an oracle uncovered hidden labels"
+    assert text.index(title) < text.index("Hard cases changed") and 'class="banner simulated"' in page

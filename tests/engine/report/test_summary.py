@@ -12,9 +12,9 @@ from engine.report.summary import summary_table
 from tests.engine.report.fake_run import make_run
 
 
-def printed(report: dict) -> str:
+def printed(report: dict, **more: bool) -> str:
     console = Console(file=io.StringIO(), width=160)
-    console.print(summary_table(report))
+    console.print(summary_table(report, **more))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -26,5 +26,9 @@ def test_every_round_and_arm_is_printed(tmp_path: Path) -> None:
     malignant = report["rounds"][-1]["test"]["malignant"]["sensitivity"]
     assert f"{100 * malignant['value']:.1f}\u00a0% ({100 * malignant['low']:.1f}–" in lines[-1]
     assert "LEAKY" not in text and "GROUPS UNKNOWN" not in text
+    assert "SIMULATED" not in text
+    assert "(SIMULATED LABELS)" in printed(report, simulated=True)
+    both = printed(report | {"protocol": "leaky"}, simulated=True)
+    assert "(LEAKY: mined from test; SIMULATED LABELS)" in both
     assert "LEAKY" in printed(report | {"protocol": "leaky"})
     assert "GROUPS UNKNOWN" in printed(report | {"protocol": "groups_unknown"})

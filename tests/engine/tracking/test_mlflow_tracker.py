@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import nn
 
+from engine.artifacts import labels
+from engine.artifacts.labels import ORACLE, Answer
 from engine.config.loading import parse_config
 from engine.config.tracking_place import database_problems
 from engine.tracking.mlflow_tracker import MlflowTracker, default_uri
@@ -110,9 +112,13 @@ def tracked(tmp_path_factory):
     play(make_tracker(tmp_path), run)
     first = json.loads((run / "mlflow.json").read_text())
     play(make_tracker(tmp_path), run)
+    return run, client_of(tmp_path), first
+
+
+def client_of(tmp_path: Path):
     from mlflow import MlflowClient
 
-    return run, MlflowClient(default_uri(tmp_path / "runs")), first
+    return MlflowClient(default_uri(tmp_path / "runs"))
 
 
 def runs_of(client):
@@ -383,3 +389,29 @@ def test_every_other_folder_is_addressed(tmp_path, name):
     place = tmp_path / name / "runs"
     assert database_problems(parse_config({"output": str(place)})) == []
     assert make_url(default_uri(place)).database == str(tmp_path / name / "mlflow.db")
+
+
+def test_labels_of_an_oracle_are_a_tag_and_a_parameter_of_parent_and_child(tmp_path):
+    run = make_run(tmp_path)
+    tracker = make_tracker(tmp_path)
+    config = CONFIG | {"loop": {"arms": ["real", "hard", "queried"], "labels_from": "oracle"}}
+    tracker.start(config=config, dataset=DATASET, run_folder=run)
+    bought = {"asked": 4, "answered": 4, "conflicts": 0, "unsure": 0, "simulated": True}
+    tracker.log_round(make_report(1, "real", 0.6), run / "rounds/0001/arms/real", run)
+    tracker.log_round(make_report(1, "queried", 0.6) | {"labels": bought}, run / "rounds/0001", run)
+    tracker.finish("FINISHED", run)
+    named, _ = runs_of(client_of(tmp_path))
+    for name in ("demo", "round 1 queried"):
+        found = named[name].data
+        assert found.tags["labels"] == found.params["labels"] == "SIMULATED LABELS", name
+    real = named["round 1 real"].data
+    assert "labels" not in real.tags and "labels" not in real.params
+
+    labels.append(run, [Answer(image_id="a", reader=ORACLE, dx="nv")])
+    again = make_tracker(tmp_path)
+    again.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    again.log_round(make_report(1, "real", 0.7), run / "rounds/0001/arms/real", run)
+    real = runs_of(client_of(tmp_path))[0]["round 1 real"].data
+    assert real.tags["labels"] == real.params["labels"] == "SIMULATED LABELS", (
+        "what no round asked for, all train on"
+    )
