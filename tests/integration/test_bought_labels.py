@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from engine import build
 from engine.artifacts import asked, labels, lesions, pool
 from engine.artifacts.labels import ORACLE, Answer
+from engine.commands import report_command
+from engine.commands.compare_command import compare
+from engine.commands.finished_run import choose
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.parts.dataset import open_dataset
+from engine.report.wording import SIMULATED
 from engine.store import RunFolder
 from engine.types import UNLABELLED
 from tests.integration.tiny import TINY, tiny_config
@@ -92,6 +97,21 @@ def test_labels_bought_in_every_round_join_the_arms_own_images(bought: RunFolder
     for arm in ("real", "hard"):
         assert not apart & set(pool_of(bought, 2 if arm == "hard" else 0, arm).image_id.tolist())
         assert "labels" not in found[(2 if arm == "hard" else 0, arm)]
+
+
+@pytest.mark.slow
+def test_simulated_labels_are_called_so_wherever_their_figures_stand(
+    bought: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (bought.path / "report.html").read_text()
+    assert SIMULATED in page
+    console = Console(width=200)
+    report_command.report([bought.path], console)
+    compare([bought.path, bought.path], console, round_number=1, arm="queried")
+    out = capsys.readouterr().out
+    assert out.count(SIMULATED) >= 2, "the answer, and the comparison"
+    assert SIMULATED in choose(bought.path, 1, "queried").marked
+    assert choose(bought.path, 1, "hard").marked == "round 1 hard", "no label of its pool was bought"
 
 
 @pytest.mark.slow
