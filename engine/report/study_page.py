@@ -15,6 +15,7 @@ from engine.artifacts.whole_files import write_text
 from engine.labelling.simulated import in_run
 from engine.report.blocks import record
 from engine.report.blocks.evidence import study_evidence
+from engine.report.blocks.labels import study_labels
 from engine.report.blocks.study import challenging_means
 from engine.report.blocks.subgroups import mean_subgroups
 from engine.report.tables import CHART_ARMS
@@ -49,6 +50,7 @@ def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], 
         "protocol": {"kind": kind, "title": title, "explanation": explanation},
         "simulated": SIMULATED_BANNER if found["simulated_labels"] else None,
         **study_evidence(study, files),
+        "labels": study_labels(files, study.design, study.draws),
         "runs": found["runs"],
         "challenging": challenging_means(files),
         "subgroups": mean_subgroups(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.artifacts.report_json import Figure
+from engine.labelling.oracle import MARK
 
 NOTHING = "–"
 Interval = Mapping[str, Any] | Figure
@@ -32,7 +33,7 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 
 MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
 """What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
-SIMULATED = "SIMULATED LABELS"
+SIMULATED = MARK
 """What stands beside figures of classifiers that trained on labels of an oracle."""
 SIMULATED_TITLE = f"{SIMULATED}: an oracle uncovered hidden labels"
 SIMULATED_WORDS = (

@@ -1,7 +1,8 @@
 """What each arm of a round trained on, so that arms with equal pools are not compared: nothing was tested there.
 
 A run folder keeps no pool itself. Its report says how many images each pool adds to the classifier's own, and the key of
-the stage that laid the pool out. Arms that add nothing, or not a single image, have the same pool; so have those of one key.
+the stage that laid the pool out. Arms that add nothing, or not a single image, have the same pool unless they bought labels;
+so have those of one key.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ def pool_text(entry: RoundEntry, report: RunReport) -> str:
     """Return a text that is the same for two pools of one split exactly where their images are; "" where unknown."""
     added = _added(entry, report)
     arm = ARMS.get(entry.arm)
-    if added == 0 and (arm is None or arm.own):
+    bought = entry.labels is not None and entry.labels.answered > 0
+    if added == 0 and not bought and (arm is None or arm.own):
         return OWN
     return entry.digests.get("pool", "")
 

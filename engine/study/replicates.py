@@ -199,7 +199,7 @@ class _Reading:
     def shares(self, draws: int | None, seed: int) -> tuple[Floats, Floats]:
         """Return test sensitivity and specificity, (draws,), or (1,) on the whole parts for None."""
         weights = [
-            _weights(part, kind, draws, seed) for part, kind in ((self.val, "val"), (self.test, "test"))
+            lesion_weights(part, kind, draws, seed) for part, kind in ((self.val, "val"), (self.test, "test"))
         ]
         index = [np.unique(part.group_N, return_inverse=True)[1] for part in (self.val, self.test)]
         fix = points.specificity_thresholds if self.by_specificity else points.sensitivity_thresholds
@@ -232,7 +232,8 @@ def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | No
     )  # fmt: skip
 
 
-def _weights(part: Part, kind: str, draws: int | None, seed: int) -> Floats:
+def lesion_weights(part: Part, kind: str, draws: int | None, seed: int) -> Floats:
+    """Return how often each group of lesions counts in each draw, (draws, G); None: one row in which all count once."""
     count = len(np.unique(part.group_N))
     return np.ones((1, count)) if draws is None else group_weights(count, draws, _generator(part, kind, seed))
 

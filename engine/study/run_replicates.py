@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.artifacts import predictions
 from engine.artifacts.run_files import RunFiles
+from engine.artifacts.run_layout import arm_label
 from engine.artifacts.split import SplitTable
 from engine.errors import DataError
 from engine.study.contrasts import ARM
@@ -88,19 +89,23 @@ def open_replicate(run: RunFiles, name: str | None = None) -> Replicate:
     if reason or number is None or run.split is None:
         raise DataError(f"{run.path}: {reason}; rerun `hardcase run`")
     folders = {arm: run.layout.arm_folder(number, arm) for arm in _arms(run, number)}
-    found = replicate_of(
-        {arm: predictions.read(folder) for arm, folder in folders.items()},
-        run.split,
-        run.config,
-        name=name or run.path.resolve().name,
-        protocol=run.report.protocol,
-        references=frozenset(entry.arm for entry in run.report.of_round(number) if entry.reference),
-        further={
-            arm: [predictions.read(folder / f"{SEED_FOLDER}{seed}") for seed in further_seeds(folder)]
-            for arm, folder in folders.items()
-        },
-    )
-    return replace(found, pools=pools_of(run.report, number))
+    found = _read(run, run.split, folders, name or run.path.resolve().name)
+    references = frozenset(entry.arm for entry in run.report.of_round(number) if entry.reference)
+    return replace(found, references=references, pools=pools_of(run.report, number))
+
+
+def open_entries(run: RunFiles, entries: Sequence[tuple[int, str]]) -> Replicate:
+    """Read any (round, arm) of a run; in the replicate they are called as ``arm_label`` does: ``0001/hard``.
+
+    Raises:
+        DataError: a file is missing or broken, or two of them predict other images.
+    """
+    if run.split is None:
+        raise DataError(
+            f"{run.path}: split.parquet is not in the run folder; rerun `hardcase run` to write it again"
+        )
+    folders = {arm_label(number, arm): run.layout.arm_folder(number, arm) for number, arm in entries}
+    return _read(run, run.split, folders, run.path.resolve().name)
 
 
 def replicate_of(
@@ -134,6 +139,21 @@ def replicate_of(
         references=references,
         val=val,
         test=test,
+    )
+
+
+def _read(run: RunFiles, split: SplitTable, folders: Mapping[str, Path], name: str) -> Replicate:
+    """Read the predictions of every folder, those of further classifier seeds too."""
+    return replicate_of(
+        {arm: predictions.read(folder) for arm, folder in folders.items()},
+        split,
+        run.config,
+        name=name,
+        protocol=run.report.protocol,
+        further={
+            arm: [predictions.read(folder / f"{SEED_FOLDER}{seed}") for seed in further_seeds(folder)]
+            for arm, folder in folders.items()
+        },
     )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from engine.arms import ARMS
 from engine.artifacts import report_json
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
+from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
 from engine.store import write_json
 from engine.tracking.confusion import confusion_png
@@ -29,7 +30,7 @@ from engine.tracking.sender import RefusedError
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
-SIMULATED = {"labels": "SIMULATED LABELS"}
+SIMULATED = {"labels": MARK}
 """Tag and parameter of a run whose figures rest on labels of an oracle."""
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import html
+import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +14,17 @@ import pytest
 from rich.console import Console
 
 from engine import build
-from engine.artifacts import asked, labels, lesions, pool
+from engine.artifacts import asked, labels, lesions, pool, report_json
 from engine.artifacts.labels import ORACLE, Answer
 from engine.commands import report_command
 from engine.commands.compare_command import compare
 from engine.commands.finished_run import choose
+from engine.commands.run_command import show
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.parts.dataset import open_dataset
-from engine.report.wording import SIMULATED
+from engine.report.run_page import render_report
+from engine.report.wording import SIMULATED, number_interval
 from engine.store import RunFolder
 from engine.types import UNLABELLED
 from tests.integration.tiny import TINY, tiny_config
@@ -184,3 +189,31 @@ def test_labels_that_no_round_asked_for_make_train_images(output: Path) -> None:
 def test_what_cannot_be(tmp_path: Path, data: dict[str, Any], loop: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny_config(str(tmp_path), data=data, loop=loop)
+
+
+@pytest.mark.slow
+def test_the_page_draws_learning_curves_and_says_simulated_labels(bought: RunFolder) -> None:
+    page = render_report(bought.path)
+    text = " ".join(html.unescape(re.sub(r"<[^>]+>", " ", page)).split())
+    assert "SIMULATED LABELS: an oracle uncovered hidden labels" in text.split("What was found")[0]
+    figure = report_json.read(bought.path).entry(2, "queried").figure("test", "malignant.auc")
+    drawn = re.search(r'aria-label="Malignant AUC by labels asked for\. ([^"]+)"', page)
+    assert drawn is not None
+    said = html.unescape(drawn[1])
+    for arm in ("queried", "queried_random", "hard_and_queried"):
+        assert f"arm {arm} with 12 labels: " in said
+    assert f"arm queried with 12 labels: {number_interval(figure)}" in said
+    assert "arm real without labels: " in said and "arm hard without labels: " in said
+    assert "With 12 labels queried reached a malignant AUC of" in text
+    assert re.search(r"one label (is|was) worth", text)
+
+
+@pytest.mark.slow
+def test_the_end_of_a_run_with_an_oracle_says_simulated_labels(bought: RunFolder) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    report = json.loads((bought.path / "report.json").read_text())
+    show(bought, report, bought.config, console)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Test figures with 95 % intervals (SIMULATED LABELS)" in said
+    last = "\n".join(said.splitlines()[-6:])
+    assert "labels   SIMULATED LABELS: an oracle uncovered hidden labels" in last, "in the last lines"

@@ -13,6 +13,7 @@ from engine.evaluation.figures import figure_words, in_sentence
 from engine.report.blocks import study as tables
 from engine.report.blocks.calibration import calibration_block
 from engine.report.blocks.cost import cost_of, cost_table
+from engine.report.blocks.labels import run_labels
 from engine.report.blocks.subgroups import subgroup_tables
 from engine.report.tables import CHART_ARMS, last_of_each_arm
 from engine.study.answer import Answer, answer
@@ -48,8 +49,9 @@ def run_evidence(run: RunFiles) -> dict[str, Any]:
     shown = {e["arm"]: e for e in last_of_each_arm(rounds) if e["arm"] in CHART_ARMS}
     if study is None:
         found: dict[str, Any] = {"answer": _no_answer(run), "study": None, "calibration": None, "cost": None}
+        found["labels"] = run_labels(run, None, 0)
     else:
-        found = study_evidence(study, [run])
+        found = study_evidence(study, [run]) | {"labels": run_labels(run, study.design, study.draws)}
     return {**found, "subgroups": subgroup_tables(shown), "brackets": "brackets hold 95 % intervals"}
 
 

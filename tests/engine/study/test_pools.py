@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.artifacts.report_json import RoundEntry, RunReport
+from engine.artifacts.report_json import BoughtLabels, RoundEntry, RunReport
 from engine.study.pools import OWN, pool_text, pools_of
 
 
@@ -42,6 +42,13 @@ def test_reports_without_pools_say_how_many_were_accepted(accepted: tuple[int, i
     report = RunReport(rounds=(*rounds, entry("real", number=2)))
     assert pool_text(report.rounds[1], report) == expected
     assert pool_text(report.rounds[2], report) == OWN
+
+
+@pytest.mark.parametrize(("answered", "expected"), [(0, OWN), (4, "k")])
+def test_labels_that_an_arm_bought_are_images_of_its_own(answered: int, expected: str) -> None:
+    bought = BoughtLabels(asked=4, answered=answered, conflicts=0, unsure=4 - answered, simulated=True)
+    found = pools(entry("queried", added=0, key="k", labels=bought), entry("real", added=0, key="r"))
+    assert found == {"queried": expected, "real": OWN}
 
 
 def test_what_is_not_known_is_left_out() -> None:
