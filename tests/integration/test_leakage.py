@@ -20,6 +20,8 @@ from engine.store.files import checksums
 from tests.fakes import add_train_sets, make_context, make_dataset_folders
 from tests.integration.tiny import TINY, tiny_config
 
+pytestmark = pytest.mark.no_cover
+
 LEARNED = {
     "embedder": ("clip/",),
     "index": ("levels.npy", "fused.npy", "index.json"),

@@ -215,6 +215,7 @@ TINY_ARGUMENTS = [
 ]
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[] if n == RUN_IN_THE_NORMAL_SUITE else pytest.mark.heavy) for n in LAYOUTS],
