@@ -93,3 +93,17 @@ def tiny_run(output: Path) -> Path:
 
     config = tiny_config(str(output), name="tiny", loop={"rounds": 1})
     return once(output / "tiny", lambda: build.run(config))
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(shared_folder: Path) -> Path:
+    """An MLflow database that holds its tables and nothing else, which takes MLflow seconds; copy it."""
+
+    def make() -> None:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        folder.mkdir()
+        SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", folder.as_uri()).engine.dispose()
+
+    folder = shared_folder / "mlflow_tables"
+    return once(folder, make) / "mlflow.db"

@@ -37,6 +37,7 @@ def runs(output: Path) -> dict[str, RunFolder]:
                 loop={
                     "rounds": 1 if name == "softer" else 2,
                     "arms": ARMS,
+                    "budget": 10,
                     "mine_from": "crossfit",
                     "crossfit_folds": 2,
                 },

@@ -252,7 +252,12 @@ SPOILT = ["lost", "damaged", "unsealed"]
     [
         *((step, killed_at, "nothing") for step, killed_at in KILLS),
         *((5, 9, then) for then in SPOILT),
-        *(pytest.param(*kill, then, marks=pytest.mark.heavy) for kill in KILLS if kill != (5, 9) for then in SPOILT),
+        *(
+            pytest.param(*kill, then, marks=pytest.mark.heavy)
+            for kill in KILLS
+            if kill != (5, 9)
+            for then in SPOILT
+        ),
     ],
 )
 def test_a_killed_fit_leaves_the_same_snapshot(tmp_path, whole_snapshots, step, killed_at, then):
