@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -13,6 +13,8 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import filelock
 import pytest
 import torch
+
+from tests import coverage_pause
 
 FIRST_PART = "hardcase/first part of make test"
 
@@ -26,6 +28,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     elif config.getoption("markexpr") == "not ray and not heavy":
         counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "skipped", "failed")}
         config.cache.set(FIRST_PART, ", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    coverage_pause.remember(session.config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put whole runs first: one process plays them and shares their fixtures, and what is quick is left to balance.
+
+    Coverage counts neither tests of experiments, which it is not about, nor those of real images, which not all have.
+    """
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/integration/"))
+    for item in items:
+        if item.nodeid.startswith("tests/experiments/") or item.get_closest_marker("real_data"):
+            item.add_marker("no_cover")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    yield from coverage_pause.setup(item)
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +70,8 @@ def once(folder: Path, make: Callable[[], object]) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_name(f"{folder.name}.made.lock")):
         if not made.exists():
-            make()
+            with coverage_pause.counting(True):  # even where a test marked no_cover asks first
+                make()
             made.touch()
     return folder
 
@@ -70,3 +93,17 @@ def tiny_run(output: Path) -> Path:
 
     config = tiny_config(str(output), name="tiny", loop={"rounds": 1})
     return once(output / "tiny", lambda: build.run(config))
+
+
+@pytest.fixture(scope="session")
+def mlflow_tables(shared_folder: Path) -> Path:
+    """An MLflow database that holds its tables and nothing else, which takes MLflow seconds; copy it."""
+
+    def make() -> None:
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+        folder.mkdir()
+        SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", folder.as_uri()).engine.dispose()
+
+    folder = shared_folder / "mlflow_tables"
+    return once(folder, make) / "mlflow.db"

@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
-import ray.data
-import ray.train
-import ray.train.torch
 from ray.exceptions import RayError, RayTaskError
 
 from engine.artifacts.machine_faults import mendable
@@ -75,6 +72,8 @@ class StageWork:
         if not self.delegates or not chunks:
             yield from LocalMap(self.note)(worker, chunks, what)
             return
+        import ray.data  # a second of imports, for stages that map on actors alone
+
         rows = [{"position": i, "chunk": pickle.dumps(chunk)} for i, chunk in enumerate(chunks)]
         size = min(max(1, self.config.map_workers), len(chunks))
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
@@ -129,6 +128,8 @@ class StageWork:
             ) from error
 
     def _train_on_workers(self, fit: Callable[[TrainEnv], None]) -> None:
+        import ray.train.torch  # a second of imports, for stages that train on workers alone
+
         call = self.call
         with tempfile.TemporaryDirectory(dir=call.out.parent, prefix=".ray-train-") as storage:
             trainer = ray.train.torch.TorchTrainer(
@@ -188,6 +189,8 @@ class _ChunkActor:
 
 def _train_worker(config: dict[str, Any]) -> None:
     """Run the training function on one Ray Train worker."""
+    import ray.train.torch
+
     work: StageWork = config["work"]
     call, context = work.call, ray.train.get_context()
     device = str(ray.train.torch.get_device()) if call.device != "cpu" else "cpu"

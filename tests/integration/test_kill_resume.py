@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from engine.store.files import checksums
 from tests.integration.tiny import tiny_tree
 from tests.processes import hardcase
 
@@ -97,4 +98,6 @@ def test_a_killed_driver_on_ray_goes_on_too(tmp_path: Path, tiny_run: Path) -> N
     finish(said, killed)
     whole = json.loads((tiny_run / "report.json").read_text())
     assert report_of(tmp_path, "killed") == figures(whole)
+    images = [checksums(run / "rounds" / "0001" / "synthetic") for run in (log.parent, tiny_run)]
+    assert images[0] == images[1] != {}
     assert_nothing_ran_twice(tmp_path, "killed")

@@ -15,6 +15,8 @@ from engine.parts.soft_labels import SoftLabels
 from engine.store import RunFolder
 from tests.integration.tiny import TINY, tiny_config
 
+pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+
 ARMS = ["real", "classical", "distilled", "random", "hard"]
 SOFT = {"labels": "soft", "label_temperature": 1.5, "label_share": 0.25, "weight": 0.5}
 
@@ -35,6 +37,7 @@ def runs(output: Path) -> dict[str, RunFolder]:
                 loop={
                     "rounds": 1 if name == "softer" else 2,
                     "arms": ARMS,
+                    "budget": 10,
                     "mine_from": "crossfit",
                     "crossfit_folds": 2,
                 },
@@ -50,7 +53,6 @@ def probabilities(run: RunFolder, number: int, arm: str) -> np.ndarray:
     return np.asarray(pd.read_parquet(table).filter(like="p_").to_numpy())
 
 
-@pytest.mark.slow
 def test_another_label_makes_no_image_of_the_first_round_again(runs: dict[str, RunFolder]) -> None:
     for role in ("hard/crossfit", "hard/synthesize", "random/synthesize", "hard/accept"):
         keys = {run.stage(f"rounds/0001/{role}").key for run in runs.values()}
@@ -59,7 +61,6 @@ def test_another_label_makes_no_image_of_the_first_round_again(runs: dict[str, R
     assert len({run.stage("rounds/0001/hard/classifier").key for run in runs.values()}) == 3
 
 
-@pytest.mark.slow
 def test_labels_change_the_arms_that_have_soft_ones_and_no_other(runs: dict[str, RunFolder]) -> None:
     for arm in ("real", "classical"):
         assert (probabilities(runs["hard"], 1, arm) == probabilities(runs["soft"], 1, arm)).all()
@@ -70,7 +71,6 @@ def test_labels_change_the_arms_that_have_soft_ones_and_no_other(runs: dict[str,
         assert (probabilities(run, 1, "distilled") != probabilities(run, 1, "classical")).any()
 
 
-@pytest.mark.slow
 def test_a_pool_s_labels_are_those_of_the_published_judgement(runs: dict[str, RunFolder]) -> None:
     run = runs["soft"]
     found = pool.read(run.stage("rounds/0002/hard/pool").path)

@@ -145,10 +145,8 @@ def started(shared: Path, image_size: int, unet: str, **sections: Any) -> Config
 @pytest.mark.parametrize(
     ("unet", "image_size"),
     [
-        ("smaller", 32),
-        ("larger_inpainting", 24),
-        *(pytest.param("smaller", size, marks=pytest.mark.heavy) for size in (16, 24)),
-        *(pytest.param("larger_inpainting", size, marks=pytest.mark.heavy) for size in (16, 32)),
+        *(pytest.param(unet, 24, marks=pytest.mark.no_cover) for unet in UNETS),
+        *(pytest.param(unet, size, marks=pytest.mark.heavy) for unet in UNETS for size in (16, 32)),
     ],
 )
 def test_images_have_the_size_of_the_run_whatever_the_unet_came_from(

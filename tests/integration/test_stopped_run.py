@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from tests.integration.test_kill_resume import figures, finish
 from tests.integration.tiny import copy_stages, tiny_config, tiny_tree
 from tests.processes import hardcase
 
-SECTIONS: dict[str, Any] = {"loop": {"rounds": 1}, "denoiser": {"steps": 24, "checkpoint_every": 3}}
+SECTIONS: dict[str, Any] = {
+    "loop": {"rounds": 1, "budget": 6},
+    "denoiser": {"steps": 24, "checkpoint_every": 3},
+}
 
 
 def command(root: Path, name: str) -> list[str]:
@@ -31,11 +35,12 @@ def report(root: Path, name: str) -> object:
 
 @pytest.mark.slow
 def test_a_stopped_run_is_closed_and_goes_on(
-    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_run: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("whole", "stopped"):  # what both find there: everything up to the denoiser
         copy_stages(tiny_run, tmp_path / name / "runs")
+    shutil.copy(mlflow_tables, tmp_path / "stopped" / "mlflow.db")
     build.run(tiny_config(str(tmp_path / "whole" / "runs"), **SECTIONS))
     stages = tmp_path / "stopped" / "runs" / "stages"
     process = hardcase(tmp_path / "said.txt", *command(tmp_path, "stopped"))

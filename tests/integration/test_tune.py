@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ REPORTS_BEFORE_KILL = 4
 
 def command(root: Path, name: str, **sections: Any) -> list[str]:
     config = root / f"{name}.yaml"
-    tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 2, "budget": 12}, **sections)
+    tree = tiny_tree(str(root / f"out-{name}"), loop={"rounds": 2, "budget": 6}, **sections)
     config.write_text(yaml.safe_dump({**tree, "search_space": SPACE, "tune": TUNE}), encoding="utf-8")
     return ["tune", str(config)]
 
@@ -64,7 +65,7 @@ def kill_half_way(root: Path, name: str, arguments: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path, mlflow_tables: Path) -> Path:
     """Two sweeps of one config: ``whole``, in this process, and ``killed`` on Ray half way and run again.
 
     ``whole`` finds a foundation; its trials come one after the other, as those of one concurrent trial on Ray do.
@@ -76,6 +77,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
         patch.setattr(ray_tune, "Cluster", InProcess)
         sweep.tune(build.load(root / "whole.yaml"), listener=QuietListener())
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
+    shutil.copy(mlflow_tables, root / "mlflow.db")
     kill_half_way(root, "killed", killed)
     assert len(events(root, "killed")) < len(events(root, "whole"))
     print(finish(root / "said.txt", killed))
@@ -177,7 +179,10 @@ def test_the_experiment_counts_a_stage_once_and_pairs_the_winner_with_random(
     cost = tune.cost(folder, found)
     assert cost["stages_run_twice"] == 0
     assert cost["seconds_sweep"] < cost["seconds_separate_runs"]
-    seeds = tune.fresh_seeds(folder / "best.yaml", [1, 2])
+    best, short = (folder / "best.yaml").read_text(), tmp_path / "short.yaml"
+    assert "rounds: 2\n" in best
+    short.write_text(best.replace("rounds: 2\n", "rounds: 1\n"))  # a pair is a pair after one round
+    seeds = tune.fresh_seeds(short, [1, 2])
     difference = seeds["winner_minus_random"]["test"]["nll"]
     assert difference["low"] <= difference["value"] <= difference["high"]
     assert len(difference["by_seed"]) == 2

@@ -169,17 +169,17 @@ def test_covariance_comes_nearer_to_the_real_one_than_chance() -> None:
     assert mean < mean_by_chance / 3
 
 
-def test_three_thousand_candidates_of_512_features_take_seconds() -> None:
+def test_fifteen_hundred_candidates_of_512_features_take_seconds() -> None:
     rng = np.random.default_rng(0)
     state = candidates(
-        [0] * 2000 + [1] * 1000,
-        total=1000,
-        feature_SF=rng.normal(size=(3000, 512)).astype(np.float32),
+        [0] * 1000 + [1] * 500,
+        total=500,
+        feature_SF=rng.normal(size=(1500, 512)).astype(np.float32),
         real_feature_NF=rng.normal(size=(500, 512)).astype(np.float32),
         real_prob_NC=rng.dirichlet(np.ones(3), 500),
         real_label_N=np.repeat([0, 1], 250),
     )
     for policy in (Covariance(), GradientAlignment()):
         start = time.process_time()
-        assert chosen(policy, state).keep_S.sum() == 1000
-        assert time.process_time() - start < 20
+        assert chosen(policy, state).keep_S.sum() == 500
+        assert time.process_time() - start < 5

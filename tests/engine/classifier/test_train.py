@@ -242,8 +242,24 @@ def test_a_snapshot_holds_the_averaged_weights_of_its_step_and_changes_nothing(t
         assert torch.equal(value, checkpoint[f"ema/{name}"]), name
 
 
-@pytest.mark.parametrize(("step", "killed_at"), [(4, 9), (5, 9), (8, 9), (10, 9), (5, 7), (8, 4)])
-@pytest.mark.parametrize("then", ["nothing", "lost", "damaged", "unsealed"])
+KILLS = [(4, 9), (5, 9), (8, 9), (10, 9), (5, 7), (8, 4)]
+"""The step of the snapshot, and that of the kill."""
+SPOILT = ["lost", "damaged", "unsealed"]
+
+
+@pytest.mark.parametrize(
+    ("step", "killed_at", "then"),
+    [
+        *((step, killed_at, "nothing") for step, killed_at in KILLS),
+        *((5, 9, then) for then in SPOILT),
+        *(
+            pytest.param(*kill, then, marks=pytest.mark.heavy)
+            for kill in KILLS
+            if kill != (5, 9)
+            for then in SPOILT
+        ),
+    ],
+)
 def test_a_killed_fit_leaves_the_same_snapshot(tmp_path, whole_snapshots, step, killed_at, then):
     """Killed before or after the snapshot, which is then whole, lost, damaged, or was being written."""
     job = snapped(make_job(tmp_path), step)

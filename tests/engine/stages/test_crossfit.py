@@ -261,7 +261,9 @@ def test_a_share_of_the_steps_is_at_least_one_step(tmp_path, inputs, share, step
     assert [job.snapshot.step for job in jobs] == [step]
 
 
-@pytest.mark.parametrize("damage", [None, *DAMAGES])
+@pytest.mark.parametrize(
+    "damage", [None, *(pytest.param(d, marks=pytest.mark.heavy) for d in DAMAGES[:-1]), DAMAGES[-1]]
+)
 def test_a_stage_killed_in_its_second_fold_ends_with_the_same_early_predictions(tmp_path, inputs, damage):
     run_stage(crossfit, tmp_path / "whole", inputs, early(0.5))
     started = []

@@ -58,8 +58,13 @@ def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
     assert again["val_accuracy"] == pytest.approx(1 / 3)
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("step", [5, 12])
+@pytest.mark.parametrize(
+    ("damage", "step"),
+    [
+        *((damage, 12) for damage in DAMAGES),
+        *(pytest.param(damage, 5, marks=pytest.mark.heavy) for damage in DAMAGES),
+    ],
+)
 def test_damaged_files_of_a_killed_attempt_change_nothing(tmp_path, whole_judge, damage, step):
     """Killed in fold 2 after fold 1 was finished; then every file of the checkpoint folder is damaged in turn."""
     inputs, whole = whole_judge

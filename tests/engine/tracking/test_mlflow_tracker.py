@@ -1,6 +1,7 @@
 """The MLflow tracker against SQLite, a closed port and a server that accepts but never answers."""
 
 import json
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -271,8 +272,11 @@ KEPT = [
 ]
 
 
-def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(tmp_path, short_requests):
+def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(
+    tmp_path, short_requests, mlflow_tables
+):
     run, told = make_run(tmp_path), []
+    shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
     begin = time.monotonic()
     play(make_tracker(tmp_path, closed_port(), give_up_after=1.0, notify=told.append), run)
     assert time.monotonic() - begin < 15

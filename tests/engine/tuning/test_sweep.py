@@ -129,10 +129,15 @@ def test_trials_share_round_zero_and_val_picks_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.no_cover
-def test_interrupted_anywhere_it_ends_the_same_and_repeats_no_stage(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "reports", [(1, 4, 7), pytest.param((2, 3, 5, 6), marks=pytest.mark.heavy)], ids=["sample", "others"]
+)
+def test_interrupted_anywhere_it_ends_the_same_and_repeats_no_stage(
+    tmp_path: Path, reports: tuple[int, ...]
+) -> None:
     _, whole = run(config_in(tmp_path / "whole"))
     computed = len(SharedBackend.calls_of_all)
-    for left in range(1, 8):
+    for left in reports:
         SharedBackend.calls_of_all = []
         InProcess.left = left
         with pytest.raises(KeyboardInterrupt):
