@@ -11,10 +11,6 @@ from engine.arms import ARMS
 from engine.stages import NAMES
 from tests.golden.cache_keys import FILE, REMEDY, differences, keys_of, named
 
-pytestmark = (
-    pytest.mark.no_cover
-)  # what the loop does is covered by its own tests; tracing twice as slow adds nothing
-
 PINNED: dict[str, dict[str, str]] = json.loads(FILE.read_text(encoding="utf-8"))
 
 pytestmark = pytest.mark.no_cover

@@ -23,7 +23,9 @@ from engine.study.label_curves import FIGURE, QUERY, RANDOM, LabelCurves, asked,
 from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import endpoints_of
 
-NO_SAVINGS: Final = f"Label savings are not shown: that takes arms {QUERY} and {RANDOM}, a round of hard, and their predictions."
+NO_SAVINGS: Final = (
+    f"Label savings are not shown: that takes arms {QUERY} and {RANDOM}, a round of hard, and predictions."
+)
 
 
 def run_labels(run: RunFiles, design: Design | None, draws: int) -> dict[str, Any] | None:

@@ -174,7 +174,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home / "[red]runs" / "tiny"
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
