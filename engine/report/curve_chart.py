@@ -15,10 +15,10 @@ from markupsafe import Markup, escape
 from engine.artifacts.report_json import Figure
 from engine.report.charts import colour, marker
 
-_WIDTH: Final = 640
-_HEIGHT: Final = 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 132, 14, 44
-_DODGE: Final = 5.0
+_WIDTH: Final = 500
+_HEIGHT: Final = 270
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 126, 10, 40
+_DODGE: Final = 4.0
 _LINE: Final = 13.0
 """Height of a line of text: names at the right end stand at least so far apart."""
 

@@ -3,8 +3,8 @@
 A curve is a figure of one arm by the labels asked for so far. An image counts from when it is asked about, whatever came
 back: "I cannot tell" costs a reader as much as a class does.
 
-An interval draws test lesions and, where several replicates share them, training sets too, independently (Owen 2007). That
-counts what belongs to a pair of both three times, so intervals are rather too wide.
+An interval draws test lesions and, where several replicates share them, training sets too, independently (Owen 2007). It is
+one of percentiles: with few training sets it is too narrow, and no t interval stands beside it, since amounts may be infinite.
 
 Shape legend: R replicates, B bootstrap draws, P points of a curve (rounds), the first of them without labels.
 """
@@ -130,22 +130,22 @@ def resampled(curves: Sequence[Curve], *, crossed: bool, seed: int = 0) -> list[
     return [drawn_BP[known_B] for drawn_BP in found]
 
 
-def labels_needed(asked_P: Floats, value_P: Floats, reached: float) -> float:
-    """Return the fewest labels at which a curve reaches a value; infinite where it does not.
+def labels_needed(asked_P: Floats, value_P: Floats, reached_Q: Floats) -> Floats:
+    """Return the fewest labels at which a curve reaches each of Q values, (Q,); infinite where it does not.
 
     The curve is made monotone (isotonic regression by least squares, scikit-learn's) and read linearly between its points.
     """
     from sklearn.isotonic import isotonic_regression
 
     rising_P = isotonic_regression(np.asarray(value_P, dtype=np.float64))
-    first = int(np.searchsorted(rising_P, reached - 1e-12))
-    if first == len(rising_P):
-        return math.inf
-    if first == 0:
-        return float(asked_P[0])
-    low, high = rising_P[first - 1], rising_P[first]
-    share = (reached - low) / (high - low)
-    return float(asked_P[first - 1] + share * (asked_P[first] - asked_P[first - 1]))
+    first_Q = np.searchsorted(rising_P, reached_Q - 1e-12)
+    found_Q = np.full(len(reached_Q), math.inf)
+    found_Q[first_Q == 0] = asked_P[0]
+    between_Q = (first_Q > 0) & (first_Q < len(rising_P))
+    after = first_Q[between_Q]
+    share = (reached_Q[between_Q] - rising_P[after - 1]) / (rising_P[after] - rising_P[after - 1])
+    found_Q[between_Q] = asked_P[after - 1] + share * (asked_P[after] - asked_P[after - 1])
+    return found_Q
 
 
 def label_savings(query: Curve, random: Curve, *, crossed: bool, seed: int = 0) -> tuple[Savings, ...]:
@@ -155,25 +155,22 @@ def label_savings(query: Curve, random: Curve, *, crossed: bool, seed: int = 0) 
     query_BP, random_BP = resampled([query, random], crossed=crossed, seed=seed)
     if len(query_BP) == 0:
         return ()
-    found = []
-    for point in range(1, len(query.asked_P)):
-        reached = float(query.mean_P[point])
-        needed_B = np.array(
-            [
-                labels_needed(random.asked_P, one_P, other_P[point])
-                for one_P, other_P in zip(random_BP, query_BP, strict=True)
-            ]
+    needed_P = labels_needed(random.asked_P, random.mean_P, query.mean_P)
+    needed_BP = np.array(
+        [
+            labels_needed(random.asked_P, one_P, other_P)
+            for one_P, other_P in zip(random_BP, query_BP, strict=True)
+        ]
+    )
+    return tuple(
+        Savings(
+            labels=float(query.asked_P[point]),
+            reached=float(query.mean_P[point]),
+            needed=amount(float(needed_P[point]), needed_BP[:, point]),
+            most=float(random.asked_P[-1]),
         )
-        needed = labels_needed(random.asked_P, random.mean_P, reached)
-        found.append(
-            Savings(
-                labels=float(query.asked_P[point]),
-                reached=reached,
-                needed=amount(needed, needed_B),
-                most=float(random.asked_P[-1]),
-            )
-        )
-    return tuple(found)
+        for point in range(1, len(query.asked_P))
+    )
 
 
 def label_worth(label: Gain, image: Gain) -> tuple[Amount | None, str]:

@@ -24,7 +24,8 @@ from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import endpoints_of
 
 NO_SAVINGS: Final = (
-    f"Label savings are not shown: that takes arms {QUERY} and {RANDOM}, a round of hard, and predictions."
+    f"Label savings are not shown: they take the predictions of arms {QUERY} and {RANDOM} in every round, up to the last of "
+    "hard."
 )
 
 
@@ -48,7 +49,7 @@ def run_labels(run: RunFiles, design: Design | None, draws: int) -> dict[str, An
         "arms": _legend(arms, run.report),
         "charts": [(figure_words(name), _run_chart(run.report, arms, name)) for name in figures],
         "headings": [figure_words(name) for name in figures],
-        "rows": [_row(entry, figures) for entry in run.report.rounds if entry.labels is not None],
+        "rows": [_row(entry, figures) for entry in _in_chart(run.report)],
         "readers": _readers(run),
         **_worth(curves),
     }
@@ -100,10 +101,18 @@ def _run_chart(report: RunReport, arms: Sequence[str], name: str) -> Any:
     return curve_chart(figure_words(name), lines, levels, _text(name))
 
 
+def _in_chart(report: RunReport) -> list[RoundEntry]:
+    """What the chart shows, in the report's order: the start, every arm with bought labels, `real` and `hard` at the end."""
+    last = report.last_round(ENGINE)
+    shown = {(0, START), (last, START), (last, ENGINE)}
+    return [e for e in report.rounds if e.labels is not None or (e.round, e.arm) in shown]
+
+
 def _row(entry: RoundEntry, figures: Sequence[str]) -> dict[str, Any]:
     labels = entry.labels
-    assert labels is not None
-    counts = [labels.asked, labels.answered, labels.conflicts, labels.unsure]
+    counts = [0] * 4
+    if labels is not None:
+        counts = [labels.asked, labels.answered, labels.conflicts, labels.unsure]
     cells = [_text(name)(entry.figure("test", name)) for name in figures]
     return _cells(str(entry.round), entry.arm, [*map(str, counts), *cells])
 
@@ -137,7 +146,12 @@ def _study_rows(curves: LabelCurves, files: Sequence[RunFiles]) -> list[dict[str
                 for name in ("asked", "answered", "conflicts", "unsure")
             ]
             rows.append(_cells(str(number), arm, [*counts, number_interval(figure)]))
-    return rows
+    start = _figures(next(iter(curves.curves.values())), curves)[0]
+    flat = [(0, START, start)] + [
+        (files[0].report.last_round(ENGINE), arm, _figures(curve, curves)[0])
+        for arm, curve in curves.levels.items()
+    ]
+    return [_cells(str(n), arm, [*["0"] * 4, number_interval(figure)]) for n, arm, figure in flat] + rows
 
 
 def _figures(curve: Curve, curves: LabelCurves) -> list[Figure]:
@@ -226,9 +240,10 @@ def _readers(run: RunFiles) -> list[str]:
     if state.several is not None:
         found = state.several
         kappa = number_interval(found.kappa)
+        who = "They" if len(found.readers) == 2 else "Two of them"
         said.append(
-            f"{len(found.readers)} readers have {found.images} images in common. Two of them say the same of "
-            f"{percent(found.share)}; Fleiss' kappa, agreement beyond chance, is {kappa}."
+            f"{len(found.readers)} readers have {found.images} image{'' if found.images == 1 else 's'} in common. {who} say "
+            f"the same of {percent(found.share)}; Fleiss' kappa, agreement beyond chance, is {kappa}."
         )
     elif guess.shown + guess.unseen:
         said.append("No two readers have an image in common, so their agreement cannot be told.")

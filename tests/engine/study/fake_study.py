@@ -37,6 +37,7 @@ def write_study(
     primary: Sequence[str] = ("malignant.sensitivity",),
     classifier_seeds: int = 1,
     accepted: int = 120,
+    data: Mapping[str, Any] | None = None,
 ) -> list[Path]:
     """Write one run folder a replicate and return them.
 
@@ -53,6 +54,7 @@ def write_study(
         primary: evaluation.primary of their configs.
         classifier_seeds: classifiers of each arm, the further ones in folders of their own.
         accepted: synthetic images of hard and random; with 0 all arms have one pool.
+        data: further keys of section data of their configs.
     """
     rng = np.random.default_rng(seed)
     table = _lesions(lesions, rng)
@@ -84,7 +86,11 @@ def write_study(
             protocol,
             entries,
             arms,
-            {"loop": {"seed": number} if not folds else {}, "evaluation": {"primary": list(primary)}},
+            {
+                "data": data or {},
+                "loop": {"seed": number} if not folds else {},
+                "evaluation": {"primary": list(primary)},
+            },
         )
         paths.append(path)
     return paths  # fmt: skip
@@ -98,7 +104,7 @@ def write_json(
     changes: Mapping[str, Mapping[str, Any]],
 ) -> None:
     tree: dict[str, dict[str, Any]] = {
-        "data": {"malignant": list(MALIGNANT)},
+        "data": {"malignant": list(MALIGNANT), **changes.get("data", {})},
         "loop": {"rounds": 1, "arms": list(arms), **changes.get("loop", {})},
         "evaluation": {"bootstrap": 300, **changes.get("evaluation", {})},
     }

@@ -56,13 +56,13 @@ def exactly(value: float) -> Amount:
 def test_labels_that_a_curve_needs_to_reach_a_value(
     values: list[float], reached: float, needed: float
 ) -> None:
-    assert labels_needed(ASKED, np.array(values), reached) == pytest.approx(needed)
+    assert labels_needed(ASKED, np.array(values), np.array([reached])) == pytest.approx([needed])
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.5, 1.0), min_size=4, max_size=4), st.floats(0.5, 1.0), st.floats(0.0, 0.2))
 def test_a_higher_value_never_needs_fewer_labels(values: list[float], reached: float, more: float) -> None:
-    first, second = (labels_needed(ASKED, np.array(values), at) for at in (reached, reached + more))
+    first, second = labels_needed(ASKED, np.array(values), np.array([reached, reached + more]))
     assert 0.0 <= first <= second + 1e-6
 
 
