@@ -4,7 +4,7 @@ A curve is a figure of one arm by the labels asked for so far. An image counts f
 back: "I cannot tell" costs a reader as much as a class does.
 
 An interval draws test lesions and, where several replicates share them, training sets too, independently (Owen 2007). It is
-one of percentiles: with few training sets it is too narrow, and no t interval stands beside it, since amounts may be infinite.
+one of percentiles: too narrow with few training sets; no t interval stands beside it, since amounts may be infinite.
 
 Shape legend: R replicates, B bootstrap draws, P points of a curve (rounds), the first of them without labels.
 """
