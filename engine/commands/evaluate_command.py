@@ -70,7 +70,7 @@ def evaluate(
         write_json(json_path, result)
     if result["protocol"] == "leaky":
         console.print(". ".join(PROTOCOLS["leaky"]), style="red")
-    if result["simulated_labels"]:
+    if result.get("simulated_labels"):
         console.print(SIMULATED_TITLE, style="red")
     console.print(_table(result))
     if result["data"]["n_skipped"] or result["data"]["left_out"]:
@@ -170,7 +170,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "round": chosen.round,
         "arm": chosen.arm,
         "protocol": chosen.protocol,
-        "simulated_labels": chosen.simulated,
+        **({"simulated_labels": True} if chosen.simulated else {}),
         "metrics": metrics,
     }
 
@@ -234,7 +234,7 @@ def _table(result: dict[str, Any]) -> Table:
     malignant = metrics["malignant"]
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
     leaky = result["protocol"] if result["protocol"] == "leaky" else ""
-    mark = marks(leaky, simulated=result["simulated_labels"])
+    mark = marks(leaky, simulated=bool(result.get("simulated_labels")))
     title += f" ({mark})" if mark else ""
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")
     table.add_column("figure")
