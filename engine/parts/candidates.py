@@ -14,21 +14,19 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict
 
 from engine.arms import ARMS
 from engine.artifacts import classifier_fit, decoded_images, synthesized
 from engine.artifacts import predictions as predictions_file
-from engine.classifier.features import FeatureWorker, last_linear, predict_features
-from engine.classifier.predict import softmax
-from engine.classifier.weights import load_classifier, read_meta
+from engine.classifier.weights import read_meta
 from engine.config import Config
 from engine.errors import DataError
 from engine.parts.acceptance_figures import Judged
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.own_images import mined_rows, own_sets
+from engine.parts.seen import see
 from engine.parts.soft_labels import SoftLabels
 from engine.training.plan import derive_seed
 from engine.types import BoolArray, IntArray, Selection, SelectionState, StrArray
@@ -88,9 +86,8 @@ def select(
         )
     count = len(sample_id)
     images = synthesized.IMAGES.path(context.inputs["synthesize"])
-    feature_SF, prob_SC = _seen(
-        context, weights, images, np.arange(count, dtype=np.int64), "what candidates teach"
-    )
+    seen = see(context, weights, images, np.arange(count, dtype=np.int64), "what candidates teach")
+    feature_SF, prob_SC = seen.feature_NF, seen.prob_NC()
     real = (
         _Real.of(context, how, weights)
         if policy.wants_real
@@ -114,20 +111,6 @@ def select(
         generated={dx: int((judged.label_S == c).sum()) for c, dx in enumerate(classes)},
     )
     return policy.select(state, np.random.default_rng(derive_seed(context.seed, "select", how.round)))
-
-
-def _seen(
-    context: StageContext, weights: Path, images: Path, rows: IntArray, what: str
-) -> tuple[npt.NDArray[np.float32], Floats]:
-    """Return the classifier's features (n, F) and probabilities (n, C), at temperature 1, of rows of an image file."""
-    worker = FeatureWorker(weights=weights, images=images, device=context.device, threads=context.threads)
-    model, _ = load_classifier(weights)
-    head = last_linear(model)
-    feature_NF = predict_features(context.map, worker, rows, what)
-    if not len(rows):
-        feature_NF = np.zeros((0, head.in_features), dtype=np.float32)
-    with torch.inference_mode():
-        return feature_NF, softmax(head(torch.from_numpy(feature_NF)).double().numpy())
 
 
 def _targets(labels: SoftLabels | None, judged: Judged) -> Floats:
@@ -157,7 +140,7 @@ class _Real:
         dataset = open_dataset(context.inputs["images"], context.inputs["split"])
         rows = mined_rows(dataset, how.mine_from, how.train_sets)
         images = decoded_images.IMAGES.path(context.inputs["images"])
-        feature_NF, _ = _seen(context, weights, images, dataset.rows[rows], "what real lesions teach")
+        feature_NF = see(context, weights, images, dataset.rows[rows], "what real lesions teach").feature_NF
         known = predictions_file.read(context.inputs["predictions"])
         found = predictions_file.find(known, dataset.table.image_id[rows], "the mined part")
         prob_NC = np.asarray(found.prob_NC, dtype=np.float64)

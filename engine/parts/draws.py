@@ -10,12 +10,12 @@ import numpy.typing as npt
 import torch
 
 from engine.artifacts import classifier_fit, decoded_images
-from engine.classifier.features import FeatureWorker, last_linear, predict_features
 from engine.classifier.predict import predict_logits, softmax
-from engine.classifier.weights import load_classifier, read_meta
+from engine.classifier.weights import read_meta
 from engine.errors import StageError
 from engine.parts.context import StageContext
 from engine.parts.judge_folds import judge_folds, logit_worker
+from engine.parts.seen import Seen, see
 from engine.training.plan import derive_seed
 from engine.types import DrawRequest, IntArray
 
@@ -23,20 +23,25 @@ Array = npt.NDArray[np.float64]
 
 
 def make_draws(
-    context: StageContext, wanted: DrawRequest, rows_N: IntArray, classes: tuple[str, ...]
+    context: StageContext,
+    wanted: DrawRequest,
+    rows_N: IntArray,
+    classes: tuple[str, ...],
+    seen: Seen | None = None,
 ) -> Array:
     """Return probabilities (T, N, C) of rows of the images, columns in the order of ``classes``.
 
-    Inputs: images, classifier; judge for a committee.
+    Inputs: images, classifier; judge for a committee. ``seen`` is what the classifier makes of these rows, where that is
+    known already.
 
     Raises:
         StageError: a member knows other classes than the predictions.
     """
     own = context.inputs["classifier"] / classifier_fit.WEIGHTS
-    if wanted.kind == "dropout":
-        return _dropout(context, wanted, rows_N)
-    members = [own, *judge_folds(context.inputs["judge"])]
     images = decoded_images.IMAGES.path(context.inputs["images"])
+    if wanted.kind == "dropout":
+        return _dropout(context, wanted, seen or see(context, own, images, rows_N, "features for dropout"))
+    members = [own, *judge_folds(context.inputs["judge"])]
     found = []
     for member in members:
         known = read_meta(member).classes
@@ -49,23 +54,14 @@ def make_draws(
     return np.stack(found)
 
 
-def _dropout(context: StageContext, wanted: DrawRequest, rows_N: IntArray) -> Array:
+def _dropout(context: StageContext, wanted: DrawRequest, seen: Seen) -> Array:
     """Drop the inputs of the classifier's last layer; each draw's mask depends on the seed and the draw's number."""
-    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
-    worker = FeatureWorker(
-        weights=weights,
-        images=decoded_images.IMAGES.path(context.inputs["images"]),
-        device=context.device,
-        threads=context.threads,
-    )
-    features_NF = predict_features(context.map, worker, rows_N, "features for dropout")
-    model, _ = load_classifier(weights)
-    head = last_linear(model)
+    features_NF = seen.feature_NF
     draws = []
     with torch.inference_mode():
         for draw in range(wanted.count):
             generator = torch.Generator().manual_seed(derive_seed(context.seed, "dropout", draw))
             keep_NF = torch.rand(features_NF.shape, generator=generator) >= wanted.rate
             dropped_NF = torch.from_numpy(features_NF) * keep_NF / (1.0 - wanted.rate)
-            draws.append(softmax(head(dropped_NF).double().numpy()))
+            draws.append(softmax(seen.head(dropped_NF).double().numpy()))
     return np.stack(draws)

@@ -6,20 +6,16 @@ One image per lesion, and none that looks like an image the classifier has, or l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from engine.artifacts import asked, classifier_fit, decoded_images
 from engine.artifacts import calibration as calibration_file
 from engine.artifacts import duplicates as duplicates_file
 from engine.artifacts.asked import Asked, AskedFacts
-from engine.classifier.features import FeatureWorker, last_linear, predict_features
-from engine.classifier.predict import softmax
-from engine.classifier.weights import load_classifier
 from engine.config import Config
 from engine.data.splits import group_rows
 from engine.errors import DataError
@@ -27,6 +23,7 @@ from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.draws import make_draws
 from engine.parts.own_images import own_sets
+from engine.parts.seen import see
 from engine.stages import base
 from engine.training.plan import derive_seed
 from engine.types import UNLABELLED, BoolArray, IntArray, QueryState, StrArray, strings
@@ -93,20 +90,23 @@ def run(context: StageContext, params: Params) -> None:
     open_U, left_out = _open(dataset, pool, cluster_N, own, params.besides or ())
     candidates = pool[open_U]
     calibration = calibration_file.read(context.inputs["predictions"])
-    seen = _see(context, dataset, np.concatenate([candidates, own]), calibration.temperature)
-    count = len(candidates)
+    count, both = len(candidates), dataset.rows[np.concatenate([candidates, own])]
+    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
+    seen = see(context, weights, decoded_images.IMAGES.path(context.inputs["images"]), both, "ask")
+    asked_about = replace(seen, feature_NF=seen.feature_NF[:count])
+    own_MF = seen.feature_NF[count:]
     policy = registry.make("query", params.policy)
     state = QueryState(
         image_id=dataset.table.image_id[candidates],
         group=cluster_N[candidates],
         classes=calibration.classes,
-        prob_NC=seen.prob_NC[:count],
-        feature_NF=seen.feature_NF[:count],
-        labelled_feature_MF=seen.feature_NF[count:],
+        prob_NC=seen.prob_NC(calibration.temperature)[:count],
+        feature_NF=asked_about.feature_NF,
+        labelled_feature_MF=own_MF,
         labelled_label_M=dataset.labels[own],
         draws_TNC=None
         if policy.wanted is None
-        else make_draws(context, policy.wanted, dataset.rows[candidates], calibration.classes),
+        else make_draws(context, policy.wanted, both[:count], calibration.classes, asked_about),
         total=params.total,
         round=params.round,
         malignant=tuple(params.malignant),
@@ -119,10 +119,7 @@ def run(context: StageContext, params: Params) -> None:
         predicted=strings([calibration.classes[k] for k in state.prob_NC[chosen].argmax(axis=1)]),
         prob_QC=state.prob_NC[chosen],
         neighbour_ids_QK=nearest(
-            seen.feature_NF[:count][chosen],
-            seen.feature_NF[count:],
-            dataset.table.image_id[own],
-            cluster_N[own],
+            asked_about.feature_NF[chosen], own_MF, dataset.table.image_id[own], cluster_N[own]
         ),
     )
     facts = AskedFacts(
@@ -157,30 +154,6 @@ def _open(
         "like a labelled image": like_U,
     }
     return ~(asked_U | lesion_U | like_U), {why: int(n) for why, mask in counts.items() if (n := mask.sum())}
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Seen:
-    """What the classifier makes of images: its last hidden layer (N, F), and calibrated probabilities (N, C)."""
-
-    feature_NF: npt.NDArray[np.float32]
-    prob_NC: npt.NDArray[np.float64]
-
-
-def _see(context: StageContext, dataset: Dataset, positions: IntArray, temperature: float) -> _Seen:
-    """Run the classifier once over images; probabilities follow from its features."""
-    weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
-    worker = FeatureWorker(
-        weights=weights,
-        images=decoded_images.IMAGES.path(context.inputs["images"]),
-        device=context.device,
-        threads=context.threads,
-    )
-    feature_NF = predict_features(context.map, worker, dataset.rows[positions], "ask")
-    head = last_linear(load_classifier(weights)[0])
-    with torch.inference_mode():
-        logits_NC = head(torch.from_numpy(feature_NF)).double().numpy()
-    return _Seen(feature_NF=feature_NF, prob_NC=softmax(logits_NC, temperature))
 
 
 def nearest(
