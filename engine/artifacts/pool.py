@@ -5,7 +5,7 @@ Shape legend: N rows, C classes, E images that are not of the data set, H height
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Final
@@ -96,6 +96,39 @@ class PoolFacts(JsonRecord):
     def n_own(self) -> int:
         """Rows that are the classifier's own images; they come first."""
         return self.n_rows - sum(self.added.values())
+
+
+def facts_of(
+    pool: Pool, added: Pool, classes: Sequence[str], arm: str, wanted: Mapping[str, int]
+) -> PoolFacts:
+    """Return what a pool holds: ``n_real`` counts different real images, every other figure repeats too.
+
+    ``short`` holds, per class, the rows that ``wanted`` asks for and that do not exist.
+    """
+    by_class = {dx: int((pool.dx == dx).sum()) for dx in classes}
+    added_by_class = {dx: int((added.dx == dx).sum()) for dx in classes}
+    short = {dx: n - added_by_class.get(dx, 0) for dx, n in sorted(wanted.items())}
+    return PoolFacts(
+        arm=arm,
+        n_rows=len(pool),
+        n_real=len(np.unique(pool.image_id[pool.origin == "real"])),
+        n_synthetic=int((pool.origin == "synthetic").sum()),
+        counts=by_class,
+        added=added_by_class,
+        short={dx: n for dx, n in short.items() if n > 0},
+        **({"classes": tuple(classes)} if pool.soft_N.any() else {}),
+    )
+
+
+def rows_of(source: str, row_N: IntArray, image_id: StrArray, dx: StrArray, origin: str) -> Pool:
+    """Return pool rows that all have one source and one origin."""
+    return Pool(
+        source=strings([source] * len(row_N)),
+        row_N=row_N,
+        image_id=image_id,
+        dx=dx,
+        origin=strings([origin] * len(row_N)),
+    )
 
 
 def read(folder: Path) -> Pool:

@@ -10,9 +10,9 @@ from engine.parts.dataset import Dataset
 from engine.types import IntArray
 
 
-def sees_unlabelled(config: Config) -> bool | None:
-    """Return whether generator parts learn from unlabelled images too; None where they do not, so that no key changes."""
-    return True if config.loop.generator_saw == "unlabelled" else None
+def sees_unlabelled(config: Config) -> bool:
+    """Return whether generator parts learn from unlabelled images too."""
+    return config.loop.generator_saw == "unlabelled"
 
 
 def own_sets(config: Config) -> list[int] | None:

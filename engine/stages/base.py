@@ -25,8 +25,8 @@ class Params(BaseModel):
     Class attributes:
         unread: keys of a config section that the stage does not read, by the section's name. They are no part of the
             cache key.
-        optional: fields (``section.key`` for one inside a section) that are left out while they are None, so that
-            adding one to a stage changes no key of a run that does not use it.
+        optional: fields (``section.key`` for one inside a section) that are left out while they hold their default, so
+            that adding one to a stage changes no key of a run that does not use it. Another default needs another version.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -40,7 +40,7 @@ class Params(BaseModel):
         for section, keys in self.unread.items():
             tree[section] = {k: v for k, v in tree[section].items() if k not in keys}
         for path in self.optional:
-            _drop_none(tree, path.split("."))
+            _drop_default(tree, self, path.split("."))
         return tree
 
     @classmethod
@@ -49,10 +49,20 @@ class Params(BaseModel):
         return cls.model_validate(dict(tree))
 
 
-def _drop_none(tree: dict[str, Any], path: list[str]) -> None:
-    for key in path[:-1]:
-        tree = tree[key]
-    if tree.get(path[-1]) is None:
+class GeneratorParams(Params):
+    """Params of a stage that learns from, or holds, what generator parts may see."""
+
+    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
+
+    unlabelled: bool = False
+    """Whether unlabelled images are among it, with class ""."""
+
+
+def _drop_default(tree: dict[str, Any], model: BaseModel, path: list[str]) -> None:
+    for section in path[:-1]:
+        tree, model = tree[section], getattr(model, section)
+    default = type(model).model_fields[path[-1]].get_default(call_default_factory=True)
+    if getattr(model, path[-1]) == default:
         tree.pop(path[-1], None)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -32,15 +32,11 @@ from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_s
 from engine.types import IntArray
 
 
-class Params(base.Params):
+class Params(base.GeneratorParams):
     """How the denoiser is made and how levels are fused for it."""
-
-    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
 
     denoiser: DenoiserConfig
     embedder: EmbedderConfig
-    unlabelled: bool | None = None
-    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -54,7 +50,7 @@ def run(context: StageContext, params: Params) -> None:
         context,
         fit,
         inputs=dict(context.inputs),
-        unlabelled=bool(params.unlabelled),
+        unlabelled=params.unlabelled,
         config=params.denoiser,
         fuse=params.embedder.fuse,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 
@@ -29,15 +28,11 @@ from engine.types import ImageArray, IntArray, strings
 EmbedChunk = Callable[[IntArray], Float32Array]
 
 
-class Params(base.Params):
+class Params(base.GeneratorParams):
     """How the embedder is made and what it looks at."""
-
-    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
 
     embedder: EmbedderConfig
     data: Extraction
-    unlabelled: bool | None = None
-    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -60,7 +55,7 @@ def run(context: StageContext, params: Params) -> None:
             crop=params.data.crop,
             images=images,
             split=split,
-            unlabelled=bool(params.unlabelled),
+            unlabelled=params.unlabelled,
         )
         return
     facts = copy_pretrained(config.pretrained, context.out / embedder_file.MODEL)

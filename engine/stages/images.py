@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Params(base.Params):
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
     optional: ClassVar[frozenset[str]] = frozenset(
-        {"data.phantom.blind_spot", "data.images", "data.unlabelled_images"}
+        {"data.phantom.blind_spot", "data.images", "data.unlabelled", "data.unlabelled_images"}
     )
 
     data: DataConfig
@@ -49,13 +49,6 @@ class Params(base.Params):
         """Return what a run of ``config`` reads."""
         drawn = config.data.format == "phantom" or config.data.limit is not None
         return cls(data=config.data, fingerprint=fingerprint, seed=config.seed if drawn else 0)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the section without ``unlabelled`` where it refuses, as it was before the key came."""
-        tree = super().to_json()
-        if tree["data"]["unlabelled"] == "refuse":
-            del tree["data"]["unlabelled"]
-        return tree
 
 
 def run(context: StageContext, params: Params) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from engine.artifacts import index as index_file
 from engine.artifacts.index import IndexFacts
 from engine.config import Config, EmbedderConfig
@@ -18,15 +16,11 @@ from engine.stages import base
 from engine.stages.outputs import File
 
 
-class Params(base.Params):
+class Params(base.GeneratorParams):
     """How train lesions are embedded."""
-
-    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
 
     embedder: EmbedderConfig
     data: Extraction
-    unlabelled: bool | None = None
-    """Whether unlabelled images are in it too, with class "". None: they are not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -44,7 +38,7 @@ def run(context: StageContext, params: Params) -> None:
     """
     config = params.embedder
     images, split = context.inputs["images"], context.inputs["split"]
-    dataset = open_dataset(images, split, unlabelled=bool(params.unlabelled))
+    dataset = open_dataset(images, split, unlabelled=params.unlabelled)
     train = dataset.learned()
     table = dataset.table.take(train)
     levels_NLD = embed_rows(

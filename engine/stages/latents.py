@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -46,14 +45,10 @@ class EncodeWorker:
         return encode
 
 
-class Params(base.Params):
+class Params(base.GeneratorParams):
     """The autoencoder the latents are of."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
-
     vae: VaeConfig
-    unlabelled: bool | None = None
-    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -63,7 +58,7 @@ class Params(base.Params):
 
 def run(context: StageContext, params: Params) -> None:
     """Fill ``latents.npy`` (N, 2, c, h, w) float32, rows in the order of ``dataset.learned()``."""
-    unlabelled = bool(params.unlabelled)
+    unlabelled = params.unlabelled
     dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=unlabelled)
     rows = dataset.learned()
     worker = EncodeWorker(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +12,7 @@ import numpy as np
 from engine.arms import ARMS, Adds, Arm
 from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
 from engine.artifacts import pool as pool_file
-from engine.artifacts.pool import Pool, PoolFacts, joined
+from engine.artifacts.pool import Pool, PoolFacts, facts_of, joined, rows_of
 from engine.config import Config
 from engine.errors import DataError, StageError
 from engine.parts.context import StageContext, numbered
@@ -77,36 +77,15 @@ def run(context: StageContext, params: Params) -> None:
     """
     if params.arm not in ARMS:
         raise StageError(f"arm: {params.arm!r} has no pool; the arms are {', '.join(ARMS)}")
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"])
+    answers = params.answers or {}
+    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=bool(answers))
     arm = ARMS[params.arm]
     task = Task(context=context, dataset=dataset, arm=arm, params=params)
     addition = ADDITIONS[arm.adds](task)
     own = real_rows(dataset, task.own if arm.own else np.zeros(0, dtype=np.int64))
-    pool = joined([own, _labelled(context, params.answers or {}), addition.rows])
+    pool = joined([own, _labelled(dataset, answers), addition.rows])
     facts = facts_of(pool, addition.rows, dataset.classes, arm.name, params.counts)
     pool_file.write(pool, addition.images, facts, context.out, idle_round=addition.idle_round)
-
-
-def facts_of(
-    pool: Pool, added: Pool, classes: Sequence[str], arm: str, wanted: Mapping[str, int]
-) -> PoolFacts:
-    """Return what a pool holds: ``n_real`` counts different real images, every other figure repeats too.
-
-    ``short`` holds, per class, the rows that ``wanted`` asks for and that do not exist.
-    """
-    by_class = {dx: int((pool.dx == dx).sum()) for dx in classes}
-    added_by_class = {dx: int((added.dx == dx).sum()) for dx in classes}
-    short = {dx: n - added_by_class.get(dx, 0) for dx, n in sorted(wanted.items())}
-    return PoolFacts(
-        arm=arm,
-        n_rows=len(pool),
-        n_real=len(np.unique(pool.image_id[pool.origin == "real"])),
-        n_synthetic=int((pool.origin == "synthetic").sum()),
-        counts=by_class,
-        added=added_by_class,
-        short={dx: n for dx, n in short.items() if n > 0},
-        **({"classes": tuple(classes)} if pool.soft_N.any() else {}),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,9 +113,8 @@ def real_rows(dataset: Dataset, positions: IntArray, dx: StrArray | None = None)
     return rows_of("data", dataset.rows[positions], table.image_id, table.dx if dx is None else dx, "real")
 
 
-def _labelled(context: StageContext, answers: Mapping[str, str]) -> Pool:
+def _labelled(dataset: Dataset, answers: Mapping[str, str]) -> Pool:
     """Return the rows of unlabelled images that were given a class (DataError: one is no unlabelled image)."""
-    dataset = open_dataset(context.inputs["images"], context.inputs["split"], unlabelled=bool(answers))
     pool = dataset.where(UNLABELLED)
     known = dict(zip(dataset.table.image_id[pool].tolist(), pool.tolist(), strict=True))
     if absent := [image for image in answers if image not in known]:
@@ -145,17 +123,6 @@ def _labelled(context: StageContext, answers: Mapping[str, str]) -> Pool:
         )
     positions = np.array([known[image] for image in answers], dtype=np.int64)
     return real_rows(dataset, positions, strings(list(answers.values())))
-
-
-def rows_of(source: str, row_N: IntArray, image_id: StrArray, dx: StrArray, origin: str) -> Pool:
-    """Return pool rows that all have one source and one origin."""
-    return Pool(
-        source=strings([source] * len(row_N)),
-        row_N=row_N,
-        image_id=image_id,
-        dx=dx,
-        origin=strings([origin] * len(row_N)),
-    )
 
 
 def repeat_evenly(positions: IntArray, count: int, seed: int) -> IntArray:

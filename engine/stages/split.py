@@ -69,11 +69,10 @@ def run(context: StageContext, params: Params) -> None:
     table = lesions.read(images)
     pairs = duplicates_file.read(images).ids
     split, set_N = assign(table, config, context.seed, pairs, _labels(images))
-    dealt_N = split.part_N
     hidden_N = _hidden(table, split, set_N, params, context.seed)
-    asked = _answered(table, np.where(hidden_N, UNLABELLED, dealt_N), params.labels or {})
+    part_N = np.where(hidden_N, UNLABELLED, split.part_N)
+    asked = _answered(table, part_N, params.labels or {})
     dx_N = strings([asked.get(row, dx) for row, dx in enumerate(np.where(hidden_N, "", table.dx).tolist())])
-    part_N = np.where(hidden_N, UNLABELLED, dealt_N)
     part_N[list(asked)] = "train"
     if set_N is not None and params.only:
         set_N[list(asked)] = params.only[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,14 +31,10 @@ from engine.training.plan import TrainEnv, TrainPlan, derive_seed
 from engine.types import IntArray
 
 
-class Params(base.Params):
+class Params(base.GeneratorParams):
     """How the autoencoder is made."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"unlabelled"})
-
     vae: VaeConfig
-    unlabelled: bool | None = None
-    """Whether it learns from unlabelled images too. None: it does not."""
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -49,9 +45,7 @@ class Params(base.Params):
 def run(context: StageContext, params: Params) -> None:
     """Fill ``vae/`` and ``vae.json``; with ``kind: identity`` nothing is trained and only the JSON is written."""
     images, split = context.inputs["images"], context.inputs["split"]
-    launch_fit(
-        context, fit, images=images, split=split, unlabelled=bool(params.unlabelled), config=params.vae
-    )
+    launch_fit(context, fit, images=images, split=split, unlabelled=params.unlabelled, config=params.vae)
 
 
 def fit(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
 
 from engine.config import Config, OptimConfig, parse_config
 from engine.errors import StageError
@@ -25,7 +26,7 @@ OWN_ROLES = {"predictions", "hard_cases", "reference", "calibration", "init", "h
 
 
 class Params(base.Params):
-    """A section of which ``lr`` is not read, a number, and two settings that may be unset."""
+    """A section of which ``lr`` is not read, a number, and two settings that may hold their default."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"optim": frozenset({"lr", "checkpoint_every"})}
     optional: ClassVar[frozenset[str]] = frozenset({"most", "optim.grad_clip"})
@@ -52,18 +53,20 @@ STAGE = base.Stage(
 
 def test_what_a_stage_does_not_read_is_left_out() -> None:
     tree = Params(optim=OptimConfig(steps=3), number=1).to_json()
-    assert set(tree["optim"]) == set(OptimConfig.model_fields) - {"lr", "checkpoint_every"}
+    assert set(tree["optim"]) == set(OptimConfig.model_fields) - {"lr", "checkpoint_every", "grad_clip"}
     assert tree["optim"]["steps"] == 3
     other = Params(optim=OptimConfig(steps=3, lr=0.5, checkpoint_every=7), number=1)
     assert other.to_json() == tree, "another value of it is the same work"
 
 
-def test_an_optional_field_is_left_out_while_it_is_unset() -> None:
-    unset = Params(optim=OptimConfig(grad_clip=None), number=1).to_json()
-    assert "most" not in unset and "grad_clip" not in unset["optim"]
-    assert unset["always"] is None, "others stay, set or not"
+def test_an_optional_field_is_left_out_while_it_holds_its_default() -> None:
+    plain = Params(optim=OptimConfig(), number=1).to_json()
+    assert "most" not in plain and "grad_clip" not in plain["optim"]
+    assert plain["always"] is None, "others stay, set or not"
     tree = Params(optim=OptimConfig(grad_clip=0.5), number=1, most=0).to_json()
     assert (tree["most"], tree["optim"]["grad_clip"]) == (0, 0.5), "0 is set"
+    off = Params(optim=OptimConfig(grad_clip=None), number=1)
+    assert Params.from_json(off.to_json()) == off, "None is set too where it is not the default"
 
 
 def test_json_leads_back_to_equal_params() -> None:
@@ -172,7 +175,7 @@ def test_what_is_left_out_of_the_key_is_a_field(name: str) -> None:
     """A name that was mistyped would leave nothing out, and change every key."""
     params = find(name).params
     for path in params.optional:
-        assert default_at(params, path) is None
+        assert default_at(params, path) is not PydanticUndefined
     for section, keys in params.unread.items():
         assert keys <= set(params.model_fields[section].annotation.model_fields)  # type: ignore[union-attr]
 
@@ -184,7 +187,7 @@ def default_at(params: type[base.Params], path: str) -> Any:
     for key in path.split("."):
         field = model.model_fields[key]
         model = field.annotation
-    return field.default
+    return field.get_default(call_default_factory=True)
 
 
 FOUNDATION = [name for name in NAMES if find(name).foundation and name != "images"]
