@@ -213,7 +213,5 @@ HEADLINE: Final = tuple(arm.name for arm in _TABLE if arm.headline)
 """The arms that the answer's sentence compares the engine with."""
 CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)
 """The arms of the Holm family, on the primary endpoint."""
-ASKERS: Final = tuple(arm.name for arm in _TABLE if arm.asks)
-"""The arms for which labels are asked for."""
 SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
 """The arms for which synthetic images are made."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 
 from engine.artifacts.report_json import RoundEntry
+from engine.labelling.answers import Reply
 from engine.store import StageFolder
 
 
@@ -47,29 +48,6 @@ class Made:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bought:
-    """The labels an arm has had up to a round.
-
-    Attributes:
-        labels: class by image, of every round so far.
-        asked: images asked about in every round so far.
-        open: of those, the images that nobody has answered yet; nothing trains on labels while there are some.
-        conflicts: of those, the images on which readers do not agree.
-        unsure: of those, the images of which nobody could tell.
-        simulated: whether the oracle answered.
-        ask: the questions of this round; None where they were another arm's.
-    """
-
-    labels: Mapping[str, str]
-    asked: int
-    open: int
-    conflicts: int
-    unsure: int
-    simulated: bool
-    ask: StageFolder | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Fit:
     """One training of an arm in a round.
 
@@ -83,6 +61,7 @@ class Fit:
         start: what it goes on from; None: random weights.
         made: the arm's own synthesis of this round, None where it makes no images.
         bought: the labels that the arm has had so far, None where it has none.
+        ask: the round's questions; None where it has none, or they were another arm's.
     """
 
     round: int
@@ -92,7 +71,8 @@ class Fit:
     fits: Sequence[int]
     start: ArmState | None = None
     made: Made | None = None
-    bought: Bought | None = None
+    bought: Reply | None = None
+    ask: StageFolder | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,27 +7,25 @@ Every arm of a round trains for the same optimizer steps from the same start; va
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
-from engine.artifacts import champion
 from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
-from engine.artifacts.review import read_verdicts
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
-from engine.errors import StoppedError
-from engine.history import ArmState, Bought, Fit, History, Made
-from engine.labelling.answers import Answers
-from engine.pipeline import Pipeline, arms, hard_cases, labels, synthesis
+from engine.history import ArmState, Fit, History, Made
+from engine.labelling.answers import Answers, Reply
+from engine.pipeline import Pipeline, arms, hard_cases, synthesis
 from engine.pipeline.foundation import lay_data, lay_foundation
+from engine.pipeline.people import People
 from engine.pipeline.pipeline import Runner
 from engine.pipeline.publish import Publisher
+from engine.pipeline.record import Record
 from engine.pipeline.round_report import RoundFacts, round_report
-from engine.pipeline.run_report import champion_of, protocol, run_report, settled, tracked_dataset
+from engine.pipeline.run_report import settled, tracked_dataset
 from engine.store import RunFolder, StageFolder
 from engine.tracking.base import Tracker
 from engine.types import Action, StopDecision, StoppingState
@@ -54,19 +52,27 @@ class Loop:
     ) -> None:
         """Play ``config`` with these parts; ``render`` draws report.html of a run folder that has its report.json."""
         self.config = config
-        self.render = render
         self.folder = folder
         self.tracker = tracker
         self.stopping = stopping
         self.pipeline = Pipeline(config, runner, folder, fingerprint)
         self.publisher = publisher or Publisher(folder)
-        self.answers = Answers(run=folder.path, source=config.loop.labels_from)
         self.history = History()
-        self.awaiting: list[Path] = []
+        self.record = Record(
+            pipeline=self.pipeline,
+            publisher=self.publisher,
+            tracker=tracker,
+            history=self.history,
+            render=render,
+        )
+        answers = Answers(run=folder.path, source=config.loop.labels_from)
+        self.people = People(
+            pipeline=self.pipeline, publisher=self.publisher, answers=answers, history=self.history
+        )
 
     def play(self) -> dict[str, Any]:
         """Play every round; publish, log and return the report."""
-        with self.watched():
+        with self.record.watched():
             self.start()
             for number in range(self.config.loop.rounds + 1):
                 decision = self.round(number)
@@ -76,7 +82,7 @@ class Loop:
 
     def start(self) -> None:
         """Open the data, begin the tracked run and lay the foundation."""
-        lay_data(self.pipeline, self.answers.of_no_round())
+        lay_data(self.pipeline, self.people.answers.of_no_round())
         images, split = (self.pipeline.stages[name] for name in ("images", "split"))
         self.publisher.split(split)
         self.tracker.start(
@@ -89,60 +95,18 @@ class Loop:
     def round(self, number: int) -> StopDecision:
         """Play a round, 0 (plain training) first, and publish the report as it stands."""
         decision = self._mined_round(number) if number else self._round_zero()
-        self.publish(decision)
+        self.record.publish(decision)
         return decision
 
     def finish(self, decision: StopDecision) -> dict[str, Any]:
         """Publish the contact sheet, the report and its page, and close the tracked run; returns the report."""
-        with self.watched():
+        with self.record.watched():
             if (1, ENGINE) in self.history.sources:
                 made = self.history.sources[(1, ENGINE)]
                 self.publisher.contact_sheet(synthesis.preview(self.pipeline, made))
-        report = self.publish(decision)
-        self._close("FINISHED")
+        report = self.record.publish(decision)
+        self.record.close("FINISHED")
         return report
-
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """On any error, publish the report with ``stopping`` failed and close the tracked run as failed."""
-        try:
-            yield
-        except BaseException as error:
-            if "split" in self.pipeline.stages:
-                stopped = isinstance(error, StoppedError | KeyboardInterrupt)
-                with suppress(OSError):  # a full disk must not hide what stopped the run, nor leave it open
-                    self.publish(StopDecision(action=Action.FAILED, reason="the run did not finish"))
-                self._close("KILLED" if stopped else "FAILED")
-            raise
-
-    def publish(self, decision: StopDecision) -> dict[str, Any]:
-        """Write report.json as it stands and return it."""
-        report = run_report(
-            self.config,
-            config_digest=self.pipeline.config_digest,
-            foundation=self.pipeline.stages,
-            rounds=self.history.reports,
-            champion=champion.read_if_crowned(self.folder.path) if self.history.reports else None,
-            decision=decision,
-            device=self.pipeline.runner.device,
-        )
-        self.publisher.report(report)
-        return report.to_json()
-
-    def _close(self, status: str) -> None:
-        """Draw the report page, which the tracker attaches, and close the tracked run.
-
-        A page that cannot be drawn is raised once the tracked run is closed, unless the run itself failed: it must not
-        hide what stopped the run.
-        """
-        problem: Exception | None = None
-        try:
-            self.render(self.folder.path)
-        except Exception as error:
-            problem = error
-        self.tracker.finish(status, self.folder.path)
-        if problem is not None and status == "FINISHED":
-            raise problem
 
     def _round_zero(self) -> StopDecision:
         """Train on the classifier's own images; every arm starts from it but ``plain``, which has a start of its own."""
@@ -150,7 +114,7 @@ class Loop:
         for arm in self.config.loop.arms:
             if ARMS[arm].plain:
                 self.history.arms[arm] = self._first(arm)
-        self._crown()
+        self.record.crown()
         return StopDecision(action=Action.CONTINUE, reason="")
 
     def _first(self, arm: str) -> ArmState:
@@ -161,8 +125,8 @@ class Loop:
     def _mined_round(self, number: int) -> StopDecision:
         """One round: mine, synthesize and accept from the hard arm's view, train it, then the arms beside it."""
         self._make_images(number, ENGINE)
-        if self.awaiting:
-            return self._review()
+        if self.people.awaiting:
+            return self.people.decision()
         self._advance(number, ENGINE)
         self.history.hard.append(self.history.arms[ENGINE])
         decision = self._decide(number)
@@ -173,43 +137,21 @@ class Loop:
         ):  # labels serve other arms
             if arm != ENGINE and (due or ARMS[arm].labels):
                 self._compare(number, arm)
-        self._crown(decision.keep_round)
-        return self._review() if self.awaiting else decision
-
-    def _review(self) -> StopDecision:
-        """End the run here until a person has looked at the images."""
-        files = ", ".join(str(path) for path in self.awaiting if path.is_file())
-        steps = [f"fill in {files}"] if files else []
-        if any(path.is_dir() for path in self.awaiting):
-            steps.append(f"answer what is asked (`hardcase review {self.folder.path}`)")
-        return StopDecision(action=Action.REVIEW, reason=f"{' and '.join(steps)}, then run the same command")
+        self.record.crown(decision.keep_round)
+        return self.people.decision() if self.people.awaiting else decision
 
     def _compare(self, number: int, arm: str) -> None:
         """Train an arm beside ``hard``, unless it waits for a person.
 
         One that makes images first makes those of rounds it was left out of; one that trains on bought labels buys them.
         """
-        waiting = len(self.awaiting)
+        waiting = len(self.people.awaiting)
         if ARMS[arm].makes_images:
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
                 self._make_images(earlier, arm)
-        bought = self._buy_labels(number, arm) if ARMS[arm].labels else None
-        if len(self.awaiting) == waiting and (bought is None or not bought.open):
+        bought = self.people.name(number, arm) if ARMS[arm].labels else None
+        if len(self.people.awaiting) == waiting and (bought is None or not bought.open):
             self._advance(number, arm, bought)
-
-    def _buy_labels(self, number: int, arm: str) -> Bought:
-        """Ask about unlabelled images where the arm does, and return what has come back."""
-        source = ARMS[arm].labels
-        if source == arm:
-            earlier = self.history.questions(arm, number - 1)
-            found = labels.ask(self.pipeline, number, arm, self.history.arms[arm], earlier)
-            self.history.asked[(number, arm)] = found
-            place = self.publisher.questions(number, arm, found)
-        questions = self.history.questions(source, number)
-        bought = labels.bought(self.pipeline, self.answers, questions, own=source == arm)
-        if bought.open and source == arm:
-            self.awaiting.append(place)
-        return bought
 
     def _make_images(self, number: int, source: str) -> None:
         """Make one round's synthetic images of one arm, and leave them to a person where the policy asks for it."""
@@ -218,7 +160,7 @@ class Loop:
         before = self.history.hard[number - 1]
         images = synthesis.synthesize(self.pipeline, number, source, condition, before.classifier)
         earlier = [made.accept for made in self.history.made(source, number - 1).values()]
-        review = self._review_file(number, source) if synthesis.asks_for_review(self.pipeline) else None
+        review = self.people.sheet(number, source) if synthesis.asks_for_review(self.pipeline) else None
         made = Made(
             mine=mined,
             condition=condition,
@@ -239,7 +181,7 @@ class Loop:
         if source == ENGINE:
             self.publisher.synthesis(number, made, synthesis.thumbnails(self.pipeline, number, made))
         if review is not None:
-            self._ask(review, made.accept)
+            self.people.look_at(review, made.accept)
 
     def _mine(self, number: int) -> tuple[StageFolder, StageFolder | None]:
         """Mine the round's hard cases in the predictions of the round before, or out of fold; return those too."""
@@ -266,17 +208,7 @@ class Loop:
         """The main arm's report of every round so far."""
         return [entry for entry in self.history.reports if entry.arm == main_arm(entry.round)]
 
-    def _review_file(self, number: int, source: str) -> Path:
-        """Where the verdicts on a round's images lie: beside what the arm publishes."""
-        return self.folder.layout.review(number, source)
-
-    def _ask(self, path: Path, accept: StageFolder) -> None:
-        """Leave a sheet and a CSV where a person decides; wait where nobody has decided on anything yet."""
-        self.publisher.review(path, accept)
-        if not read_verdicts(path):
-            self.awaiting.append(path)
-
-    def _advance(self, number: int, arm: str, bought: Bought | None = None) -> None:
+    def _advance(self, number: int, arm: str, bought: Reply | None = None) -> None:
         """Train ``arm`` on its pool of this round, from its own weights or from scratch.
 
         An arm that was left out of earlier rounds runs one fit per skipped round, so its schedule matches ``hard``'s.
@@ -304,6 +236,7 @@ class Loop:
                 start=start,
                 made=made,
                 bought=bought,
+                ask=self.history.asked.get((number, arm)),
             )
         )
         self.history.trained_in[arm] = number
@@ -313,7 +246,7 @@ class Loop:
         reference = self.history.hard[0].predict if self.history.hard else None
         trained = arms.train(self.pipeline, task, reference)
         total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
-        facts = RoundFacts.of(self.config, task.arm, protocol=self._protocol(), optimizer_steps=total)
+        facts = RoundFacts.of(self.config, task.arm, protocol=self.record.protocol(), optimizer_steps=total)
         entry = round_report(facts, task, trained)
         self.publisher.arm(entry, trained)
         self.history.reports.append(entry)
@@ -334,14 +267,3 @@ class Loop:
             accepted=tuple(entry.n_accepted for entry in mains),
         )
         return settled(self.stopping.decide(state), number)
-
-    def _protocol(self) -> str:
-        return protocol(self.config.loop.mine_from, self.pipeline.stages["images"])
-
-    def _crown(self, keep_round: int | None = None) -> None:
-        """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""
-        if self._protocol() == "leaky":
-            return
-        best = champion_of(self.history.reports, self.config.evaluation.champion, keep_round)
-        if self.publisher.champion(best, after_round=max(entry.round for entry in self.history.reports)):
-            self.tracker.register_champion(best.to_json(), self.folder.path)

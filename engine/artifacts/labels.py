@@ -6,24 +6,20 @@ is read from it by ``settle``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-import filelock
 import pandas as pd
 
 from engine.artifacts.schema import Column, TableSchema
-from engine.artifacts.whole_files import whole_file
+from engine.artifacts.whole_files import only_writer, synced_file
 from engine.errors import DataError
 
 FILE: Final = "labels.parquet"
 LOCK: Final = ".labels.lock"
-PATIENCE: Final = 30.0
-"""Seconds that a writer waits for another one; each holds the lock for a moment."""
 ORACLE: Final = "oracle"
 """The reader's name of labels that were hidden and uncovered again; no person has it."""
 Kind = Literal["label", "unsure", "withdrawn"]
@@ -122,24 +118,12 @@ def append(run: Path, answers: Sequence[Answer]) -> None:
     """
     if not answers:
         return
-    lock = filelock.FileLock(run / LOCK)
-    try:
-        lock.acquire(timeout=PATIENCE, poll_interval=0.01)
-    except filelock.Timeout:
-        raise DataError(
-            f"{run / LOCK}: another process has held the labels for {PATIENCE:g} s; try again"
-        ) from None
-    try:
+    with only_writer(run / LOCK, "labels"):
         time = now()
         rows = [asdict(a) | {"at": a.at or time} for a in (*read(run), *answers)]
         frame = pd.DataFrame(rows, columns=[column.name for column in SCHEMA.columns])
-        with whole_file(SCHEMA.path(run)) as partial:
+        with synced_file(SCHEMA.path(run)) as partial:
             frame.to_parquet(partial, index=False)
-            with partial.open("rb+") as handle:
-                os.fsync(handle.fileno())
-        _sync_folder(run)
-    finally:
-        lock.release()
 
 
 def standing(answers: Sequence[Answer]) -> dict[str, dict[str, Answer]]:
@@ -172,14 +156,3 @@ def settle(answers: Sequence[Answer]) -> Settled:
     return Settled(
         labels=labels, conflicts=conflicts, unsure=frozenset(unsure), simulated=frozenset(simulated)
     )
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the rename itself on the disk, where the system can (POSIX)."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import filelock
-
 from engine.artifacts.csv_text import csv_text, unescaped
-from engine.artifacts.whole_files import whole_file
+from engine.artifacts.whole_files import only_writer, synced_file, whole_file
 from engine.errors import DataError
 
 FILE: Final = "review.csv"
 COLUMNS: Final = ("image", "verdict", "reviewer")
 VERDICTS: Final = ("accept", "reject", "")
 LOCK: Final = ".review.lock"
-PATIENCE: Final = 30.0
-"""Seconds that a writer waits for another one; each holds the lock for a moment."""
 
 
 def write_blank(path: Path, images: Sequence[str]) -> None:
@@ -73,14 +68,7 @@ def write_verdict(path: Path, image: str, verdict: str, reviewer: str) -> bool:
     Raises:
         DataError: the file is wrong (as ``read_verdicts``), names no such image, or another process holds it for too long.
     """
-    lock = filelock.FileLock(path.with_name(LOCK))
-    try:
-        lock.acquire(timeout=PATIENCE, poll_interval=0.01)
-    except filelock.Timeout:
-        raise DataError(
-            f"{lock.lock_file}: another process has held the verdicts for {PATIENCE:g} s; try again"
-        ) from None
-    try:
+    with only_writer(path.with_name(LOCK), "verdicts"):
         read_verdicts(path)
         columns, rows = _rows(path)
         row = next((row for row in rows if row["image"].strip() == image), None)
@@ -91,13 +79,9 @@ def write_verdict(path: Path, image: str, verdict: str, reviewer: str) -> bool:
             return False
         row |= {"verdict": verdict, "reviewer": reviewer if verdict else ""}
         text = csv_text(columns, ([row[name] for name in columns] for row in rows))
-        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as handle:
-            handle.write(text)
-            handle.flush()
-            os.fsync(handle.fileno())
+        with synced_file(path) as partial:
+            partial.write_text(text, encoding="utf-8", newline="")
         return True
-    finally:
-        lock.release()
 
 
 def read_reviewers(path: Path) -> dict[str, tuple[str, str]]:

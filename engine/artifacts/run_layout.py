@@ -122,7 +122,7 @@ class RunLayout:
 
     def questions(self) -> list[Path]:
         """Return every folder that holds questions, those of rounds first, in the order they were asked."""
-        files = [*self.rounds.rglob(asked.FILE), *self.queries.glob(f"*/{asked.FILE}")]
+        files = [*self.rounds.glob(f"*/{ARMS}/*/{asked.FILE}"), *self.queries.glob(f"*/{asked.FILE}")]
         return sorted({file.parent for file in files}, key=lambda p: (p.parent == self.queries, str(p)))
 
     @property

@@ -1,14 +1,22 @@
-"""Files that are whole or absent: written beside their place, then renamed into it."""
+"""Files that are whole or absent: written beside their place, then renamed into it; what people wrote reaches the disk."""
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+import filelock
 
 from engine.artifacts.full_disk import NO_SPACE
 from engine.artifacts.secrets import masked
+from engine.errors import DataError
+
+PATIENCE: Final = 30.0
+"""Seconds that a writer waits for another one; each holds the lock for a moment."""
 
 
 @contextmanager
@@ -29,6 +37,42 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_writer(lock: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a file that several processes add to; ``what`` names its contents.
+
+    Raises:
+        DataError: another process holds it for longer than PATIENCE.
+    """
+    holder = filelock.FileLock(lock)
+    try:
+        holder.acquire(timeout=PATIENCE, poll_interval=0.01)
+    except filelock.Timeout:
+        raise DataError(
+            f"{lock}: another process has held the {what} for {PATIENCE:g} s; try again"
+        ) from None
+    try:
+        yield
+    finally:
+        holder.release()
+
+
+@contextmanager
+def synced_file(path: Path) -> Iterator[Path]:
+    """Like ``whole_file``; file and rename are on the disk when the block has ended, not only with the system."""
+    with whole_file(path) as partial:
+        yield partial
+        with partial.open("rb+") as handle:
+            os.fsync(handle.fileno())
+    if os.name != "posix":
+        return
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def write_text(path: Path, text: str) -> Path:

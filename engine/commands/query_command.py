@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
 
-import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from engine import build
-from engine.artifacts import asked, decoded_images, lesions
+from engine.artifacts import asked
 from engine.artifacts.asked import Asked, AskedFacts
 from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import RunLayout, foundation_role
@@ -26,10 +25,10 @@ from engine.errors import DataError
 from engine.execution.progress import RichListener
 from engine.labelling.answers import Answers
 from engine.labelling.questions import asked_images
-from engine.review.pictures import LARGEST, Photo, encode
+from engine.review.photographs import Photographs
+from engine.review.pictures import LARGEST, Photo, Pictures, encode
 from engine.stages import ask as ask_stage
 from engine.store.files import copy_file
-from engine.types import ImageArray
 from policies import registry
 
 IMAGES: Final = "images"
@@ -147,10 +146,9 @@ def _why(facts: AskedFacts) -> str:
 def _write_folder(chosen: Chosen, questions: Asked, classes: Sequence[str], target: Path) -> None:
     """Fill ``out``: the images without metadata, the blank answers, and what Label Studio and FiftyOne read."""
     (target / IMAGES).mkdir()
-    images = chosen.run.stage(foundation_role("images")).path
+    photographs = Photographs(chosen.run, Pictures())
     names = [str(name) for name in questions.image_id]
-    places = _pictures(images, names)
-    files = {name: _save(photo, target / IMAGES, name) for name, photo in places.items()}
+    files = {name: _save(photographs.photo(name), target / IMAGES, name) for name in names}
     blank = pd.DataFrame({"image_id": names, **dict.fromkeys(COLUMNS[1:], "")})
     write_csv(blank[list(COLUMNS)], target / ANSWERS)
     tasks = [
@@ -165,18 +163,6 @@ def _write_folder(chosen: Chosen, questions: Asked, classes: Sequence[str], targ
     }
     write_text(target / FIFTYONE, json.dumps(labels, indent=1) + "\n")
     (target / "README.txt").write_text(NOTICE, encoding="utf-8")
-
-
-def _pictures(images: Path, names: Sequence[str]) -> Mapping[str, Photo]:
-    """Return where the pixels of each image are: its file, or the decoded image."""
-    frame = lesions.SCHEMA.read(images, ["image_id", "path"])
-    pixels_NHWC = decoded_images.open_images(images)
-    rows = {str(name): row for row, name in enumerate(frame["image_id"])}
-    return {name: _photo(str(frame["path"][rows[name]]), pixels_NHWC, rows[name]) for name in names}
-
-
-def _photo(path: str, pixels_NHWC: ImageArray, row: int) -> Photo:
-    return Photo(path=path, decoded=lambda: np.asarray(pixels_NHWC[row]))
 
 
 def _save(photo: Photo, folder: Path, name: str) -> str:

@@ -17,9 +17,15 @@ Source = Literal["readers", "oracle"]
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """What came back on the questions of one round: the classes that count, and how many questions brought none.
+    """What came back on questions.
 
-    ``open`` is the number of images that nobody has answered yet; as long as there is one, nothing trains.
+    Attributes:
+        labels: class by image.
+        asked: images asked about.
+        open: of those, the images that nobody has answered yet; nothing trains on labels while there are some.
+        conflicts: of those, the images on which readers do not agree.
+        unsure: of those, the images of which nobody could tell.
+        simulated: whether the oracle answered.
     """
 
     labels: Mapping[str, str]
@@ -43,7 +49,7 @@ class Answers:
     source: Source = "readers"
 
     def to(self, images: Sequence[str], split: Path) -> Reply:
-        """Return the answers to the questions of one round.
+        """Return the answers to questions.
 
         Args:
             images: those that were asked about.
@@ -70,6 +76,9 @@ class Answers:
 
     def of_no_round(self) -> dict[str, str]:
         """Return the labels of images that no round of the run asked about: they are train images from now on."""
+        answered = self.settled().labels
+        if not answered:
+            return {}
         layout = RunLayout(self.run)
         of_rounds = {
             image
@@ -77,7 +86,7 @@ class Answers:
             if folder.parent != layout.queries
             for image in asked.read_ids(folder).tolist()
         }
-        return {image: dx for image, dx in self.settled().labels.items() if image not in of_rounds}
+        return {image: dx for image, dx in answered.items() if image not in of_rounds}
 
 
 def uncover(run: Path, images: Sequence[str], split: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from engine.artifacts.report_json import RoundEntry, RunReport
@@ -26,5 +27,10 @@ def in_entry(run: Path, entry: RoundEntry) -> bool:
 
 def in_run(run: Path, report: RunReport) -> bool:
     """Whether any (round, arm) of a run trained on such labels (DataError as ``in_train``)."""
-    bought = (entry.labels for entry in report.rounds)
+    return in_rounds(run, report.rounds)
+
+
+def in_rounds(run: Path, rounds: Sequence[RoundEntry]) -> bool:
+    """Whether any of these (round, arm) trained on such labels (DataError as ``in_train``)."""
+    bought = (entry.labels for entry in rounds)
     return any(labels is not None and labels.simulated for labels in bought) or in_train(run)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from engine.arms import ARMS
 from engine.artifacts import asked
-from engine.history import ArmState, Bought
-from engine.labelling.answers import Answers
+from engine.history import ArmState
+from engine.labelling.answers import Answers, Reply
 from engine.pipeline.pipeline import Pipeline
 from engine.stages import ask as ask_stage
 from engine.store import StageFolder
@@ -44,18 +44,6 @@ def images(questions: Sequence[StageFolder]) -> list[str]:
     return [image for folder in questions for image in asked.read_ids(folder.path).tolist()]
 
 
-def bought(pipeline: Pipeline, answers: Answers, questions: Sequence[StageFolder], *, own: bool) -> Bought:
-    """Return what has come back on all questions of an arm so far.
-
-    ``own``: they were asked for the arm that trains on them, and its report counts the last of them.
-    """
-    reply = answers.to(images(questions), pipeline.stages["split"].path)
-    return Bought(
-        labels=reply.labels,
-        asked=reply.asked,
-        open=reply.open,
-        conflicts=reply.conflicts,
-        unsure=reply.unsure,
-        simulated=reply.simulated,
-        ask=questions[-1] if own and questions else None,
-    )
+def bought(pipeline: Pipeline, answers: Answers, questions: Sequence[StageFolder]) -> Reply:
+    """Return what has come back on all questions of an arm so far."""
+    return answers.to(images(questions), pipeline.stages["split"].path)

@@ -54,8 +54,8 @@ def round_report(facts: RoundFacts, task: Fit, trained: Trained) -> RoundEntry:
     if task.made is not None:
         found = accept.read(task.made.accept.path)
         generated, accepted = (sum(counts.values()) for counts in (found.generated, found.accepted))
-    if task.bought is not None and task.bought.ask is not None:
-        folders["ask"] = task.bought.ask
+    if task.ask is not None:
+        folders["ask"] = task.ask
     seconds = {name: folder.seconds for name, folder in folders.items()}
     every = [folder for done in trained.seeds for folder in done.classifiers]
     seconds["classifier"] = sum(folder.seconds for folder in every)

@@ -80,7 +80,7 @@ def make_app(desk: Desk) -> ASGIApp:
         routes += [
             Route("/", functools.partial(_home, desk)),
             Route("/reader", functools.partial(_set_reader, desk), methods=["POST"]),
-            Route("/work/{work}", functools.partial(_work, desk)),
+            Route("/list/{work}", functools.partial(_work, desk)),
             Route("/api/{work}", functools.partial(_task, desk)),
             Route("/api/{work}/{act}", functools.partial(_act, desk), methods=["POST"]),
             Route("/picture/{key}", functools.partial(_picture, desk)),

@@ -60,11 +60,14 @@ class Photographs:
     def __contains__(self, image_id: str) -> bool:
         return image_id in self._table
 
+    def photo(self, image_id: str) -> Photo:
+        """Return where an image's pixels are: its file, or the decoded image."""
+        row, (_, path, *_) = self._table[image_id]
+        return Photo(path=str(path), decoded=lambda: np.asarray(self._pixels[row]))
+
     def key(self, image_id: str) -> str:
         """Make an image's picture known and return its key."""
-        row, (_, path, *_) = self._table[image_id]
-        photo = Photo(path=str(path), decoded=lambda: np.asarray(self._pixels[row]))
-        return self.pictures.add(picture_key("photograph", image_id), photo)
+        return self.pictures.add(picture_key("photograph", image_id), self.photo(image_id))
 
     def facts(self, image_id: str) -> tuple[str, ...]:
         """Return what is known of the patient and the place: age, sex, site."""

@@ -11,8 +11,9 @@ from engine.artifacts import report_json, run_progress, run_stages
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.run_layout import SHEETS, RunLayout
 from engine.errors import DataError
+from engine.labelling.simulated import in_rounds
 from engine.report import tables
-from engine.report.wording import PROTOCOLS, duration
+from engine.report.wording import PROTOCOLS, SIMULATED_BANNER, duration
 from engine.review.class_names import class_names
 from engine.store.kept_files import read_config
 
@@ -48,6 +49,7 @@ def watched(run: Path, now: float | None = None) -> dict[str, Any]:
         "reason": report.stopping.reason if report is not None else "",
         "protocol": protocol,
         "protocol_words": PROTOCOLS.get(protocol) if protocol != "safe" else None,
+        "simulated": SIMULATED_BANNER if _simulated(run, rounds, problems) else None,
         "rounds_done": f"{known[-1]} of {wanted}" if known and wanted is not None else "",
         "progress": _progress(run, time.time() if now is None else now),
         "headings": [column.heading for column in COLUMNS],
@@ -81,6 +83,15 @@ def _rounds(layout: RunLayout, problems: list[str]) -> tuple[list[RoundEntry], r
         problems.append(str(error))
         return [], None
     return sorted(found.values(), key=lambda e: (e.round, e.arm != layout.main_arm(e.round))), report
+
+
+def _simulated(run: Path, rounds: Sequence[RoundEntry], problems: list[str]) -> bool:
+    """Whether figures rest on labels that an oracle uncovered."""
+    try:
+        return in_rounds(run, rounds)
+    except DataError as error:
+        problems.append(str(error))
+        return False
 
 
 def _planned(layout: RunLayout, problems: list[str]) -> tuple[int | None, Sequence[str]]:

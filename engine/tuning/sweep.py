@@ -189,7 +189,7 @@ def _share(plan: Plan, space: SearchSpace, listener: Listener) -> dict[str, Any]
             wiring = build.wire(plan.shared(chosen), folder=folder, listener=listener, track=False)
             loop = wiring.loop(data_fingerprint=plan.data_fingerprint, page=False)
             try:
-                with loop.watched():
+                with loop.record.watched():
                     loop.start()
                     if position == 0 and not space.touches_round_zero:
                         loop.round(0)

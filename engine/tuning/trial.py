@@ -77,10 +77,10 @@ def play_trial(plan: Plan, number: int, settings: Settings, report: Callable[[in
     try:
         wiring = build.wire(config, folder=folder, track=False)
         loop = wiring.loop(data_fingerprint=plan.data_fingerprint, page=False)
-        with loop.watched():
+        with loop.record.watched():
             loop.start()
         for round_number in range(config.loop.rounds + 1):
-            with loop.watched():
+            with loop.record.watched():
                 decision = loop.round(round_number)
             _report(loop, round_number, plan.objective, report)
             if decision.action != "continue":
@@ -98,5 +98,7 @@ def _report(
     try:
         report(round_number, objective.of(entry))
     except SystemExit:
-        loop.publish(StopDecision(action=Action.STOP, reason="the sweep's scheduler stopped this trial"))
+        loop.record.publish(
+            StopDecision(action=Action.STOP, reason="the sweep's scheduler stopped this trial")
+        )
         raise

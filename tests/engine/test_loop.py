@@ -95,7 +95,7 @@ def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
     loop.start()
     loop.round(0)
     loop.round(1)
-    loop.publish(StopDecision(action="stop", reason="behind the others"))
+    loop.record.publish(StopDecision(action="stop", reason="behind the others"))
     report = json.loads((tmp_path / "a" / "report.json").read_text())
     assert report["stopping"] == {"action": "stop", "reason": "behind the others"}
     assert report["champion"]["round"] == 1

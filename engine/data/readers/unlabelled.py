@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Final
@@ -44,10 +45,8 @@ def with_folder(source: Source, folder: str) -> Source:
     table = make_table(
         str(root), names, [UNLABELLED] * len(names), path=paths, mask_path=files.mask_paths(paths)
     )
-    left_out = dict(source.left_out)
-    for what, count in files.left_out.items():
-        left_out[what] = left_out.get(what, 0) + count
-    return replace(source, table=joined(source.table, table), left_out=left_out)
+    left_out = Counter(source.left_out) + Counter(files.left_out)
+    return replace(source, table=joined(source.table, table), left_out=dict(left_out))
 
 
 def joined(first: LesionTable, second: LesionTable) -> LesionTable:

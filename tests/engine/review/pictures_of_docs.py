@@ -25,7 +25,7 @@ def main() -> None:
             page = browser.page()
             page.screen(1280, 800)
             page.open(server.address)
-            page.open(f"{server.origin}/work/diagnose")
+            page.open(f"{server.origin}/list/diagnose")
             for number, key in enumerate("623"):
                 page.until(
                     f"document.getElementById('standing').textContent.startsWith('{number} of') && {READY}"
@@ -38,7 +38,7 @@ def main() -> None:
             page.screen(390, 844, touch=True)
             take(page, "phone", 320)
             page.screen(1280, 800)
-            page.open(f"{server.origin}/work/judge")
+            page.open(f"{server.origin}/list/judge")
             page.until(READY)
             take(page, "judge", 720)
 

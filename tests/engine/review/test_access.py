@@ -11,7 +11,7 @@ from engine.artifacts import labels
 from engine.review.access import HEADERS, Access
 from tests.engine.review.desk import ACCESS, ORIGIN, client, reading
 
-PAGES = ("/", "/work/diagnose", "/api/diagnose", "/watch", "/watch/live", "/static/review.js", "/nothing")
+PAGES = ("/", "/list/diagnose", "/api/diagnose", "/watch", "/watch/live", "/static/review.js", "/nothing")
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -84,7 +84,7 @@ def test_every_response_carries_the_headers(made: Path) -> None:
 
 @pytest.mark.parametrize(
     "path", ["/static/../app.py", "/static/%2e%2e%2fapp.py", "/static/app.py", "/picture/../../etc/passwd",
-             "/picture/%2Fetc%2Fpasswd", "/picture/shot_000", "/work/other", "/api/other"],
+             "/picture/%2Fetc%2Fpasswd", "/picture/shot_000", "/list/other", "/api/other"],
 )  # fmt: skip
 def test_no_path_of_the_client_is_opened(made: Path, path: str) -> None:
     assert reading(made).get(path).status_code == 404

@@ -48,7 +48,7 @@ def begin(browser: Chromium, server: Served, name: str = "Ana", work: str = "dia
     page.type(name)
     page.press("Enter")
     page.until("document.querySelectorAll('.card').length === 3")
-    page.click(f"a[href='/work/{work}']")
+    page.click(f"a[href='/list/{work}']")
     page.until(READY)
     return page
 
@@ -113,7 +113,7 @@ def test_two_readers_at_once_and_a_page_without_the_token(
         "document.body.innerText"
     )
     stranger = browser.page(private=True)
-    stranger.open(f"{server.origin}/work/diagnose")
+    stranger.open(f"{server.origin}/list/diagnose")
     assert "refused" in stranger.value("document.body.innerText")
     browser.console.clear()
 

@@ -73,7 +73,7 @@ def test_readers_do_not_see_or_change_each_others_answers(run: Path) -> None:
     first = answer(ana, "label:nv")["last"]["key"]
     task = bo.get("/api/diagnose").json()
     assert (task["done"], task["last"], task["item"]["key"]) == (0, None, first)
-    assert "Ana" not in bo.get("/").text + bo.get("/work/diagnose").text
+    assert "Ana" not in bo.get("/").text + bo.get("/list/diagnose").text
     answer(bo, "label:mel", reader="Bo")
     assert ana.get("/api/diagnose").json()["last"]["said"] == "nevus"
     body = {"reader": "Ana", "key": bo.get("/api/diagnose").json()["item"]["key"], "choice": "label:df"}

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from engine.artifacts import labels
+from engine.artifacts.labels import ORACLE, Answer
 from engine.artifacts.run_progress import RunProgress
 from engine.review.app import make_app
 from engine.review.server import watch_desk
@@ -61,7 +63,7 @@ def test_it_writes_nothing_and_offers_no_answers(finished: Path) -> None:
     page, before = watching(finished), sorted(finished.rglob("*"))
     assert page.post("/reader", json={"name": "Ana"}).status_code in (404, 405)
     assert page.post("/api/diagnose/answer", json={}).status_code in (404, 405)
-    assert page.get("/work/diagnose").status_code == page.get("/api/diagnose").status_code == 404
+    assert page.get("/list/diagnose").status_code == page.get("/api/diagnose").status_code == 404
     page.get("/watch")
     assert sorted(finished.rglob("*")) == before
 
@@ -69,6 +71,13 @@ def test_it_writes_nothing_and_offers_no_answers(finished: Path) -> None:
 def test_a_leaky_run_says_so(tmp_path: Path) -> None:
     run = make_run(tmp_path / "demo", lesions=120, rounds=1, protocol="leaky")
     assert "LEAKY: hard cases were mined from the test part" in watching(run).get("/watch").text
+
+
+def test_a_run_whose_labels_an_oracle_gave_says_so(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "demo", lesions=120, rounds=1)
+    assert "SIMULATED LABELS" not in watching(run).get("/watch").text
+    labels.append(run, [Answer(image_id="a", reader=ORACLE, dx="mel")])
+    assert "SIMULATED LABELS: an oracle uncovered hidden labels" in watching(run).get("/watch").text
 
 
 def test_damaged_files_become_a_line(tmp_path: Path) -> None:
