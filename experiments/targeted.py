@@ -37,35 +37,35 @@ GATES: Final = "policy.acceptance={name: default}"
 BARE: Final = "soft labels, any, beside arms without synthesis"
 SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     BARE: ("loop.arms=[real, plain, classical, distilled, mined, retrieved, hard]",),
-    "gates, hard labels, any": (GATES, "synthesis.labels=hard"),
-    "gates, soft labels, any": (GATES,),
     "soft labels, any": (),
     "soft labels, disagreement": ("policy.selection={name: disagreement}",),
-    "soft labels, gradient": ("policy.selection={name: gradient_alignment}",),
-    "soft labels, entropy": ("policy.selection={name: entropy}",),
-    "soft labels, loss": ("policy.selection={name: classifier_loss}",),
-    "soft labels, covariance": ("policy.selection={name: covariance}",),
+    "gates, hard labels, any": (GATES, "synthesis.labels=hard"),
     "gates, hard labels, disagreement": (
         GATES,
         "synthesis.labels=hard",
         "policy.selection={name: disagreement}",
     ),
-    "soft labels, disagreement with noise": ("policy.selection={name: disagreement, noise: 1.0}",),
-    "soft labels, a third intended, disagreement": (
-        "synthesis.label_share=0.33",
-        "policy.selection={name: disagreement}",
-    ),
+    "soft labels, gradient": ("policy.selection={name: gradient_alignment}",),
     "soft labels, drop the worst quarter": ("policy.selection={name: gradient_alignment, noise: 100.0}",),
-    "soft labels, disagreement, slow learners": (
-        "policy.mining={name: slow_learner, top_k: null}",
-        "policy.selection={name: disagreement}",
-    ),
     "soft labels, disagreement, edits": (
         "synthesis.strength={easiest: 0.8, hardest: 0.5}",
         "policy.selection={name: disagreement}",
     ),
+    "soft labels, disagreement, slow learners": (
+        "policy.mining={name: slow_learner, top_k: null}",
+        "policy.selection={name: disagreement}",
+    ),
+    "soft labels, a third intended, disagreement": (
+        "synthesis.label_share=0.33",
+        "policy.selection={name: disagreement}",
+    ),
+    "soft labels, disagreement with noise": ("policy.selection={name: disagreement, noise: 1.0}",),
+    "gates, soft labels, any": (GATES,),
+    "soft labels, loss": ("policy.selection={name: classifier_loss}",),
+    "soft labels, entropy": ("policy.selection={name: entropy}",),
+    "soft labels, covariance": ("policy.selection={name: covariance}",),
 }
-"""What is tried: a name, and the keys that differ from the config."""
+"""What is tried, the most telling first: a name, and the keys that differ from the config."""
 FIGURES: Final = ("malignant.auc", "nll", "malignant.sensitivity", "balanced_accuracy")
 """Figures of val that are kept, means over classifier seeds."""
 

@@ -2,7 +2,7 @@
 
 usage: python -m experiments.train_speed [--turns 5] [--steps 6]
 
-Trains the sizes of part (b) (arms_full_32.yaml: ResNet18 at 32 px with its published stem, the denoiser, the embedder) for a
+Trains the sizes of part (b) (arms_full_32.yaml: ResNet18 with its published stem, at 32 px and at 64; denoiser; embedder) a
 few steps on random images in bf16 with one thread, once with everything and once without each shortcut. Variants take turns,
 because machines are noisy, and a step counts its own processor seconds, so that other work on the machine matters less. Then
 it times attention alone, fused against plain, by number of tokens; and measures, in float32, how far the losses with and
@@ -69,10 +69,11 @@ SHORTCUTS: dict[str, Undo] = {
     "plain attention": lambda: mock.patch(
         "engine.training.loop._attention", lambda _: contextlib.nullcontext()
     ),
-    "single pixels": lambda: mock.patch("engine.classifier.train.shortcut_pixel_maps", lambda _: None),
+    "small maps": lambda: mock.patch("engine.classifier.train.shorten_small_maps", lambda _: None),
 }
 PARTS: dict[str, tuple[str, ...]] = {
-    "classifier": ("fused Adam", "single pixels"),
+    "classifier": ("fused Adam", "small maps"),
+    "classifier, 64 px": ("fused Adam", "small maps"),
     "denoiser": ("fused Adam", "plain attention"),
     "embedder": ("fused Adam", "plain attention"),
 }
@@ -89,7 +90,8 @@ def main() -> None:
     chosen = parser.parse_args()
     config = load(CONFIG, ())
     trainings: dict[str, Training] = {
-        "classifier": partial(classifier, config),
+        "classifier": partial(classifier, config, config.data.image_size),
+        "classifier, 64 px": partial(classifier, config, 64),
         "denoiser": partial(denoiser, config),
         "embedder": partial(embedder, config),
     }
@@ -189,10 +191,9 @@ class _Clock:
         self.at.append(time.process_time())
 
 
-def classifier(config: Config, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:
-    """Train the classifier of the config on random images."""
+def classifier(config: Config, side: int, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:
+    """Train the classifier of the config on random images of ``side`` pixels."""
     rng = np.random.default_rng(0)
-    side = config.data.image_size
     decoded_images.IMAGES.write(rng.integers(256, size=(IMAGES, side, side, 3), dtype=np.uint8), scratch)
     job = FitJob(
         images=ImageRows.of(decoded_images.IMAGES.path(scratch), np.arange(IMAGES)),

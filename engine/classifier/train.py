@@ -18,7 +18,7 @@ from engine.classifier.batchnorm import globalize_batch_norm
 from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
 from engine.classifier.mixing import MixedBatches
 from engine.classifier.model import build_model
-from engine.classifier.pixel_maps import shortcut_pixel_maps
+from engine.classifier.small_maps import shorten_small_maps
 from engine.classifier.snapshot import Snapshot, SnapshotWatcher
 from engine.classifier.split_norm import Origin, split_batch_norm
 from engine.classifier.targets import batch_loss
@@ -124,7 +124,7 @@ def fit(
         model = globalize_batch_norm(model)
     elif job.mix is not None and job.mix.split_batchnorm:
         model = split_batch_norm(model, origin)
-    shortcut_pixel_maps(model)
+    shorten_small_maps(model)
     model.to(env.device).to(memory_format=memory_format(env.device)).train()
     objective = _Objective(
         model=model, meta=meta, images=images, labels_N=labels_N, job=job, env=env, origin=origin

@@ -117,6 +117,7 @@ def targets(
 
 STAGE = base.Stage(
     name="classifier",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "pool"),

@@ -134,7 +134,7 @@ def accepted_so_far(context: StageContext, dataset: Dataset, how: SoftLabels | N
 
 STAGE = base.Stage(
     name="crossfit",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     inputs=("images", "split"),

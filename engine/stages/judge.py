@@ -150,7 +150,7 @@ def thresholds(
 
 STAGE = base.Stage(
     name="judge",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split"),
