@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import to_jsonable_python
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Steps = Annotated[int, Field(ge=1)]
@@ -49,6 +50,16 @@ class Section(BaseModel):
     """A part of the tree: unknown keys are refused, values never silently converted between kinds."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """Return {key: default, as JSON} of the keys that need not be given."""
+        found = {
+            name: field.get_default(call_default_factory=True)
+            for name, field in cls.model_fields.items()
+            if not field.is_required()
+        }
+        return {name: to_jsonable_python(value) for name, value in found.items()}
 
 
 class OptimConfig(Section):

@@ -236,9 +236,13 @@ def _indifferent(key: str) -> bool:
 
 
 def _sections_only(tree: Mapping[str, Any], prefix: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Flatten the schema's sections and nothing else: what a user's mapping holds is one value."""
+    """Flatten the schema's sections and nothing else: what a user's mapping holds is one value.
+
+    A key that a section lacks has its default: the key may be younger than the file.
+    """
     flat: dict[str, Any] = {}
-    for key, value in tree.items():
+    section = section_at(prefix)
+    for key, value in {**(section.defaults() if section is not None else {}), **tree}.items():
         path = (*prefix, str(key))
         if isinstance(value, Mapping) and section_at(path) is not None:
             flat |= _sections_only(value, path)

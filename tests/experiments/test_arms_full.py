@@ -51,7 +51,7 @@ def test_folds_are_collected(tmp_path: Path) -> None:
     assert "| random |" in table
     write_fold(folder, runs[3], 3, denoiser={"steps": 7})
     with pytest.raises(
-        ConfigError, match=r"fold 3, seed 0: .* denoiser\.steps \(None there, 7 now\); run it again"
+        ConfigError, match=r"fold 3, seed 0: .* denoiser\.steps \(4000 there, 7 now\); run it again"
     ):
         collect(folder, draws=200)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,26 @@ def test_another_config_under_the_name_is_refused_with_whole_values(
         RunFolder.create(config(tmp_path, **now))
     assert said in str(caught.value) and "give name=OTHER" in str(caught.value)
     assert (folder.path / "config.yaml").read_text() == kept
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [({}, None), ({"data": {"unlabelled": "keep"}}, "data.unlabelled ('refuse' there, 'keep' now)")],
+)
+def test_a_key_that_is_younger_than_the_run_had_its_default(
+    tmp_path: Path, now: dict[str, object], said: str | None
+) -> None:
+    folder = RunFolder.create(config(tmp_path))
+    finish_a_round(folder)
+    file = folder.path / "config.yaml"
+    kept = [line for line in file.read_text().splitlines() if "unlabelled: refuse" not in line]
+    assert len(kept) < len(file.read_text().splitlines())
+    file.write_text("\n".join(kept))
+    if said is None:
+        RunFolder.create(config(tmp_path))
+    else:
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            RunFolder.create(config(tmp_path, **now))
 
 
 @pytest.mark.parametrize("report", [None, {"rounds": []}])
