@@ -51,7 +51,7 @@ resumed or had two workers; theirs had neither (results/arms_full/README.md)."""
 
 def main() -> None:
     """Run a fold, or collect them."""
-    parser, one = run_or_collect(__doc__)
+    parser, _, one = run_or_collect(__doc__)
     one.add_argument("--fold", type=int, required=True)
     one.add_argument("--seed", type=int, default=0, help="loop.seed; a fold's seeds are averaged")
     arguments = parser.parse_args()

@@ -15,23 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from rich.console import Console
 
-from engine import build
 from engine.artifacts.whole_files import write_text
-from engine.config import Config
-from engine.errors import ConfigError
-from engine.execution.progress import RichListener
-from engine.store.files import write_json
 from experiments.lib import keeping
-from experiments.lib.keeping import (
-    provenance,
-    read_result,
-    require_same,
-    run_or_collect,
-    script,
-    this_command,
-)
+from experiments.lib.keeping import run_or_collect, script
+from experiments.lib.settings import develop, kept, on_val
 
 GATES: Final = "policy.acceptance={name: default}"
 BARE: Final = "soft labels, any, beside arms without synthesis"
@@ -66,13 +54,11 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "soft labels, covariance": ("policy.selection={name: covariance}",),
 }
 """What is tried, the most telling first: a name, and the keys that differ from the config."""
-FIGURES: Final = ("malignant.auc", "nll", "malignant.sensitivity", "balanced_accuracy")
-"""Figures of val that are kept, means over classifier seeds."""
 
 
 def main() -> None:
     """Develop on a training set, or collect."""
-    parser, one = run_or_collect(__doc__, "develop")
+    parser, _, one = run_or_collect(__doc__, "develop")
     one.add_argument("--set", type=int, required=True)
     one.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), metavar="NAME")
     arguments = parser.parse_args()
@@ -80,45 +66,19 @@ def main() -> None:
     if arguments.action == "collect":
         print(collect(folder))
         return
-    print(develop(arguments.config, arguments.set, arguments.only, arguments.overrides, folder))
-
-
-def develop(config_path: Path, number: int, names: Sequence[str], overrides: list[str], folder: Path) -> Path:
-    """Play the settings on training set ``number`` and keep each one's figures of val.
-
-    Raises:
-        ConfigError: the test part is not sealed, or the file holds settings of another config.
-    """
-    path = folder / f"development_{number}.json"
-    base = build.load(config_path, [*overrides, f"data.split.train_sets.use=[{number}]"])
-    if base.data.split.seal != "test":
-        raise ConfigError("data.split.seal: must be test while settings are chosen; remove the override")
-    known = (
-        read_result(path)
-        if path.exists()
-        else {**provenance(this_command(), base), "set": number, "settings": {}}
-    )
-    require_same(known["config"], keeping.public_config(base), path.name, "move it away, or use its config")
-    for place, name in enumerate(SETTINGS):
-        if name not in names or name in known["settings"]:
-            continue
-        config = build.load(
-            config_path, [*overrides, f"data.split.train_sets.use=[{number}]", *SETTINGS[name]]
+    print(
+        develop(
+            arguments.config, arguments.set, SETTINGS, arguments.only, arguments.overrides, folder, last_round
         )
-        config = config.model_copy(update={"name": f"{config.name}-set-{number}-{place:02d}"})
-        known["settings"][name] = {**provenance(this_command()), "arms": played(config)}
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, known)
-    return path
+    )
 
 
-def played(config: Config) -> dict[str, Any]:
-    """Play a setting and return what every arm of its last round reached on val, per classifier seed."""
-    _, report = build.run(config, listener=RichListener(Console()))
+def last_round(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what every arm of a run's last round reached on val, per classifier seed."""
     last = max(entry["round"] for entry in report["rounds"])
     return {
         entry["arm"]: {
-            "val": {name: entry["seeds"]["val"][name]["values"] for name in FIGURES},
+            "val": on_val(entry),
             "accepted": entry["n_accepted"],
             "generated": entry["n_generated"],
             "added": entry["pool"]["added"],
@@ -131,14 +91,7 @@ def played(config: Config) -> dict[str, Any]:
 
 def collect(folder: Path) -> Path:
     """Write development.md: every setting on every set, against real images alone and against random parents."""
-    files = [read_result(path) for path in sorted(folder.glob("development_*.json"))]
-    if not files:
-        raise ConfigError(f"{folder}: holds no development_K.json; run develop first")
-    for file in files:
-        require_same(files[0]["config"], file["config"], f"set {file['set']}", "run it again")
-    path = folder / "development.md"
-    write_text(path, "\n".join(table(files)) + "\n")
-    return path
+    return write_text(folder / "development.md", "\n".join(table(kept(folder))) + "\n")
 
 
 def table(files: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -96,18 +96,20 @@ def data_root(name: str) -> Path:
     return Path(place) / name
 
 
-def run_or_collect(
-    doc: str | None, action: str = "run"
-) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
-    """Return the command line of a script that runs one replicate at a time and collects them, and its ``action``."""
+def run_or_collect(doc: str | None, *names: str) -> list[argparse.ArgumentParser]:
+    """Return the command line of a script that runs one replicate at a time and collects them, then those of its actions.
+
+    The first action is ``collect``; ``names`` are the others, each of which takes a config and overrides. Default: ``run``.
+    """
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=this_script(), description=doc, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("collect")
-    one = actions.add_parser(action)
-    one.add_argument("config", type=Path)
-    one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
-    return parser, one
+    collecting = actions.add_parser("collect")
+    found = [actions.add_parser(name) for name in names or ("run",)]
+    for one in found:
+        one.add_argument("config", type=Path)
+        one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
+    return [parser, collecting, *found]
 
 
 def save(name: str, figures: Mapping[str, Any]) -> Path:

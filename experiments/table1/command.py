@@ -47,7 +47,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
-    parser, one = run_or_collect(__doc__)
+    parser, _, one = run_or_collect(__doc__)
     one.add_argument("--set", type=int, required=True)
     one.add_argument("--part", choices=("development", "confirm"), required=True)
     one.add_argument(

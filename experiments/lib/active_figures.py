@@ -1,0 +1,188 @@
+"""Figures of the active study: learning curves over starts that share a test part, and the contrasts of its protocol.
+
+Shape legend: R starts, B bootstrap draws, P points of a curve (rounds).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from engine.arms import ENGINE, START
+from engine.artifacts.run_files import RunFiles
+from engine.artifacts.run_layout import arm_label
+from engine.errors import DataError
+from engine.study.comparison import Difference, headline, holm
+from engine.study.contrasts import intervals
+from engine.study.design import Design, find_design
+from engine.study.label_curves import QUERY, RANDOM, LabelCurves, label_curves, malignant_auc
+from engine.study.labels import Amount, Curve, Savings
+from engine.study.run_replicates import open_entries, open_replicate
+
+DRAWS: Final = 2000
+MARGIN: Final = "queried by margin"
+SAW: Final = "hard, generator saw unlabelled"
+BOTH: Final = "hard_and_queried"
+CONTRASTS: Final = (
+    (QUERY, RANDOM, True),
+    (SAW, ENGINE, True),
+    (QUERY, MARGIN, False),
+    (ENGINE, START, False),
+    (BOTH, QUERY, False),
+)
+"""Curve, baseline, whether PROTOCOL.md plans a claim on it; compared at their last points."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """The difference of two curves at their last points, with the Holm-adjusted p value where it is confirmatory."""
+
+    name: str
+    difference: Difference
+    values: tuple[float, ...]
+    confirmatory: bool
+    adjusted_p: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveStudy:
+    """Curves by name (of one point where an arm buys no labels), label savings, a label's worth, and contrasts."""
+
+    design: Design
+    curves: Mapping[str, Curve]
+    savings: tuple[Savings, ...]
+    worth: tuple[Amount | None, str]
+    contrasts: tuple[Contrast, ...]
+
+    def sentence(self) -> str:
+        """Return the answer in one sentence."""
+        found = {one.name: one for one in self.contrasts}
+        said = [
+            f"{words} {'gained' if _shown(found[name]) else 'is not shown to gain'} "
+            f"({100 * found[name].difference.value:+.1f} points of AUROC, {100 * found[name].difference.low:+.1f} to "
+            f"{100 * found[name].difference.high:+.1f})"
+            for words, name in (
+                ("Asking by the policy", _title(QUERY, RANDOM)),
+                ("a generator that saw the unlabelled images", _title(SAW, ENGINE)),
+            )
+        ]
+        return f"Over {self.design.replicates} starts, SIMULATED LABELS: {'; '.join(said)}."
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what result.json keeps."""
+        return {
+            "design": asdict(self.design),
+            "curves": {
+                name: {
+                    "asked": curve.asked_P.tolist(),
+                    "auc_by_start": curve.value_RP.tolist(),
+                    "auc": [asdict(one) for one in self.along(curve)],
+                }
+                for name, curve in self.curves.items()
+            },
+            "savings": [_finite(asdict(one)) for one in self.savings],
+            "worth": {
+                "amount": None if self.worth[0] is None else _finite(asdict(self.worth[0])),
+                "why_not": self.worth[1],
+            },
+            "contrasts": [asdict(one) for one in self.contrasts],
+        }
+
+    def along(self, curve: Curve) -> list[Difference]:
+        """Return the mean over starts at every point of a curve, with the wider of the design's intervals."""
+        return [
+            _wide(value_R, drawn_RB, self.design)
+            for value_R, drawn_RB in zip(curve.value_RP.T, np.moveaxis(curve.drawn_RBP, 2, 0), strict=True)
+        ]
+
+
+def read_study(starts: Sequence[Mapping[str, RunFiles]], draws: int = DRAWS) -> ActiveStudy:
+    """Return the study of finished starts: ``policy``, ``margin`` and ``saw`` are the runs of one.
+
+    Raises:
+        DataError: the runs are of no one study, or their predictions are not all there.
+    """
+    of = {kind: [start[kind] for start in starts] for kind in ("policy", "margin", "saw")}
+    design = find_design([open_replicate(run) for run in of["policy"]])
+    own, margin = (label_curves(of[kind], design, draws=draws) for kind in ("policy", "margin"))
+    if own is None or margin is None or not {QUERY, RANDOM} <= set(own.curves):
+        raise DataError("a run has no predictions of every round of the arms that buy labels; run it again")
+    curves = dict(own.curves) | {MARGIN: margin.curves[QUERY]} | dict(own.levels)
+    curves[SAW] = level(SAW, of["saw"], own, draws)
+    found = {
+        (one, other): compared(curves[one], curves[other], design)
+        for one, other, _ in CONTRASTS
+        if one in curves and other in curves
+    }
+    planned = [(one, other) for one, other, confirmatory in CONTRASTS if confirmatory]
+    known = {_title(*pair): p for pair in planned if (p := found[pair].p_value) is not None}
+    adjusted = holm(known)
+    return ActiveStudy(
+        design=design,
+        curves=curves,
+        savings=own.savings(),
+        worth=own.worth(),
+        contrasts=tuple(
+            Contrast(
+                name=_title(one, other),
+                difference=found[one, other],
+                values=tuple((curves[one].value_RP[:, -1] - curves[other].value_RP[:, -1]).tolist()),
+                confirmatory=confirmatory,
+                adjusted_p=adjusted.get(_title(one, other)) if confirmatory else None,
+            )
+            for one, other, confirmatory in CONTRASTS
+            if (one, other) in found
+        ),
+    )
+
+
+def level(name: str, runs: Sequence[RunFiles], like: LabelCurves, draws: int) -> Curve:
+    """Return what ``hard`` reached in the last round of runs, as a curve of one point, with the draws of ``like``."""
+    value, drawn = [], []
+    for run in runs:
+        last = run.report.last_round(ENGINE)
+        if last is None:
+            raise DataError(f"{run.path}: has no round of {ENGINE}; run it again")
+        label = arm_label(last, ENGINE)
+        auc, auc_B = malignant_auc(open_entries(run, [(last, ENGINE)]), label, draws, 0)
+        value.append(auc)
+        drawn.append(auc_B)
+    groups = [list(rows) for rows in like.design.groups]
+    return Curve(
+        arm=name,
+        asked_P=np.zeros(1),
+        value_RP=np.array([np.mean([value[row] for row in rows]) for rows in groups])[:, None],
+        drawn_RBP=np.array([np.mean([drawn[row] for row in rows], axis=0) for rows in groups])[:, :, None],
+    )
+
+
+def compared(one: Curve, other: Curve, design: Design) -> Difference:
+    """Return the difference of two curves at their last points."""
+    return _wide(
+        one.value_RP[:, -1] - other.value_RP[:, -1],
+        one.drawn_RBP[:, :, -1] - other.drawn_RBP[:, :, -1],
+        design,
+    )
+
+
+def _wide(value_R: Any, drawn_RB: Any, design: Design) -> Difference:
+    both = intervals(value_R, drawn_RB, design, 0)
+    return both[0] if len(both) == 1 else headline(both[0], both[1])
+
+
+def _title(one: str, other: str) -> str:
+    return f"{one} minus {other}"
+
+
+def _shown(contrast: Contrast) -> bool:
+    return contrast.adjusted_p is not None and contrast.adjusted_p < 0.05 and contrast.difference.value > 0
+
+
+def _finite(tree: Any) -> Any:
+    """Replace infinite amounts, which JSON does not know, by "more than all"."""
+    if isinstance(tree, dict):
+        return {key: _finite(value) for key, value in tree.items()}
+    return "more than all" if isinstance(tree, float) and np.isinf(tree) else tree
