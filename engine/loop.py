@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.arms import ARMS, ENGINE, START
-from engine.artifacts import champion
+from engine.artifacts import champion, run_stages
 from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.review import read_verdicts
@@ -125,6 +125,7 @@ class Loop:
             champion=champion.read_if_crowned(self.folder.path) if self.history.reports else None,
             decision=decision,
             device=self.pipeline.runner.device,
+            failed=run_stages.failed_attempts(self.folder.path),
         )
         self.publisher.report(report)
         return report.to_json()

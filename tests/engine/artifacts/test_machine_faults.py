@@ -18,7 +18,7 @@ from engine import cli
 from engine.artifacts.machine_faults import mendable
 from engine.commands import doctor_command
 from engine.errors import ConfigError, FullDiskError, MachineError
-from engine.execution.ray_stage import cause
+from engine.execution.ray_causes import found_in
 from engine.stages import NAMES, find
 from engine.store import StageCache
 from tests.integration.tiny import tiny_tree
@@ -110,7 +110,7 @@ def test_the_cause_inside_a_ray_error_is_found() -> None:
         "stage judge: Unable to allocate 8 TiB; not enough memory: lower judge.batch_size, or end other programs; "
         "rerun to resume"
     )
-    assert cause(RayTaskError("f", "tb", MachineError("m"))).args == ("m",)
+    assert found_in(RayTaskError("f", "tb", MachineError("m"))).args == ("m",)
 
 
 @pytest.mark.parametrize("stage", NAMES)
