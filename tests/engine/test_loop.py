@@ -145,7 +145,7 @@ def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) 
         assert one.inputs["pool"] == other.inputs["pool"]
         assert one.params == other.params
         assert ("init" in one.inputs) == ("init" in other.inputs)
-    second = {call.out.name.split(".")[0] for call in fits[1::2]}
+    second = {call.out.parent.name.split(".")[0] for call in fits[1::2]}
     assert all(call.inputs["init"].name.split(".")[0] in second for call in fits[3::2]), (
         "from its own weights"
     )

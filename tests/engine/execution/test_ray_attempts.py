@@ -80,10 +80,14 @@ class Saboteur(ray_stage.StageWork):
         return ".attempt-1-" in self.call.out.parent.name
 
     def launch(self, fit: Callable[[TrainEnv], None]) -> None:
+        if not self.first:
+            handed_on = sorted(path.name for path in self.call.checkpoint.rglob("checkpoint-*"))
+            write_text(self.call.out.parent.with_name(".handed_on"), " ".join(handed_on))
         super().launch(functools.partial(dies_after_a_checkpoint, fit) if self.first else fit)
 
     def map(self, worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
-        return super().map(DyingWorker(worker) if self.first else worker, chunks, what)
+        last = min(2, len(chunks))
+        return super().map(DyingWorker(worker, last) if self.first else worker, chunks, what)
 
 
 def dies_after_a_checkpoint(fit: Callable[[TrainEnv], None], env: TrainEnv) -> None:
@@ -99,17 +103,18 @@ def dies_after_a_checkpoint(fit: Callable[[TrainEnv], None], env: TrainEnv) -> N
 
 @dataclass(frozen=True)
 class DyingWorker:
-    """Dies on its second chunk."""
+    """Dies on its chunk number ``last``."""
 
     inner: Any
+    last: int
 
     def load(self) -> Callable[[Any], Any]:
         function, done = self.inner.load(), []
 
         def apply(chunk: Any) -> Any:
-            if done:
-                os.kill(os.getpid(), signal.SIGKILL)
             done.append(chunk)
+            if len(done) == self.last:
+                os.kill(os.getpid(), signal.SIGKILL)
             return function(chunk)
 
         return apply
@@ -121,6 +126,7 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(
     monkeypatch.setattr(ray_stage, "StageWork", Saboteur)
     folder = again(tiny_run, "foundation/vae", tmp_path)
     assert_as_undisturbed(tiny_run, "foundation/vae", folder, Cause.WORKER_LOST)
+    assert (tmp_path / ".handed_on").read_text().startswith("checkpoint-00000003-")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +146,8 @@ def test_a_stage_whose_worker_is_killed_ends_in_the_same_bits(
     monkeypatch.setattr(ray_stage, "StageWork", Saboteur)
     folder = again(tiny_run, role, tmp_path, **backend)
     assert_as_undisturbed(tiny_run, role, folder, Cause.WORKER_LOST)
+    if find(folder.name).trains:
+        assert (tmp_path / ".handed_on").read_text().startswith("checkpoint-00000003-")
 
 
 class Starved(ray_stage.StageWork):
@@ -212,3 +220,29 @@ def test_a_twin_that_wakes_after_its_stage_was_published_changes_nothing(
         time.sleep(0.1)
     assert (tmp_path / ".twin").read_text() == "FileNotFoundError FileNotFoundError"
     assert_as_undisturbed(tiny_run, "foundation/latents", folder, Cause.WORKER_LOST)
+
+
+@pytest.mark.heavy
+def test_a_task_that_the_memory_monitor_ends_is_not_retried_without_end(
+    tmp_path: Path, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "50")
+    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(ray_stage, "stage_task", sleeps)
+    try:
+        with pytest.raises(NoMemoryError, match=r"^stage vae: .*lower vae\.batch_size"):
+            again(tiny_run, "foundation/vae", tmp_path / "training")
+        with pytest.raises(NoMemoryError, match=r"^stage latents: "):
+            again(tiny_run, "foundation/latents", tmp_path / "map")
+        assert len((tmp_path / ".begun").read_text()) == 3  # one training, a map and its halves
+    finally:
+        ray.shutdown()
+
+
+def sleeps(call: Any, _work: Any) -> None:
+    with (call.out.parent.parent.with_name(".begun")).open("a") as begun:
+        begun.write(".")
+    time.sleep(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +152,10 @@ def test_a_node_that_is_drained_or_was_is_preempted(monkeypatch: pytest.MonkeyPa
         assert found.cause is cause
 
 
+def long_work() -> None:
+    time.sleep(100)
+
+
 @pytest.mark.slow
 @pytest.mark.heavy
 @pytest.mark.timeout(200)
@@ -166,7 +171,8 @@ def test_a_node_of_a_real_cluster_goes(drained: bool, cause: Cause) -> None:
         node = cluster.add_node(num_cpus=1, resources={"spot": 1.0})
         cluster.wait_for_nodes()
         ray.init(address=cluster.address, log_to_driver=False)
-        task = ray.remote(time.sleep).options(max_retries=0, resources={"spot": 1.0}).remote(100)
+        ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+        task = ray.remote(long_work).options(max_retries=0, resources={"spot": 1.0}).remote()
         time.sleep(4)
         if drained:
             reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
