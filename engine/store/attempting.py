@@ -62,11 +62,11 @@ def _given_up(error: Exception, stage: str, failures: Sequence[Failure], decisio
     """Return the error that ends the stage."""
     if not isinstance(error, AttemptError):
         return error
-    doing = f"stage {stage}"
+    doing, said = f"stage {stage}", failures[-1].said
     if error.cause is Cause.OUT_OF_MEMORY:
-        return no_memory(error.said, doing, find(stage).saving)
+        return no_memory(said, doing, find(stage).saving)
     if error.cause is Cause.DISK_FULL:
-        return FullDiskError(f"{doing}: {error.said}; free some of that node's disk, then rerun to resume")
+        return FullDiskError(f"{doing}: {said}; free some of that node's disk, then rerun to resume")
     return StageError(
-        f"{doing}: given up after {causes_text(failures)}; last: {error.said}; {decision.advice}; rerun to resume"
+        f"{doing}: given up after {causes_text(failures)}; last: {said}; {decision.advice}; rerun to resume"
     )
