@@ -94,7 +94,7 @@ def test_a_stage_on_a_full_disk_names_a_path_and_is_computed_by_a_rerun(small_di
 
     with pytest.raises(FullDiskError, match=str(small_disk)):
         cache.fill("vae", "k", {}, work)
-    assert not list((small_disk / "stages").glob("*.tmp-*"))
+    assert not list((small_disk / "stages").glob("*.attempt-*"))
     assert cache.fill("vae", "k", {}, lambda out, _: None).path.exists()
 
 
