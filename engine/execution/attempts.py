@@ -2,7 +2,8 @@
 
 After Ray Train v2's failure policy: each cause has a budget of its own. Exceptions of ours are never retried, since they
 would come again. Losses of workers and nodes are retried up to a limit. Preemptions are free: spot nodes go by no fault
-of the stage. Want of memory is retried once, on half as much at a time, where the stage maps.
+of the stage. Want of memory is retried once where the stage maps, on half as many workers: how work is spread over workers
+changes no result, while the batch of a forward pass or of a training does.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class AttemptError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
-    """What follows a failure: another attempt, or the end with advice; ``halvings`` is how often work is cut in half."""
+    """What follows a failure: another attempt, its map workers halved ``halvings`` times, or the end with advice."""
 
     again: bool
     halvings: int = 0
@@ -55,8 +56,7 @@ class Decision:
 def decide(causes: Sequence[Cause], *, maps: bool) -> Decision:
     """Return what follows the last of the causes so far, one per failed attempt, at least one.
 
-    ``maps``: whether the stage maps over images, on half as many workers where memory was short; a training cannot be
-    cut, its result depends on its batch.
+    ``maps``: whether the stage maps over images.
     """
     newest = causes[-1]
     count, halvings = causes.count(newest), causes.count(Cause.OUT_OF_MEMORY)

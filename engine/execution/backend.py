@@ -21,8 +21,8 @@ R = TypeVar("R")
 class StageCall:
     """One attempt at a stage: picklable, with absolute paths that every worker can reach; ``params`` are plain JSON.
 
-    ``out`` and ``checkpoint`` are this attempt's own, and no other's. ``halvings`` says how often the work that a map does
-    at one time is cut in half, for want of memory.
+    ``out`` and ``checkpoint`` are this attempt's own, and no other's. ``halvings`` says how often the number of
+    workers of a map is halved, for want of memory.
     """
 
     stage: str

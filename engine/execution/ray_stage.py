@@ -70,7 +70,7 @@ class StageWork:
         import ray.data  # a second of imports, for stages that map on actors alone
 
         rows = [{"position": i, "chunk": pickle.dumps(chunk)} for i, chunk in enumerate(chunks)]
-        size = min(max(1, self.config.map_workers >> self.call.halvings), len(chunks))
+        size = self.actors(len(chunks))
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _ChunkActor,
             fn_constructor_args=(worker, self.call.threads),
@@ -82,6 +82,10 @@ class StageWork:
             max_task_retries=0,
         )
         yield from self._in_order(results, len(rows), what)
+
+    def actors(self, chunks: int) -> int:
+        """Return on how many actors so many chunks are mapped: half as many after an attempt that ran out of memory."""
+        return min(max(1, self.config.map_workers >> self.call.halvings), chunks)
 
     def _in_order(self, results: Any, total: int, what: str) -> Iterator[Any]:
         waiting: dict[int, Any] = {}

@@ -48,13 +48,12 @@ def test_what_follows(causes: list[Cause], maps: bool, again: bool, halvings: in
 @given(st.lists(st.sampled_from(list(Cause)), min_size=1, max_size=300), st.booleans())
 def test_a_stage_ends_and_each_cause_has_a_budget_of_its_own(causes: list[Cause], maps: bool) -> None:
     made = list(_played(causes, maps))
-    last = made[-1]
-    assert len(made) <= 1 + sum(MOST.values()) + 1
-    for cause in set(made) - {last}:
-        assert made.count(cause) <= MOST.get(cause, int(maps))
-    assert last in MOST or last is not EXCEPTION or made.count(EXCEPTION) == 1
-    alone = decide([c for c in made if c is last], maps=maps)
-    assert alone.again == decide(made, maps=maps).again
+    limits = {cause: MOST.get(cause, 0) for cause in Cause} | {MEMORY: int(maps)}
+    *before, last = made
+    assert all(before.count(cause) <= limits[cause] for cause in Cause)
+    assert len(made) == len(causes) or made.count(last) == limits[last] + 1
+    assert len(made) <= sum(limits.values()) + 1
+    assert decide([c for c in made if c is last], maps=maps).again == decide(made, maps=maps).again
 
 
 def _played(causes: list[Cause], maps: bool) -> Iterator[Cause]:

@@ -19,7 +19,9 @@ from engine.artifacts.whole_files import write_text
 from engine.config import BackendConfig
 from engine.errors import NoMemoryError
 from engine.execution import ray_stage
+from engine.execution.backend import StageCall
 from engine.execution.progress import QuietListener
+from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_backend import RayBackend
 from engine.stages import find
 from engine.store import RunFolder, StageCache, StageFolder, StageRunner
@@ -148,6 +150,24 @@ def test_a_stage_whose_worker_is_killed_ends_in_the_same_bits(
     assert_as_undisturbed(tiny_run, role, folder, Cause.WORKER_LOST)
     if find(folder.name).trains:
         assert (tmp_path / ".handed_on").read_text().startswith("checkpoint-00000003-")
+
+
+@pytest.mark.parametrize(
+    ("workers", "halvings", "chunks", "actors"),
+    [(4, 0, 9, 4), (4, 1, 9, 2), (4, 1, 1, 1), (1, 1, 9, 1), (0, 0, 9, 1)],
+)
+def test_half_as_many_actors_map_after_want_of_memory(
+    tmp_path: Path, workers: int, halvings: int, chunks: int, actors: int
+) -> None:
+    call = StageCall(
+        stage="latents", out=tmp_path, inputs={}, params={}, seed=0, threads=1, device="cpu", precision="float32",
+        checkpoint=tmp_path, halvings=halvings,
+    )  # fmt: skip
+    config = BackendConfig(kind="ray", map_workers=workers)
+    work = ray_stage.StageWork(
+        config=config, call=call, cpus_per_task=1, note=ProgressFile(tmp_path / "note")
+    )
+    assert work.actors(chunks) == actors
 
 
 class Starved(ray_stage.StageWork):
