@@ -134,7 +134,7 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(
 @pytest.mark.parametrize(
     ("role", "backend"),
     [
-        ("foundation/latents", {"map_workers": 2}),
+        pytest.param("foundation/latents", {"map_workers": 2}, marks=pytest.mark.heavy),
         pytest.param("foundation/index", {}, marks=pytest.mark.heavy),
         pytest.param("rounds/0000/real/predict", {"map_workers": 2}, marks=pytest.mark.heavy),
         pytest.param("rounds/0001/hard/synthesize", {"map_workers": 1}, marks=pytest.mark.heavy),
