@@ -69,6 +69,10 @@ class MachineError(StageError):
     """The machine stopped it: memory, rights, limits, a device, an installation. What was finished is kept."""
 
 
+class NoMemoryError(MachineError):
+    """There is not enough memory; the message names what needs less."""
+
+
 class FullDiskError(StageError):
     """A disk is full; the message names the file or folder. What was finished is kept, and a rerun goes on."""
 

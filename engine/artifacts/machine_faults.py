@@ -13,7 +13,7 @@ from typing import Final
 
 from engine.artifacts.causes import chain
 from engine.artifacts.full_disk import no_space, place_of
-from engine.errors import FullDiskError, HardcaseError, MachineError
+from engine.errors import FullDiskError, HardcaseError, MachineError, NoMemoryError
 
 _NO_MEMORY: Final = re.compile(
     r"can't allocate memory|cannot allocate memory|out of memory|not enough memory|unable to allocate|bad_alloc"
@@ -80,17 +80,30 @@ def mendable(
     for here in chain(error):
         remedy = _remedy(here, saving)
         if remedy is not None:
-            parts = (doing, place_of(here), _first_line(here), remedy)
-            return MachineError(_joined(*parts))
+            parts = (doing, place_of(here), one_line(here), remedy)
+            return (NoMemoryError if _is_no_memory(here) else MachineError)(_joined(*parts))
     return None
+
+
+def no_memory(said: str, doing: str = "", saving: str = "") -> NoMemoryError:
+    """Return the error of a lack of memory that another program noticed; arguments as for ``mendable``."""
+    return NoMemoryError(_joined(doing, None, said, _memory_remedy(saving)))
+
+
+def _is_no_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError | ValueError | OSError) and bool(_NO_MEMORY.search(str(error)))
+    )
+
+
+def _memory_remedy(saving: str) -> str:
+    return f"not enough memory: {saving or 'work on fewer or smaller images'}, or end other programs; rerun to resume"
 
 
 def _remedy(error: BaseException, saving: str) -> str | None:
     said = str(error)
-    if isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError | ValueError | OSError) and _NO_MEMORY.search(said)
-    ):
-        return f"not enough memory: {saving or 'work on fewer or smaller images'}, or end other programs; rerun to resume"
+    if _is_no_memory(error):
+        return _memory_remedy(saving)
     if isinstance(error, OSError) and error.errno is not None:
         return _NUMBERS.get(error.errno)
     if isinstance(error, UnicodeEncodeError) and error.reason.startswith(("surrogates", "ordinal")):
@@ -102,8 +115,8 @@ def _remedy(error: BaseException, saving: str) -> str | None:
     return None
 
 
-def _first_line(error: BaseException) -> str:
-    """What an error says in one line of 200 characters; of a system error the reason alone, its path stands before."""
+def one_line(error: BaseException) -> str:
+    """Return what an error says in one line of 200 characters; of a system error the reason alone."""
     if isinstance(error, OSError) and error.strerror:
         return os.strerror(error.errno).lower() if error.errno else error.strerror
     line = " ".join(str(error).split()) or type(error).__name__

@@ -115,6 +115,14 @@ class RoundEntry(JsonRecord):
         return {dx: self.figure(part, f"per_class.{dx}.{name}").value for dx in classes}
 
 
+class FailedAttempt(JsonPart):
+    """An attempt at a stage that failed before another one finished it."""
+
+    cause: str = Field(description="worker lost, node lost, preempted, out of memory, disk full or exception")
+    said: str = Field("", description="what was said about it, in one line")
+    seconds: float = Field(0.0, description="how long it had taken")
+
+
 class RunReport(JsonRecord):
     """A run: its ``report.json``."""
 
@@ -135,6 +143,9 @@ class RunReport(JsonRecord):
     )
     device: str = Field("", description="torch device of the stages")
     likelihood: dict[str, Any] | None = Field(None, description="likelihood.json, where it was measured")
+    failed_attempts: dict[str, tuple[FailedAttempt, ...]] | None = Field(
+        None, description="of stages that took more than one attempt, by role: those that failed; since 0.3"
+    )
     rounds: tuple[RoundEntry, ...] = Field(
         description="one object per (round, arm), the main arm first in its round"
     )

@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from engine.artifacts.json_record import json_value
 from engine.artifacts.schema import REMEDY
 from engine.artifacts.whole_files import write_text
 from engine.errors import DataError
+from engine.types import Cause, Failure
 
 ROLES: Final = "stages.json"
 LOG: Final = "stages.jsonl"
+FAILED: Final = "failed"
 AGAIN: Final = "remove it and rerun `hardcase run` to write it again"
 """A run reads its roles itself, so that a rerun alone does not help."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageLine:
-    """One line of ``stages.jsonl``: a stage folder that a run used; ``ran`` is false where the cache had it."""
+    """One line of ``stages.jsonl``: a stage folder that a run used; ``ran`` is false where the cache had it.
+
+    ``failed`` holds the attempts that failed before; a line without any has no such key.
+    """
 
     role: str
     stage: str
     key: str
     ran: bool
     seconds: float
+    failed: tuple[Failure, ...] = ()
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> StageLine:
+        """Return the line that a JSON object holds (KeyError, TypeError, ValueError: it is none)."""
+        failed = tuple(
+            Failure(cause=Cause(item["cause"]), said=str(item["said"]), seconds=float(item["seconds"]))
+            for item in entry.get(FAILED, ())
+        )
+        return cls(**{f.name: entry[f.name] for f in fields(cls) if f.name != FAILED}, failed=failed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line's JSON object."""
+        entry = asdict(self)
+        return entry if self.failed else {k: v for k, v in entry.items() if k != FAILED}
 
 
 def read(run: Path) -> dict[str, str]:
@@ -64,9 +84,8 @@ def read_log(run: Path) -> list[StageLine]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            entry = json.loads(line)
-            found.append(StageLine(**{name: entry[name] for name in StageLine.__dataclass_fields__}))
-        except (ValueError, KeyError, TypeError):
+            found.append(StageLine.of(json.loads(line)))
+        except (ValueError, KeyError, TypeError, AttributeError):
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise DataError(f"{path}: line {number} is no stage; {REMEDY}") from None
@@ -76,4 +95,20 @@ def read_log(run: Path) -> list[StageLine]:
 def append(line: StageLine, run: Path) -> None:
     """Add one line to ``stages.jsonl``."""
     with (run / LOG).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(asdict(line)) + "\n")
+        log.write(json.dumps(line.to_json()) + "\n")
+
+
+def failed_attempts(run: Path) -> dict[str, list[Failure]]:
+    """Return the attempts that failed in all processes of a run, by role; roles without any are left out.
+
+    A damaged log gives none: it is a note of what happened, and no run ends for it.
+    """
+    found: dict[str, list[Failure]] = {}
+    try:
+        lines = read_log(run)
+    except DataError:
+        return {}
+    for line in lines:
+        if line.failed:
+            found.setdefault(line.role, []).extend(line.failed)
+    return found

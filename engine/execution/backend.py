@@ -19,7 +19,11 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class StageCall:
-    """One stage to run: picklable, with absolute paths that every worker can reach; ``params`` are plain JSON."""
+    """One attempt at a stage: picklable, with absolute paths that every worker can reach; ``params`` are plain JSON.
+
+    ``out`` and ``checkpoint`` are this attempt's own, and no other's. ``halvings`` says how often the number of
+    workers of a map is halved, for want of memory.
+    """
 
     stage: str
     out: Path
@@ -30,6 +34,7 @@ class StageCall:
     device: str
     precision: str
     checkpoint: Path
+    halvings: int = 0
 
     def context(self, *, progress: Progress, mapper: Map, launch: Launch) -> StageContext:
         """Return the context the stage sees, with the backend's ways to map and train."""
@@ -51,7 +56,7 @@ class Backend(Protocol):
     """Runs stages somewhere; the results do not depend on where."""
 
     def run(self, call: StageCall, progress: Progress) -> None:
-        """Run one stage to its end; raises what the stage raised."""
+        """Run one stage to its end; raises what the stage raised, or AttemptError where its worker or node was lost."""
         ...
 
     def close(self) -> None:

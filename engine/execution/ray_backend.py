@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from engine.config import BackendConfig
-from engine.errors import StageError
 from engine.execution import stop_signals
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
-from engine.execution.ray_address import check_gpus, connect, first_line
+from engine.execution.ray_address import check_gpus, connect
 from engine.training.plan import Progress
 from engine.training.set_aside import LOG, said_in
 
@@ -33,16 +32,19 @@ class RayBackend:
             self._connect()
 
     def run(self, call: StageCall, progress: Progress) -> None:
-        """Run one stage as a task and pass its progress on; raises what the stage raised.
+        """Run one attempt at a stage as a task and pass its progress on; raises what the stage raised.
+
+        Ray retries nothing by itself: who counts attempts is the caller.
 
         Raises:
+            AttemptError: the worker or the node was lost, or ended for its memory.
             ConfigError: Ray starts here now and has fewer GPUs than a worker asks for.
         """
         cpus = self._connect()
         import ray
-        from ray.exceptions import RayError, RayTaskError
+        from ray.exceptions import RayError
 
-        from engine.execution import ray_stage
+        from engine.execution import ray_causes, ray_stage
 
         note = call.out.with_name(call.out.name + ".progress.json")
         work = ray_stage.StageWork(
@@ -60,12 +62,8 @@ class RayBackend:
                     if latest is not None:
                         progress(*latest)
                 ray.get(reference)
-        except RayTaskError as error:
-            raise ray_stage.cause(error) from error
         except RayError as error:
-            raise StageError(
-                f"stage {call.stage}: Ray lost its worker ({first_line(error)}); rerun to resume"
-            ) from error
+            raise ray_causes.found_in(error) from error
         finally:
             note.unlink(missing_ok=True)
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process

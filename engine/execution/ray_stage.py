@@ -10,30 +10,25 @@ Every worker must see the stage cache under the same path (one machine, or a sha
 from __future__ import annotations
 
 import pickle
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import ray
-from ray.exceptions import RayError, RayTaskError
 
 from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
-from engine.errors import HardcaseError, StageError
+from engine.errors import StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
 from engine.execution.progress_file import ProgressFile
-from engine.execution.ray_address import first_line
+from engine.execution.ray_causes import found_in
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
 from engine.training.plan import TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")
-
-RETRIES = 2
-"""How often Ray starts a task again whose worker was lost."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +50,7 @@ class StageWork:
     def stage_resources(self) -> dict[str, Any]:
         """What Ray is asked for the stage's own task."""
         if self.delegates:
-            return {"num_cpus": 0, "num_gpus": 0, "max_retries": RETRIES}
+            return {"num_cpus": 0, "num_gpus": 0, "max_retries": 0}
         return self._resources
 
     @property
@@ -64,7 +59,7 @@ class StageWork:
         return {
             "num_cpus": self.cpus_per_task,
             "num_gpus": self.config.gpus_per_worker,
-            "max_retries": RETRIES,
+            "max_retries": 0,
         }
 
     def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
@@ -75,7 +70,7 @@ class StageWork:
         import ray.data  # a second of imports, for stages that map on actors alone
 
         rows = [{"position": i, "chunk": pickle.dumps(chunk)} for i, chunk in enumerate(chunks)]
-        size = min(max(1, self.config.map_workers), len(chunks))
+        size = self.actors(len(chunks))
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _ChunkActor,
             fn_constructor_args=(worker, self.call.threads),
@@ -83,8 +78,14 @@ class StageWork:
             compute=ray.data.ActorPoolStrategy(size=size),
             num_cpus=self._cpus_beside(size),
             num_gpus=self.config.gpus_per_worker or None,
+            max_restarts=0,
+            max_task_retries=0,
         )
         yield from self._in_order(results, len(rows), what)
+
+    def actors(self, chunks: int) -> int:
+        """Return on how many actors so many chunks are mapped: half as many after an attempt that ran out of memory."""
+        return min(max(1, self.config.map_workers >> self.call.halvings), chunks)
 
     def _in_order(self, results: Any, total: int, what: str) -> Iterator[Any]:
         waiting: dict[int, Any] = {}
@@ -118,14 +119,7 @@ class StageWork:
 
     def _train_in_a_task(self, fit: Callable[[TrainEnv], None]) -> None:
         task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
-        try:
-            ray.get(task.remote(self, fit))
-        except RayTaskError as error:
-            raise cause(error) from error
-        except RayError as error:
-            raise StageError(
-                f"stage {self.call.stage}: Ray lost its training ({first_line(error)}); rerun to resume"
-            ) from error
+        ray.get(task.remote(self, fit))
 
     def _train_on_workers(self, fit: Callable[[TrainEnv], None]) -> None:
         import ray.train.torch  # a second of imports, for stages that train on workers alone
@@ -142,10 +136,7 @@ class StageWork:
                 ),
                 run_config=ray.train.RunConfig(storage_path=storage, name=call.stage),
             )
-            try:
-                trainer.fit()
-            except Exception as error:
-                raise cause(error) from error
+            trainer.fit()
 
     def _train_resources(self) -> dict[str, float]:
         total = int(ray.cluster_resources().get("CPU", 1))
@@ -155,21 +146,28 @@ class StageWork:
 
 
 def stage_task(call: StageCall, work: StageWork) -> None:
-    """Run one stage; Ray may retry it after a lost worker, so what that one left in ``out`` goes first."""
-    shutil.rmtree(call.out, ignore_errors=True)
-    call.out.mkdir(parents=True)
+    """Make one attempt at a stage; one that begins after the driver gave it up finds its folder gone.
+
+    Raises:
+        AttemptError: a worker of it was lost.
+        HardcaseError: what the stage raised, or what the machine does not have.
+    """
+    if not call.out.is_dir():
+        raise StageError(f"stage {call.stage}: {call.out} is gone, this attempt was given up")
     context = call.context(progress=work.note, mapper=work.map, launch=work.launch)
     try:
         run_stage(call.stage, context, call.params)
     except Exception as error:
-        found = mendable(error, f"stage {call.stage}", find(call.stage).saving, call.out)
+        found: BaseException | None = found_in(error)
+        if found is error:
+            found = mendable(error, f"stage {call.stage}", find(call.stage).saving, call.out)
         if found is None or found is error:
             raise
         raise found from None  # the cause may not be picklable
 
 
 def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
-    """Train in this task, which holds what the stage's does not; after a lost worker it goes on from the checkpoint."""
+    """Train in this task, which holds what the stage's does not."""
     work.train_here(fit)
 
 
@@ -205,19 +203,3 @@ def _train_worker(config: dict[str, Any]) -> None:
     )
     env.begin()
     config["fit"](env)
-
-
-def cause(error: BaseException) -> BaseException:
-    """Return the hardcase error inside Ray's wrapping where there is one, else the error itself."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, HardcaseError) and not isinstance(seen, RayTaskError):
-            return seen
-        inner = getattr(seen, "cause", None) or getattr(seen, "worker_failures", None)
-        if isinstance(inner, dict):
-            inner = next((e for e in inner.values() if isinstance(e, BaseException)), None)
-        if isinstance(inner, BaseException) and inner is not seen:
-            seen = inner
-            continue
-        seen = seen.__cause__
-    return error

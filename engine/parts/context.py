@@ -53,8 +53,8 @@ class Launch(Protocol):
 class StageContext:
     """Everything a stage may use besides its params.
 
-    ``out`` is an empty folder to fill. ``inputs`` maps a role to a finished stage folder. ``checkpoint`` is a folder that
-    survives a kill and is the same for every attempt. ``device`` is a torch device string.
+    ``out`` is an empty folder to fill. ``inputs`` maps a role to a finished stage folder. ``checkpoint`` is this
+    attempt's folder, and holds the whole files of the attempt before. ``device`` is a torch device string.
     """
 
     out: Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts import champion
+from engine.artifacts import champion, run_stages
 from engine.errors import StoppedError
 from engine.history import History
 from engine.pipeline.pipeline import Pipeline
@@ -60,6 +60,7 @@ class Record:
             champion=champion.read_if_crowned(folder) if self.history.reports else None,
             decision=decision,
             device=self.pipeline.runner.device,
+            failed=run_stages.failed_attempts(folder),
         )
         self.publisher.report(report)
         return report.to_json()

@@ -8,12 +8,12 @@ from typing import Any
 
 from engine.artifacts import decoded_images, generator_parts, split
 from engine.artifacts.champion import Champion
-from engine.artifacts.report_json import SCHEMA_VERSION, RoundEntry, RunReport, Stopping
+from engine.artifacts.report_json import SCHEMA_VERSION, FailedAttempt, RoundEntry, RunReport, Stopping
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StageError
 from engine.store import StageFolder
-from engine.types import Action, StopDecision
+from engine.types import Action, Failure, StopDecision
 
 
 def run_report(
@@ -25,6 +25,7 @@ def run_report(
     champion: Champion | None,
     decision: StopDecision,
     device: str,
+    failed: Mapping[str, Sequence[Failure]] | None = None,
 ) -> RunReport:
     """Return report.json's object.
 
@@ -36,6 +37,7 @@ def run_report(
         champion: None where nobody was crowned.
         decision: how the run ended, or stands.
         device: the torch device that stages run on.
+        failed: the failed attempts of stages that took more than one, by role.
     """
     likelihood: dict[str, Any] = {
         name: generator_parts.read_likelihood(stage.path).content()
@@ -53,6 +55,7 @@ def run_report(
         foundation_seconds={name: round(stage.seconds, 3) for name, stage in foundation.items()},
         device=device,
         **likelihood,
+        **_failed_attempts(failed or {}),
         rounds=tuple(sorted(rounds, key=lambda entry: (entry.round, entry.arm != main_arm(entry.round)))),
     )
 
@@ -125,6 +128,15 @@ def _stopping(decision: StopDecision) -> Stopping:
     """Return how the run stands; a roll-back names ``keep_round``, the last round that may be champion."""
     kept = {} if decision.keep_round is None else {"keep_round": decision.keep_round}
     return Stopping(action=decision.action.value, reason=decision.reason, **kept)
+
+
+def _failed_attempts(failed: Mapping[str, Sequence[Failure]]) -> dict[str, Any]:
+    """Return ``failed_attempts``, nothing where every stage took one attempt."""
+    found = {
+        role: tuple(FailedAttempt(cause=str(f.cause), said=f.said, seconds=f.seconds) for f in failures)
+        for role, failures in failed.items()
+    }
+    return {"failed_attempts": found} if found else {}
 
 
 def _data_report(data_format: str, images: StageFolder, parts: StageFolder) -> dict[str, Any]:

@@ -85,6 +85,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "sheets": _sheets(run),
         "split": record.split_table(run),
         "seconds": record.seconds_table(report),
+        "attempts": record.attempts_table(report),
         "digests": _digests(report),
         "config_text": masked(run.config_text),
         "nothing": NOTHING,

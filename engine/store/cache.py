@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,15 +14,15 @@ from typing import Any, Protocol
 import filelock
 
 from engine.artifacts import stage_manifest
-from engine.artifacts.machine_faults import mendable
 from engine.artifacts.own_output import mark
 from engine.artifacts.stage_manifest import StageManifest
-from engine.errors import HardcaseError
 from engine.execution.backend import Backend, StageCall
-from engine.stages import find
 from engine.stages.base import P, Stage
+from engine.store.attempt_folders import AttemptFolder, StagePlace
+from engine.store.attempting import attempted
 from engine.store.files import checksums
 from engine.store.verified import damaged_file, sizes_of
+from engine.types import Failure
 
 UNKEYED = frozenset(
     {("data", "root"), ("data", "images"), ("data", "unlabelled_images"), ("data", "workers")}
@@ -33,13 +32,17 @@ UNKEYED = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class StageFolder:
-    """A finished stage: its folder, the seconds its computation took, and whether this process found it ready."""
+    """A finished stage: its folder, the seconds its computation took, and whether this process found it ready.
+
+    ``failed``: the attempts of this process that failed before the one that finished it.
+    """
 
     name: str
     key: str
     path: Path
     seconds: float
     cached: bool
+    failed: tuple[Failure, ...] = ()
 
 
 class Listener(Protocol):
@@ -114,49 +117,52 @@ class StageCache:
         return folder
 
     def fill(
-        self, name: str, key: str, recipe: Mapping[str, Any], work: Callable[[Path, Path], None]
+        self, name: str, key: str, recipe: Mapping[str, Any], work: Callable[[AttemptFolder, int], None]
     ) -> StageFolder:
-        """Run ``work(out, checkpoint)`` in a folder of its own and rename it into place.
+        """Call ``work(attempt, halvings)`` until an attempt succeeds or is given up, and rename its output into place.
 
-        ``checkpoint`` is the same folder for every attempt, so that a killed training goes on; it is removed at
-        the end. Folders that earlier attempts left half written are removed first.
+        A killed training goes on from the checkpoints of the attempt before.
 
         Raises:
             FullDiskError, MachineError: the machine stopped it, whatever library found out.
+            StageError: workers or nodes were lost too often.
         """
-        final, out = self.root / f"{name}-{key}", self.root / f"{name}-{key}.tmp-{uuid.uuid4().hex[:8]}"
-        checkpoint = self.root / f"{name}-{key}.checkpoint"
-        for stale in self.root.glob(f"{name}-{key}.tmp-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        out.mkdir(parents=True)
+        place, start = self._place(name, key), time.perf_counter()
+        self.root.mkdir(parents=True, exist_ok=True)
         mark(self.root, "stages")
-        checkpoint.mkdir(parents=True, exist_ok=True)
-        start = time.perf_counter()
-        try:
-            work(out, checkpoint)
+        seconds = 0.0
+
+        def whole(attempt: AttemptFolder, halvings: int) -> None:
+            nonlocal seconds
+            work(attempt, halvings)
             seconds = time.perf_counter() - start
-            _write_manifest(out, {**recipe, "key": key, "seconds": seconds})
-        except BaseException as error:
-            shutil.rmtree(out, ignore_errors=True)
-            if not isinstance(error, Exception) or isinstance(error, HardcaseError):
-                raise
-            found = mendable(error, f"stage {name}", find(name).saving, final)
-            if found is None:
-                raise
-            raise found from error
-        if final.exists():
-            shutil.rmtree(final)
-        out.replace(final)
-        shutil.rmtree(checkpoint, ignore_errors=True)
-        folder = StageFolder(name=name, key=key, path=final, seconds=seconds, cached=False)
-        self.verified[final] = folder
+            _write_manifest(attempt.out, {**recipe, "key": key, "seconds": seconds})
+
+        attempt, failed = attempted(place, name, whole)
+        ready = self.find(name, key)
+        if ready is not None:  # of a process that lost its lock, or of one that took it from this one
+            place.forget_attempts()
+            return ready
+        place.publish(attempt)
+        folder = StageFolder(
+            name=name, key=key, path=place.final, seconds=seconds, cached=False, failed=failed
+        )
+        self.verified[place.final] = folder
         return folder
 
     def forget(self, name: str, key: str) -> None:
         """Drop a finished folder and its checkpoints."""
-        self.verified.pop(self.root / f"{name}-{key}", None)
-        shutil.rmtree(self.root / f"{name}-{key}", ignore_errors=True)
-        shutil.rmtree(self.root / f"{name}-{key}.checkpoint", ignore_errors=True)
+        place = self._place(name, key)
+        self.verified.pop(place.final, None)
+        shutil.rmtree(place.final, ignore_errors=True)
+        place.forget_attempts()
+
+    def tidy(self, name: str, key: str) -> None:
+        """Remove what a worker that was given up has written beside a finished stage."""
+        self._place(name, key).forget_attempts()
+
+    def _place(self, name: str, key: str) -> StagePlace:
+        return StagePlace(final=self.root / f"{name}-{key}")
 
     def lock(self, name: str, key: str) -> filelock.FileLock:
         """Return the lock that one writer of this stage holds; the system frees it when its owner dies."""
@@ -218,24 +224,27 @@ class StageRunner:
             if folder is None:
                 self.listener.stage_started(name)
                 folder = self.cache.fill(name, key, recipe, self._work(name, tree, inputs, seed))
+            else:
+                self.cache.tidy(name, key)
         self.done[key] = folder
         self.listener.stage_finished(folder)
         return folder
 
     def _work(
         self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int
-    ) -> Callable[[Path, Path], None]:
-        def work(out: Path, checkpoint: Path) -> None:
+    ) -> Callable[[AttemptFolder, int], None]:
+        def work(attempt: AttemptFolder, halvings: int) -> None:
             call = StageCall(
                 stage=stage,
-                out=out.resolve(),
+                out=attempt.out.resolve(),
                 inputs={role: folder.path.resolve() for role, folder in inputs.items()},
                 params=params,
                 seed=seed,
                 threads=self.threads,
                 device=self.device,
                 precision=self.precision,
-                checkpoint=checkpoint.resolve(),
+                checkpoint=attempt.checkpoint.resolve(),
+                halvings=halvings,
             )
             self.backend.run(call, self.listener.progress)
 

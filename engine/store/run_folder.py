@@ -146,7 +146,10 @@ class RunFolder:
         self.roles[role] = f"{folder.name}-{folder.key}"
         PublishedFiles(self.path).write(self.layout.roles, run_stages.text(self.roles))
         seconds = round(folder.seconds, 3)
-        line = StageLine(role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds)
+        line = StageLine(
+            role=role, stage=folder.name, key=folder.key, ran=not folder.cached, seconds=seconds,
+            failed=folder.failed,
+        )  # fmt: skip
         run_stages.append(line, self.path)
         return folder
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from engine.artifacts.report_json import RunReport
+
 MAX_PARAM_LENGTH = 6000
 """Characters MLflow keeps of a parameter."""
 MAX_NAME_LENGTH = 250
@@ -28,6 +30,15 @@ def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
                 text if len(text) <= MAX_PARAM_LENGTH else text[: MAX_PARAM_LENGTH - 3] + "..."
             )
     return flat
+
+
+def failed_attempts(report: RunReport) -> dict[str, str]:
+    """Return the tags that count failed attempts at stages by cause; none where every stage took one attempt."""
+    failed = [f.cause for failures in (report.failed_attempts or {}).values() for f in failures]
+    return {
+        f"failed_attempts.{cause.replace(' ', '_')}": str(failed.count(cause))
+        for cause in sorted(set(failed))
+    }
 
 
 def metrics(report: Mapping[str, Any]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
 from engine.store import write_json
 from engine.tracking.confusion import confusion_png
-from engine.tracking.flatten import headline, metrics, parameters
+from engine.tracking.flatten import failed_attempts, headline, metrics, parameters
 from engine.tracking.outbox import Entry
 from engine.tracking.sender import RefusedError
 
@@ -165,7 +165,7 @@ class RunLog:
         report = report_json.read_if_written(self.run_folder)
         if report is not None:
             names = [n for n in ("protocol", "split_digest", "config_digest") if n in report.model_fields_set]
-            tags = {name: str(getattr(report, name)) for name in names}
+            tags = {name: str(getattr(report, name)) for name in names} | failed_attempts(report)
             self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
             if in_run(self.run_folder, report):
                 self._mark_simulated(self.client.get_run(run_id))

@@ -3,6 +3,7 @@
 from engine.types.arrays import BoolArray, FloatArray, ImageArray, IntArray, StrArray, strings
 from engine.types.candidates import AcceptanceState, Selection, SelectionState, Verdicts
 from engine.types.conditioning import Conditioning, Mixture, Neighbourhood
+from engine.types.failures import Cause, Failure, causes_text
 from engine.types.images import SPLITS, UNLABELLED, LesionTable, Predictions
 from engine.types.mining import BudgetState, DrawRequest, HardCases, MiningState, RunFacts
 from engine.types.query import Query, QueryState
@@ -15,8 +16,10 @@ __all__ = [
     "Action",
     "BoolArray",
     "BudgetState",
+    "Cause",
     "Conditioning",
     "DrawRequest",
+    "Failure",
     "FloatArray",
     "HardCases",
     "ImageArray",
@@ -35,5 +38,6 @@ __all__ = [
     "StoppingState",
     "StrArray",
     "Verdicts",
+    "causes_text",
     "strings",
 ]

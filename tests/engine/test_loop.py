@@ -145,12 +145,12 @@ def test_further_seeds_train_on_the_same_pools_and_mine_nothing(tmp_path: Path) 
         assert one.inputs["pool"] == other.inputs["pool"]
         assert one.params == other.params
         assert ("init" in one.inputs) == ("init" in other.inputs)
-    second = {call.out.name.split(".")[0] for call in fits[1::2]}
+    second = {call.out.parent.name.split(".")[0] for call in fits[1::2]}
     assert all(call.inputs["init"].name.split(".")[0] in second for call in fits[3::2]), (
         "from its own weights"
     )
     mined = {call.inputs["predictions"].name for call in backend.of("mine")}
-    firsts = {call.out.name.split(".")[0] for call in backend.of("predict")[::2]}
+    firsts = {call.out.parent.name.split(".")[0] for call in backend.of("predict")[::2]}
     assert mined <= firsts
     assert all({"predictions", "seed_1"} <= set(call.inputs) for call in backend.of("evaluate"))
     assert {entry["optimizer_steps"] for entry in report["rounds"] if entry["round"] == 2} == {1500 + 1200}
@@ -190,7 +190,7 @@ def test_one_seed_of_its_own_is_as_the_loops(tmp_path: Path) -> None:
     for name, loop in (("one", {"seed": 3}), ("two", {"seed": 3, "seeds": [3]})):
         backend = PaperBackend([0.5] * 20)
         play(tmp_path / name, backend, loop={"rounds": 1, **loop})
-        keys.append([call.out.name.split(".")[0] for call in backend.calls])
+        keys.append([call.out.parent.name.split(".")[0] for call in backend.calls])
     assert keys[0] == keys[1]
 
 

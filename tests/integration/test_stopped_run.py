@@ -44,7 +44,9 @@ def test_a_stopped_run_is_closed_and_goes_on(
     build.run(tiny_config(str(tmp_path / "whole" / "runs"), **SECTIONS))
     stages = tmp_path / "stopped" / "runs" / "stages"
     process = hardcase(tmp_path / "said.txt", *command(tmp_path, "stopped"))
-    while not list(stages.glob("denoiser-*.checkpoint/checkpoint*.safetensors")):  # the training is under way
+    while not list(
+        stages.glob("denoiser-*.attempt-*/checkpoint/checkpoint*.safetensors")
+    ):  # the training is under way
         assert process.wait(0.05) is None, process.said()
     process.send(signal.SIGTERM)
     assert process.wait(120) == 143, process.said()

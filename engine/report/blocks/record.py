@@ -231,3 +231,18 @@ def seconds_table(report: RunReport) -> dict[str, Any]:
         "foundation": [(name, duration(seconds)) for name, seconds in foundation.items()],
         "total": duration(total),
     }
+
+
+def attempts_table(report: RunReport) -> list[dict[str, Any]]:
+    """Return a row per failed attempt at a stage, in the run's order; none where every stage took one attempt."""
+    return [
+        {
+            "stage": role,
+            "number": number,
+            "cause": failure.cause,
+            "said": failure.said,
+            "time": duration(failure.seconds),
+        }
+        for role, failures in (report.failed_attempts or {}).items()
+        for number, failure in enumerate(failures, start=1)
+    ]

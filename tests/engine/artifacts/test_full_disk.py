@@ -23,6 +23,7 @@ from engine.artifacts.whole_files import write_text
 from engine.commands import doctor_command
 from engine.errors import FullDiskError
 from engine.store import StageCache
+from engine.store.attempt_folders import AttemptFolder
 from engine.store.files import copy_file, write_json
 from engine.training.checkpoints import save_tensors
 
@@ -89,13 +90,13 @@ def test_every_writer_on_a_full_disk(small_disk: Path, name: str, capsys: pytest
 def test_a_stage_on_a_full_disk_names_a_path_and_is_computed_by_a_rerun(small_disk: Path, name: str) -> None:
     cache = StageCache(small_disk / "stages")
 
-    def work(out: Path, checkpoint: Path) -> None:
-        WRITERS[name](out / f"file.{name}")
+    def work(attempt: AttemptFolder, _halvings: int) -> None:
+        WRITERS[name](attempt.out / f"file.{name}")
 
     with pytest.raises(FullDiskError, match=str(small_disk)):
         cache.fill("vae", "k", {}, work)
-    assert not list((small_disk / "stages").glob("*.tmp-*"))
-    assert cache.fill("vae", "k", {}, lambda out, _: None).path.exists()
+    assert not list((small_disk / "stages").glob("*.attempt-*"))
+    assert cache.fill("vae", "k", {}, lambda _attempt, _halvings: None).path.exists()
 
 
 def test_a_memmap_is_reserved_whole(tmp_path: Path) -> None:

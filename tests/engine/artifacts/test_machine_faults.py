@@ -18,9 +18,10 @@ from engine import cli
 from engine.artifacts.machine_faults import mendable
 from engine.commands import doctor_command
 from engine.errors import ConfigError, FullDiskError, MachineError
-from engine.execution.ray_stage import cause
+from engine.execution.ray_causes import found_in
 from engine.stages import NAMES, find
 from engine.store import StageCache
+from engine.store.attempt_folders import AttemptFolder
 from tests.integration.tiny import tiny_tree
 from tests.processes import Forked, command
 
@@ -35,7 +36,7 @@ MEMORY: dict[str, Callable[[], object]] = {
 
 @pytest.mark.parametrize("name", MEMORY)
 def test_no_memory_names_the_stage_and_the_setting(tmp_path: Path, name: str) -> None:
-    def work(_out: Path, _checkpoint: Path) -> None:
+    def work(_attempt: AttemptFolder, _halvings: int) -> None:
         MEMORY[name]()
 
     cache = StageCache(tmp_path)
@@ -45,7 +46,7 @@ def test_no_memory_names_the_stage_and_the_setting(tmp_path: Path, name: str) ->
     assert message.startswith("stage vae: ")
     assert "not enough memory: lower vae.batch_size" in message and "rerun to resume" in message
     assert len(message.splitlines()) == 1
-    assert cache.fill("vae", "k", {}, lambda _out, _checkpoint: None).path.exists(), "a rerun goes on"
+    assert cache.fill("vae", "k", {}, lambda _attempt, _halvings: None).path.exists(), "a rerun goes on"
 
 
 CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 7.79 GiB of which 1.2 GiB is free."
@@ -110,7 +111,7 @@ def test_the_cause_inside_a_ray_error_is_found() -> None:
         "stage judge: Unable to allocate 8 TiB; not enough memory: lower judge.batch_size, or end other programs; "
         "rerun to resume"
     )
-    assert cause(RayTaskError("f", "tb", MachineError("m"))).args == ("m",)
+    assert found_in(RayTaskError("f", "tb", MachineError("m"))).args == ("m",)
 
 
 @pytest.mark.parametrize("stage", NAMES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from engine.artifacts.report_json import Figure, RoundEntry
 from engine.artifacts.run_stages import StageLine
 from engine.artifacts.scores import Scores
 from engine.errors import DataError
+from engine.types import Cause, Failure
 from tests.engine.artifacts.examples import entry, run_report, write_everything
 
 
@@ -105,6 +107,26 @@ def test_roles_and_stage_log(tmp_path: Path) -> None:
     )
     log.write_text(log.read_text() + '{"role": "found')
     assert run_stages.read_log(tmp_path) == [line]
+    failed = (Failure(cause=Cause.PREEMPTED, said="node 3", seconds=2.5),)
+    log.write_text("")
+    run_stages.append(line, tmp_path)
+    run_stages.append(replace(line, failed=failed), tmp_path)
+    run_stages.append(replace(line, role="foundation/index"), tmp_path)
+    run_stages.append(replace(line, failed=failed), tmp_path)
+    assert json.loads(log.read_text().splitlines()[1])["failed"] == [
+        {"cause": "preempted", "said": "node 3", "seconds": 2.5}
+    ]
+    assert run_stages.read_log(tmp_path)[1].failed == failed
+    assert run_stages.failed_attempts(tmp_path) == {"foundation/vae": [*failed, *failed]}
+    for broken in (
+        '{"role": 1}',
+        "[]",
+        '{"role": "a", "stage": "b", "key": "c", "ran": true, "seconds": 1, "failed": [1]}',
+    ):
+        log.write_text(broken + "\n" + json.dumps(line.to_json()) + "\n")
+        with pytest.raises(DataError, match="line 1 is no stage"):
+            run_stages.read_log(tmp_path)
+        assert run_stages.failed_attempts(tmp_path) == {}
     log.write_text('{"role": 1}\n' + log.read_text())
     with pytest.raises(DataError, match="line 1 is no stage"):
         run_stages.read_log(tmp_path)

@@ -215,6 +215,16 @@ def test_cost_and_copies_are_told(page: str) -> None:
     assert re.search(r"Round 1: 3 of \d+ images", text)
 
 
+def test_failed_attempts_are_listed_with_their_causes(run: Path, tmp_path: Path, page: str) -> None:
+    failed = [{"cause": "preempted", "said": "node <3> goes", "seconds": 90.0}, {"cause": "worker lost"}]
+    shown = render_report(altered(run, tmp_path, failed_attempts={"foundation/vae": failed}))
+    Outline(shown)
+    for cell in ("foundation/vae", "preempted", "node &lt;3&gt; goes", "worker lost"):
+        assert cell in shown
+        assert cell not in page
+    assert "Failed attempts" not in page
+
+
 def test_leaky_run_without_champion_says_so(run: Path, tmp_path: Path) -> None:
     text = words(render_report(altered(run, tmp_path, protocol="leaky", champion=None)))
     assert "No champion was named: a leaky run names none" in text and "Under a leaky protocol:" in text

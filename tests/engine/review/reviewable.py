@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from engine.pipeline.foundation import lay_data
 from engine.pipeline.pipeline import Pipeline
 from engine.pipeline.publish import Publisher
 from engine.store import RunFolder
+from engine.store.attempt_folders import AttemptFolder
 from engine.types import Verdicts, strings
 from tests.integration.tiny import tiny_config
 
@@ -140,10 +141,13 @@ def _sheet(run: RunFolder, samples: int) -> None:
             out,
         )
 
+    def into_out(work: Callable[[Path, Path], None]) -> Callable[[AttemptFolder, int], None]:
+        return lambda attempt, _halvings: work(attempt.out, attempt.checkpoint)
+
     for stage, work in (("synthesize", synthesize), ("accept", judge)):
         recipe = {
             "stage": stage, "version": 1, "params": {}, "seed": 0, "threads": 1, "device": "cpu",
             "precision": "float32", "inputs": {},
         }  # fmt: skip
-        run.record(arm_role(1, "hard", stage), cache.fill(stage, "0" * 16, recipe, work))
+        run.record(arm_role(1, "hard", stage), cache.fill(stage, "0" * 16, recipe, into_out(work)))
     write_blank(run.layout.review(1, "hard"), names)

@@ -2,7 +2,15 @@
 
 import pytest
 
-from engine.tracking.flatten import MAX_PARAM_LENGTH, headline, metric_name, metrics, parameters
+from engine.artifacts.report_json import FailedAttempt, RunReport
+from engine.tracking.flatten import (
+    MAX_PARAM_LENGTH,
+    failed_attempts,
+    headline,
+    metric_name,
+    metrics,
+    parameters,
+)
 
 REPORT = {
     "round": 2,
@@ -85,3 +93,13 @@ def test_names_hold_only_what_mlflow_allows(name, allowed):
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "text", [1, 2], None])
 def test_what_is_no_finite_number_is_left_out(value):
     assert metrics({"x": value}) == {}
+
+
+def test_failed_attempts_become_tags_that_count_them_by_cause():
+    attempts = {
+        "foundation/vae": (FailedAttempt(cause="worker lost"), FailedAttempt(cause="preempted")),
+        "foundation/index": (FailedAttempt(cause="worker lost"),),
+    }
+    tags = failed_attempts(RunReport(rounds=(), failed_attempts=attempts))
+    assert tags == {"failed_attempts.preempted": "1", "failed_attempts.worker_lost": "2"}
+    assert failed_attempts(RunReport(rounds=())) == {}
