@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -32,6 +33,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     coverage_pause.remember(session.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without coverage: what it counts then is import lines, and those are counted before."""
+    if session.config.pluginmanager.hasplugin("dsession"):  # pytest -n: its processes collect
+        return (yield)
+    coverage_pause.import_code()
+    with coverage_pause.counting(False):
+        found = yield
+    gc.freeze()  # modules and tests stay: no garbage collection need look at them
+    return found
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -22,6 +22,8 @@ SHRUNK = [
     "classifier.steps=6", "classifier.round_steps=3", "loop.budget=14", "synthesis.steps=3", "evaluation.bootstrap=100",
     "classifier.model=test_resnet", "classifier.small_stem=false", "judge.model=test_efficientnet",
     "policy.mining={name: margin}", "backend.threads=1", "tracking.kind=none",
+    "embedder.width=32", "embedder.text_layers=1", "vae.widths=[8, 8, 16]", "denoiser.widths=[16, 16, 32]",
+    "denoiser.head_dim=8",
 ]  # fmt: skip
 
 
