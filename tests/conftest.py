@@ -81,13 +81,16 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def once(folder: Path, make: Callable[[], object]) -> Path:
-    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it."""
+def once(folder: Path, make: Callable[[], object], counted: bool = True) -> Path:
+    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it.
+
+    Coverage of it is counted or not, whichever test asks first.
+    """
     made = folder.with_name(f"{folder.name}.made")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_name(f"{folder.name}.made.lock")):
         if not made.exists():
-            with coverage_pause.counting(True):  # even where a test marked no_cover asks first
+            with coverage_pause.counting(counted):
                 make()
             made.touch()
     return folder
@@ -123,4 +126,4 @@ def mlflow_tables(shared_folder: Path) -> Path:
         SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", folder.as_uri()).engine.dispose()
 
     folder = shared_folder / "mlflow_tables"
-    return once(folder, make) / "mlflow.db"
+    return once(folder, make, counted=False) / "mlflow.db"

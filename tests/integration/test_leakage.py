@@ -62,6 +62,7 @@ def params_of(
             "mask": "file",
             "malignant": ["mel"],
         },
+        denoiser={"steps": 4, "checkpoint_every": 4},
         gan={"steps": 12, "batch_size": 32, "width": 8},
         classifier={"steps": 4},
         policy={"mining": {"name": "entropy"}},

@@ -106,7 +106,9 @@ def test_a_missing_arm_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.no_cover
 def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Path) -> None:
-    record, page = study_of(tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"), lesions=400)
+    record, page = study_of(
+        tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"), lesions=400
+    )
     roles = {(c["figure"], c["baseline"]): c["role"] for c in record["contrasts"]}
     family = {arm for (figure, arm), role in roles.items() if role == "confirmatory"}
     assert family == {"classical", "mined", "retrieved", "random"}
