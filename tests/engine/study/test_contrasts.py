@@ -48,7 +48,11 @@ def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
         ({"gain": {"hard": -0.4}}, "hurt", "the interval against real lies below 0"),
         ({}, "not shown", "the interval against real holds 0; the interval against random synthesis holds 0"),
         ({"gain": {"hard": 0.4}, "protocol": "leaky", "lesions": 400}, "not shown", "the protocol is leaky"),
-        ({"gain": {"hard": 0.4}, "replicates": 4, "lesions": 400}, "not shown", "4 training sets; 5 are the fewest for a claim"),
+        (
+            {"gain": {"hard": 0.4}, "replicates": 4, "lesions": 400},
+            "not shown",
+            "4 training sets; 5 are the fewest for a claim",
+        ),
         (
             {"gain": {"hard": 0.3}, "inflate": {"hard": 0.6}, "lesions": 1500},
             "not shown",
