@@ -15,8 +15,8 @@ import pytest
 
 PACKAGES = ("engine", "policies")
 LIBRARIES = (
-    "diffusers", "faiss", "matplotlib.pyplot", "mlflow", "optuna", "pandas", "pyarrow.parquet", "scipy.optimize",
-    "scipy.stats", "sklearn.metrics", "timm", "torch", "torchvision", "transformers",
+    "diffusers", "faiss", "matplotlib.pyplot", "mlflow", "optuna", "pandas", "pyarrow.parquet", "ray.tune",
+    "scipy.optimize", "scipy.stats", "sklearn.metrics", "timm", "torch", "torchvision", "transformers",
 )  # fmt: skip
 
 _controllers: list[Any] = []
