@@ -20,10 +20,11 @@ demo: $(STAMP)
 	$(BIN)/hardcase run experiments/configs/demo.yaml
 
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one.
-# Coverage is counted over both parts.
+# Coverage is counted over both parts. The other files of tests are not collected a second time.
+test: RAY = $(shell grep -rl --include='test_*.py' 'mark\.ray' tests)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ray and not heavy" --cov --cov-report= --durations=15
-	$(BIN)/python -m pytest -m "ray and not heavy" --cov --cov-append --cov-fail-under=85 --durations=15
+	$(BIN)/python -m pytest $(RAY) -m "ray and not heavy" --cov --cov-append --cov-fail-under=85 --durations=15
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data" --durations=5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -34,6 +35,22 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     coverage_pause.remember(session.config)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without coverage: what it counts then is import lines, and those are counted before."""
+    if session.config.pluginmanager.hasplugin("dsession"):  # pytest -n: its processes collect
+        return (yield)
+    coverage_pause.import_code()
+    with coverage_pause.counting(False):
+        found = yield
+    gc.freeze()  # modules and tests stay: no garbage collection need look at them
+    return found
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put whole runs first: one process plays them and shares their fixtures, and what is quick is left to balance.
 
@@ -64,13 +81,16 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def once(folder: Path, make: Callable[[], object]) -> Path:
-    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it."""
+def once(folder: Path, make: Callable[[], object], counted: bool = True) -> Path:
+    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it.
+
+    Coverage of it is counted or not, whichever test asks first.
+    """
     made = folder.with_name(f"{folder.name}.made")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_name(f"{folder.name}.made.lock")):
         if not made.exists():
-            with coverage_pause.counting(True):  # even where a test marked no_cover asks first
+            with coverage_pause.counting(counted):
                 make()
             made.touch()
     return folder
@@ -106,4 +126,4 @@ def mlflow_tables(shared_folder: Path) -> Path:
         SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", folder.as_uri()).engine.dispose()
 
     folder = shared_folder / "mlflow_tables"
-    return once(folder, make) / "mlflow.db"
+    return once(folder, make, counted=False) / "mlflow.db"

@@ -13,7 +13,7 @@ from tests.integration.tiny import tiny_config
 
 
 @pytest.fixture(scope="session")
-def finished_run(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_run(output: Path, mlflow_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run folder of a tiny run with MLflow beside its output; treat it as read-only.
 
     The run is played once for all pytest processes. Each has its own copy: a command may write report.html again.
@@ -25,9 +25,16 @@ def finished_run(output: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         classifier={"steps": 30},
         tracking={"kind": "mlflow"},
     )
+
+    def play() -> None:
+        output.mkdir(parents=True, exist_ok=True)
+        if not (database := output.parent / "mlflow.db").exists():
+            shutil.copy(mlflow_tables, database)
+        build.run(config)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        played = once(output / "finished", lambda: build.run(config))
+        played = once(output / "finished", play)
     return copy_of(played, tmp_path_factory.mktemp("copy"))
 
 

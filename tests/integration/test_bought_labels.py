@@ -30,6 +30,8 @@ from engine.types import UNLABELLED
 from tests.integration.tiny import TINY, tiny_config
 
 ARMS = ["real", "hard", "hard_and_queried", "queried", "queried_random"]
+BRIEF: dict[str, Any] = {"loop": {"rounds": 1}, "synthesis": {"generator": "classical"}}
+"""Where labels come from is another matter than where images do: no denoiser is trained."""
 SPLIT = {**TINY["data"]["split"], "hide_labels": 0.5}
 
 
@@ -121,7 +123,7 @@ def test_simulated_labels_are_called_so_wherever_their_figures_stand(
 
 @pytest.mark.slow
 def test_readers_are_waited_for_and_their_answers_train(output: Path) -> None:
-    config = config_of(output, "readers", "readers", ["real", "hard", "queried"], loop={"rounds": 1})
+    config = config_of(output, "readers", "readers", ["real", "hard", "queried"], **BRIEF)
     run, report = build.run(config)
     assert report["stopping"]["action"] == "review"
     assert (
@@ -150,7 +152,7 @@ def test_readers_are_waited_for_and_their_answers_train(output: Path) -> None:
 
 @pytest.mark.slow
 def test_labels_that_no_round_asked_for_make_train_images(output: Path) -> None:
-    config = config_of(output, "between", "readers", ["real", "hard"], loop={"rounds": 1})
+    config = config_of(output, "between", "readers", ["real", "hard"], **BRIEF)
     run, _ = build.run(config)
     dataset = open_dataset(
         run.stage("foundation/images").path, run.stage("foundation/split").path, unlabelled=True

@@ -93,12 +93,15 @@ def test_small_files_are_checked_whenever_a_run_is_opened(copied: Path, tmp_path
     run, rng = copied / "finished", random.Random(5)
     names = [name for name in run_files(run) if name.endswith(READ_BY_ALL)]
     assert {"config.yaml", "report.json", "split.parquet", "champion.json"} <= set(names)
-    for name in names:
+    for number, name in enumerate(names):
         path = run / name
         kept = path.read_bytes()
         damage(path, rng)
         try:
-            for arguments in commands(run, tmp_path).values():
+            every = list(commands(run, tmp_path).values())
+            if damage is not truncate:  # all commands check before they read: one kind of damage tells that
+                every = [every[number % len(every)]]
+            for arguments in every:
                 assert_one_line(invoke(arguments), path)
         finally:
             path.write_bytes(kept)

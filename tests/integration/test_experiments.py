@@ -134,6 +134,7 @@ def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert set(parts["beta"]["kid_on_minus_off"]) >= {"mel", "nv", "all"}
 
 
+@pytest.mark.heavy  # a closed study's option
 def test_speed_finds_what_another_process_sampled_ahead(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,6 +203,7 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaks == ["dx_type"]
 
 
+@pytest.mark.heavy  # a closed study's script
 def test_forward_process(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "tiny.yaml"
     tree = tiny_tree(

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,12 @@ def finish(said: Path, arguments: list[str]) -> str:
     return done.said()
 
 
-def kill_somewhere(said: Path, arguments: list[str], seconds: float) -> bool:
-    """Start the command, kill -9 its whole session after ``seconds``; True when it was still running."""
+def kill_somewhere(said: Path, arguments: list[str], log: Path, stages: int, seconds: float) -> bool:
+    """Start the command, kill -9 its whole session ``seconds`` after so many stages; True when it was still running."""
     process = hardcase(said, *arguments)
+    while not log.exists() or log.read_text().count('"ran": true') < stages:
+        if process.wait(0.02) is not None:
+            return False
     if process.wait(seconds) is None:
         process.kill()
         return True
@@ -65,22 +67,25 @@ def assert_nothing_ran_twice(root: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_runs_end_like_one_that_was_not(tmp_path: Path) -> None:
+def test_killed_runs_end_like_one_that_was_not(tmp_path: Path, tiny_run: Path) -> None:
     said = tmp_path / "said.txt"
-    start = time.monotonic()
-    finish(said, command(tmp_path, "whole"))
-    duration = time.monotonic() - start
+    stages = len((tiny_run / "stages.jsonl").read_text().splitlines())
+    whole = figures(json.loads((tiny_run / "report.json").read_text()))
     moments = random.Random(7)
     kills = runs = 0
     while kills < KILLS:  # a run that gets to its end before its next kill is followed by a fresh one
         runs += 1
-        killed = command(tmp_path, f"killed{runs}")
-        while kills < KILLS and kill_somewhere(said, killed, moments.uniform(0.1, 0.7) * duration):
+        killed, log = command(tmp_path, f"killed{runs}"), tmp_path / f"out-killed{runs}/tiny/stages.jsonl"
+        done = 0
+        while kills < KILLS and done < stages:
+            done = moments.randint(done, min(stages, done + stages // 2))
+            if not kill_somewhere(said, killed, log, done, moments.uniform(0.0, 0.5)):
+                break
             kills += 1
         finish(said, killed)
-        assert report_of(tmp_path, f"killed{runs}") == report_of(tmp_path, "whole")
+        assert report_of(tmp_path, f"killed{runs}") == whole
         assert_nothing_ran_twice(tmp_path, f"killed{runs}")
-    print(f"{kills} kills over {runs} runs; an uninterrupted one takes {duration:.0f} s")
+    print(f"{kills} kills over {runs} runs of {stages} stages")
 
 
 @pytest.mark.slow

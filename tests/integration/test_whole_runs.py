@@ -22,6 +22,8 @@ SHRUNK = [
     "classifier.steps=6", "classifier.round_steps=3", "loop.budget=14", "synthesis.steps=3", "evaluation.bootstrap=100",
     "classifier.model=test_resnet", "classifier.small_stem=false", "judge.model=test_efficientnet",
     "policy.mining={name: margin}", "backend.threads=1", "tracking.kind=none",
+    "embedder.width=32", "embedder.text_layers=1", "vae.widths=[8, 8, 16]", "denoiser.widths=[16, 16, 32]",
+    "denoiser.head_dim=8",
 ]  # fmt: skip
 
 
@@ -61,6 +63,7 @@ def test_other_generators_take_the_place_of_diffusion(output: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_adversarial_guidance_in_the_loop(output: Path) -> None:
     """Hard cases are made against the classifier, random ones are not; the guiding fold does not judge them."""
     guided = {"adversarial_scale": 2.0, "gradient_interval": [0.0, 1.0]}
@@ -89,6 +92,7 @@ def test_adversarial_guidance_in_the_loop(output: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(output: Path) -> None:
     mix = {"share": 0.5, "finish_on_real": 2, "split_batchnorm": True}
     predictions = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,15 @@ def tiny_config(output: str, **sections: dict[str, Any] | str | int) -> Config:
     return parse_config(tiny_tree(output, **sections), check_policy=registry.check)
 
 
-def copy_stages(run: Path, output: Path) -> None:
-    """Copy the finished stages of ``run`` into another output folder, whose runs then find them."""
+def copy_stages(run: Path, output: Path, up_to: str | None = None) -> None:
+    """Copy the finished stages of ``run`` into another output folder, whose runs then find them.
+
+    ``up_to``: leave out this stage and those that finished after it.
+    """
+    lines = (run / "stages.jsonl").read_text(encoding="utf-8").splitlines()
+    order = [entry["stage"] for entry in map(json.loads, lines)]
+    kept = set(order if up_to is None else order[: order.index(up_to)])
     for stage in sorted(set(RunFolder.open(run).roles.values())):
+        if stage.rpartition("-")[0] not in kept:
+            continue
         shutil.copytree(run.parent / "stages" / stage, output / "stages" / stage)

@@ -61,7 +61,9 @@ def test_classes_that_only_share_their_nature_are_not_confused() -> None:
 
 @given(
     st.lists(
-        st.text(min_size=1, max_size=6).filter(lambda t: t == " ".join(t.split())), min_size=1, unique=True
+        st.text(min_size=1, max_size=6).map(lambda t: " ".join(t.split())).filter(bool),
+        min_size=1,
+        unique=True,
     )
 )
 def test_every_class_means_itself(classes: list[str]) -> None:

@@ -86,10 +86,23 @@ def look(page: str, folder: Path, width: int) -> dict[str, Any]:
     return seen
 
 
+@pytest.fixture(scope="module")
+def run_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_run(tmp_path_factory.mktemp("run") / "demo", lesions=220))
+
+
+@pytest.fixture(scope="module")
+def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("study")
+    paths = write_study(root / "runs", lesions=300, replicates=2)
+    files = [read_run(path) for path in paths]
+    study = make_study([open_replicate(run) for run in files], draws=50)
+    return write_page(study, files, root, "a study")[0]
+
+
 @pytest.mark.parametrize("width", [1280, 390])
-def test_page_of_a_run_in_a_browser(tmp_path: Path, width: int) -> None:
-    run = make_run(tmp_path / "demo", lesions=220)
-    seen = look(write_report(run).read_text(encoding="utf-8"), tmp_path, width)
+def test_page_of_a_run_in_a_browser(run_page: Path, tmp_path: Path, width: int) -> None:
+    seen = look(run_page.read_text(encoding="utf-8"), tmp_path, width)
     assert seen["images"] > 50 and seen["filters"]
     assert 0 < seen["nv"] < seen["all"] == seen["again"] and seen["kinds"] == ["nv"]
     assert seen["verdicts"] == ["rejected"]
@@ -97,20 +110,15 @@ def test_page_of_a_run_in_a_browser(tmp_path: Path, width: int) -> None:
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-def test_page_of_a_study_in_a_browser(tmp_path: Path, width: int) -> None:
-    paths = write_study(tmp_path / "runs", lesions=300, replicates=2)
-    files = [read_run(path) for path in paths]
-    study = make_study([open_replicate(run) for run in files], draws=50)
-    page, _ = write_page(study, files, tmp_path, "a study")
-    assert not look(page.read_text(encoding="utf-8"), tmp_path, width)["filters"]
+def test_page_of_a_study_in_a_browser(study_page: Path, tmp_path: Path, width: int) -> None:
+    assert not look(study_page.read_text(encoding="utf-8"), tmp_path, width)["filters"]
 
 
-def test_page_prints_with_everything_open(tmp_path: Path) -> None:
-    page = write_report(make_run(tmp_path / "demo", lesions=220))
+def test_page_prints_with_everything_open(run_page: Path, tmp_path: Path) -> None:
     paper = tmp_path / "page.pdf"
     flags = [flag for flag in FLAGS if flag != "--dump-dom"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
-    command = [str(BROWSER), *flags, profile, f"--print-to-pdf={paper}", page.as_uri()]
+    command = [str(BROWSER), *flags, profile, f"--print-to-pdf={paper}", run_page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert paper.is_file(), done.stderr[-500:]
     printed = paper.read_bytes()

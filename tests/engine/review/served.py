@@ -1,22 +1,25 @@
-"""`hardcase review` as a process of its own, with its address."""
+"""`hardcase review` as a process of its own, with its address; forked, so that it does not import the engine again."""
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.processes import Forked, hardcase
+
+PATIENCE = 120.0
 
 
 @dataclass
 class Served:
     """The process and the address it printed."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     address: str
 
     @property
@@ -26,31 +29,24 @@ class Served:
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
-        self.process.wait()
 
 
 @contextmanager
 def served(run: Path, *options: str, command: str = "review") -> Iterator[Served]:
     """Start the command and wait for its address; end it."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "engine", command, str(run), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )
-    try:
-        assert process.stdout is not None
-        seen = []
-        for line in process.stdout:
-            seen.append(line)
-            if found := re.match(r"open +(http://\S+)", line):
-                yield Served(process, found[1])
-                break
-        else:
-            raise AssertionError("".join(seen))
-    finally:
-        process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+    with tempfile.TemporaryDirectory() as folder:
+        process = hardcase(Path(folder) / "said.txt", command, run, *options)
+        try:
+            yield Served(process, _address(process))
+        finally:
+            if process.wait(0) is None:
+                process.kill()
+
+
+def _address(process: Forked) -> str:
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if found := re.search(r"^open +(http://\S+)$", process.said(), flags=re.M):
+            return found[1]
+        assert process.wait(0.02) is None, process.said()
+    raise AssertionError(process.said())

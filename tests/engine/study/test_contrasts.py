@@ -47,8 +47,12 @@ def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
         ({"gain": {"hard": 0.4}, "lesions": 2500}, "helped", "both intervals lie above 0"),
         ({"gain": {"hard": -0.4}}, "hurt", "the interval against real lies below 0"),
         ({}, "not shown", "the interval against real holds 0; the interval against random synthesis holds 0"),
-        ({"gain": {"hard": 0.4}, "protocol": "leaky"}, "not shown", "the protocol is leaky"),
-        ({"gain": {"hard": 0.4}, "replicates": 4}, "not shown", "4 training sets; 5 are the fewest for a claim"),
+        ({"gain": {"hard": 0.4}, "protocol": "leaky", "lesions": 400}, "not shown", "the protocol is leaky"),
+        (
+            {"gain": {"hard": 0.4}, "replicates": 4, "lesions": 400},
+            "not shown",
+            "4 training sets; 5 are the fewest for a claim",
+        ),
         (
             {"gain": {"hard": 0.3}, "inflate": {"hard": 0.6}, "lesions": 1500},
             "not shown",
@@ -99,14 +103,16 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
 
 
 def test_a_missing_arm_is_named(tmp_path: Path) -> None:
-    record, _ = study_of(tmp_path, arms=("real", "hard"), gain={"hard": 0.4})
+    record, _ = study_of(tmp_path, arms=("real", "hard"), gain={"hard": 0.4}, lesions=300, replicates=5)
     assert "against random synthesis (random was not run): not shown." in record["answer"]["sentence"]
     assert record["answer"]["reason"].startswith("random was not run")
 
 
 @pytest.mark.no_cover
 def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Path) -> None:
-    record, page = study_of(tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"))
+    record, page = study_of(
+        tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"), lesions=400
+    )
     roles = {(c["figure"], c["baseline"]): c["role"] for c in record["contrasts"]}
     family = {arm for (figure, arm), role in roles.items() if role == "confirmatory"}
     assert family == {"classical", "mined", "retrieved", "random"}
@@ -144,8 +150,8 @@ def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_pa
 
 
 def test_two_methods_by_design(tmp_path: Path) -> None:
-    shared, _ = study_of(tmp_path / "a", replicates=3)
-    folds, _ = study_of(tmp_path / "b", replicates=4, folds=True)
+    shared, _ = study_of(tmp_path / "a", replicates=3, lesions=300)
+    folds, _ = study_of(tmp_path / "b", replicates=4, lesions=300, folds=True)
     methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
     assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
     assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
@@ -327,7 +333,7 @@ def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path)
 
 
 def test_a_higher_log_loss_is_worse(tmp_path: Path) -> None:
-    record, _ = study_of(tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.4})
+    record, _ = study_of(tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.6}, lesions=400)
     (found,) = [c for c in record["contrasts"] if c["role"] == "confirmatory"]
     assert found["value"] > 0 and found["claim"] == "worse"
     assert record["answer"]["reason"] == "the interval against real lies above 0"
@@ -335,7 +341,7 @@ def test_a_higher_log_loss_is_worse(tmp_path: Path) -> None:
 
 def test_arms_of_one_pool_have_no_interval_anywhere(tmp_path: Path) -> None:
     """Nothing was accepted, and yet the two classifiers differ by 20 points: chance of training alone."""
-    record, page = study_of(tmp_path, arms=ALL, gain={"hard": -0.4}, accepted=0, primary=NEW)
+    record, page = study_of(tmp_path, arms=ALL, gain={"hard": -0.4}, accepted=0, primary=NEW, lesions=400)
     assert record["answer"]["sentence"].startswith(
         "Nothing was tested, since no synthetic image was accepted"
     )
@@ -393,7 +399,7 @@ def test_the_order_of_runs_changes_no_point(runs: list[Replicate]) -> None:
 
 def test_folds_of_disjoint_training_sets_need_no_correction(tmp_path: Path) -> None:
     """Nadeau and Bengio's correction is for training sets that overlap; those of three folds here are one fold each."""
-    found, _ = study_of(tmp_path, replicates=3, folds=True)
+    found, _ = study_of(tmp_path, replicates=3, lesions=300, folds=True)
     methods = [p["method"] for p in found["contrasts"][0]["procedures"]]
     assert methods == ["bootstrap of lesions within folds", "paired t over folds"]
 

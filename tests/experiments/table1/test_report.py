@@ -26,7 +26,7 @@ def stop_half_way(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "lesions", "verdict"), [(0.5, 2500, "helped"), (-0.6, 400, "hurt"), (0.0, 400, "not shown")]
+    ("gain", "lesions", "verdict"), [(0.8, 1800, "helped"), (-0.6, 400, "hurt"), (0.0, 400, "not shown")]
 )
 def test_sets_of_table_one_are_collected(tmp_path: Path, gain: float, lesions: int, verdict: str) -> None:
     folder = tmp_path / "table1"

@@ -166,7 +166,7 @@ def test_a_twin_of_the_dear_set_brings_in_more_of_the_cheap_one() -> None:
     covered = 0
     for _ in range(50):
         real, first, twin, second = sets(40, 400)
-        found = kid_difference(real, first, second, 200, rng, twin=twin)
+        found = kid_difference(real, first, second, 100, rng, twin=twin)
         covered += found["low"] <= truth <= found["high"]
     assert covered >= 44, "95 % intervals"
     with pytest.raises(ValueError, match="same parents, row by row"):
