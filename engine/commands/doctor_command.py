@@ -8,7 +8,6 @@ import platform
 import shutil
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine import build
+from engine.commands.cluster_findings import Finding, visited
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config import Config
@@ -32,15 +32,6 @@ LITTLE_DISK_GB = 5.0
 ANSWER_SECONDS = 3.0
 WHAT_WIDTH = 14
 STYLE = {"ok": "green", "slow": "yellow", "note": "yellow", "missing": "red"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One line: ``state`` is ok, note, slow or missing; only missing makes the command fail."""
-
-    state: str
-    what: str
-    text: str
 
 
 def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> bool:
@@ -162,7 +153,8 @@ def cluster(config: Config) -> list[Finding]:
         found_at = probe(backend.address)
     except HardcaseError as error:
         return [Finding(state="missing", what="backend", text=str(error))]
-    return [Finding(state="ok", what="backend", text=f"Ray head {found_at} accepts connections")]
+    head = Finding(state="ok", what="backend", text=f"Ray head {found_at} accepts connections")
+    return [head, *visited(backend.address, config.output)]
 
 
 def device(config: Config) -> Finding:

@@ -17,6 +17,7 @@ import pytest
 
 from engine import build
 from engine.classifier.train import FitJob, run_job
+from engine.commands.cluster_findings import visited
 from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
 from engine.execution.backend import StageCall
@@ -124,6 +125,15 @@ def test_ray_is_neither_imported_nor_started_before_a_stage_runs(tmp_path: Path)
     )
     process = Forked(tmp_path / "said.txt", exec, code)  # a function of this module would import Ray
     assert process.wait() == 0, process.said()
+
+
+def test_doctor_visits_every_node(two_nodes: str, tmp_path: Path) -> None:
+    found = visited(two_nodes, str(tmp_path / "shared"))
+    nodes = [one for one in found if one.what.startswith("node ")]
+    assert len([one for one in nodes if "read and written" in one.text]) == 2, found
+    assert "missing" not in {one.state for one in found}
+    assert list((tmp_path / "shared").iterdir()) == [], "the probe is removed"
+    assert not ray.is_initialized()
 
 
 def test_more_gpus_than_there_are_is_refused_when_the_first_stage_runs(
