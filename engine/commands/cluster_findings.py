@@ -106,7 +106,13 @@ def versions(nodes: Sequence[NodeFacts]) -> list[Finding]:
             if version != own:
                 text = f"{version or 'none'} on {', '.join(addresses)}, {own or 'none'} here; install the same on every node"
                 found.append(Finding(state="missing", what=name, text=text))
-    return found or [Finding(state="ok", what="versions", text=f"the same on {len(nodes)} nodes and here")]
+    return found or [
+        Finding(
+            state="ok",
+            what="versions",
+            text=f"the same here and on {len(nodes)} node{'' if len(nodes) == 1 else 's'}",
+        )
+    ]
 
 
 def _here() -> Mapping[str, str]:
