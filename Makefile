@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/hardcase run experiments/configs/demo.yaml
+	$(BIN)/hardcase demo
 
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one.
 # Coverage is counted over both parts. The other files of tests are not collected a second time.

@@ -101,6 +101,22 @@ def run(
 
 
 @app.command()
+def demo(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Overrides of the demo's config: loop.rounds=1 output=DIR."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan, sizes, a short timed pilot, hours.")
+    ] = False,
+) -> None:
+    """Run the whole loop on drawn phantoms in minutes, without data or a GPU, into runs/demo, or resume it."""
+    from engine.commands import run_command
+
+    run_command.run(run_command.DEMO, overrides or [], plain_console(), dry_run=dry_run)
+
+
+@app.command()
 def tune(
     config: ConfigFile,
     overrides: Overrides = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
+
+DEMO = Path(str(files("engine"))) / "configs" / "demo.yaml"
+"""The config of `hardcase demo`; it comes with the package."""
 
 
 def run(
