@@ -16,9 +16,14 @@ from engine.artifacts.classifier_fit import WEIGHTS
 from engine.commands.finished_run import Chosen, choose, read_report
 from engine.commands.model_card import model_card
 from engine.commands.output_folder import new_folder
+from engine.data import decoding
 from engine.errors import DataError, StageError
 from engine.store import write_json, write_text
 
+APPLY = "apply.py"
+"""Applies the exported classifier to photographs, with numpy, Pillow and onnxruntime alone."""
+DECODING = "decoding.py"
+"""What decodes photographs, as it was for the training: a copy of the engine's module."""
 AGREEMENT = 1e-3
 """Largest difference of a probability between ONNX Runtime and torch that an export may have."""
 CHECKED = 33
@@ -34,7 +39,7 @@ def export_model(
     arm: str | None = None,
     onnx: bool = True,
 ) -> dict[str, Any]:
-    """Write classifier.safetensors, classifier.onnx, preprocessing.json, calibration.json and README.md into ``out``.
+    """Write the classifier, what its inputs and outputs mean, a script that applies it, and README.md into ``out``.
 
     Returns:
         preprocessing.json's object.
@@ -54,6 +59,8 @@ def export_model(
         if onnx:
             difference = export_onnx(chosen, target / "classifier.onnx")
             preprocessing["onnx"]["largest_difference_from_torch"] = difference
+            shutil.copyfile(decoding.__file__, target / DECODING)
+            shutil.copyfile(Path(__file__).parent / "templates" / f"{APPLY}.j2", target / APPLY)
         else:
             preprocessing["onnx"] = None
         write_json(target / "preprocessing.json", preprocessing)
@@ -79,6 +86,9 @@ def describe_preprocessing(chosen: Chosen) -> dict[str, Any]:
     return {
         "image_size": meta.image_size,
         "channels": "RGB",
+        "decoding": f"{DECODING} beside this file: upright by EXIF, 8 bits, transparent parts white; a JPEG comes at the "
+        "smallest of libjpeg's scales that has twice the pixels asked for (Pillow's draft), which changes them",
+        "fit": data.fit,
         "geometry": "centred square of the short side" if data.fit == "crop" else "whole image, stretched",
         "resize": "Pillow bicubic (antialiased), cut and scaled in one step, rounded to uint8",
         "range": "divide uint8 by 255",

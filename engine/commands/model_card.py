@@ -30,13 +30,30 @@ LIMITS = """## Limits
 """
 
 
+APPLYING = [
+    "## Apply it",
+    "",
+    "```",
+    "pip install numpy pillow onnxruntime",
+    "python apply.py PHOTOGRAPH [PHOTOGRAPH ...] > predictions.csv",
+    "```",
+    "",
+    "Decode photographs as `decoding.py` does (it needs numpy and Pillow alone): another decoder gives other pixels, and",
+    "other probabilities.",
+    "",
+]
+
+
 def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     """Return README.md: origin, figures on test with intervals, operating point, limits."""
     from engine.classifier.weights import read_meta
 
     meta, calibration, config = read_meta(chosen.weights), chosen.calibration, chosen.run.config
     files = [f"{WEIGHTS} (weights; the header rebuilds the model)", Calibration.FILE,
-             "preprocessing.json"] + (["classifier.onnx (calibrated probabilities)"] if onnx else [])  # fmt: skip
+             "preprocessing.json"]  # fmt: skip
+    files += (
+        ["classifier.onnx (calibrated probabilities)", "apply.py, decoding.py (apply it)"] if onnx else []
+    )
     lines = [
         f"# {config.name}: {chosen.name}",
         "",
@@ -45,6 +62,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         "",
         *[f"- {name}" for name in files],
         "",
+        *(APPLYING if onnx else []),
         *_figures(report.protocol, report.entry(chosen.round, chosen.arm), simulated=chosen.simulated),
         "## Operating point",
         "",

@@ -1,4 +1,6 @@
-"""Opens one image file safely and returns it upright in 8 bits: colour for images, grey for masks.
+"""Opens one image file safely, returns it upright in 8 bits, colour for images, grey for masks, and cuts it to a square.
+
+It needs numpy and Pillow alone: `hardcase export model` puts it beside the model, so that anyone decodes as it was trained.
 
 What is defined here holds for every image and mask that hardcase reads:
 
@@ -25,6 +27,8 @@ from PIL import ExifTags, Image, ImageChops, UnidentifiedImageError
 
 PIXEL_LIMIT: Final = 178_956_970
 """Most pixels of an image: as RGB it takes half a gigabyte, per thread. Above it Pillow refuses too."""
+DRAFT_FACTOR: Final = 2
+"""A JPEG may be decoded at a reduced scale that still has this many times the pixels asked for."""
 SAME: Final = 0.02
 """Proportions that differ by less than this share are the same."""
 TURNS: Final = {
@@ -129,6 +133,18 @@ def grey(image: Image.Image, like: Picture | None = None) -> Image.Image:
             return image.convert("L")
         red, green, blue = (_on(image, "black") or image).convert("RGB").split()
         return ImageChops.lighter(ImageChops.lighter(red, green), blue)
+
+
+def to_square(image: Image.Image, size: int, fit: str, resample: Image.Resampling) -> Image.Image:
+    """Cut and scale to size x size: the centred square of the short side (``crop``), or the whole (``stretch``).
+
+    Cut and antialiased scaling are one step, so sources of any shape show a lesion at the same scale.
+    """
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = (0.0, 0.0, width, height) if fit == "stretch" else (left, top, left + side, top + side)
+    return image.resize((size, size), resample, box=box)
 
 
 def _sideways(mask: Image.Image, image: Image.Image) -> bool:

@@ -19,15 +19,13 @@ from engine.artifacts import decoded_images
 from engine.artifacts.full_disk import allocated_memmap
 from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
-from engine.data.decoding import ImageFileError, Picture, grey, open_picture, rgb
+from engine.data.decoding import DRAFT_FACTOR, ImageFileError, Picture, grey, open_picture, rgb, to_square
 from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError
 from engine.types import BoolArray, ImageArray, LesionTable
 
 CHUNK = 32
-DRAFT_FACTOR = 2
-"""A JPEG may be decoded at a reduced scale that still has this many times the pixels asked for."""
 MASK_KINDS: tuple[MaskKind, ...] = ("file", "otsu", "none")
 
 Progress = Callable[[str, int, int], None]
@@ -50,18 +48,6 @@ class Row(NamedTuple):
     kind: MaskKind
     degenerate: bool
     several: bool
-
-
-def to_square(image: Image.Image, size: int, fit: str, resample: Image.Resampling) -> Image.Image:
-    """Cut and scale to size x size: the centred square of the short side (``crop``), or the whole (``stretch``).
-
-    Cut and antialiased scaling are one step, so sources of any shape show a lesion at the same scale.
-    """
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    box = (0.0, 0.0, width, height) if fit == "stretch" else (left, top, left + side, top + side)
-    return image.resize((size, size), resample, box=box)
 
 
 def decode_image(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:

@@ -1,7 +1,10 @@
 """Every command on a finished run: what it writes, what it agrees with, what it refuses."""
 
+import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +395,43 @@ def test_an_exported_model_gives_the_runs_probabilities(finished_run, exported, 
     card = (out / "README.md").read_text()
     assert "not a medical device" in card
     assert f"Temperature {calibration['temperature']:.4f}" in card
+
+
+def test_the_cards_script_repeats_predict_on_raw_photographs(finished_run, tmp_path):
+    """In another process, without hardcase: photographs of several kinds, larger than the model's images."""
+    out, photographs = tmp_path / "model", tmp_path / "photographs"
+    assert hardcase("export", "model", finished_run, "--out", out)[0] == 0
+    photographs.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        noise = rng.integers(0, 256, size=(24, 32, 3), dtype=np.uint8)
+        image = Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 1 else 1
+        image.save(photographs / f"a{number}.jpg", quality=90, exif=exif)
+    image.convert("RGBA").resize((200, 300)).save(photographs / "b.png")
+    image.convert("P").save(photographs / "c.png")
+    csv = tmp_path / "ours.csv"
+    code, _, error = hardcase("predict", finished_run, photographs, "--csv", csv)
+    assert code == 0, error
+    ours = pd.read_csv(csv).set_index("file")
+    card = (out / "README.md").read_text()
+    assert "python apply.py PHOTOGRAPH [PHOTOGRAPH ...] > predictions.csv" in card
+    code = (
+        "import runpy, sys; sys.modules |= {'engine': None, 'torch': None}; sys.argv = sys.argv[1:]; "
+        f"sys.path.insert(0, {str(out)!r}); runpy.run_path('apply.py', run_name='__main__')"
+    )
+    paths = [str(path) for path in sorted(photographs.iterdir())]
+    done = subprocess.run(
+        [sys.executable, "-c", code, "apply.py", *paths], cwd=out, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = pd.read_csv(io.StringIO(done.stdout)).set_index("file")
+    names = [f"p_{dx}" for dx in CLASSES]
+    ours.index = [Path(name).name for name in ours.index]
+    theirs.index = [Path(name).name for name in theirs.index]
+    np.testing.assert_allclose(theirs[names], ours.loc[theirs.index, names], atol=2e-5)
+    assert theirs["predicted"].tolist() == ours.loc[theirs.index, "predicted"].tolist()
 
 
 def test_a_model_without_onnx(finished_run, tmp_path):
