@@ -31,6 +31,8 @@ ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 SIMULATED = {"labels": MARK}
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Lets MLflow 3 open an experiment in the view for model training: runs and charts, not traces and prompts."""
 """Tag and parameter of a run whose figures rest on labels of an oracle."""
 
 
@@ -186,12 +188,17 @@ class RunLog:
         found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
             return str(
-                self.client.create_experiment(self.experiment, artifact_location=self.artifact_location)
+                self.client.create_experiment(
+                    self.experiment, artifact_location=self.artifact_location, tags=KIND
+                )
             )
         if found.lifecycle_stage == "deleted":
             raise RefusedError(
                 f"experiment {self.experiment} is deleted; restore it or give tracking.experiment=OTHER"
             )
+        if not found.tags.keys() & KIND.keys():
+            for key, value in KIND.items():
+                self.client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
 
     def _run(

@@ -122,6 +122,27 @@ def client_of(tmp_path: Path):
     return MlflowClient(default_uri(tmp_path / "runs"))
 
 
+def test_the_experiment_opens_in_the_view_for_model_training(tracked):
+    _, client, _ = tracked
+    tags = client.get_experiment_by_name("demo").tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_kind_that_somebody_chose_stays_and_an_experiment_without_one_gets_it(tmp_path):
+    make_run(tmp_path)
+    client = client_of(tmp_path)
+    for name, tags in (("theirs", {"mlflow.experimentKind": "genai_development"}), ("older", {})):
+        client.create_experiment(name, tags=tags)
+        tracker = MlflowTracker(output=tmp_path / "runs", experiment=name, load_model=load_model)
+        tracker.start(config=CONFIG, dataset=DATASET, run_folder=tmp_path / "runs" / "demo")
+        (tmp_path / "runs" / "demo" / "mlflow.json").unlink()
+    kinds = {
+        name: client.get_experiment_by_name(name).tags["mlflow.experimentKind"]
+        for name in ("theirs", "older")
+    }
+    assert kinds == {"theirs": "genai_development", "older": "custom_model_development"}
+
+
 def runs_of(client):
     experiment = client.get_experiment_by_name("demo")
     runs = client.search_runs([experiment.experiment_id])
