@@ -62,7 +62,7 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
     say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
-        console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
+        console.print(mlflow_line(config), soft_wrap=True)
     console.print(
         "research software, not a medical device; one run with one seed proves no gain", style="dim"
     )
@@ -96,6 +96,12 @@ def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
                 f"(ratio {facts.agreement_ratio:.2f})"
             )
     return lines
+
+
+def mlflow_line(config: Config) -> str:
+    """Say how to look at the tracked run: MLflow 3 opens on its pages for language models unless the address says otherwise."""
+    address = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+    return f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}; then {address}"
 
 
 def mlflow_database(config: Config) -> Path:

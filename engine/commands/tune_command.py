@@ -14,7 +14,7 @@ from engine import build
 from engine.artifacts import tune_json
 from engine.artifacts.run_layout import RunLayout
 from engine.commands.output_folder import say_output_inside_data
-from engine.commands.run_command import mlflow_database
+from engine.commands.run_command import mlflow_line
 from engine.execution.progress import RichListener
 from engine.tuning import sweep
 from engine.tuning.decisions import FAILED, TrialRecord
@@ -44,7 +44,7 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     )
     console.print(f"trials   {tune_json.SCHEMA.path(folder)}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
-        console.print(f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}")
+        console.print(mlflow_line(config), soft_wrap=True)
     console.print(
         "the best of many looks better on val than it is; compare it on fresh loop.seed values", style="dim"
     )

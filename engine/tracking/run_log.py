@@ -32,7 +32,7 @@ BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 SIMULATED = {"labels": MARK}
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Lets MLflow 3 open an experiment in the view for model training: runs and charts, not traces and prompts."""
+"""Marks an experiment as one of model training. MLflow 3.17 still opens on traces unless its address or user says otherwise."""
 """Tag and parameter of a run whose figures rest on labels of an oracle."""
 
 

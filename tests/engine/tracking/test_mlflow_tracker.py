@@ -122,7 +122,7 @@ def client_of(tmp_path: Path):
     return MlflowClient(default_uri(tmp_path / "runs"))
 
 
-def test_the_experiment_opens_in_the_view_for_model_training(tracked):
+def test_the_experiment_is_marked_as_model_training(tracked):
     _, client, _ = tracked
     tags = client.get_experiment_by_name("demo").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
