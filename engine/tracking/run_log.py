@@ -31,9 +31,9 @@ ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 SIMULATED = {"labels": MARK}
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Marks an experiment as one of model training. MLflow 3.17 still opens on traces unless its address or user says otherwise."""
 """Tag and parameter of a run whose figures rest on labels of an oracle."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Marks an experiment as one of model training. MLflow 3.17 opens on traces even so, unless its address says otherwise."""
 
 
 @dataclass
