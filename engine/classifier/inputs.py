@@ -77,6 +77,13 @@ class OpenImages:
         self._arrays, self._source_N, self._row_N = arrays, source_N, row_N
 
     def take(self, positions: npt.NDArray[np.int64]) -> ImageArray:
-        """Return the images at the given positions, uint8 (n, H, W, 3)."""
-        pairs = zip(self._source_N[positions], self._row_N[positions], strict=True)
-        return np.stack([self._arrays[int(source)][int(row)] for source, row in pairs])
+        """Return the images at the given positions, uint8 (n, H, W, 3): one gather per file, not a look-up per image."""
+        source_n, row_n = self._source_N[positions], self._row_N[positions]
+        used = np.unique(source_n).tolist()
+        if len(used) == 1:
+            return np.asarray(self._arrays[used[0]].take(row_n, axis=0))
+        taken = np.empty((len(row_n), *self._arrays[used[0]].shape[1:]), dtype=np.uint8)
+        for source in used:
+            of_source = np.flatnonzero(source_n == source)
+            taken[of_source] = self._arrays[source].take(row_n[of_source], axis=0)
+        return taken

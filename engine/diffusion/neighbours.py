@@ -9,6 +9,10 @@ from engine.types import FloatArray, IntArray, StrArray
 
 BLOCK = 4096
 """Images compared with all others of their class at a time: memory grows with N, not with its square."""
+PRODUCTS = 2**28
+"""Most products held at a time (1 GiB): blocks are smaller in classes of more than 65,536 images."""
+SLICE = 256
+"""Images of a block whose nearest are picked out at a time."""
 
 
 def same_class_neighbours(
@@ -26,16 +30,37 @@ def same_class_neighbours(
         count: neighbours an image.
     """
     result = np.repeat(np.arange(len(label_N), dtype=np.int64)[:, None], count, axis=1)
+    lesion_N = np.unique(lesion_id_N, return_inverse=True)[1]
     for label in np.unique(label_N):
         members = np.flatnonzero(label_N == label)
-        lesion = lesion_id_N[members]
-        for start in range(0, len(members), BLOCK):
-            block = members[start : start + BLOCK]
-            similarity = np.asarray(fused_NF[block] @ fused_NF[members].T, dtype=np.float64)
-            similarity[lesion[start : start + BLOCK, None] == lesion[None, :]] = -np.inf
-            for row, member in enumerate(block):
-                order = np.argsort(-similarity[row], kind="stable")[:count]
-                found = members[order[np.isfinite(similarity[row][order])]]
-                if len(found):
-                    result[member] = np.concatenate([found, np.repeat(found[-1:], count - len(found))])
+        lesion_C, rows_CF = lesion_N[members], fused_NF[members]
+        step = min(BLOCK, max(1, PRODUCTS // len(members)))
+        for start in range(0, len(members), step):
+            block_BF = rows_CF[
+                start : start + step
+            ].copy()  # of one buffer numpy takes another product: other last bits
+            similarity_BC = block_BF @ rows_CF.T
+            for first in range(start, min(start + step, len(members)), SLICE):
+                similarity = similarity_BC[first - start : first - start + SLICE]
+                rows = slice(first, first + len(similarity))
+                similarity[lesion_C[rows, None] == lesion_C] = -np.inf
+                result[members[rows]] = _nearest(similarity, members, result[members[rows]])
     return result
+
+
+def _nearest(similarity_BC: FloatArray, members_C: IntArray, itself_BK: IntArray) -> IntArray:
+    """Return the K most similar members of each row, nearest first, ties by position; -inf: not a neighbour.
+
+    Fewer than K: the last one repeats; none: ``itself_BK`` stays. Only what reaches the K-th largest value is sorted.
+    """
+    found_BK, count = itself_BK.copy(), itself_BK.shape[1]
+    last = max(0, similarity_BC.shape[1] - count)
+    least_B: FloatArray = np.partition(similarity_BC, last, axis=1)[:, last]
+    row_P, place_P = np.nonzero((similarity_BC >= least_B[:, None]) & (similarity_BC > -np.inf))
+    order = np.lexsort((place_P, -similarity_BC[row_P, place_P], row_P))
+    number_B = np.bincount(row_P, minlength=len(found_BK))
+    some = np.flatnonzero(number_B)
+    rank_BK = np.minimum(np.arange(count), number_B[some, None] - 1)
+    first_B = np.cumsum(number_B) - number_B
+    found_BK[some] = members_C[place_P[order[first_B[some, None] + rank_BK]]]
+    return found_BK

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import faiss
 import numpy as np
@@ -162,7 +162,7 @@ class ClassRows:
         kept_P, place_P = kept_P[place_P < k], place_P[place_P < k]
         found.row_MK[block_B[query_P[kept_P]], place_P] = row_P[kept_P]
         found.similarity_MK[block_B[query_P[kept_P]], place_P] = similarity_P[kept_P]
-        return count_B >= k
+        return np.asarray(count_B >= k)
 
     def _in_order(
         self, pairs: Pairs, query_MD: Float32Array, block_B: IntArray
@@ -171,7 +171,8 @@ class ClassRows:
         query_P, row_P = np.ascontiguousarray(pairs.query_P), np.ascontiguousarray(pairs.row_P)
         asked_P = np.ascontiguousarray(block_B[query_P])
         similarity_P = np.empty(len(row_P), dtype=np.float32)
-        faiss.pairwise_indexed_inner_product(
+        products: Any = faiss
+        products.pairwise_indexed_inner_product(
             self.width, len(row_P), faiss.swig_ptr(query_MD), faiss.swig_ptr(asked_P),
             faiss.swig_ptr(self._rows_CD), faiss.swig_ptr(row_P), faiss.swig_ptr(similarity_P),
         )  # fmt: skip
