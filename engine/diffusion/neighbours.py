@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -55,7 +57,7 @@ def _nearest(similarity_BC: FloatArray, members_C: IntArray, itself_BK: IntArray
     """
     found_BK, count = itself_BK.copy(), itself_BK.shape[1]
     last = max(0, similarity_BC.shape[1] - count)
-    least_B: FloatArray = np.partition(similarity_BC, last, axis=1)[:, last]
+    least_B: Any = np.partition(similarity_BC, last, axis=1)[:, last]
     row_P, place_P = np.nonzero((similarity_BC >= least_B[:, None]) & (similarity_BC > -np.inf))
     order = np.lexsort((place_P, -similarity_BC[row_P, place_P], row_P))
     number_B = np.bincount(row_P, minlength=len(found_BK))
