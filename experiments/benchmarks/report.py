@@ -7,7 +7,8 @@ from typing import Any
 
 HEAD = """# The engine beside what one would write without it
 
-`make bench` (quick; `make bench-full`: all sizes) writes `result.json` of every row and this page. Processor seconds of one thread, ways
+`make bench` (`make bench-full`: all sizes) writes `result.json` of every row and this page.
+Processor seconds of one thread, ways
 taken in turns in one process; the median ratio and, in brackets, the least and the most of the turns. A ratio of 2: ours is
 twice as fast. {machine}
 
