@@ -38,16 +38,24 @@ def same_class_neighbours(
         lesion_C, rows_CF = lesion_N[members], fused_NF[members]
         step = min(BLOCK, max(1, PRODUCTS // len(members)))
         for start in range(0, len(members), step):
-            block_BF = rows_CF[
-                start : start + step
-            ].copy()  # of one buffer numpy takes another product: other last bits
-            similarity_BC = block_BF @ rows_CF.T
-            for first in range(start, min(start + step, len(members)), SLICE):
-                similarity = similarity_BC[first - start : first - start + SLICE]
-                rows = slice(first, first + len(similarity))
-                similarity[lesion_C[rows, None] == lesion_C] = -np.inf
-                result[members[rows]] = _nearest(similarity, members, result[members[rows]])
+            block = members[start : start + step]
+            result[block] = _of_block(rows_CF, lesion_C, members, start, result[block])
     return result
+
+
+def _of_block(
+    rows_CF: FloatArray, lesion_C: IntArray, members_C: IntArray, start: int, itself_BK: IntArray
+) -> IntArray:
+    """Return the neighbours (B, K) of the B members from ``start`` on."""
+    end = start + len(itself_BK)
+    block_BF = rows_CF[start:end].copy()  # of one buffer numpy takes another product: other last bits
+    similarity_BC = block_BF @ rows_CF.T
+    pieces = []
+    for first in range(0, len(block_BF), SLICE):
+        similarity = similarity_BC[first : first + SLICE]
+        similarity[lesion_C[start:end][first : first + SLICE, None] == lesion_C] = -np.inf
+        pieces.append(_nearest(similarity, members_C, itself_BK[first : first + SLICE]))
+    return np.concatenate(pieces)
 
 
 def _nearest(similarity_BC: FloatArray, members_C: IntArray, itself_BK: IntArray) -> IntArray:

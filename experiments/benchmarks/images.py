@@ -62,6 +62,6 @@ def of_folder(scratch: Path, turns: int, epochs: int) -> dict[str, Any]:
             "seconds would not be counted",
         ),
         "gathering a batch of 64": compared(
-            in_turns(gather, turns), 0.9, unit="images", alternative="fancy indexing of an array in memory"
+            in_turns(gather, turns), unit="images", alternative="fancy indexing of an array in memory"
         ),
     }  # fmt: skip
