@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-heavy test-fast lint format clean install
+.PHONY: demo test test-heavy test-fast bench bench-full lint format clean install
 
 install: $(STAMP)
 
@@ -31,6 +31,13 @@ test-fast: $(STAMP)
 
 test-heavy: $(STAMP)
 	$(BIN)/python -m pytest -m heavy --durations=5
+
+# Speed beside what one would write without hardcase: a quarter of an hour on a quiet machine, or all sizes.
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks
+
+bench-full: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m experiments.benchmarks --full
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

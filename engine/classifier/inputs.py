@@ -24,14 +24,14 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def to_unit(images_NHWC: ImageArray, device: str) -> Tensor:
     """Return uint8 (N, H, W, 3) as float32 (N, 3, H, W) in [0, 1] on ``device``."""
     tensor = torch.from_numpy(np.require(images_NHWC, requirements=["C", "W"])).to(device)
-    return tensor.permute(0, 3, 1, 2).contiguous().float() / 255.0
+    return tensor.permute(0, 3, 1, 2).contiguous().float().div_(255.0)
 
 
 def normalise(unit_NCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Return (x - mean) / std by channel, laid out in memory as the networks are."""
     mean_C = torch.tensor(mean, device=unit_NCHW.device).view(1, 3, 1, 1)
     std_C = torch.tensor(std, device=unit_NCHW.device).view(1, 3, 1, 1)
-    return ((unit_NCHW - mean_C) / std_C).contiguous(memory_format=memory_format(unit_NCHW.device.type))
+    return (unit_NCHW - mean_C).div_(std_C).contiguous(memory_format=memory_format(unit_NCHW.device.type))
 
 
 def memory_format(device: str) -> torch.memory_format:
@@ -77,6 +77,13 @@ class OpenImages:
         self._arrays, self._source_N, self._row_N = arrays, source_N, row_N
 
     def take(self, positions: npt.NDArray[np.int64]) -> ImageArray:
-        """Return the images at the given positions, uint8 (n, H, W, 3)."""
-        pairs = zip(self._source_N[positions], self._row_N[positions], strict=True)
-        return np.stack([self._arrays[int(source)][int(row)] for source, row in pairs])
+        """Return the images at the given positions, uint8 (n, H, W, 3): one gather per file, not a look-up per image."""
+        source_n, row_n = self._source_N[positions], self._row_N[positions]
+        used = np.unique(source_n).tolist()
+        if len(used) == 1:
+            return np.asarray(self._arrays[used[0]].take(row_n, axis=0))
+        taken = np.empty((len(row_n), *self._arrays[used[0]].shape[1:]), dtype=np.uint8)
+        for source in used:
+            of_source = np.flatnonzero(source_n == source)
+            taken[of_source] = self._arrays[source].take(row_n[of_source], axis=0)
+        return taken

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,10 @@ from engine.types import FloatArray, IntArray, StrArray
 
 BLOCK = 4096
 """Images compared with all others of their class at a time: memory grows with N, not with its square."""
+PRODUCTS = 2**28
+"""Most products held at a time (1 GiB): blocks are smaller in classes of more than 65,536 images."""
+SLICE = 256
+"""Images of a block whose nearest are picked out at a time."""
 
 
 def same_class_neighbours(
@@ -26,16 +32,45 @@ def same_class_neighbours(
         count: neighbours an image.
     """
     result = np.repeat(np.arange(len(label_N), dtype=np.int64)[:, None], count, axis=1)
+    lesion_N = np.unique(lesion_id_N, return_inverse=True)[1]
     for label in np.unique(label_N):
         members = np.flatnonzero(label_N == label)
-        lesion = lesion_id_N[members]
-        for start in range(0, len(members), BLOCK):
-            block = members[start : start + BLOCK]
-            similarity = np.asarray(fused_NF[block] @ fused_NF[members].T, dtype=np.float64)
-            similarity[lesion[start : start + BLOCK, None] == lesion[None, :]] = -np.inf
-            for row, member in enumerate(block):
-                order = np.argsort(-similarity[row], kind="stable")[:count]
-                found = members[order[np.isfinite(similarity[row][order])]]
-                if len(found):
-                    result[member] = np.concatenate([found, np.repeat(found[-1:], count - len(found))])
+        lesion_C, rows_CF = lesion_N[members], fused_NF[members]
+        step = min(BLOCK, max(1, PRODUCTS // len(members)))
+        for start in range(0, len(members), step):
+            block = members[start : start + step]
+            result[block] = _of_block(rows_CF, lesion_C, members, start, result[block])
     return result
+
+
+def _of_block(
+    rows_CF: FloatArray, lesion_C: IntArray, members_C: IntArray, start: int, itself_BK: IntArray
+) -> IntArray:
+    """Return the neighbours (B, K) of the B members from ``start`` on."""
+    end = start + len(itself_BK)
+    block_BF = rows_CF[start:end].copy()  # of one buffer numpy takes another product: other last bits
+    similarity_BC = block_BF @ rows_CF.T
+    pieces = []
+    for first in range(0, len(block_BF), SLICE):
+        similarity = similarity_BC[first : first + SLICE]
+        similarity[lesion_C[start:end][first : first + SLICE, None] == lesion_C] = -np.inf
+        pieces.append(_nearest(similarity, members_C, itself_BK[first : first + SLICE]))
+    return np.concatenate(pieces)
+
+
+def _nearest(similarity_BC: FloatArray, members_C: IntArray, itself_BK: IntArray) -> IntArray:
+    """Return the K most similar members of each row, nearest first, ties by position; -inf: not a neighbour.
+
+    Fewer than K: the last one repeats; none: ``itself_BK`` stays. Only what reaches the K-th largest value is sorted.
+    """
+    found_BK, count = itself_BK.copy(), itself_BK.shape[1]
+    last = max(0, similarity_BC.shape[1] - count)
+    least_B: Any = np.partition(similarity_BC, last, axis=1)[:, last]
+    row_P, place_P = np.nonzero((similarity_BC >= least_B[:, None]) & (similarity_BC > -np.inf))
+    order = np.lexsort((place_P, -similarity_BC[row_P, place_P], row_P))
+    number_B = np.bincount(row_P, minlength=len(found_BK))
+    some = np.flatnonzero(number_B)
+    rank_BK = np.minimum(np.arange(count), number_B[some, None] - 1)
+    first_B = np.cumsum(number_B) - number_B
+    found_BK[some] = members_C[place_P[order[first_B[some, None] + rank_BK]]]
+    return found_BK

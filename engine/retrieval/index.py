@@ -17,11 +17,11 @@ import numpy.typing as npt
 from engine.artifacts import index as index_file
 from engine.artifacts.index import IndexIds
 from engine.errors import DataError
+from engine.retrieval.class_rows import MISSING, ClassRows
 from engine.retrieval.embedding import Float32Array, unit_rows
 from engine.types import FloatArray, IntArray, StrArray
 
-MISSING = -1
-"""Row number of a neighbour that does not exist."""
+__all__ = ["MISSING", "Found", "LesionIndex"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +54,12 @@ class LesionIndex:
         self._set_up()
 
     def _set_up(self) -> None:
-        """Rows by class, and how often the most photographed lesion of a class appears."""
-        self._rows = {str(dx): np.flatnonzero(self.dx == dx).astype(np.int64) for dx in np.unique(self.dx)}
-        self._most = {
-            dx: int(np.unique(self.lesion_id[rows], return_counts=True)[1].max())
-            for dx, rows in self._rows.items()
-        }
+        """Number the lesions, and list the rows of each class by image id: of equally similar rows the first is nearer."""
+        self._searched: dict[tuple[str, int | None], ClassRows] = {}
+        self._lesions, self._lesion_N = np.unique(self.lesion_id, return_inverse=True)
+        by_id = np.argsort(self.image_id, kind="stable").astype(np.int64)
+        dx_N = self.dx[by_id]
+        self._rows = {str(dx): by_id[dx_N == dx] for dx in np.unique(self.dx)}
 
     def __len__(self) -> int:
         return len(self.image_id)
@@ -126,46 +126,35 @@ class LesionIndex:
             k: neighbours per query, >= 1.
             level: search this level (0 the lowest) instead of the fused embedding.
         """
-        index = self._fused if level is None else self._levels[level]
         found = Found(
             image_id_MK=np.full((len(query_MF), k), "", dtype=self.image_id.dtype),
             similarity_MK=np.full((len(query_MF), k), -np.inf, dtype=np.float32),
             row_MK=np.full((len(query_MF), k), MISSING, dtype=np.int64),
         )
-        for m, query_F in enumerate(unit_rows(query_MF)):
-            rows, similarity = self._nearest(index, query_F, str(classes[m]), str(lesion_ids[m]), k)
-            found.row_MK[m, : len(rows)] = rows
-            found.similarity_MK[m, : len(rows)] = similarity
-            found.image_id_MK[m, : len(rows)] = self.image_id[rows]
+        unit_MF, own_M = unit_rows(query_MF), self._lesion_numbers(np.asarray(lesion_ids, dtype=np.str_))
+        dx_M = np.asarray(classes, dtype=np.str_)
+        for dx in sorted(set(dx_M.tolist()) & set(self._rows)):
+            asked = np.flatnonzero(dx_M == dx)
+            nearest = self._class_rows(dx, level).search(unit_MF[asked], own_M[asked], k)
+            row_MK = np.where(nearest.row_MK == MISSING, MISSING, self._rows[dx][nearest.row_MK])
+            found.row_MK[asked], found.similarity_MK[asked] = row_MK, nearest.similarity_MK
+            found.image_id_MK[asked] = np.where(row_MK == MISSING, "", self.image_id[row_MK])
         return found
 
-    def _nearest(
-        self, index: Any, query_F: Float32Array, dx: str, lesion: str, k: int
-    ) -> tuple[IntArray, Float32Array]:
-        """Rows and similarities of at most k distinct lesions; asks FAISS for more until no tie is cut."""
-        allowed = self._rows.get(dx, np.zeros(0, dtype=np.int64))
-        ask = min(len(allowed), (k + 1) * self._most.get(dx, 0) + 1)
-        while ask:
-            selector = _within(allowed)
-            similarity_1A, row_1A = index.search(query_F[None], ask, params=selector)
-            order = np.lexsort((self.image_id[row_1A[0]], -similarity_1A[0]))
-            row_A, similarity_A = row_1A[0][order], similarity_1A[0][order]
-            kept = self._one_a_lesion(row_A, lesion, k)
-            cut = len(kept) == k and similarity_A[kept[-1]] == similarity_A[-1]
-            if ask == len(allowed) or not cut:
-                return row_A[kept], similarity_A[kept]
-            ask = min(len(allowed), 2 * ask)
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    def _lesion_numbers(self, lesion_ids: StrArray) -> IntArray:
+        """Return the number of each lesion, -1 where the index has no image of it."""
+        place_M = np.minimum(np.searchsorted(self._lesions, lesion_ids), len(self._lesions) - 1)
+        known_M = (self._lesions[place_M] == lesion_ids) & (lesion_ids != "")
+        return np.where(known_M, place_M, -1)
 
-    def _one_a_lesion(self, row_A: IntArray, own_lesion: str, k: int) -> list[int]:
-        """Positions in ``row_A`` of the first k rows of lesions not seen before, the own one left out."""
-        seen, kept = {own_lesion} - {""}, list[int]()
-        for position, row in enumerate(row_A):
-            lesion = str(self.lesion_id[row])
-            if lesion not in seen and len(kept) < k:
-                seen.add(lesion)
-                kept.append(position)
-        return kept
+    def _class_rows(self, dx: str, level: int | None) -> ClassRows:
+        """Return the rows of a class by all levels or one, copied when they are first searched."""
+        if (dx, level) not in self._searched:
+            index = self._fused if level is None else self._levels[level]
+            rows = self._rows[dx]
+            unit_CD = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d)[rows]
+            self._searched[dx, level] = ClassRows(unit_CD, self._lesion_N[rows])
+        return self._searched[dx, level]
 
 
 def _flat(rows_NF: FloatArray | npt.NDArray[Any]) -> Any:
@@ -173,9 +162,3 @@ def _flat(rows_NF: FloatArray | npt.NDArray[Any]) -> Any:
     index = faiss.IndexFlatIP(rows.shape[1])
     index.add(np.ascontiguousarray(rows))
     return index
-
-
-def _within(allowed: IntArray) -> Any:
-    """FAISS parameters that restrict a search to the given rows."""
-    parameters: Any = faiss.SearchParameters
-    return parameters(sel=faiss.IDSelectorBatch(allowed))

@@ -32,6 +32,22 @@ def test_rows_of_several_files(tmp_path):
     assert rows.open().take(np.array([1, 0, 2, 1]))[:, 0, 0, 0].tolist() == [11, 3, 0, 11]
 
 
+def test_a_batch_is_what_single_rows_are(tmp_path):
+    """From one file and from several; the rows are the caller's own."""
+    rng = np.random.default_rng(0)
+    files = tuple(tmp_path / f"{name}.npy" for name in "abc")
+    kept = [rng.integers(256, size=(9, 4, 5, 3), dtype=np.uint8) for _ in files]
+    for file, images in zip(files, kept, strict=True):
+        np.save(file, images)
+    for sources in (rng.integers(0, 3, size=40), np.ones(40, dtype=np.int64)):
+        rows = ImageRows(files=files, source_N=sources, row_N=rng.integers(0, 9, size=40))
+        positions = rng.integers(0, 40, size=64)
+        taken = rows.open().take(positions)
+        one_by_one = [kept[rows.source_N[at]][rows.row_N[at]] for at in positions]
+        np.testing.assert_array_equal(taken, np.stack(one_by_one))
+        assert taken.flags.c_contiguous and taken.flags.writeable and type(taken) is np.ndarray
+
+
 def test_a_file_without_rows_is_not_opened(tmp_path):
     np.save(tmp_path / "a.npy", np.ones((1, 1, 1, 3), dtype=np.uint8))
     rows = ImageRows(
