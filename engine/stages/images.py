@@ -51,10 +51,11 @@ class Params(base.Params):
         return cls(data=config.data, fingerprint=fingerprint, seed=config.seed if drawn else 0)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the section without ``unlabelled`` where it refuses, as it was before the key came."""
+        """Return the section without keys at the default that stood for what was done before they came."""
         tree = super().to_json()
-        if tree["data"]["unlabelled"] == "refuse":
-            del tree["data"]["unlabelled"]
+        for key, default in (("unlabelled", "refuse"), ("find_second_photographs", True)):
+            if tree["data"][key] == default:
+                del tree["data"][key]
         return tree
 
 
@@ -73,7 +74,8 @@ def run(context: StageContext, params: Params) -> None:
     images_NHWC = decoded_images.open_images(context.out)
     side = native_side(source)
     found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, side)
-    second = second_photographs(source, config, context.progress) if side >= LEAST_SIDE else None
+    seek = config.find_second_photographs and side >= LEAST_SIDE
+    second = second_photographs(source, config, context.progress) if seek else None
     name = source.table.image_id
     pairs = pairs_of(found, name) if second is None else joined(found, second, name)
     duplicates_file.write(pairs, context.out)
