@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pandas as pd
-
 from engine.types import LesionTable
 
 NAMED = 3
@@ -19,14 +17,15 @@ def joined_patients(table: LesionTable, *, lesion_column: bool) -> tuple[str, ..
         table: the rows in use; "" where a lesion or a patient is unknown.
         lesion_column: whether ``data.columns.lesion`` names the column, so that it can be left out.
     """
-    frame = pd.DataFrame({"lesion": table.lesion_id, "patient": table.patient_id})
-    known = frame[(frame["lesion"] != "") & (frame["patient"] != "")]
-    patients = known.groupby("lesion")["patient"].unique()
-    several = patients[patients.map(len) > 1]
-    if several.empty:
+    patients: dict[str, set[str]] = {}
+    for lesion, patient in zip(table.lesion_id.tolist(), table.patient_id.tolist(), strict=True):
+        if lesion and patient:
+            patients.setdefault(lesion, set()).add(patient)
+    several = {lesion: names for lesion, names in patients.items() if len(names) > 1}
+    if not several:
         return ()
-    lesion = str(several.map(len).idxmax())
-    names = sorted(map(str, several[lesion]))
+    lesion = max(sorted(several), key=lambda lesion: len(several[lesion]))
+    names = sorted(several[lesion])
     who = ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
     remedy = "set data.columns.lesion=null" if lesion_column else "make the ids unique in the table"
     return (
