@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.config import BackendConfig, Config, load_config
+from engine.checked_config import load  # noqa: F401  (what callers of `build` load configs with)
+from engine.config import BackendConfig, Config
 from engine.config.local_weights import weights_problems
 from engine.config.pretrained_parts import parts_problems
 from engine.config.tracking_place import database_problems
@@ -46,11 +47,6 @@ class Wiring:
             fingerprint=data_fingerprint or fingerprint(self.config.data, self.runner.cache.root),
             render=_write_report if page else lambda _run: None,
         )
-
-
-def load(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Read and validate a config file with ``key=value`` overrides, policies included."""
-    return load_config(path, overrides, check_policy=registry.check)
 
 
 def wire(

@@ -248,11 +248,15 @@ def init(
         Path | None,
         typer.Option("--images", help="Folder of the images, where they lie apart from the table."),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option("--label", help="Column of the diagnosis, where a table gives it a name of its own."),
+    ] = None,
 ) -> None:
     """Look at a data folder (or a table) and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(directory, out, plain_console(), images=images)
+    init_command.init(directory, out, plain_console(), images=images, label=label)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from engine.artifacts import decoded_images, duplicates, lesions
 from engine.artifacts import split as split_file
 from engine.artifacts.decoded_images import DataFacts
 from engine.commands.audit_sheet import masks_sheet, pairs_sheet
-from engine.commands.data_commands import data_stages
+from engine.commands.data_commands import stages_or_problem
 from engine.commands.output_folder import new_folder, writable_file
 from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
@@ -66,14 +66,15 @@ def audit(
         out: folder to make with pictures of pairs and masks side by side, or None.
 
     Raises:
-        DataError: the data is missing, broken or inconsistent, or a place cannot be written to.
+        DataError: the data is missing, broken or inconsistent, or a place cannot be written to. Where only the split
+            cannot be made, all findings are written first.
     """
     start = time.monotonic()
     if json_path is not None:
         writable_file(json_path, "--json")
     with ExitStack() as stack:
         folder = None if out is None else stack.enter_context(new_folder(out))
-        images, split = data_stages(config, runner)
+        images, split, problem = stages_or_problem(config, runner)
         table = _table(images, split)
         facts, masks_NHW = decoded_images.read(images), decoded_images.open_masks(images)
         findings = Findings(
@@ -92,12 +93,17 @@ def audit(
         console.print(f"findings {json_path}")
     if out is not None:
         console.print(f"pictures {out}")
+    if problem is not None:
+        raise problem
     return figures
 
 
-def _table(images: Path, split: Path) -> LesionTable:
-    """Return all images, ``split`` filled with the part each lies in ("" where it is not used)."""
-    table, parts = lesions.read(images), split_file.read(split)
+def _table(images: Path, split: Path | None) -> LesionTable:
+    """Return all images, ``split`` filled with the part each lies in ("" where it is not used, or nothing is split)."""
+    table = lesions.read(images)
+    if split is None:
+        return table.replace(split=strings([""] * len(table)))
+    parts = split_file.read(split)
     part_of = dict(zip(parts.image_id.tolist(), parts.split.tolist(), strict=True))
     return table.replace(split=strings([part_of.get(name, "") for name in table.image_id.tolist()]))
 
@@ -125,6 +131,7 @@ def _figures(config: Config, table: LesionTable, facts: DataFacts, findings: Fin
         "image_size": facts.image_size,
         "left_out": facts.left_out,
         "merge_duplicates": config.data.split.merge_duplicates,
+        "second_photographs": config.data.find_second_photographs,
         "score": SCORE,
         "counts": {
             "pairs": len(pairs),
@@ -180,6 +187,8 @@ def _print(figures: dict[str, Any], console: Console) -> None:
             f"{counts['pairs_less_sure']} of the pairs are less sure: merge_duplicates does not join them; look at them "
             "with --out, and give images of one lesion one lesion id"
         )
+    if not figures["second_photographs"]:
+        console.print("data.find_second_photographs is off: only near-copies were sought")
     if counts["pairs"] and not figures["merge_duplicates"]:
         console.print("data.split.merge_duplicates is off: these pairs may lie in two parts of the split")
 

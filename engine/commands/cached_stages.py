@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -19,14 +18,13 @@ from engine.store import StageRunner
 from engine.store.files import ensure_writable
 
 
-def open_cache(path: Path, overrides: Sequence[str], console: Console) -> tuple[Config, StageRunner]:
-    """Load a config and return it with a runner in this process on ``<output>/stages``.
+def open_cache(config: Config, console: Console) -> tuple[Config, StageRunner]:
+    """Return a config for this machine alone, and a runner in this process on ``<output>/stages``.
 
     Raises:
-        ConfigError: the config is bad.
         DataError: the output folder cannot be written.
     """
-    config = local(build.load(path, overrides))
+    config = local(config)
     root = Path(config.output) / CACHE
     say_output_inside_data(config, console)
     ensure_writable(root)

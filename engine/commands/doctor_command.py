@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine import build
+from engine.checked_config import load
 from engine.commands.cluster_findings import Finding, visited
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
@@ -40,7 +41,7 @@ def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> boo
     Raises:
         ConfigError: the config is bad.
     """
-    config = build.load(path, overrides) if path is not None else None
+    config = load(path, overrides) if path is not None else None
     findings = [*versions(), *devices(), disk(config.output if config else "runs"), *tracking(config)]
     if config is None:
         findings.append(

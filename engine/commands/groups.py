@@ -62,9 +62,9 @@ def data_describe(
     json: Annotated[Path | None, typer.Option("--json", help="Write the figures here.")] = None,
 ) -> None:
     """Counts by class and split, metadata coverage, masks, duplicates."""
+    loaded, runner = _data(config, overrides)
     from engine.commands import data_commands
 
-    loaded, runner = _data(config, overrides)
     data_commands.describe(loaded, runner, plain_console(), json_path=json)
 
 
@@ -72,12 +72,14 @@ def data_describe(
 def data_split(
     config: ConfigFile,
     overrides: Overrides = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Copy split.parquet here.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write the split here, as .csv or .parquet.")
+    ] = None,
 ) -> None:
     """Split the lesions and show the counts."""
+    loaded, runner = _data(config, overrides)
     from engine.commands import data_commands
 
-    loaded, runner = _data(config, overrides)
     data_commands.split(loaded, runner, plain_console(), out=out)
 
 
@@ -88,9 +90,9 @@ def data_preview(
     out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("preview.png"),
 ) -> None:
     """A contact sheet of every class with the lesion masks outlined."""
+    loaded, runner = _data(config, overrides)
     from engine.commands import data_commands
 
-    loaded, runner = _data(config, overrides)
     data_commands.preview(loaded, runner, plain_console(), out=out)
 
 
@@ -103,10 +105,13 @@ def data_audit(
         Path | None, typer.Option("--out", help="Folder to make: pictures of the findings, side by side.")
     ] = None,
 ) -> None:
-    """Near-duplicates, label conflicts, broken masks, columns that give the diagnosis away."""
+    """Near-duplicates, label conflicts, broken masks, columns that give the diagnosis away.
+
+    data.find_second_photographs=false leaves the search by keypoints out: near-copies are found, second photographs not.
+    """
+    loaded, runner = _data(config, overrides)
     from engine.commands import audit_command
 
-    loaded, runner = _data(config, overrides)
     audit_command.audit(loaded, runner, plain_console(), json_path=json, out=out)
 
 
@@ -125,14 +130,17 @@ def config_explain(
 @config_app.command("show")
 def config_show(config: ConfigFile, overrides: Overrides = None) -> None:
     """Validate a config and print it in full, defaults included."""
-    from engine import build
+    from engine.checked_config import load
     from engine.config import dump_yaml
 
-    typer.echo(masked(dump_yaml(build.load(config, overrides or []))), nl=False)
+    typer.echo(masked(dump_yaml(load(config, overrides or []))), nl=False)
 
 
 def _data(config: Path, overrides: list[str] | None) -> tuple[Config, StageRunner]:
     """The config and a stage runner on its cache, for the data commands."""
+    from engine.checked_config import load
+
+    loaded = load(config, overrides or [])  # before anything heavy: a wrong key is named at once
     from engine.commands import cached_stages
 
-    return cached_stages.open_cache(config, overrides or [], plain_console())
+    return cached_stages.open_cache(loaded, plain_console())

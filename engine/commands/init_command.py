@@ -18,6 +18,7 @@ from engine.config.data_text import flow_value, one_line
 from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
+from engine.data.joined_patients import joined_patients
 from engine.data.splits import group_rows
 from engine.data.table import groups_line
 from engine.errors import ConfigError
@@ -32,18 +33,20 @@ def init(
     console: Console,
     *,
     images: Path | None = None,
+    label: str | None = None,
     machine: Machine | None = None,
 ) -> Path:
     """Recognise the data in ``directory``, print what it holds, write a config to ``out`` and return ``out``.
 
-    ``images`` is the folder of the images where they lie apart from the table.
+    ``images`` is the folder of the images where they lie apart from the table, ``label`` the column of the diagnosis where
+    no known name says which it is.
 
     Raises:
         DataError: no layout is recognised, or the data is broken.
         ConfigError: ``out`` exists or cannot be written; nothing is written then.
     """
     _refuse_existing(out)
-    layout = recognise(directory, images)
+    layout = recognise(directory, images, label)
     text = render(layout, machine or Machine.here(), out)
     parse_config(parse_yaml(text, str(out)), source=str(out))
     _refuse_existing(out)
@@ -93,6 +96,7 @@ def _notes(layout: Layout, classes: Classes) -> list[str]:
         _groups(layout, classes), layout.grouped_by, layout.counts, classes.mapped, FEW_GROUPS
     )
     notes += layout.source.notes
+    notes += joined_patients(table, lesion_column="lesion" in layout.data.get("columns", {}))
     absent = 0 if layout.source.frames is not None else int((table.path == "").sum())
     if absent:
         notes.append(f"{absent} listed images are absent; add them or set data.on_bad_image: skip")

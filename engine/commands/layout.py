@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,12 +26,13 @@ KNOWN_LAYOUTS: Final = (
 )
 
 
-def recognise(directory: Path, images: Path | None = None) -> Layout:
+def recognise(directory: Path, images: Path | None = None, label: str | None = None) -> Layout:
     """Return the layout of a folder (or of one .npz, CSV or parquet file).
 
     Args:
         directory: what the user gave.
         images: folder of the images where they lie apart from the table, or None.
+        label: column of the diagnosis, where a table calls it as no other does, or None.
 
     Raises:
         DataError: it does not exist, is empty, matches no layout, or its reader finds it broken.
@@ -38,7 +40,8 @@ def recognise(directory: Path, images: Path | None = None) -> Layout:
     place = directory.expanduser().absolute()
     apart = None if images is None else images.expanduser().absolute()
     _require(place, apart)
-    for probe in PROBES:
+    probes = PROBES if label is None else (partial(tables, label=label),)
+    for probe in probes:
         found = probe(place, apart)
         if found is None:
             continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.classifier_fit import WEIGHTS
+from engine.artifacts.markdown_text import as_text
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
 from engine.report.wording import (
@@ -57,7 +59,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     lines = [
         f"# {config.name}: {chosen.name}",
         "",
-        f"A {meta.model} that sorts {meta.image_size} px dermatoscopic images into {', '.join(meta.classes)}, "
+        f"A {meta.model} that sorts {meta.image_size} px dermatoscopic images into {_names(meta.classes)}, "
         f"made by hardcase (data: {config.data.format}, seed {config.seed}, loop seed {config.loop.seed}).",
         "",
         *[f"- {name}" for name in files],
@@ -87,8 +89,9 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
         ("malignant specificity", malignant["specificity"], malignant["n_benign"]),
     ]
     for dx, figures in test["per_class"].items():
-        rows.append((f"sensitivity {dx}", figures["sensitivity"], figures["n"]))
-        rows.append((f"specificity {dx}", figures["specificity"], test["n"] - figures["n"]))
+        name = as_text(dx)
+        rows.append((f"sensitivity {name}", figures["sensitivity"], figures["n"]))
+        rows.append((f"specificity {name}", figures["specificity"], test["n"] - figures["n"]))
     lines += [f"| {name} | {percent_interval(figure)} | {count} |" for name, figure, count in rows]
     for name, figure in (("AUC", test["auc"]), ("malignant AUC", malignant["auc"]), ("ECE", test["ece"])):
         lines.append(f"| {name} | {number_interval(figure)} | {test['n']} |")
@@ -105,11 +108,15 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
     ]
 
 
+def _names(classes: Iterable[str]) -> str:
+    return ", ".join(map(as_text, classes))
+
+
 def _operating_point(calibration: Any) -> str:
     if calibration.threshold is None:
         return f"None: no malignant classes, or val could not fix one. Temperature {calibration.temperature:.4f}."
     return (
-        f"Malignant or premalignant ({', '.join(calibration.malignant)}) is called when the sum of these classes' "
+        f"Malignant or premalignant ({_names(calibration.malignant)}) is called when the sum of these classes' "
         f"calibrated probabilities is at least {calibration.threshold:.6f}: the threshold that gave specificity "
         f"{calibration.specificity:.2f} on val. Temperature {calibration.temperature:.4f}."
     )

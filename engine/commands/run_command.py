@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from engine import build
 from engine.arms import ENGINE
 from engine.artifacts import accept
 from engine.artifacts.accept import AcceptFacts
+from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.execution.progress import RichListener
@@ -32,7 +32,9 @@ def run(
         ConfigError, DataError: bad input, nothing computed is lost.
         StageError: a stage could not finish; rerun to resume.
     """
-    config = build.load(path, overrides)
+    config = load(path, overrides)  # before torch is imported: a wrong key is named at once
+    from engine import build
+
     if dry_run:
         from engine.commands.dry_run import dry_run as plan
 

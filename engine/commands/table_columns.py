@@ -15,22 +15,31 @@ from engine.data.readers.rows import columns_named, text_column
 COLUMN_NAMES: Final = {
     "image": (
         "image", "image_id", "image_path", "path", "file", "filename", "file_name", "filepath", "isic_id", "image_name",
-        "img", "img_id", "bcn_filename", "md5hash", "derm", "dermoscopic", "clinic",
+        "img", "img_id", "bcn_filename", "md5hash", "derm", "dermoscopic", "clinic", "photo", "photograph",
+        "imagen", "archivo", "imagem", "arquivo", "bild", "bild_id", "datei", "dateiname", "fichier", "immagine", "foto",
     ),
     "label": (
         "dx", "label", "diagnosis", "diagnostic", "class", "benign_malignant", "target", "category", "diagnosis_3",
         "diagnosis_1", "nine_partition_label", "three_partition_label", "malignant",
+        "diagnostico", "diagnose", "diagnosi", "clase", "classe", "klasse", "etiqueta",
     ),
-    "lesion": ("lesion_id", "lesion"),
-    "patient": ("patient_id", "patient"),
-    "age": ("age", "age_approx", "age_approximate"),
-    "sex": ("sex", "gender"),
+    "lesion": (
+        "lesion_id", "lesion", "id_lesion", "lesao", "id_lesao", "lasion", "laesion", "lasion_id", "lesione", "id_lesione",
+    ),
+    "patient": (
+        "patient_id", "patient", "id_patient", "paciente", "id_paciente", "patienten_id", "paziente", "id_paziente",
+    ),
+    "age": ("age", "age_approx", "age_approximate", "edad", "idade", "alter", "eta"),
+    "sex": ("sex", "gender", "sexo", "genero", "sexe", "geschlecht", "sesso"),
     "site": (
         "localization", "site", "anatom_site_general", "anatom_site_general_challenge", "body_site", "region", "location",
+        "localizacion", "localizacao", "localisation", "lokalisation", "localizzazione",
     ),
-    "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "fitzpatrick_scale", "skin_type", "fitspatrick"),
+    "skin_type": ("fitzpatrick_skin_type", "fitzpatrick", "fitzpatrick_scale", "skin_type", "fitspatrick",
+                  "fototipo", "phototype", "hauttyp"),
 }  # fmt: skip
-"""Column names that are understood in a table, by key of ``data.columns``. ``fitspatrick`` is how PAD-UFES-20 writes it."""
+"""Column names that are understood in a table, by key of ``data.columns``, as ``spelled`` returns them: English, then
+Spanish, Portuguese, German, French and Italian. ``fitspatrick`` is how PAD-UFES-20 writes it."""
 OPTIONAL: Final = ("lesion", "patient", "age", "sex", "site", "skin_type")
 
 Label = tuple[str | list[str], tuple[str, ...]]

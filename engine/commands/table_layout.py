@@ -7,6 +7,7 @@ lies beside the images, and the folders of the images are never mistaken for cla
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from engine.commands.folder_layout import class_names, only_hold_images
 from engine.commands.found import TABLES, Found, columns_of, matching
 from engine.commands.table_columns import (
     COLUMN_NAMES,
+    Label,
     label_columns,
     named_columns,
 )
@@ -26,7 +28,7 @@ from engine.data.diagnoses import recognise
 from engine.data.readers.files import find_files
 from engine.data.readers.image_names import is_image_name
 from engine.data.readers.places import bare, inside, locate
-from engine.data.readers.rows import read_rows
+from engine.data.readers.rows import column_or_none, read_rows, spelled
 from engine.errors import DataError
 
 SAMPLE: Final = 200
@@ -45,16 +47,24 @@ class Fit:
     others: tuple[str, ...] = ()
 
 
-def tables(place: Path, images: Path | None) -> Found | None:
+def tables(place: Path, images: Path | None, label: str | None = None) -> Found | None:
     """Return the table of a folder (or the given file) that names images and their diagnosis; None where none does.
 
+    ``label`` is the column of the diagnosis, where a person named it.
+
     Raises:
-        DataError: several do; or one names the images and no column is known for the diagnosis; or its images lie elsewhere.
+        DataError: no table has the column ``label``; several name images and their diagnosis; one names the images and no
+            column is known for the diagnosis; or its images lie elsewhere.
     """
     given = place.is_file()
     files = [place] if given else _tables_of(place)
     fits = [fit for path in files if (fit := _fit(path, place, images)) is not None]
-    labelled = {fit.path: found for fit in fits if (found := label_columns(fit.frame, fit.image)) is not None}
+    if label is not None:
+        fits = _with_column(place, fits, label)
+    labels: dict[Path, Label | None] = {
+        fit.path: (label, ()) if label else label_columns(fit.frame, fit.image) for fit in fits
+    }
+    labelled = {path: found for path, found in labels.items() if found is not None}
     present = [fit for fit in fits if fit.share > 0 and fit.path in labelled]
     if len(present) > 1:
         names = ", ".join(str(fit.path.relative_to(place)) for fit in present)
@@ -65,13 +75,24 @@ def tables(place: Path, images: Path | None) -> Found | None:
         _refuse_without(place, fits, labelled)
         return None
     fit = present[0]
-    label, checks = labelled[fit.path]
+    column, checks = labelled[fit.path]
     return _found(
         fit,
-        label,
+        column,
         [*_several_images(fit), *checks],
         whole=not given and files == [fit.path] and fit.path.parent == place,
     )
+
+
+def _with_column(place: Path, fits: Sequence[Fit], label: str) -> list[Fit]:
+    """Return the tables that have a column (DataError: none has)."""
+    there = [fit for fit in fits if label in fit.frame.columns]
+    if not there:
+        tables = "".join(f"; {fit.path.name} has {', '.join(fit.frame.columns)}" for fit in fits)
+        raise DataError(
+            f"--label: {label} is no column of a table that names images in {place}{tables}; give one of those"
+        )
+    return there
 
 
 def _found(fit: Fit, label: str | list[str], checks: Sequence[str], *, whole: bool) -> Found:
@@ -100,16 +121,14 @@ def _refuse_without(place: Path, fits: Sequence[Fit], labelled: Collection[Path]
             either = (
                 " If the folders are the classes: data.format: folder, and the folder." if folders else ""
             )
-            columns = ", ".join(f"{k}: {v}" for k, v in named_columns(fit.frame, {fit.image}).items())
             raise DataError(
                 f"{fit.path}: names the images (column {fit.image}), and no column is known to hold the diagnosis; "
-                f"the columns are {', '.join(fit.frame.columns)}. Write a config with data: {{format: table, root: "
-                f"{fit.path}, columns: {{image: {fit.image}, label: COLUMN{', ' if columns else ''}{columns}}}}}, COLUMN "
-                f"being the one of the diagnosis.{either}"
+                f"the columns are {', '.join(fit.frame.columns)}. Say which: hardcase init {shlex.quote(str(fit.path))} "
+                f"--label COLUMN.{either}"
             )
         raise DataError(
             f"{fit.path}: none of the images it names (column {fit.image}) lies in or below {fit.root}; give their folder: "
-            f"hardcase init {fit.path} --images DIR"
+            f"hardcase init {shlex.quote(str(fit.path))} --images DIR"
         )
     if place.is_file():
         there = columns_of(place)
@@ -151,11 +170,10 @@ def _fit(path: Path, place: Path, images: Path | None) -> Fit | None:
             break
     if best is not None:
         return best
-    named = [name for name in COLUMN_NAMES["image"] for column in frame.columns if column.lower() == name]
-    if not named:
+    named = column_or_none(frame, COLUMN_NAMES["image"])
+    if named is None:
         return None
-    column = next(c for c in frame.columns if c.lower() == named[0])
-    return Fit(path=path, frame=frame, image=column, root=images or path.parent, share=0.0)
+    return Fit(path=path, frame=frame, image=named, root=images or path.parent, share=0.0)
 
 
 def _roots(path: Path, place: Path, images: Path | None, sample: pd.DataFrame) -> Iterator[Path]:
@@ -197,8 +215,8 @@ def _image_columns(sample: pd.DataFrame, files: Sequence[Path]) -> list[tuple[st
         for column in sample.columns
     }
     known = {name: rank for rank, name in enumerate(COLUMN_NAMES["image"])}
-    enough = [c for c, count in hits.items() if count and (c.lower() in known or count * 2 >= len(sample))]
-    ranked = sorted(enough, key=lambda c: (known.get(c.lower(), len(known)), -hits[c]))
+    enough = [c for c, count in hits.items() if count and (spelled(c) in known or count * 2 >= len(sample))]
+    ranked = sorted(enough, key=lambda c: (known.get(spelled(c), len(known)), -hits[c]))
     return [(column, tuple(c for c in ranked if c != column)) for column in ranked]
 
 

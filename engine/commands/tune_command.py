@@ -10,13 +10,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from engine import build
 from engine.artifacts import tune_json
 from engine.artifacts.run_layout import RunLayout
+from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.commands.run_command import mlflow_line
 from engine.execution.progress import RichListener
-from engine.tuning import sweep
 from engine.tuning.decisions import FAILED, TrialRecord
 from engine.tuning.space import setting_text
 
@@ -28,7 +27,9 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
         ConfigError, DataError: bad input.
         StageError: a trial was lost, or none finished.
     """
-    config = build.load(path, overrides)
+    config = load(path, overrides)  # before torch is imported: a wrong key is named at once
+    from engine.tuning import sweep
+
     say_output_inside_data(config, console)
     start = time.monotonic()
 

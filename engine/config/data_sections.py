@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.config.places import Place
 from engine.config.sections import Fraction, Section, class_name
 
 
@@ -164,8 +165,8 @@ class DataConfig(Section):
     format: Literal["ham10000", "isic", "medmnist", "folder", "table", "pixels", "torchvision", "phantom"] = (
         Field("phantom", description="layout of the data; `hardcase init DIR` recognises it")
     )
-    root: str | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
-    images: str | None = Field(
+    root: Place | None = Field(None, description="folder (or file) the data lies in; not used by phantom")
+    images: Place | None = Field(
         None, description="folder of the images, for format isic or table; null: the folder of the table"
     )
     image_size: Annotated[int, Field(ge=16, le=1024)] = Field(
@@ -199,9 +200,14 @@ class DataConfig(Section):
         "refuse",
         description="images without a diagnosis: keep them, to ask about and for generators; refuse: they must be mapped",
     )
-    unlabelled_images: str | None = Field(
+    unlabelled_images: Place | None = Field(
         None,
         description="folder of further images that have no diagnosis, under unlabelled: keep; null: none",
+    )
+    find_second_photographs: bool = Field(
+        True,
+        description="seek a lesion's further photographs under other ids by keypoints; false: only near-copies, many times "
+        "faster on a large folder",
     )
     dataset: Literal["mnist", "cifar10"] | None = Field(
         None, description="which torchvision set (format: torchvision)"

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
+from engine.config.places import Address
 from engine.config.sections import Section
 
 _USER_AND_PASSWORD: Final = re.compile(r"(?!file:|sqlite:)[^.~][^@\s]*:[^@\s]*@")
@@ -48,7 +49,7 @@ class TrackingConfig(Section):
     """Where rounds are logged."""
 
     kind: Literal["mlflow", "none"] = Field("mlflow", description="mlflow or none")
-    uri: str | None = Field(
+    uri: Address | None = Field(
         None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output"
     )
     experiment: str | None = Field(None, description="experiment name; null: the config's name")

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from engine.config.places import Place
 from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps, Widths
 
 
@@ -26,7 +27,7 @@ class BigModelConfig(OptimConfig):
 class EmbedderConfig(OptimConfig):
     """CLIP: pre-trained, or a small one trained on train images and their metadata captions."""
 
-    pretrained: str | None = Field(
+    pretrained: Place | None = Field(
         None, description="hub id or folder of a CLIP model; null: train a small one"
     )
     levels: Annotated[int, Field(ge=1, le=24)] = Field(
@@ -71,7 +72,7 @@ class VaeLossConfig(Section):
 class VaeConfig(BigModelConfig):
     """The autoencoder whose latents are diffused."""
 
-    pretrained: str | None = Field(
+    pretrained: Place | None = Field(
         None, description="hub id or folder of an AutoencoderKL; null: train from scratch"
     )
     kind: Literal["kl", "identity"] = Field("kl", description="identity: diffuse pixels, no autoencoder")
@@ -109,7 +110,7 @@ class VaeConfig(BigModelConfig):
 class DenoiserConfig(BigModelConfig):
     """The U-Net with the Eq. 2 adapter in every transformer block."""
 
-    pretrained: str | None = Field(
+    pretrained: Place | None = Field(
         None, description="hub id or folder of a UNet2DConditionModel; null: from scratch"
     )
     beta: Annotated[float, Field(ge=0.0)] = Field(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Final, get_args
 
 from pydantic.fields import FieldInfo
@@ -18,9 +19,10 @@ OWN_FIRST: Final = 0.1
 """By how much a word of another section must be more alike to be preferred to one of the same section."""
 
 
-def all_keys() -> dict[str, FieldInfo]:
+@cache
+def all_keys() -> Mapping[str, FieldInfo]:
     """Return every dotted key of the tree with its schema field, sections included, in the schema's order."""
-    return dict(_walk((), Config))
+    return MappingProxyType(dict(_walk((), Config)))
 
 
 def section_at(path: tuple[str, ...]) -> type[Section] | None:

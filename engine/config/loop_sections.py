@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from engine.arms import ARMS, ENGINE
+from engine.config.places import LOCAL, Folder
 from engine.config.sections import (
     NORMALISED_BATCH,
     Fraction,
@@ -55,7 +56,7 @@ class ClassifierConfig(OptimConfig):
     """The classifier that is improved."""
 
     model: str = Field("resnet18", description="any timm or torchvision model name")
-    pretrained: bool | str = Field(
+    pretrained: Annotated[bool | str, LOCAL] = Field(
         False, description="true: the library's weights; a path: a safetensors file"
     )
     steps: Steps = Field(1500, description="optimizer steps of round 0")
@@ -104,7 +105,7 @@ class JudgeConfig(OptimConfig):
     """The independent judge: another architecture, fitted on train lesions out of fold."""
 
     model: str = Field("regnetx_002", description="any timm or torchvision model but the classifier's")
-    pretrained: bool | str = Field(
+    pretrained: Annotated[bool | str, LOCAL] = Field(
         False, description="true: the library's weights; a path: a safetensors file"
     )
     folds: Annotated[int, Field(ge=2, le=10)] = Field(3, description="lesion-grouped folds over train")
@@ -244,7 +245,7 @@ class EvaluationConfig(Section):
         "clip",
         description="what fidelity figures look at: the run's CLIP, the judge, or Inception from a local file",
     )
-    inception: str | None = Field(
+    inception: Folder | None = Field(
         None, description="file of torchvision's inception_v3 weights, for features: inception"
     )
     likelihood: Annotated[int, Field(ge=0)] = Field(

@@ -23,6 +23,7 @@ from engine.config.loop_sections import (
     LoopConfig,
     PolicyConfig,
 )
+from engine.config.places import Folder
 from engine.config.sections import Section, Seed
 from engine.config.synthesis_section import SynthesisConfig
 from engine.config.tune_section import TuneConfig
@@ -38,7 +39,7 @@ class Config(Section):
         "run", description="run folder under output"
     )
     seed: Seed = Field(0, description="seed of the split and the foundation (VAE, embedder, denoiser, judge)")
-    output: str = Field("runs", description="folder for runs and the stage cache")
+    output: Folder = Field("runs", description="folder for runs and the stage cache")
     data: DataConfig = Field(DataConfig(), description="where images come from")
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="CLIP multi-level embeddings")
     vae: VaeConfig = Field(VaeConfig(), description="the autoencoder")

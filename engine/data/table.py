@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config import DataConfig, as_argument
+from engine.data.joined_patients import joined_patients
+from engine.data.names import check_name, check_once, check_text
 from engine.data.readers.metadata import given
 from engine.data.splits import group_rows
 from engine.errors import DataError
@@ -23,10 +25,6 @@ MIN_LESIONS = 4
 """Lesions a class, of as many patients, that ``data.limit`` keeps where they exist: each of the four parts can get one."""
 UNLABELLED = "unknown"
 """How ``data.map_labels`` names the images whose diagnosis is empty or a word for unknown."""
-
-
-LONGEST_NAME = 200
-"""Bytes of the longest image id or class: file names made of it have 255 at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +72,10 @@ def make_table(
     """
     count = len(image_id)
     for position, name in enumerate(image_id):
-        _check_name(where, position, name)
+        check_name(where, position, name)
     for position, label in enumerate(dx):
-        _check_text(where, position, "class", label)
-    names, counts = np.unique(strings(image_id), return_counts=True)
-    if len(names) < count:
-        twice = names[counts > 1]
-        raise DataError(
-            f"{where}: image_id {twice[0]} is listed more than once ({len(twice)} such ids); "
-            "every image needs one row and its own name"
-        )
+        check_text(where, position, "class", label)
+    check_once(where, image_id, dx)
     text = {
         name: strings(columns.get(name, [default] * count))
         for name, default in (
@@ -107,7 +99,8 @@ def prepare(source: Source, config: DataConfig, seed: int) -> Source:
     source = map_labels(source, config.map_labels, keep=config.unlabelled == "keep")
     source = _drop_absent(source, config.on_bad_image)
     check_classes(source)
-    source = replace(source, grouped_by=known_groups(source.table))
+    joined = joined_patients(source.table, lesion_column=config.columns.lesion is not None)
+    source = replace(source, grouped_by=known_groups(source.table), notes=(*source.notes, *joined))
     lesion_id = np.where(source.table.lesion_id == "", source.table.image_id, source.table.lesion_id)
     source = replace(source, table=source.table.replace(lesion_id=strings(lesion_id.tolist())))
     source = source.take(np.argsort(source.table.image_id, kind="stable"))
@@ -239,31 +232,6 @@ def _of_further_groups(table: LesionTable, keep: set[str], seed: int) -> set[str
                 there.add(group_of[name])
                 added.add(name)
     return added
-
-
-def _check_name(where: str, position: int, name: str) -> None:
-    if not name:
-        raise DataError(f"{where}: row {position + 1} has no image_id; fill it in or remove the row")
-    if name in (".", "..") or any(sign in name for sign in "/\\\0"):
-        raise DataError(
-            f"{where}: image_id {name!r} (row {position + 1}) is not a plain name; "
-            "an id must not hold a slash or '..', which could lead outside data.root"
-        )
-    _check_text(where, position, "image_id", name)
-
-
-def _check_text(where: str, position: int, what: str, text: str) -> None:
-    """Raise DataError for a name that no file could have, or that UTF-8 cannot write."""
-    try:
-        size = len(text.encode("utf-8"))
-    except UnicodeEncodeError:
-        raise DataError(
-            f"{where}: {what} {text!r} (row {position + 1}) is not UTF-8; rename the file or folder"
-        ) from None
-    if size > LONGEST_NAME:
-        raise DataError(
-            f"{where}: {what} {text[:40]!r}... (row {position + 1}) has {size} bytes; give it {LONGEST_NAME} at most"
-        )
 
 
 def _drop_absent(source: Source, on_bad_image: str) -> Source:

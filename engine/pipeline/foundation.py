@@ -20,6 +20,11 @@ def decode(pipeline: Pipeline) -> None:
 def lay_data(pipeline: Pipeline, labels: Mapping[str, str] | None = None) -> None:
     """Decode the images and split them; ``labels`` are classes that readers gave to unlabelled images."""
     decode(pipeline)
+    divide(pipeline, labels)
+
+
+def divide(pipeline: Pipeline, labels: Mapping[str, str] | None = None) -> None:
+    """Split decoded images (DataError where classes are too rare); ``labels`` as for ``lay_data``."""
     pipeline.foundation(split.STAGE, split.Params.of(pipeline.config, labels))
 
 

@@ -35,7 +35,13 @@ class Params(base.Params):
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"data": frozenset({"split", "malignant"})}
     optional: ClassVar[frozenset[str]] = frozenset(
-        {"data.phantom.blind_spot", "data.images", "data.unlabelled", "data.unlabelled_images"}
+        {
+            "data.phantom.blind_spot",
+            "data.images",
+            "data.unlabelled",
+            "data.unlabelled_images",
+            "data.find_second_photographs",
+        }
     )
 
     data: DataConfig
@@ -66,7 +72,8 @@ def run(context: StageContext, params: Params) -> None:
     images_NHWC = decoded_images.open_images(context.out)
     side = native_side(source)
     found = find_duplicates(images_NHWC, source.table.lesion_id, context.progress, side)
-    second = second_photographs(source, config, context.progress) if side >= LEAST_SIDE else None
+    seek = config.find_second_photographs and side >= LEAST_SIDE
+    second = second_photographs(source, config, context.progress) if seek else None
     name = source.table.image_id
     pairs = pairs_of(found, name) if second is None else joined(found, second, name)
     duplicates_file.write(pairs, context.out)

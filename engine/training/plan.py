@@ -10,13 +10,15 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from engine.config import OptimConfig
+
+if TYPE_CHECKING:
+    import torch
 
 Progress = Callable[[str, int, int], None]
 """Called as progress(what, done, total); cheap, may be called every step."""
@@ -39,6 +41,8 @@ class TrainEnv:
 
     def begin(self) -> None:
         """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
+        import torch  # seeds and plans are read by commands that need no torch
+
         torch.set_num_threads(self.threads)
 
     def part(self, piece: int, pieces: int) -> TrainEnv:
@@ -108,6 +112,8 @@ def derive_seed(*parts: object) -> int:
 
 def step_generator(plan_seed: int, name: str, step: int) -> torch.Generator:
     """Return the CPU generator of one step; draw noise on CPU and move it, so that devices agree."""
+    import torch
+
     return torch.Generator().manual_seed(derive_seed(plan_seed, name, "step", step))
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from engine import build
 from engine.artifacts.run_layout import TRIALS, RunLayout
+from engine.checked_config import load
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
 from engine.errors import ConfigError, StageError, StoppedError
@@ -217,4 +218,4 @@ def _write_best(plan: Plan, sweep: Sweep, found: Mapping[str, Any]) -> None:
     path = RunLayout(plan.folder).best
     name = f"{plan.config.name}_best"
     write_best(trial_config(plan.config, best.settings, registry.check, name=name, tune={}), found, path)
-    build.load(path)
+    load(path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.artifacts.own_output import Passed, below, is_own
+from engine.data.names import LONGEST_NAME
 from engine.data.readers.image_names import (
     HIDDEN,
     IMAGE_SUFFIXES,
@@ -21,7 +22,6 @@ from engine.data.readers.image_names import (
     require_unicode,
     sort_out,
 )  # fmt: skip
-from engine.data.table import LONGEST_NAME
 from engine.errors import DataError
 
 FIRST_FOLDERS = ("images", "HAM10000_images_part_1", "HAM10000_images_part_2", "")

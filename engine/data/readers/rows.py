@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,9 +144,15 @@ def text_column(frame: pd.DataFrame, name: str | None) -> list[str]:
 
 
 def columns_named(frame: pd.DataFrame, candidates: Sequence[str]) -> list[str]:
-    """Return the columns that ``candidates`` (lower case) name, in their order, whatever the columns' case."""
-    lower = {str(name).lower(): str(name) for name in reversed(list(frame.columns))}
-    return [lower[name] for name in candidates if name in lower]
+    """Return the columns that ``candidates`` name, in their order, however the columns are spelled (``spelled``)."""
+    columns = {spelled(str(name)): str(name) for name in reversed(list(frame.columns))}
+    return [columns[name] for name in candidates if name in columns]
+
+
+def spelled(name: str) -> str:
+    """Return a column's name in lower case, without accents, words joined by ``_``: ``Lesión ID`` is lesion_id."""
+    plain = "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign))
+    return "_".join(re.split(r"[\s_-]+", plain.casefold().strip()))
 
 
 def column_or_none(frame: pd.DataFrame, candidates: Sequence[str]) -> str | None:

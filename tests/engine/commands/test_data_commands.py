@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from rich.console import Console
 from engine.commands import data_commands
 from engine.commands.data_sheet import GREEN, class_sheet, outline, spread
 from engine.config import parse_config
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from engine.parts.dataset import open_dataset
 from engine.store import StageFolder
 from engine.store.cache import StageCache
@@ -156,6 +157,40 @@ def test_split_writes_the_parquet_it_prints(runner, console, tmp_path):
     cached = data_commands.split(CONFIG, runner, console)
     assert cached == runner.folders["split"] / "split.parquet"
     assert "digest" in _said(console)
+
+
+def test_split_writes_csv_where_the_name_says_so(runner, console, tmp_path):
+    frame = pd.read_parquet(runner.folders["split"] / "split.parquet")
+    frame.loc[0, "lesion_id"] = "=1+1"
+    frame.to_parquet(runner.folders["split"] / "split.parquet", index=False)
+    out = data_commands.split(CONFIG, runner, console, out=tmp_path / "split.CSV")
+    written = pd.read_csv(out, dtype=str)
+    assert written["image_id"].tolist() == frame["image_id"].tolist()
+    assert written["lesion_id"].tolist() == ["'=1+1", *frame["lesion_id"].tolist()[1:]]
+    with pytest.raises(ConfigError, match=r"--out .*split.xlsx: is written as .csv or .parquet"):
+        data_commands.split(CONFIG, runner, console, out=tmp_path / "split.xlsx")
+
+
+class Unsplittable(Runner):
+    """A runner whose ``split`` fails as the stage does where classes are too rare."""
+
+    def __call__(self, stage, params, *, inputs, seed=0):
+        if stage.name == "split":
+            raise DataError("data.split: class c has 1 group(s); set data.split.mine=0")
+        return super().__call__(stage, params, inputs=inputs, seed=seed)
+
+
+@pytest.mark.parametrize("command", [data_commands.describe, data_commands.split])
+def test_what_cannot_be_split_is_counted_first(command, runner, console):
+    table = pd.read_parquet(runner.folders["images"] / "table.parquet")
+    unsplittable = Unsplittable(runner.folders["images"], runner.folders["split"])
+    with pytest.raises(DataError, match=r"class c has 1 group.*set data.split.mine=0"):
+        command(CONFIG, unsplittable, console)
+    said = _said(console)
+    for dx, rows in table.groupby("dx"):
+        assert re.search(rf"│ {dx} +│ +{len(rows)} \({rows['lesion_id'].nunique()}\) │", said)
+    assert f"{len(table)} of {len(table)} images in use" in said and "masks " in said
+    assert "no split" in said and "train" not in said
 
 
 def test_preview_is_a_row_a_class_with_green_outlines(runner, console, tmp_path):

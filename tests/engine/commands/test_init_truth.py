@@ -302,15 +302,50 @@ def test_folders_of_patients_are_no_classes_where_a_table_names_their_images(tmp
     with pytest.raises(DataError) as caught:
         recognise(root)
     for part in (
-        "Befunde.csv",
-        "image: Bilddatei",
-        "label: COLUMN",
-        "patient: Patient",
+        "(column Bilddatei)",
+        "the columns are Patient, Bilddatei, Befundtext",
+        f"hardcase init {root / 'Befunde.csv'} --label COLUMN",
         "data.format: folder",
     ):
         assert part in str(caught.value)
+    found = recognise(root / "Befunde.csv", label="Befundtext")  # what the message says to type
+    assert found.data["columns"] == {"image": "Bilddatei", "label": "Befundtext", "patient": "Patient"}
+    assert found.data == recognise(root, label="Befundtext").data | {"root": str(root / "Befunde.csv")}
+    with pytest.raises(
+        DataError, match=r"--label: Befund is no column .*; Befunde.csv has Patient, Bilddatei, Befundtext"
+    ):
+        recognise(root, label="Befund")
     (root / "Pat_000").rename(root / "melanoma")  # a diagnosis: the folders are the classes
     assert recognise(root).data["format"] == "folder"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Imagen,Diagnóstico,Lesión,Paciente,Edad,Sexo,Localización,Fototipo",
+        "Imagem,Diagnóstico,Lesão,Paciente,Idade,Sexo,Localização,Fototipo",
+        "Bild,Diagnose,Läsion,Patienten-ID,Alter,Geschlecht,Lokalisation,Hauttyp",
+        "Fichier,Diagnostic,Lésion,Patient,Age,Sexe,Localisation,Phototype",
+        "Immagine,Diagnosi,Lesione,Paziente,Età,Sesso,Localizzazione,Fototipo",
+        "Image ID,Diagnosis,Lesion ID,Patient-Id,AGE,Gender,Body Site,Skin type",
+    ],
+)
+def test_headings_of_other_languages_and_spellings_are_understood(tmp_path: Path, header: str) -> None:
+    _folders(tmp_path, "bilder")
+    names = header.split(",")
+    rows = [
+        dict(
+            zip(
+                names,
+                (path.stem, ("mel", "nv")[k % 2], f"L{k}", f"P{k}", "50", "m", "back", "2"),
+                strict=True,
+            )
+        )
+        for k, path in enumerate(sorted(tmp_path.rglob("*.png")))
+    ]
+    _table(tmp_path / "liste.csv", rows)
+    keys = ("image", "label", "lesion", "patient", "age", "sex", "site", "skin_type")
+    assert recognise(tmp_path).data["columns"] == dict(zip(keys, names, strict=True))
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from engine import build
+from engine.checked_config import load
 from engine.commands import data_commands
 from engine.commands.cached_stages import open_cache
 from engine.commands.init_command import init
@@ -185,7 +186,7 @@ def test_a_public_layout_is_recognised_and_described(name: str, tmp_path: Path) 
     assert expected.get("said", "") in path.read_text(encoding="utf-8")
     overrides = [f"output={tmp_path / 'runs'}", "data.image_size=16"]
     console = Console(file=io.StringIO(), width=400)
-    figures = data_commands.describe(*open_cache(path, overrides, console), console)
+    figures = data_commands.describe(*open_cache(load(path, overrides), console), console)
     totals = {dx: sum(part[dx] for part in figures["counts"].values()) for dx in figures["classes"]}
     assert totals == expected["counts"]
     assert figures["grouped_by"] == expected["grouped"]

@@ -142,6 +142,30 @@ def test_small_pictures_have_no_keypoints_sought(tmp_path: Path, monkeypatch: py
     assert "by" not in pd.read_parquet(tmp_path / "out" / "duplicates.parquet")
 
 
+def test_the_search_for_second_photographs_can_be_left_out(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "data")
+    run(
+        tmp_path / "out",
+        format="ham10000",
+        root=str(tmp_path / "data"),
+        image_size=64,
+        mask="none",
+        workers=1,
+        find_second_photographs=False,
+    )
+    assert pd.read_parquet(tmp_path / "out" / "duplicates.parquet").empty
+
+
+def test_only_its_own_value_changes_the_key() -> None:
+    def data(**given: object) -> dict:
+        config = parse_config({"data": given})
+        return dict(images.Params.of(config, fingerprint="as it is").to_json()["data"])
+
+    assert "find_second_photographs" not in data()
+    assert data(find_second_photographs=True) == data()
+    assert data(find_second_photographs=False) == data() | {"find_second_photographs": False}
+
+
 def test_a_file_that_vanishes_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_photographs(tmp_path / "data")
 

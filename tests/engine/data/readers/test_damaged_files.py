@@ -18,10 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.config import parse_config
+from engine.data.names import LONGEST_NAME
 from engine.data.readers.files import find_files, names_of
 from engine.data.readers.rows import LONGEST_CELL, read_rows
 from engine.data.readers.table import read
-from engine.data.table import LONGEST_NAME, Source
+from engine.data.table import Source
 from engine.errors import DataError
 from tests.engine.data.layouts import picture, save, write_cifar, write_medmnist, write_mnist, write_table
 

@@ -236,6 +236,17 @@ HAM_FAULTS = {
         {},
         "image_id ISIC_0000 is listed more than once",
     ),
+    "image twice, contradicting": (
+        lambda r: (
+            layouts.ham_rows()
+            .assign(dx=["mel", "nv"] * (len(layouts.ham_rows()) // 2))
+            .replace("ISIC_0021", "ISIC_0010")
+            .to_csv(r / "HAM10000_metadata.csv")
+        ),
+        {},
+        r"image_id ISIC_0010 is listed more than once, as mel and as nv \(1 such ids, 1 of them with several diagnoses\); "
+        "keep the row whose diagnosis is right",
+    ),
     "no diagnosis": (
         lambda r: layouts.ham_rows().replace("mel", "").to_csv(r / "HAM10000_metadata.csv"),
         {},
