@@ -170,10 +170,10 @@ def _fit(path: Path, place: Path, images: Path | None) -> Fit | None:
             break
     if best is not None:
         return best
-    column = column_or_none(frame, COLUMN_NAMES["image"])
-    if column is None:
+    named = column_or_none(frame, COLUMN_NAMES["image"])
+    if named is None:
         return None
-    return Fit(path=path, frame=frame, image=column, root=images or path.parent, share=0.0)
+    return Fit(path=path, frame=frame, image=named, root=images or path.parent, share=0.0)
 
 
 def _roots(path: Path, place: Path, images: Path | None, sample: pd.DataFrame) -> Iterator[Path]:
