@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.classifier_fit import WEIGHTS
@@ -68,7 +67,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         *_figures(report.protocol, report.entry(chosen.round, chosen.arm), simulated=chosen.simulated),
         "## Operating point",
         "",
-        _operating_point(calibration),
+        operating_point(calibration),
         "",
         LIMITS,
     ]
@@ -112,7 +111,8 @@ def _names(classes: Iterable[str]) -> str:
     return ", ".join(map(as_text, classes))
 
 
-def _operating_point(calibration: Any) -> str:
+def operating_point(calibration: Calibration) -> str:
+    """Return the sentence on when a lesion is called malignant, as Markdown."""
     if calibration.threshold is None:
         return f"None: no malignant classes, or val could not fix one. Temperature {calibration.temperature:.4f}."
     return (

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
+from engine.artifacts.calibration import Calibration
 from engine.artifacts.markdown_text import as_text
+from engine.commands.model_card import operating_point
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,10 @@ def test_signs_of_markup_are_escaped(text: str, written: str) -> None:
 def test_unescaping_gives_the_text_back() -> None:
     text = r"""a\b *_[]<>|#~&! 'x' "y" (z) 100 %"""
     assert re.sub(r"\\(.)", r"\1", as_text(text)) == text
+
+
+def test_a_model_card_shows_class_names_as_text() -> None:
+    found = Calibration(
+        classes=("<b>x", "nv"), malignant=("<b>x",), temperature=1.0, threshold=0.5, specificity=0.9
+    )
+    assert r"premalignant (\<b\>x) is called" in operating_point(found)
