@@ -32,12 +32,12 @@ PATIENCE = 30.0
 
 @dataclass
 class Chromium:
-    """One browser process; ``console`` gets what pages log, errors and blocked requests included."""
+    """One browser process; ``console`` and ``requested`` get (page's session, what it logged or asked for)."""
 
     into: int
     out: int
-    console: list[str] = field(default_factory=list)
-    requested: list[str] = field(default_factory=list)
+    console: list[tuple[str, str]] = field(default_factory=list)
+    requested: list[tuple[str, str]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
     buffer: bytes = b""
 
@@ -65,9 +65,9 @@ class Chromium:
         first, _, self.buffer = self.buffer.partition(b"\0")
         message = json.loads(first)
         if message.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
-            self.console.append(json.dumps(message["params"])[:400])
+            self.console.append((message.get("sessionId", ""), json.dumps(message["params"])[:400]))
         if message.get("method") == "Network.requestWillBeSent":
-            self.requested.append(message["params"]["request"]["url"])
+            self.requested.append((message.get("sessionId", ""), message["params"]["request"]["url"]))
         yield message
 
     def page(self, *, private: bool = False) -> Page:
@@ -95,6 +95,16 @@ class Page:
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         return self.browser.call(method, self.session, **params)
 
+    @property
+    def console(self) -> list[str]:
+        """What this page logged, errors and blocked requests included; pages of ended servers log beside it."""
+        return [text for session, text in self.browser.console if session == self.session]
+
+    @property
+    def requested(self) -> list[str]:
+        """The addresses that this page asked for."""
+        return [address for session, address in self.browser.requested if session == self.session]
+
     def open(self, address: str) -> None:
         """Go to an address and wait until it, and what it forwards to, is loaded."""
         self.call("Page.navigate", url=address)
@@ -114,9 +124,7 @@ class Page:
             if found["result"].get("value") is True:
                 return
             time.sleep(0.02)
-        raise AssertionError(
-            f"never true: {script}; {self.browser.console}; {self.value('document.body.innerText')}"
-        )
+        raise AssertionError(f"never true: {script}; {self.console}; {self.value('document.body.innerText')}")
 
     def press(self, key: str) -> None:
         """Press and release one key."""

@@ -69,8 +69,6 @@ def said(run: Path) -> list[tuple[str, str, str]]:
 
 
 def test_keys_answer_and_undo_and_a_killed_server_loses_nothing(run: Path, browser: Chromium) -> None:
-    browser.console.clear()
-    browser.requested.clear()
     with served(run) as server:
         page = begin(browser, server)
         press(page, "6", "5", "x")
@@ -88,8 +86,8 @@ def test_keys_answer_and_undo_and_a_killed_server_loses_nothing(run: Path, brows
         assert "does not answer" in page.value("document.getElementById('problem').innerText")
         assert "3 of 8 done" in page.value("document.getElementById('standing').textContent")
         assert said(run) == kept
-    assert {address.split("/")[2] for address in browser.requested} == {server.origin.split("/")[2]}
-    assert [line for line in browser.console if "ERR_CONNECTION" not in line] == []
+    assert {address.split("/")[2] for address in page.requested} == {server.origin.split("/")[2]}
+    assert [line for line in page.console if "ERR_CONNECTION" not in line] == []
     with served(run) as again:
         page = begin(browser, again)
         assert "3 of 8 done" in page.value("document.getElementById('standing').textContent")
@@ -115,7 +113,6 @@ def test_two_readers_at_once_and_a_page_without_the_token(
     stranger = browser.page(private=True)
     stranger.open(f"{server.origin}/list/diagnose")
     assert "refused" in stranger.value("document.body.innerText")
-    browser.console.clear()
 
 
 def test_verdicts_by_key(run: Path, browser: Chromium) -> None:
@@ -195,7 +192,6 @@ def test_contrast_of_text_is_at_least_four_and_a_half(
 def test_hostile_names_are_shown_and_never_run(tmp_path: Path, browser: Chromium) -> None:
     root = photographs(tmp_path / "data", names={"mel": HOSTILE, "nv": "</script><b>nv"})
     run = make_run(tmp_path / "runs", root, questions=3, malignant=[HOSTILE])
-    browser.console.clear()
     with served(run) as server:
         page = begin(browser, server, HOSTILE.replace('"', "'"))
         page.click("[data-choice^='label:<img']")
@@ -203,12 +199,11 @@ def test_hostile_names_are_shown_and_never_run(tmp_path: Path, browser: Chromium
         text = page.value("document.body.innerText")
         assert text.count("onerror=") >= 3 and page.value("document.title") != "1"
         assert page.value("document.querySelectorAll('img[onerror], main b').length") == 0
-    assert (labels.read(run)[0].dx, browser.console) == (HOSTILE, [])
+    assert (labels.read(run)[0].dx, page.console) == (HOSTILE, [])
 
 
 def test_the_watched_page_refreshes_without_losing_its_place(tmp_path: Path, browser: Chromium) -> None:
     run = make_report(tmp_path / "demo", lesions=220)
-    browser.console.clear()
     with served(run, command="watch") as server:
         page = browser.page(private=True)
         page.screen(1280, 800)
@@ -219,7 +214,7 @@ def test_the_watched_page_refreshes_without_losing_its_place(tmp_path: Path, bro
         (run / "report.json").write_text(text.replace("2 of 2 planned rounds are done", "a new reason"))
         page.until("document.body.innerText.includes('a new reason')")
         assert page.value("window.scrollY") == 900
-    assert browser.console == []
+    assert page.console == []
 
 
 CONTRAST = """(() => {
