@@ -140,6 +140,8 @@ MANY = partial(
 """A seed cannot be shrunk, so nothing is tried again."""
 
 
+@pytest.mark.no_cover
+@pytest.mark.slow
 @MANY(max_examples=800)
 @given(seed=SEEDS)
 def test_any_folder_is_read_or_refused(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
