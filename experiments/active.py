@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from engine import build
-from engine.artifacts.run_files import RunFiles, read_run
+from engine.artifacts.run_files import read_run
 from engine.artifacts.whole_files import write_text
 from engine.errors import ConfigError
 from engine.report.blocks.labels import savings_sentence, worth_sentence
@@ -138,14 +138,9 @@ def finished(runs: Path) -> list[dict[str, Path]]:
     starts: dict[str, dict[str, Path]] = {}
     for kind in RUNS:
         for path in runs.glob(f"*-{kind}-*"):
-            if _is_finished(path):
+            if read_run(path).report.finished:
                 starts.setdefault(path.name.rpartition("-")[2], {})[kind] = path
     return [starts[number] for number in sorted(starts, key=int) if len(starts[number]) == len(RUNS)]
-
-
-def _is_finished(path: Path) -> bool:
-    run: RunFiles = read_run(path)
-    return run.report.stopping.action in ("stop", "roll_back")
 
 
 def tried(files: Sequence[Mapping[str, Any]]) -> list[str]:

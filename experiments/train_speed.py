@@ -16,7 +16,6 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from engine.diffusion.train import DenoiserData, DenoiserObjective
 from engine.retrieval import train as embedder_train
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan
+from experiments.benchmarks.timing import StepClock
 from experiments.lib.keeping import interval, provenance, save, script, this_command
 
 CONFIG = Path(__file__).parent / "configs" / "arms_full_32.yaml"
@@ -128,9 +128,9 @@ def measured(
     seconds: dict[str, list[float]] = {variant: [] for variant in variants}
     for _ in range(turns):
         for variant, undone in variants.items():
-            clock = _Clock()
+            clock = StepClock()
             played(training, undone, TrainEnv(precision="bf16", progress=clock), WARM + steps)
-            seconds[variant].append(float(np.median(np.diff(clock.at)[WARM - 1 :])))
+            seconds[variant].append(clock.step(WARM))
     return {variant: np.array(found) for variant, found in seconds.items()}
 
 
@@ -179,16 +179,6 @@ def compared(seconds: dict[str, np.ndarray[Any, Any]], base: str) -> dict[str, A
         }
         for variant, ratio in ratios.items()
     }
-
-
-@dataclass
-class _Clock:
-    """Notes the process's own seconds after every step."""
-
-    at: list[float] = field(default_factory=list)
-
-    def __call__(self, _what: str, _done: int, _total: int) -> None:
-        self.at.append(time.process_time())
 
 
 def classifier(config: Config, side: int, env: TrainEnv, steps: int, scratch: Path) -> TrainLog:

@@ -177,7 +177,7 @@ class _Contrasts:
                 procedures = () if arm in self.untested else self._procedures(figure, arm, LEVEL)
                 if not procedures and arm not in self.untested:
                     continue
-                p = _headline(procedures).p_value if procedures else None
+                p = headline_of(procedures).p_value if procedures else None
                 name = f"{arm} {figure}"
                 pairs[name], p_values[name] = (figure, arm), 1.0 if p is None else p
         return {pairs[name]: p for name, p in compare.holm(p_values).items()}
@@ -193,12 +193,12 @@ class _Contrasts:
         wide = None
         if role == "confirmatory":
             level = compare.simultaneous_level(len(adjusted))
-            wide = _headline(self._procedures(figure, baseline, level))
+            wide = headline_of(self._procedures(figure, baseline, level))
         return Contrast(
             figure=figure,
             baseline=baseline,
             role=role,
-            difference=_headline(procedures),
+            difference=headline_of(procedures),
             procedures=procedures,
             values=tuple(values[0].tolist()),
             adjusted_p=adjusted.get((figure, baseline)) if wide is not None else None,
@@ -264,5 +264,6 @@ def intervals(
     )
 
 
-def _headline(procedures: Sequence[Difference]) -> Difference:
+def headline_of(procedures: Sequence[Difference]) -> Difference:
+    """Return what ``intervals`` gave as one difference: the wider of two."""
     return procedures[0] if len(procedures) == 1 else compare.headline(procedures[0], procedures[1])

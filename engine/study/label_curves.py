@@ -112,6 +112,16 @@ def label_curves(
     )
 
 
+def level(runs: Sequence[RunFiles], design: Design, arm: str, *, draws: int, seed: int = 0) -> Curve:
+    """Return what an arm reached in the last round of ``hard``, as a curve of one point, by the draws of ``label_curves``.
+
+    Raises:
+        DataError: predictions are damaged or absent.
+    """
+    points = ((runs[0].report.last_round(ENGINE) or 0, arm),)
+    return _curve(arm, points, runs, design, [_drawn(run, points, draws, seed) for run in runs])
+
+
 def _points(runs: Sequence[RunFiles], arm: str) -> Points:
     """The rounds of an arm that every run has, round 0 of the common start first."""
     rounds = [{entry.round for entry in run.report.of_arm(arm) if entry.labels is not None} for run in runs]

@@ -6,21 +6,20 @@ Shape legend: R starts, B bootstrap draws, P points of a curve (rounds).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from engine.arms import ENGINE, START
 from engine.artifacts.run_files import RunFiles
-from engine.artifacts.run_layout import arm_label
 from engine.errors import DataError
-from engine.study.comparison import Difference, headline, holm
-from engine.study.contrasts import intervals
+from engine.study.comparison import Difference, holm
+from engine.study.contrasts import headline_of, intervals
 from engine.study.design import Design, find_design
-from engine.study.label_curves import QUERY, RANDOM, LabelCurves, label_curves, malignant_auc
+from engine.study.label_curves import QUERY, RANDOM, label_curves, level
 from engine.study.labels import Amount, Curve, Savings
-from engine.study.run_replicates import open_entries, open_replicate
+from engine.study.run_replicates import open_replicate
 
 DRAWS: Final = 2000
 MARGIN: Final = "queried by margin"
@@ -94,7 +93,7 @@ class ActiveStudy:
     def along(self, curve: Curve) -> list[Difference]:
         """Return the mean over starts at every point of a curve, with the wider of the design's intervals."""
         return [
-            _wide(value_R, drawn_RB, self.design)
+            headline_of(intervals(value_R, drawn_RB, self.design, 0))
             for value_R, drawn_RB in zip(curve.value_RP.T, np.moveaxis(curve.drawn_RBP, 2, 0), strict=True)
         ]
 
@@ -111,7 +110,7 @@ def read_study(starts: Sequence[Mapping[str, RunFiles]], draws: int = DRAWS) -> 
     if own is None or margin is None or not {QUERY, RANDOM} <= set(own.curves):
         raise DataError("a run has no predictions of every round of the arms that buy labels; run it again")
     curves = dict(own.curves) | {MARGIN: margin.curves[QUERY]} | dict(own.levels)
-    curves[SAW] = level(SAW, of["saw"], own, draws)
+    curves[SAW] = replace(level(of["saw"], design, ENGINE, draws=draws), arm=SAW)
     found = {
         (one, other): compared(curves[one], curves[other], design)
         for one, other, _ in CONTRASTS
@@ -139,38 +138,11 @@ def read_study(starts: Sequence[Mapping[str, RunFiles]], draws: int = DRAWS) -> 
     )
 
 
-def level(name: str, runs: Sequence[RunFiles], like: LabelCurves, draws: int) -> Curve:
-    """Return what ``hard`` reached in the last round of runs, as a curve of one point, with the draws of ``like``."""
-    value, drawn = [], []
-    for run in runs:
-        last = run.report.last_round(ENGINE)
-        if last is None:
-            raise DataError(f"{run.path}: has no round of {ENGINE}; run it again")
-        label = arm_label(last, ENGINE)
-        auc, auc_B = malignant_auc(open_entries(run, [(last, ENGINE)]), label, draws, 0)
-        value.append(auc)
-        drawn.append(auc_B)
-    groups = [list(rows) for rows in like.design.groups]
-    return Curve(
-        arm=name,
-        asked_P=np.zeros(1),
-        value_RP=np.array([np.mean([value[row] for row in rows]) for rows in groups])[:, None],
-        drawn_RBP=np.array([np.mean([drawn[row] for row in rows], axis=0) for rows in groups])[:, :, None],
-    )
-
-
 def compared(one: Curve, other: Curve, design: Design) -> Difference:
     """Return the difference of two curves at their last points."""
-    return _wide(
-        one.value_RP[:, -1] - other.value_RP[:, -1],
-        one.drawn_RBP[:, :, -1] - other.drawn_RBP[:, :, -1],
-        design,
-    )
-
-
-def _wide(value_R: Any, drawn_RB: Any, design: Design) -> Difference:
-    both = intervals(value_R, drawn_RB, design, 0)
-    return both[0] if len(both) == 1 else headline(both[0], both[1])
+    value_R = one.value_RP[:, -1] - other.value_RP[:, -1]
+    drawn_RB = one.drawn_RBP[:, :, -1] - other.drawn_RBP[:, :, -1]
+    return headline_of(intervals(value_R, drawn_RB, design, 0))
 
 
 def _title(one: str, other: str) -> str:

@@ -16,8 +16,7 @@ from engine.labelling.state import labelling_state
 from engine.report import charts as draw
 from engine.report.curve_chart import CurveLine, curve_chart
 from engine.report.wording import NOTHING, number_interval, percent, percent_interval
-from engine.study.comparison import headline
-from engine.study.contrasts import intervals
+from engine.study.contrasts import headline_of, intervals
 from engine.study.design import Design
 from engine.study.label_curves import FIGURE, QUERY, RANDOM, LabelCurves, asked, bought, label_curves
 from engine.study.labels import Amount, Curve, Savings
@@ -162,8 +161,7 @@ def _figures(curve: Curve, curves: LabelCurves) -> list[Figure]:
         if not np.isfinite(value_R).all() or not known_B.any():
             found.append(Figure(value=None))
             continue
-        both = intervals(value_R, drawn_RB[:, known_B], curves.design, 0)
-        wide = both[0] if len(both) == 1 else headline(both[0], both[1])
+        wide = headline_of(intervals(value_R, drawn_RB[:, known_B], curves.design, 0))
         found.append(Figure(value=wide.value, low=max(wide.low, 0.0), high=min(wide.high, 1.0)))
     return found
 
