@@ -22,10 +22,13 @@ class SmallMapConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (N, C, H, W) as ``nn.Conv2d`` does, up to rounding; idle taps' gradients are exactly 0."""
-        rows, columns = (self._taps(input.shape[axis], axis - 2) for axis in (2, 3))
-        height, width = rows[0], columns[0]
+        height, width = (self._out(input.shape[axis], axis - 2) for axis in (2, 3))
         if height * width > LARGEST or input.device.type != "cpu":
             return super().forward(input)
+        rows, columns = (
+            self._taps(side, out, axis)
+            for axis, (side, out) in enumerate(zip(input.shape[2:], (height, width), strict=True))
+        )
         pixels = input.permute(0, 2, 3, 1)
         (above, beside) = (int(side) for side in self.padding)
         if above or beside:
@@ -33,25 +36,29 @@ class SmallMapConv2d(nn.Conv2d):
         (down, along), (far, wide) = self.stride, self.dilation
         seen = [
             pixels[:, y : y + down * (height - 1) + 1 : down, x : x + along * (width - 1) + 1 : along]
-            for y in (tap * far for tap in rows[1])
-            for x in (tap * wide for tap in columns[1])
+            for y in (tap * far for tap in rows)
+            for x in (tap * wide for tap in columns)
         ]
         kernel = self.weight.permute(0, 2, 3, 1)
-        kernel = kernel[:, rows[1].start : rows[1].stop, columns[1].start : columns[1].stop]
+        kernel = kernel[:, rows.start : rows.stop, columns.start : columns.stop]
         product = F.linear(torch.cat(seen, dim=-1), kernel.reshape(self.out_channels, -1), self.bias)
         return product.permute(0, 3, 1, 2)
 
-    def _taps(self, side: int, axis: int) -> tuple[int, range]:
-        """Return the output's side, and the taps that meet a pixel of the map for at least one output."""
+    def _out(self, side: int, axis: int) -> int:
+        """Return the output's side."""
+        reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        return (side + 2 * int(self.padding[axis]) - reach) // self.stride[axis] + 1
+
+    def _taps(self, side: int, out: int, axis: int) -> range:
+        """Return the taps that meet a pixel of the map for at least one output."""
         kernel, stride, dilation = self.kernel_size[axis], self.stride[axis], self.dilation[axis]
         padding = int(self.padding[axis])
-        out = (side + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
         meets = [
             tap
             for tap in range(kernel)
             if any(0 <= place * stride + tap * dilation - padding < side for place in range(out))
         ]
-        return out, range(meets[0], meets[-1] + 1) if meets else range(kernel)
+        return range(meets[0], meets[-1] + 1) if meets else range(kernel)
 
 
 def shorten_small_maps(model: nn.Module) -> None:

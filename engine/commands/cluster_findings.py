@@ -26,9 +26,9 @@ ALIKE: Final = (
 )
 """Packages of which all nodes need the same version: results are computed by them, or Ray talks through them."""
 SKEW_SECONDS: Final = 2.0
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 SLOW_MB: Final = 20.0
 """MB per second into the shared folder below which stages wait for it."""
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +86,9 @@ def of_node(node: NodeFacts, output: str) -> list[Finding]:
     text = f"{has}; {output} read and written, {node.mb_per_second:.0f} MB/s"
     state = "ok" if node.mb_per_second >= SLOW_MB else "slow"
     found = [Finding(state=state, what=what, text=text)]
-    if abs(node.time) > SKEW_SECONDS:
-        text = f"its clock is {abs(node.time):.0f} s {'ahead' if node.time > 0 else 'behind'}; start a time service (chrony)"
+    if abs(node.ahead) > SKEW_SECONDS:
+        where = "ahead" if node.ahead > 0 else "behind"
+        text = f"its clock is {abs(node.ahead):.0f} s {where}; start a time service (chrony)"
         found.append(Finding(state="note", what=what, text=text))
     return found
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -22,6 +21,7 @@ from engine.commands.weights_needed import missing_weights
 from engine.config import Config
 from engine.data.readers.table import read
 from engine.errors import HardcaseError
+from engine.execution.node_facts import version_of
 from engine.store.files import check_output
 
 PACKAGES = (
@@ -66,14 +66,13 @@ def versions() -> list[Finding]:
     """Python and the packages that decide the results."""
     found = [Finding(state="ok", what="python", text=f"{platform.python_version()} on {platform.platform()}")]
     for name in PACKAGES:
-        try:
-            found.append(Finding(state="ok", what=name, text=importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            if name in OPTIONAL:
-                text = "not installed; `export model` needs it: pip install 'hardcase[export]'"
-                found.append(Finding(state="note", what=name, text=text))
-            else:
-                found.append(Finding(state="missing", what=name, text=f"not installed; pip install {name}"))
+        if version := version_of(name):
+            found.append(Finding(state="ok", what=name, text=version))
+        elif name in OPTIONAL:
+            text = "not installed; `export model` needs it: pip install 'hardcase[export]'"
+            found.append(Finding(state="note", what=name, text=text))
+        else:
+            found.append(Finding(state="missing", what=name, text=f"not installed; pip install {name}"))
     return found
 
 

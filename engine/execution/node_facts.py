@@ -7,6 +7,7 @@ import os
 import platform
 import socket
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +29,7 @@ class NodeFacts:
         resources: what Ray may use of it, by name ("CPU", "GPU").
         python: version of Python.
         packages: version by package; "" where it is not installed.
-        time: its clock, seconds since 1970; of a visited node, seconds ahead of the driver's, give or take half a visit.
+        ahead: its clock minus the driver's, seconds, give or take half of what a quick call takes; the driver fills it in.
         wrote: name of the file that it wrote into the shared folder.
         problem: why the shared folder cannot be used there; "" where it can.
         mb_per_second: of writing into that folder.
@@ -40,7 +41,7 @@ class NodeFacts:
     resources: Mapping[str, float] = field(default_factory=dict)
     python: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
-    time: float = 0.0
+    ahead: float = 0.0
     wrote: str = ""
     problem: str = ""
     mb_per_second: float = 0.0
@@ -52,8 +53,8 @@ def look_around(folder: Path, token: str, packages: Sequence[str]) -> NodeFacts:
 
     That file begins with ``token``, which the driver reads back.
     """
-    now, host = time.time(), socket.gethostname()
-    name = f"{host}-{os.getpid()}-{now:.6f}"
+    host = socket.gethostname()
+    name = f"{host}-{uuid.uuid4().hex}"
     problem, speed = "", 0.0
     try:
         found = (folder / OF_DRIVER).read_text(encoding="utf-8")
@@ -68,7 +69,6 @@ def look_around(folder: Path, token: str, packages: Sequence[str]) -> NodeFacts:
         host=host,
         python=platform.python_version(),
         packages={package: version_of(package) for package in packages},
-        time=now,
         wrote=name,
         problem=problem,
         mb_per_second=speed,

@@ -15,6 +15,7 @@ import ray
 from ray import exceptions as rays
 from ray._private.state import state as cluster_state
 
+from engine.artifacts.machine_faults import one_line
 from engine.errors import FullDiskError, HardcaseError, NoMemoryError
 from engine.execution.attempts import AttemptError
 from engine.types import Cause
@@ -65,7 +66,7 @@ def found_in(error: BaseException) -> BaseException:
     newest = next((cause for cause in _WEIGHT if cause in said), None)
     if ours and (newest is None or not isinstance(ours[0], NoMemoryError | FullDiskError)):
         return ours[0]
-    return error if newest is None else AttemptError(newest, _said(said[newest]))
+    return error if newest is None else AttemptError(newest, one_line(said[newest]))
 
 
 def _walk(error: BaseException, seen: set[int]) -> Iterator[BaseException]:
@@ -118,10 +119,3 @@ def _was_preempted(message: str) -> bool:
     if node in cluster_state.get_draining_nodes():  # minutes before Ray counts the node as dead
         return True
     return any(n["NodeID"] == node and n.get("DeathReason") == _PREEMPTED for n in ray.nodes())
-
-
-def _said(error: BaseException) -> str:
-    """Return one line of what Ray says."""
-    if isinstance(error, AttemptError):
-        return error.said
-    return " ".join(str(error).split()) or type(error).__name__

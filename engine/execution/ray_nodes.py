@@ -10,8 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
 from engine.execution.node_facts import OF_DRIVER, NodeFacts, look_around
-from engine.execution.ray_address import connect
+from engine.execution.ray_address import connect, first_line
 
 PATIENCE: Final = 60.0
 """Seconds for a node to answer; a worker's first start takes some."""
@@ -26,8 +30,6 @@ def visit(address: str, output: Path, packages: Sequence[str]) -> tuple[NodeFact
         ConfigError: nothing answers at the address.
         OSError: ``output`` cannot be written from here.
     """
-    import ray
-
     joined = not ray.is_initialized()
     if joined:
         connect(address)
@@ -60,9 +62,6 @@ class _Visitor:
 
     def found(self, first: Any) -> NodeFacts:
         """Return what the node found, and what only the driver knows; clocks are compared over a quick call."""
-        import ray
-        from ray.exceptions import RayError
-
         address, resources = self.node["NodeManagerAddress"], self.node["Resources"]
         kinds = {name: resources[name] for name in ("CPU", "GPU") if name in resources}
         try:
@@ -71,15 +70,11 @@ class _Visitor:
             there: float = ray.get(self._call(time.time), timeout=PATIENCE)
             ahead = there - (before + time.time()) / 2
         except RayError as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            return NodeFacts(address=address, resources=kinds, answered=False, problem=said)
+            return NodeFacts(address=address, resources=kinds, answered=False, problem=first_line(error))
         problem = facts.problem or self._read_back(facts.wrote)
-        return replace(facts, address=address, resources=kinds, time=ahead, problem=problem)
+        return replace(facts, address=address, resources=kinds, ahead=ahead, problem=problem)
 
     def _call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        import ray
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
         there = NodeAffinitySchedulingStrategy(self.node["NodeID"], soft=False)
         task = ray.remote(lambda: function(*arguments))
         return task.options(num_cpus=0, max_retries=0, scheduling_strategy=there).remote()

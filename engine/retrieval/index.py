@@ -152,8 +152,7 @@ class LesionIndex:
         if (dx, level) not in self._searched:
             index = self._fused if level is None else self._levels[level]
             rows = self._rows[dx]
-            unit_CD = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d).reshape(-1, index.d)[rows]
-            self._searched[dx, level] = ClassRows(unit_CD, self._lesion_N[rows])
+            self._searched[dx, level] = ClassRows(index.reconstruct_batch(rows), self._lesion_N[rows])
         return self._searched[dx, level]
 
 

@@ -96,8 +96,8 @@ class StagePlace:
     def _leftovers(self) -> Iterator[Path]:
         """Yield the folders of attempts; ``.tmp-`` is what versions before 0.3 called them."""
         name = self.final.name
-        for pattern in (f"{name}.attempt-*", f"{name}.tmp-*"):
-            yield from sorted(self.final.parent.glob(pattern))
+        begins = (f"{name}.attempt-", f"{name}.tmp-")
+        yield from sorted(p for p in self.final.parent.glob(f"{name}.*") if p.name.startswith(begins))
 
     def _keep(self, checkpoint: Path) -> None:
         """Keep the whole files of an attempt's checkpoints, by one rename; half written ones and notes go."""

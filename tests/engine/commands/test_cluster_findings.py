@@ -40,8 +40,8 @@ def test_a_node_that_is_well_says_what_it_has() -> None:
         ),
         ({"problem": "No such file"}, "missing", "/shared/runs: No such file; mount one folder"),
         ({"mb_per_second": 3.0}, "slow", "read and written, 3 MB/s"),
-        ({"time": -7.2}, "note", "its clock is 7 s behind; start a time service"),
-        ({"time": 90.0}, "note", "its clock is 90 s ahead"),
+        ({"ahead": -7.2}, "note", "its clock is 7 s behind; start a time service"),
+        ({"ahead": 90.0}, "note", "its clock is 90 s ahead"),
     ],
 )
 def test_each_fault_is_a_line_with_its_remedy(more: dict[str, Any], state: str, said: str) -> None:
