@@ -7,7 +7,6 @@ imported before a command runs.
 from __future__ import annotations
 
 import io
-import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -15,10 +14,8 @@ from typing import Annotated, Any
 
 import click
 import typer
-from rich.text import Text
 from typer.core import TyperGroup
 
-from engine.artifacts.machine_faults import mendable
 from engine.artifacts.secrets import masked
 from engine.artifacts.visible_text import visible
 from engine.commands import reader_commands
@@ -33,9 +30,10 @@ from engine.commands.groups import (
     data_app,
     export_app,
 )
-from engine.errors import HardcaseError, StoppedError
+from engine.errors import StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
+from engine.execution.said_errors import say_error, say_what_to_mend
 
 
 class Commands(TyperGroup):
@@ -271,31 +269,6 @@ def doctor(
 
     if not doctor_command.doctor(config, overrides or [], plain_console()):
         raise typer.Exit(1)
-
-
-def say_what_to_mend(error: BaseException) -> int:
-    """Print what a user can mend as one message and return its exit code; any other error is raised again."""
-    if isinstance(error, HardcaseError):
-        say_error(str(error))
-        return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        say_error("interrupted; the same command goes on where this one stopped")
-        return 130
-    if isinstance(error, StoppedError):
-        again = shlex.join(["hardcase", *sys.argv[1:]])
-        say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
-        return error.exit_code
-    found = mendable(error)
-    if found is not None:
-        return say_what_to_mend(found)
-    raise error
-
-
-def say_error(message: str) -> None:
-    """Print one red message on stderr."""
-    plain_console(stderr=True, soft_wrap=True, highlight=False).print(
-        Text(f"error: {visible(message)}", style="red")
-    )
 
 
 def main() -> None:

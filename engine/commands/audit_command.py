@@ -24,6 +24,7 @@ from engine.config import Config
 from engine.data.audit.columns import ColumnFinding, column_findings, metadata_columns
 from engine.data.audit.findings import MaskFinding, lesion_conflicts, mask_findings, suspicious_pairs
 from engine.data.readers.image_names import left_out_line
+from engine.errors import DataError
 from engine.store import StageRunner, write_json
 from engine.types import ImageArray, LesionTable, strings
 
@@ -74,8 +75,8 @@ def audit(
         writable_file(json_path, "--json")
     with ExitStack() as stack:
         folder = None if out is None else stack.enter_context(new_folder(out))
-        images, split, problem = stages_or_problem(config, runner)
-        table = _table(images, split)
+        images, split = stages_or_problem(config, runner)
+        table = _table(images, None if isinstance(split, DataError) else split)
         facts, masks_NHW = decoded_images.read(images), decoded_images.open_masks(images)
         findings = Findings(
             pairs=suspicious_pairs(duplicates.read_frame(images), table),
@@ -93,8 +94,8 @@ def audit(
         console.print(f"findings {json_path}")
     if out is not None:
         console.print(f"pictures {out}")
-    if problem is not None:
-        raise problem
+    if isinstance(split, DataError):
+        raise split
     return figures
 
 

@@ -12,7 +12,7 @@ from engine.artifacts import decoded_images, duplicates, lesions
 from engine.artifacts import split as split_file
 from engine.artifacts.csv_text import write_csv
 from engine.artifacts.whole_files import whole_file
-from engine.commands.data_figures import UNDIVIDED, figures_of, print_counts, print_coverage, print_malignant
+from engine.commands.data_figures import UNDIVIDED, figures_of, print_counts, print_figures
 from engine.commands.data_sheet import class_sheet
 from engine.config import Config
 from engine.data.fingerprint import fingerprint
@@ -51,9 +51,7 @@ def describe(
     figures = figures_of(
         dataset.table, dataset.facts, split_file.read_facts(split), len(duplicates.read_frame(images))
     )
-    print_counts(figures, console)
-    print_malignant(config.data.malignant, dataset.classes, console)
-    print_coverage(figures, console)
+    print_figures(figures, config.data.malignant, console)
     if json_path is not None:
         _write(json_path, lambda path: write_json(path, figures))
         console.print(f"figures  {json_path}")
@@ -105,23 +103,19 @@ def data_stages(config: Config, runner: StageRunner, console: Console) -> tuple[
     Raises:
         DataError: as ``describe``; where the images cannot be split, what they are is printed first.
     """
-    images, split, problem = stages_or_problem(config, runner)
-    if split is None:
+    images, split = stages_or_problem(config, runner)
+    if isinstance(split, DataError):
         table = lesions.read(images)
         undivided = table.replace(split=strings([UNDIVIDED] * len(table))).take(
             np.flatnonzero(table.labelled_N)
         )
         facts, pairs = decoded_images.read(images), len(duplicates.read_frame(images))
-        figures = figures_of(undivided, facts, None, pairs)
-        print_counts(figures, console)
-        print_malignant(config.data.malignant, facts.classes, console)
-        print_coverage(figures, console)
-        assert problem is not None
-        raise problem
+        print_figures(figures_of(undivided, facts, None, pairs), config.data.malignant, console)
+        raise split
     return images, split
 
 
-def stages_or_problem(config: Config, runner: StageRunner) -> tuple[Path, Path | None, DataError | None]:
+def stages_or_problem(config: Config, runner: StageRunner) -> tuple[Path, Path | DataError]:
     """Run ``images`` and ``split``; return both folders, or that of the images and why they cannot be split.
 
     Raises:
@@ -133,8 +127,8 @@ def stages_or_problem(config: Config, runner: StageRunner) -> tuple[Path, Path |
     try:
         divide(pipeline)
     except DataError as error:
-        return images, None, error
-    return images, pipeline.stages["split"].path, None
+        return images, error
+    return images, pipeline.stages["split"].path
 
 
 def _table_kind(out: Path) -> str:

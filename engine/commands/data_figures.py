@@ -82,6 +82,13 @@ def _values(column_N: StrArray) -> dict[str, Any]:
     return {"known": len(known), "missing": len(column_N) - len(known), "values": values}
 
 
+def print_figures(figures: dict[str, Any], malignant: Sequence[str], console: Console) -> None:
+    """Print the figures of ``describe``; ``malignant`` are the names of ``data.malignant``."""
+    print_counts(figures, console)
+    _print_malignant(malignant, figures["classes"], console)
+    _print_coverage(figures, console)
+
+
 def print_counts(figures: dict[str, Any], console: Console) -> None:
     """Print images and lesions per class and part, and how many are in use."""
     parts = list(figures["counts"])
@@ -106,14 +113,14 @@ def print_counts(figures: dict[str, Any], console: Console) -> None:
         console.print(groups_line(figures["n_grouped"], figures["n_used"]))
 
 
-def print_malignant(names: Sequence[str], classes: Sequence[str], console: Console) -> None:
+def _print_malignant(names: Sequence[str], classes: Sequence[str], console: Console) -> None:
     """Say which classes count as malignant, and which names of ``data.malignant`` are no class of these data."""
     there, absent = (", ".join(n for n in names if (n in classes) is known) for known in (True, False))
     also = f"; data.malignant also names {absent}, no class of these data" if absent else ""
     console.print(f"malign   {there or 'no class'}{also}", markup=False)
 
 
-def print_coverage(figures: dict[str, Any], console: Console) -> None:
+def _print_coverage(figures: dict[str, Any], console: Console) -> None:
     """Print what is known of age, sex, site and skin, and what was masked, paired, left out and skipped."""
     age, total = figures["age"], max(1, figures["n_used"])
     if age["known"]:

@@ -60,7 +60,7 @@ def export_model(
             difference = export_onnx(chosen, target / "classifier.onnx")
             preprocessing["onnx"]["largest_difference_from_torch"] = difference
             shutil.copyfile(decoding.__file__, target / DECODING)
-            shutil.copyfile(Path(__file__).parent / "templates" / f"{APPLY}.j2", target / APPLY)
+            shutil.copyfile(Path(__file__).with_name(f"{APPLY}.txt"), target / APPLY)
         else:
             preprocessing["onnx"] = None
         write_json(target / "preprocessing.json", preprocessing)
