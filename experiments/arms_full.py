@@ -10,35 +10,28 @@ it reads the folds and writes result.json, table.md and contrasts.png.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from engine import build
-from engine.artifacts.run_files import read_run
 from engine.artifacts.whole_files import write_text
-from engine.execution.progress import RichListener
 from engine.store.files import write_json
 from engine.study.contrasts import Study, make_study
 from engine.study.record import study_record
-from engine.study.replicates import Replicate
-from engine.study.run_replicates import open_replicate
 from experiments.lib import keeping
 from experiments.lib.contrasts_plot import draw_contrasts
+from experiments.lib.folds import replicates, score
 from experiments.lib.keeping import (
-    provenance,
     read_result,
     require_engine,
     require_frozen,
     require_same,
     run_or_collect,
     script,
-    this_command,
 )
-from experiments.lib.outcomes import DRAWS, ENDPOINTS, beside, pack_cases, scored_arm, unpack
+from experiments.lib.outcomes import DRAWS, ENDPOINTS
 from experiments.lib.study_beside import challenging
 from experiments.lib.study_tables import challenging_lines, class_lines, percent, study_lines
 
@@ -70,26 +63,8 @@ def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path
     config = build.load(config_path, [*settings, f"data.split.folds.use={fold}"])
     seed = config.loop.seed
     config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-seed-{seed}"})
-    run_folder, report = build.run(config, listener=RichListener(Console()))
     path = folder / f"fold_{fold}_seed_{seed}.json"
-    replicate = open_replicate(read_run(run_folder.path), f"fold {fold} seed {seed}")
-    write_json(
-        path,
-        {
-            **provenance(this_command(), config),
-            "fold": fold,
-            "split_digest": report["split_digest"],
-            "round_0": beside(next(entry for entry in report["rounds"] if entry["round"] == 0), "test"),
-            "cases": pack_cases(replicate),
-            "arms": {arm: {**kept(report, arm), **scored_arm(replicate, arm)} for arm in replicate.arms},
-        },
-    )
-    return path
-
-
-def kept(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
-    """Return what report.json says of an arm's last round."""
-    return beside([entry for entry in report["rounds"] if entry["arm"] == arm][-1], "test")
+    return score(config, f"fold {fold} seed {seed}", path, {"fold": fold})
 
 
 def collect(folder: Path, draws: int = DRAWS) -> Path:
@@ -133,14 +108,6 @@ def finished(folder: Path) -> tuple[list[dict[str, Any]], dict[int, set[int]]]:
         seeds.setdefault(file["fold"], set()).add(file["cases"]["seed"])
     common = set.intersection(*seeds.values()) if seeds else set()
     return [file for file in files if file["cases"]["seed"] in common], seeds
-
-
-def replicates(files: Iterable[Mapping[str, Any]]) -> list[Replicate]:
-    """Return each file's replicate: every arm's predictions for its val and test parts."""
-    return [
-        unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
-        for file in files
-    ]
 
 
 def markdown(folds: list[int], study: Study | None) -> list[str]:

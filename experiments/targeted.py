@@ -1,11 +1,14 @@
 """Chooses which images to add and how to label them, on val of one outer fold; the study that follows is frozen by it.
 
 usage: python -m experiments.targeted develop CONFIG --set K [--only NAME ...] [--with key=value ...]
+       python -m experiments.targeted run CONFIG --fold F --set K [--with key=value ...]
        python -m experiments.targeted collect
 
 ``develop`` plays every setting of SETTINGS on training set K, one after the other, with the test part sealed. All of them
 share the stages they have in common: one generator, one judge, one pool of candidates per arm. Each is kept in
-results/targeted/development_K.json when it is done; killed, the same command goes on. ``collect`` writes development.md.
+results/targeted/development_K.json when it is done; killed, the same command goes on. ``run`` scores one training set of one
+outer fold with the frozen config and keeps study_F_K.json. ``collect`` writes development.md and, of what is scored, the
+study: result.json, table.md, contrasts.png.
 """
 
 from __future__ import annotations
@@ -16,10 +19,17 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine import build
 from engine.artifacts.whole_files import write_text
+from engine.errors import ConfigError
 from experiments.lib import keeping
-from experiments.lib.keeping import run_or_collect, script
+from experiments.lib.folds import score
+from experiments.lib.keeping import require_engine, require_frozen, run_or_collect, script
 from experiments.lib.settings import develop, kept, on_val
+from experiments.lib.targeted_study import collect_study
+
+FROZEN: Final[str | None] = None
+"""The commit whose engine scores the study; None while settings are still chosen, and nothing is scored."""
 
 GATES: Final = "policy.acceptance={name: default}"
 BARE: Final = "soft labels, any, beside arms without synthesis"
@@ -58,19 +68,45 @@ SETTINGS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def main() -> None:
     """Develop on a training set, or collect."""
-    parser, _, one = run_or_collect(__doc__, "develop")
-    one.add_argument("--set", type=int, required=True)
-    one.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), metavar="NAME")
-    arguments = parser.parse_args()
+    parser, _, trying, scoring = run_or_collect(__doc__, "develop", "run")
+    for one in (trying, scoring):
+        one.add_argument("--set", type=int, required=True)
+    trying.add_argument("--only", nargs="+", choices=tuple(SETTINGS), default=tuple(SETTINGS), metavar="NAME")
+    scoring.add_argument("--fold", type=int, required=True)
+    found = parser.parse_args()
     folder = keeping.RESULTS / "targeted"
-    if arguments.action == "collect":
-        print(collect(folder))
-        return
-    print(
-        develop(
-            arguments.config, arguments.set, SETTINGS, arguments.only, arguments.overrides, folder, last_round
+    if found.action == "collect":
+        print(*collect(folder), sep="\n")
+    elif found.action == "develop":
+        print(develop(found.config, found.set, SETTINGS, found.only, found.overrides, folder, last_round))
+    else:
+        require_frozen(found.config, found.overrides)
+        print(run(found.config, found.fold, found.set, found.overrides, folder, FROZEN))
+
+
+def run(
+    config_path: Path, fold: int, number: int, overrides: Sequence[str], folder: Path, frozen: str | None
+) -> Path:
+    """Score every arm of one training set on the test lesions of an outer fold; return the file that keeps it.
+
+    Raises:
+        ConfigError: the study is not frozen, this is not its engine, or the config seals the test part.
+    """
+    if frozen is None:
+        raise ConfigError(
+            "experiments.targeted: the study is not frozen; choose the setting on development, then commit its config and "
+            "the engine's commit as FROZEN"
         )
-    )
+    require_engine(frozen, "engine", "policies", what="the training sets")
+    own = [f"data.split.folds.use={fold}", f"data.split.train_sets.use=[{number}]"]
+    config = build.load(config_path, [*overrides, *own])
+    if config.data.split.seal is not None:
+        raise ConfigError(
+            f"{config_path}: data.split.seal: hides the test part that is to be scored; drop it"
+        )
+    config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-set-{number}"})
+    path = folder / f"study_{fold}_{number}.json"
+    return score(config, f"fold {fold} set {number}", path, {"fold": fold, "set": number})
 
 
 def last_round(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,9 +125,11 @@ def last_round(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def collect(folder: Path) -> Path:
-    """Write development.md: every setting on every set, against real images alone and against random parents."""
-    return write_text(folder / "development.md", "\n".join(table(kept(folder))) + "\n")
+def collect(folder: Path) -> list[Path]:
+    """Write development.md (every setting on every set) and, of what is scored, the study; return what was written."""
+    developed = write_text(folder / "development.md", "\n".join(table(kept(folder))) + "\n")
+    study = collect_study(folder)
+    return [developed] if study is None else [developed, study]
 
 
 def table(files: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from engine.evaluation.figures import is_share
 from engine.study.contrasts import ARM, PRIMARY, Study
 
 PANELS = {
@@ -16,14 +18,20 @@ PANELS = {
 }
 
 
-def draw_contrasts(study: Study, path: Path) -> None:
-    """Draw ``hard`` minus each arm, percentage points: dots are replicates, bars the wider 95 % interval of the mean.
+def draw_contrasts(study: Study, path: Path, panels: Mapping[str, str] = PANELS) -> None:
+    """Draw ``hard`` minus each arm, times 100: dots are replicates, bars the wider 95 % interval of the mean.
 
-    Thin bars are the intervals that hold for the whole confirmatory family (primary endpoint alone).
+    Thin bars are the intervals that hold for the whole confirmatory family (the study's endpoints alone).
+
+    Args:
+        study: the study.
+        path: the file that is written.
+        panels: figures, the first of which every arm has, and their titles.
     """
-    baselines = [arm for arm in study.arms if arm != ARM and study.contrast(PRIMARY, arm) is not None][::-1]
-    figure, axes = plt.subplots(1, len(PANELS), figsize=(10, 1.2 + 0.42 * len(baselines)), sharey=True)
-    for axis, (name, title) in zip(axes, PANELS.items(), strict=True):
+    first = next(iter(panels))
+    baselines = [arm for arm in study.arms if arm != ARM and study.contrast(first, arm) is not None][::-1]
+    figure, axes = plt.subplots(1, len(panels), figsize=(10, 1.2 + 0.42 * len(baselines)), sharey=True)
+    for axis, (name, title) in zip(axes, panels.items(), strict=True):
         axis.axvline(0.0, color="0.6", linewidth=0.8)
         for place, baseline in enumerate(baselines):
             contrast = study.contrast(name, baseline)
@@ -40,14 +48,14 @@ def draw_contrasts(study: Study, path: Path) -> None:
             axis.plot([100 * found.low, 100 * found.high], [place, place], "-", color=colour, linewidth=2)
             axis.plot(100 * found.value, place, "o", color=colour, markersize=6)
         axis.set_title(title, fontsize=9)
-        axis.set_xlabel(f"{ARM} minus ..., points", fontsize=8)
+        axis.set_xlabel(f"{ARM} minus ..., {'points' if is_share(name) else 'x 100'}", fontsize=8)
         axis.tick_params(labelsize=8)
     axes[0].set_yticks(range(len(baselines)), baselines)
     axes[0].set_ylim(-0.5, len(baselines) - 0.3)
     unit = study.design.unit
     figure.suptitle(
         f"{study.design.replicates} {unit}s (dots); thick: 95 % intervals, blue where they exclude 0; "
-        "thin: widened for the family of four",
+        f"thin: widened for the family of {len(study.family)}",
         fontsize=9,
     )
     figure.tight_layout()

@@ -1,0 +1,61 @@
+"""Folds of a cross-validation: one is played and kept, image by image, and those that are kept are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from engine import build
+from engine.artifacts.run_files import read_run
+from engine.config import Config
+from engine.execution.progress import RichListener
+from engine.store.files import write_json
+from engine.study.replicates import Replicate
+from engine.study.run_replicates import open_replicate
+from experiments.lib.keeping import provenance, this_command
+from experiments.lib.outcomes import beside, pack_cases, scored_arm, unpack
+
+
+def score(config: Config, title: str, path: Path, facts: Mapping[str, Any]) -> Path:
+    """Play a fold and keep every arm's predictions of the last round for its val and test lesions in ``path``.
+
+    Args:
+        config: its config; killed, the same call goes on.
+        title: what the replicate is called.
+        path: the file that is written.
+        facts: which replicate it is, kept beside its figures.
+    """
+    place, report = build.run(config, listener=RichListener(Console()))
+    replicate = open_replicate(read_run(place.path), title)
+    start = next(entry for entry in report["rounds"] if entry["round"] == 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            **provenance(this_command(), config),
+            **facts,
+            "split_digest": report["split_digest"],
+            "round_0": beside(start, "test"),
+            "cases": pack_cases(replicate),
+            "arms": {
+                arm: {**last_round(report, arm), **scored_arm(replicate, arm)} for arm in replicate.arms
+            },
+        },
+    )
+    return path
+
+
+def last_round(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
+    """Return what report.json says of an arm's last round."""
+    return beside([entry for entry in report["rounds"] if entry["arm"] == arm][-1], "test")
+
+
+def replicates(files: Iterable[Mapping[str, Any]]) -> list[Replicate]:
+    """Return each file's replicate: every arm's predictions for its val and test parts."""
+    return [
+        unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
+        for file in files
+    ]

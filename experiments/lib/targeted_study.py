@@ -1,0 +1,132 @@
+"""The targeted study's folds, collected: the answer, both endpoints' contrasts, what the study could have shown."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from engine.artifacts.whole_files import write_text
+from engine.errors import ConfigError
+from engine.store.files import write_json
+from engine.study.contrasts import ARM, Contrast, Study, make_study
+from engine.study.power import POWER
+from engine.study.power_study import PowerRow, power_study
+from engine.study.record import study_record
+from experiments.lib.contrasts_plot import draw_contrasts
+from experiments.lib.folds import replicates
+from experiments.lib.keeping import provenance, read_result, require_same, this_command
+from experiments.lib.outcomes import DRAWS
+
+FOLDS: Final = 5
+"""Outer folds of the protocol: no claim before all of them are scored."""
+PANELS: Final[Mapping[str, str]] = {
+    "malignant.auc": "malignant AUROC\n(primary)",
+    "log_loss": "log loss, lower is better\n(co-primary)",
+    "malignant.sensitivity": "malignant sensitivity\nat 90 % specificity",
+}
+"""What the picture and the tables show: the endpoints, then that of the first study."""
+EFFECT: Final = 0.02
+"""The protocol's target of hard minus classical, for which power is told."""
+
+
+def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
+    """Write result.json, table.md and contrasts.png of the folds that are scored; None where none is.
+
+    Args:
+        folder: where the files ``study_<fold>_<set>.json`` are.
+        draws: bootstrap draws of lesions.
+
+    Raises:
+        ConfigError: replicates of different configs, or with endpoints that are not the protocol's.
+    """
+    files = [read_result(path) for path in sorted(folder.glob("study_*_*.json"))]
+    if not files:
+        return None
+    for file in files:
+        what = f"fold {file['fold']}, set {file['set']}"
+        require_same(files[0]["config"], file["config"], what, "run it again, or move its file away")
+    runs = replicates(files)
+    planned = tuple(PANELS)[:2]
+    if runs[0].endpoints.primary != planned:
+        raise ConfigError(
+            f"evaluation.primary: the protocol names {', '.join(planned)}, these replicates have "
+            f"{', '.join(runs[0].endpoints.primary)}; run them with the committed config"
+        )
+    study = make_study(runs, draws=draws, objection=unfinished(files))
+    facts = [{name: file[name] for name in ("fold", "set", "split_digest")} for file in files]
+    enough = study.design.replicates > 1
+    rows = power_study(runs, draws=draws, effect=EFFECT).rows if enough else ()
+    record = {**study_record(study, facts), "power": [row.to_json() for row in rows]}
+    write_json(folder / "result.json", {**provenance(this_command()), "study": record})
+    draw_contrasts(study, folder / "contrasts.png", PANELS)
+    return write_text(folder / "table.md", "\n".join(lines(study, rows)) + "\n")
+
+
+def unfinished(files: Sequence[Mapping[str, Any]]) -> str:
+    """Return what forbids a claim: folds that are missing, or have fewer training sets than others; "" for nothing."""
+    sets = Counter(file["fold"] for file in files)
+    if len(sets) < FOLDS:
+        return f"{len(sets)} of {FOLDS} folds are scored"
+    return "" if len(set(sets.values())) == 1 else "folds have unequal numbers of training sets"
+
+
+def lines(study: Study, rows: Sequence[PowerRow]) -> list[str]:
+    """Return table.md's lines; all figures times 100."""
+    design = study.design
+    found = [
+        "# The targeted study: figures",
+        "",
+        f"**{study.answer.sentence}** {study.answer.reason}",
+        "",
+        f"Test lesions of {design.replicates} {design.unit}s, means over classifier seeds, all figures times 100.",
+        f"Adjusted: Holm's p, and the interval that holds for all {len(study.family)} confirmatory contrasts together.",
+        "",
+        "| figure | hard minus | difference (95 %) | adjusted interval | p, Holm | role | claim |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for figure in PANELS:
+        contrasts = [study.contrast(figure, arm) for arm in study.arms if arm != ARM]
+        found += [_contrast_row(one) for one in contrasts if one is not None]
+    found += [f"| | {arm} | trained on the same images | | | | not tested |" for arm in study.untested]
+    found += ["", "| arm | " + " | ".join(PANELS) + " |", "|---" * (len(PANELS) + 1) + "|"]
+    for arm, figures in study.arms.items():
+        cells = " | ".join(f"{100 * np.mean(figures[name]):.2f}" for name in PANELS)
+        found.append(f"| {arm} | {cells} |")
+    if not rows:
+        return found
+    found += [
+        "",
+        f"What the study could have shown at {POWER:.0%} power, and where chance comes from (standard deviations):",
+        "",
+        "| figure | hard minus | could have shown | training sets | seeds | lesions |",
+        "|---|---|---|---|---|---|",
+    ]
+    return [*found, *map(_power_row, rows)]
+
+
+def _contrast_row(one: Contrast) -> str:
+    found, wide = one.difference, one.adjusted
+    cells = [one.figure, one.baseline, _interval(found.low, found.high, found.value)]
+    cells += [
+        "" if wide is None else _interval(wide.low, wide.high),
+        "" if one.adjusted_p is None else f"{one.adjusted_p:.3f}",
+        one.role,
+        one.claim,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _interval(low: float, high: float, value: float | None = None) -> str:
+    ends = f"{100 * low:+.2f} to {100 * high:+.2f}"
+    return ends if value is None else f"{100 * value:+.2f} ({ends})"
+
+
+def _power_row(row: PowerRow) -> str:
+    parts = (row.components.training_sets, row.components.seeds, row.components.lesions)
+    shown = " | ".join("" if part is None else f"{100 * math.sqrt(part):.2f}" for part in parts)
+    return f"| {row.figure} | {row.baseline} | {100 * row.detectable:.2f} | {shown} |"
