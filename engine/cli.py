@@ -7,6 +7,7 @@ imported before a command runs.
 from __future__ import annotations
 
 import io
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -39,6 +40,10 @@ from engine.execution.said_errors import say_error, say_what_to_mend
 class Commands(TyperGroup):
     """A group whose commands end in an exit code and at most one message, whoever calls them."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse what was typed; ``--out=~/x`` is expanded here, since a shell does so only after a space."""
+        return super().parse_args(ctx, [_with_home(text) for text in args])
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; user errors become a red message on stderr."""
         try:
@@ -47,6 +52,12 @@ class Commands(TyperGroup):
             raise
         except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
+
+
+def _with_home(text: str) -> str:
+    option, _, value = text.partition("=")
+    tilde = option.startswith("--") and value.startswith("~")
+    return f"{option}={os.path.expanduser(value)}" if tilde else text  # noqa: PTH111
 
 
 app = typer.Typer(
@@ -285,3 +296,7 @@ def main() -> None:
             "this is a bug in hardcase; please report it with the lines above and what `hardcase doctor` prints"
         )
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -113,7 +113,9 @@ def fill_cache(source: Source, config: DataConfig, out: Path, progress: Progress
             bad = next((o for o in chunk if isinstance(o, str)), None)
             if bad is not None and config.on_bad_image == "fail":
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise DataError(f"{bad}; replace the file, remove its row, or set data.on_bad_image=skip")
+                raise DataError(
+                    f"{bad}; replace the file, remove it (and its row, if it has one), or set data.on_bad_image=skip"
+                )
             progress("images", len(outcomes), count)
     decoded = _summarise(source, outcomes)
     images_NHWC.flush()

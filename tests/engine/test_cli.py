@@ -209,3 +209,24 @@ def test_data_commands_share_the_runs_cache(config, tmp_path):
     assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
     stages = sorted(p.name.partition("-")[0] for p in (tmp_path / "runs/stages").iterdir() if "-" in p.name)
     assert stages == ["images", "split"]
+
+
+@pytest.mark.parametrize("module", ["engine", "engine.cli"])
+def test_the_command_runs_as_a_module_too(module):
+    found = subprocess.run(
+        [sys.executable, "-m", module, "config", "nothing"], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 2
+    assert "No such command" in found.stderr
+
+
+def test_a_home_folder_after_an_equals_sign_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photographs").mkdir()
+    result = hardcase("init", tmp_path / "photographs", "--out=~/x.yaml")
+    assert str(tmp_path / "photographs") in result.stderr, result.stderr  # it holds no image
+    assert "~" not in result.stderr
+    assert cli._with_home("--out=~/x.yaml") == f"--out={tmp_path}/x.yaml"
+    assert [cli._with_home(text) for text in ("loop.rounds=~", "--out=x=~/y", "--out")] == [
+        "loop.rounds=~", "--out=x=~/y", "--out"
+    ]  # fmt: skip
