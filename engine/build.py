@@ -12,7 +12,7 @@ from engine.config import BackendConfig, Config
 from engine.config.local_weights import weights_problems
 from engine.config.pretrained_parts import parts_problems
 from engine.config.tracking_place import database_problems
-from engine.errors import ConfigError
+from engine.errors import ConfigError, DataError
 from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
 from engine.execution.noted_progress import NotedProgress
 from engine.execution.progress import QuietListener
@@ -109,24 +109,36 @@ def check_models(config: Config) -> None:
 
 
 def model_problems(config: Config) -> list[str]:
-    """Return a message for each model that no library knows, each path without weights, and each part that does not fit.
+    """Return a message for each classifier that cannot be built, each path without weights, and each part that does not fit.
 
     Also where the tracking database could not be addressed.
     """
-    from engine.classifier.model import check_model_name, read_header
-
-    problems = []
-    for section, model in (("classifier", config.classifier.model), ("judge", config.judge.model)):
-        try:
-            check_model_name(model)
-        except ConfigError as error:
-            problems.append(f"{section}.{error}")
     return [
-        *problems,
-        *weights_problems(config, read_header),
+        *classifier_problems(config),
+        *weights_problems(config),
         *parts_problems(config),
         *database_problems(config),
     ]
+
+
+def classifier_problems(config: Config) -> list[str]:
+    """Return why the classifier or the judge cannot be built: name, image size, stem, or weights of another model.
+
+    Both are built as their stages build them; the library's own weights (``pretrained: true``) are left to the download.
+    """
+    from engine.classifier.model import build_model
+
+    problems = []
+    for section in ("classifier", "judge"):
+        part = getattr(config, section)
+        local = part.pretrained if isinstance(part.pretrained, str) else False
+        try:
+            build_model(part.model, 2, config.data.image_size, local, part.small_stem)
+        except ConfigError as error:
+            problems.append(f"{section}.{error}")
+        except DataError as error:
+            problems.append(f"{section}.pretrained: {error}")
+    return problems
 
 
 def _write_report(path: Path) -> None:

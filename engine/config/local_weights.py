@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from engine.config.safe_weights import unsafe_reason
-from engine.errors import HardcaseError
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -31,13 +29,8 @@ def as_path(pretrained: str) -> Path | None:
     return path if pretrained.startswith(PATH_STARTS) or path.exists() else None
 
 
-def weights_problems(config: Config, read_file: Callable[[Path], object]) -> list[str]:
-    """Return one message for each key whose local weights are not there; hub ids are left to the download.
-
-    Args:
-        config: whose ``embedder``, ``vae``, ``denoiser``, ``classifier`` and ``judge`` are looked at.
-        read_file: opens a classifier's weights; raises a HardcaseError where they are broken.
-    """
+def weights_problems(config: Config) -> list[str]:
+    """Return a message for each part of the generator whose local weights are not there; hub ids are left to the download."""
     problems: list[str] = []
     for section, (what, part) in FOLDER_PARTS.items():
         given = getattr(config, section).pretrained
@@ -50,13 +43,6 @@ def weights_problems(config: Config, read_file: Callable[[Path], object]) -> lis
             )
         elif path is not None:
             problems += [f"{section}.pretrained: {given} {reason}" for reason in unsafe_reasons(path, part)]
-    for section in ("classifier", "judge"):
-        given = getattr(config, section).pretrained
-        if isinstance(given, str):
-            try:
-                read_file(Path(given))
-            except HardcaseError as error:
-                problems.append(f"{section}.pretrained: {error}")
     return problems
 
 

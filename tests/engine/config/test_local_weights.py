@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
@@ -46,6 +47,7 @@ def test_a_value_is_a_path_by_its_start_or_because_it_exists(
         ("classifier", "nowhere", "classifier weights nowhere do not exist; give the path of a safetensors file"),
         ("classifier", "{0}", "classifier weights {0} are a folder; give"),
         ("judge", "{0}/text", "classifier weights {0}/text are no readable safetensors file ("),
+        ("classifier", "{0}/w.safetensors", "{0}/w.safetensors does not fit the model: "),
     ],
 )  # fmt: skip
 def test_a_run_with_a_wrong_path_is_refused_at_once(
@@ -53,6 +55,7 @@ def test_a_run_with_a_wrong_path_is_refused_at_once(
 ) -> None:
     (tmp_path / "text").write_text("no weights")
     (tmp_path / "unet").mkdir()
+    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
     tree: dict[str, Any] = {"output": str(tmp_path / "runs"), key: {"pretrained": value.format(tmp_path)}}
     with pytest.raises(ConfigError) as caught:
         build.run(parse_config(tree))
@@ -64,12 +67,13 @@ def test_every_problem_is_named_and_hub_ids_and_good_files_are_none(tmp_path: Pa
     for folder in (tmp_path / "sd" / "vae", tmp_path / "clip"):
         folder.mkdir(parents=True)
         (folder / "config.json").write_text("{}")
-    save_file({"w": torch.zeros(1)}, tmp_path / "w.safetensors")
+    weights = timm.create_model("test_resnet", num_classes=10).state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, tmp_path / "w.safetensors")
     good = {
         "embedder": {"pretrained": str(tmp_path / "clip")},
         "vae": {"pretrained": str(tmp_path / "sd")},
         "denoiser": {"pretrained": "nobody/sd"},
-        "classifier": {"pretrained": str(tmp_path / "w.safetensors")},
+        "classifier": {"model": "test_resnet", "pretrained": str(tmp_path / "w.safetensors")},
         "judge": {"pretrained": True},
     }
     assert build.model_problems(parse_config(good)) == []
@@ -83,3 +87,20 @@ def test_every_problem_is_named_and_hub_ids_and_good_files_are_none(tmp_path: Pa
     assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
         "classifier.model", "vae.pretrained", "denoiser.pretrained",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "message"),
+    [
+        ("classifier", {"model": "inception_v4"}, "classifier.model: inception_v4 does not work on 16 px images ("),
+        ("judge", {"model": "vit_tiny_patch16_224", "small_stem": True}, "judge.small_stem: true, but vit_tiny"),
+    ],
+)  # fmt: skip
+def test_a_model_that_cannot_be_built_is_refused_at_once(
+    section: str, changes: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    tree: dict[str, Any] = {"output": str(tmp_path / "runs"), "data": {"image_size": 16}, section: changes}
+    with pytest.raises(ConfigError) as caught:
+        build.run(parse_config(tree))
+    assert str(caught.value).startswith(message)
+    assert not (tmp_path / "runs").exists()
