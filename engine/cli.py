@@ -40,7 +40,7 @@ from engine.execution.said_errors import say_error, say_what_to_mend
 class Commands(TyperGroup):
     """A group whose commands end in an exit code and at most one message, whoever calls them."""
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse what was typed; ``--out=~/x`` is expanded here, since a shell does so only after a space."""
         return super().parse_args(ctx, [_with_home(text) for text in args])
 

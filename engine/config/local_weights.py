@@ -30,7 +30,7 @@ def as_path(pretrained: str) -> Path | None:
 
 
 def weights_problems(config: Config) -> list[str]:
-    """Return a message for each part of the generator whose local weights are not there; hub ids are left to the download."""
+    """Return a message for each part of the generator whose local weights are not there; hub ids are downloaded."""
     problems: list[str] = []
     for section, (what, part) in FOLDER_PARTS.items():
         given = getattr(config, section).pretrained
