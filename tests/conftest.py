@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -12,12 +13,31 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import filelock
+import psutil
 import pytest
 import torch
 
 from tests import coverage_pause
 
 FIRST_PART = "hardcase/first part of make test"
+MEMORY = Path("/dev/shm")
+"""Linux keeps what is written here in memory."""
+GIB = 2**30
+
+
+def in_memory_where_there_is_plenty() -> None:
+    """Let tests write to memory: they make and remove a hundred thousand small files, for which a disk's journal waits.
+
+    Whoever names a place (--basetemp, TMPDIR, PYTEST_DEBUG_TEMPROOT) has it.
+    """
+    if "TMPDIR" in os.environ or not os.access(MEMORY, os.W_OK):
+        return
+    memory = psutil.virtual_memory().available
+    if shutil.disk_usage(MEMORY).free >= 12 * GIB and memory >= 16 * GIB:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+in_memory_where_there_is_plenty()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
