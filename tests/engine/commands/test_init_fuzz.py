@@ -142,7 +142,7 @@ MANY = partial(
 
 @pytest.mark.no_cover
 @pytest.mark.slow
-@MANY(max_examples=800)
+@MANY(max_examples=1_500)
 @given(seed=SEEDS)
 def test_any_folder_is_read_or_refused(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     _case(seed, tmp_path_factory.getbasetemp() / f"any{seed}")

@@ -310,8 +310,10 @@ def decodes_or_is_named(folder: Path, content: bytes) -> None:
         assert str(error)
 
 
+@pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=3_000, deadline=None)
 @given(kind=st.sampled_from(FORMATS), seed=st.integers(0, 2**32))
 def test_damaged_files_decode_or_are_named(
     tmp_path_factory: pytest.TempPathFactory, kind: str, seed: int
