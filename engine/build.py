@@ -181,10 +181,9 @@ def make_tracker(config: Config) -> Tracker:
     """Return the MLflow tracker, or the one that keeps nothing."""
     if config.tracking.kind == "none":
         return NullTracker()
-    from engine.classifier.weights import load_for_tracking
     from engine.tracking.mlflow_tracker import MlflowTracker
 
-    return MlflowTracker.create(config, load_model=load_for_tracking)
+    return MlflowTracker.create(config)
 
 
 def run_stage_here(

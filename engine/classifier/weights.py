@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -129,10 +127,3 @@ def open_logits(path: Path, device: str) -> tuple[Callable[[Tensor], Tensor], tu
         return result
 
     return logits, meta.classes
-
-
-def load_for_tracking(path: Path) -> tuple[nn.Module, npt.NDArray[np.float32]]:
-    """Return a classifier of RGB in [0, 1] in eval mode, and an example input (2, 3, H, W)."""
-    model, meta = load_classifier(path)
-    example = np.zeros((2, 3, meta.image_size, meta.image_size), dtype=np.float32)
-    return UnitInputClassifier(model, meta).eval(), example

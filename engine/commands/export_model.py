@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 import shutil
 from pathlib import Path
@@ -22,8 +21,6 @@ from engine.store import write_json, write_text
 
 APPLY = "apply.py"
 """Applies the exported classifier to photographs, with numpy, Pillow and onnxruntime alone."""
-DECODING = "decoding.py"
-"""What decodes photographs, as it was for the training: a copy of the engine's module."""
 AGREEMENT = 1e-3
 """Largest difference of a probability between ONNX Runtime and torch that an export may have."""
 CHECKED = 33
@@ -48,6 +45,9 @@ def export_model(
         DataError: no run folder, ``out`` is not empty, or the packages for ONNX are missing.
         StageError: ONNX Runtime does not agree with torch; nothing is written.
     """
+    from engine.classifier.weights import read_meta
+    from engine.parts.exported_classifier import DECODING, describe_preprocessing
+
     chosen = choose(run, round_number, arm)
     report = read_report(run)
     if onnx:
@@ -55,7 +55,8 @@ def export_model(
     with new_folder(out) as target:
         shutil.copyfile(chosen.weights, target / WEIGHTS)
         shutil.copyfile(Calibration.path(chosen.folder), Calibration.path(target))
-        preprocessing = describe_preprocessing(chosen)
+        meta, fit = read_meta(chosen.weights), chosen.run.config.data.fit
+        preprocessing = describe_preprocessing(meta, chosen.calibration, fit)
         if onnx:
             difference = export_onnx(chosen, target / "classifier.onnx")
             preprocessing["onnx"]["largest_difference_from_torch"] = difference
@@ -78,33 +79,6 @@ def require_onnx() -> None:
         )
 
 
-def describe_preprocessing(chosen: Chosen) -> dict[str, Any]:
-    """Return what happens to an image file before the network, and what its outputs mean."""
-    from engine.classifier.weights import read_meta
-
-    meta, calibration, data = read_meta(chosen.weights), chosen.calibration, chosen.run.config.data
-    return {
-        "image_size": meta.image_size,
-        "channels": "RGB",
-        "decoding": f"{DECODING} beside this file: upright by EXIF, 8 bits, transparent parts white; a JPEG comes at the "
-        "smallest of libjpeg's scales that has twice the pixels asked for (Pillow's draft), which changes them",
-        "fit": data.fit,
-        "geometry": "centred square of the short side" if data.fit == "crop" else "whole image, stretched",
-        "resize": "Pillow bicubic (antialiased), cut and scaled in one step, rounded to uint8",
-        "range": "divide uint8 by 255",
-        "mean": list(meta.mean),
-        "std": list(meta.std),
-        "classes": list(meta.classes),
-        "safetensors": {"model": dataclasses.asdict(meta)["model"], "input": "normalised by mean and std",
-                        "output": "logits; divide by temperature, then softmax"},
-        "onnx": {"input": "image: float32 (N,3,H,W) in [0,1]; mean and std are applied inside",
-                 "output": "probability: float32 (N,C), calibrated; columns are classes"},
-        "temperature": calibration.temperature,
-        "malignant": {"classes": list(calibration.malignant), "score": "sum of their probabilities",
-                      "threshold": calibration.threshold, "specificity_on_val": calibration.specificity},
-    }  # fmt: skip
-
-
 def export_onnx(chosen: Chosen, path: Path) -> float:
     """Write the calibrated classifier as ONNX for any batch size; returns its largest difference from torch.
 
@@ -115,10 +89,11 @@ def export_onnx(chosen: Chosen, path: Path) -> float:
 
     import torch
 
-    from engine.classifier.weights import UnitInputClassifier, load_classifier
+    from engine.classifier.weights import load_classifier
+    from engine.parts.exported_classifier import Calibrated
 
     model, meta = load_classifier(chosen.weights)
-    whole = _calibrated(UnitInputClassifier(model, meta).eval(), chosen.calibration.temperature)
+    whole = Calibrated(model, meta, chosen.calibration.temperature)
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(CHECKED, 3, meta.image_size, meta.image_size, generator=generator)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -143,25 +118,6 @@ def export_onnx(chosen: Chosen, path: Path) -> float:
             f"{AGREEMENT:g} is right); export with --no-onnx and report the model's name ({meta.model})"
         )
     return difference
-
-
-def _calibrated(model: Any, temperature: float) -> Any:
-    """Wrap a classifier of RGB in [0, 1] so that it returns calibrated probabilities."""
-    import torch
-    from torch import Tensor, nn
-
-    class Calibrated(nn.Module):
-        """softmax(logits / temperature)."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.classifier = model
-
-        def forward(self, image: Tensor) -> Tensor:
-            """Return probabilities (N, C)."""
-            return torch.softmax(self.classifier(image) / temperature, dim=1)
-
-    return Calibrated().eval()
 
 
 def _run_onnx(path: Path, images_NCHW: np.ndarray) -> np.ndarray:

@@ -172,7 +172,7 @@ def facts_of(source: Source, decoded: Decoded, config: DataConfig, digest: str) 
 
 STAGE = base.Stage(
     name="images",
-    version=4,
+    version=5,
     params=Params,
     run=run,
     foundation=True,

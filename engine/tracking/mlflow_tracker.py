@@ -18,19 +18,17 @@ from engine.artifacts.champion import Champion
 from engine.artifacts.digests import checksum
 from engine.artifacts.run_layout import RunLayout, arm_label
 from engine.artifacts.secrets import MASK, without_secrets
+from engine.tracking.champion_model import export_champion
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
 from engine.tracking.run_log import RunLog
 from engine.tracking.sender import LOG, RefusedError, Sender
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-    from torch import nn
-
     from engine.config import Config
 
-    LoadModel = Callable[[Path], tuple[nn.Module, npt.NDArray[Any]]]
-    """From classifier.safetensors to the model in eval mode and an input example (N,3,H,W) float32."""
+ExportModel = Callable[[Path, Path], None]
+"""From a published classifier.safetensors to the folder of an MLflow model, whole or absent."""
 
 GIVE_UP_AFTER = 10.0
 """Seconds a call may hold up the run when a server does not answer."""
@@ -53,7 +51,7 @@ class MlflowTracker:
         *,
         output: Path,
         experiment: str,
-        load_model: LoadModel,
+        export: ExportModel,
         uri: str | None = None,
         give_up_after: float = GIVE_UP_AFTER,
         notify: Callable[[str], None] = LOG.warning,
@@ -65,7 +63,7 @@ class MlflowTracker:
         self._database = self.uri.removeprefix("sqlite:///") if self.uri.startswith("sqlite:///") else None
         self._artifacts = (output.resolve().parent / "mlartifacts").as_uri() if self._local else None
         self._experiment = experiment
-        self._load_model = load_model
+        self._export = export
         self._patience = LOCAL_PATIENCE if self._local else give_up_after
         self._finish_patience = FINISH_PATIENCE * give_up_after / GIVE_UP_AFTER
         self._notify = notify
@@ -74,12 +72,13 @@ class MlflowTracker:
         self._sender: Sender | None = None
 
     @classmethod
-    def create(cls, config: Config, *, load_model: LoadModel) -> MlflowTracker:
+    def create(cls, config: Config, *, export: ExportModel | None = None) -> MlflowTracker:
         """Return the tracker of a config: its experiment is the config's name unless ``tracking.experiment`` is set."""
+        fit = config.data.fit
         return cls(
             output=Path(config.output),
             experiment=config.tracking.experiment or config.name,
-            load_model=load_model,
+            export=export or (lambda weights, folder: export_champion(weights, fit, folder)),
             uri=config.tracking.uri,
         )
 
@@ -139,8 +138,7 @@ class MlflowTracker:
             digest = f"{arm_label(number, arm)}/{weights_digest}"
             folder = Outbox(run_folder).folder / f"model-{weights_digest}"
             if digest not in self._log.state().get("champions", {}) and not (folder / "MLmodel").exists():
-                model, example = self._load_model(weights)
-                export_pt2(model, example, folder)
+                self._export(weights, folder)
         except Exception as error:
             self._notify(
                 f"tracking: {weights} could not be exported ({error}); the champion is not registered"
@@ -188,9 +186,10 @@ def default_uri(output: Path) -> str:
 
 
 def quiet_mlflow(patience: float) -> Any:
-    """Import mlflow with no telemetry, no chatter, no retries, and requests that end after ``patience`` seconds."""
+    """Import mlflow without telemetry, chatter, progress bars, retries; requests end after ``patience`` seconds."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(math.ceil(min(patience, GIVE_UP_AFTER))))
     import mlflow
@@ -198,35 +197,6 @@ def quiet_mlflow(patience: float) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
-
-
-def export_pt2(model: nn.Module, example: npt.NDArray[Any], folder: Path) -> None:
-    """Save ``model`` as an MLflow model in the pt2 format (torch.export, no pickle), for any batch size.
-
-    Args:
-        model: in eval mode; takes (N,3,H,W) float32 and returns (N,C).
-        example: such an input; a single image is doubled, as torch.export fixes a dimension of 1.
-        folder: whole or absent, whenever the process is killed.
-    """
-    import shutil
-
-    import mlflow.pytorch
-    import numpy as np
-    import torch
-
-    if len(example) == 1:
-        example = np.repeat(example, 2, axis=0)
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    mlflow.pytorch.save_model(
-        model,
-        str(partial),
-        input_example=example.astype(np.float32),
-        serialization_format="pt2",
-        pip_requirements=[f"torch=={torch.__version__.split('+')[0]}", f"mlflow=={mlflow.__version__}"],
-    )
-    partial.replace(folder)
 
 
 def _is_refusal(error: Any) -> bool:

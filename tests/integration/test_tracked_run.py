@@ -1,12 +1,17 @@
-"""What MLflow holds after a real run: one parent, one child a (round, arm), the champion as pt2."""
+"""What MLflow holds after a real run: one parent, one child a (round, arm), a champion that takes photographs."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from PIL import Image
+from typer.testing import CliRunner
+
+from engine import cli
 
 pytestmark = pytest.mark.slow
 
@@ -38,24 +43,70 @@ def test_a_run_leaves_one_parent_and_a_child_for_each_round_and_arm(finished_run
     assert not (finished_run / "tracking_outbox").exists()
 
 
-def test_the_registered_champion_predicts_as_the_run_did(finished_run, client, tmp_path):
-    import mlflow
+@pytest.fixture
+def photographs(tmp_path):
+    """Raw photographs: two JPEGs, one of them stored sideways, and a PNG with transparent parts."""
+    rng = np.random.default_rng(0)
+    for number, turned in enumerate((1, 6)):
+        noise = Image.fromarray(rng.integers(0, 256, size=(24, 32, 3), dtype=np.uint8))
+        exif = Image.Exif()
+        exif[0x0112] = turned
+        noise.resize((640, 480), Image.Resampling.BICUBIC).save(tmp_path / f"a{number}.jpg", exif=exif)
+    noise.resize((90, 60)).convert("RGBA").rotate(30).save(tmp_path / "b.png")
+    return sorted(tmp_path.glob("*.*g"))
 
+
+def test_the_registered_champion_takes_photographs_and_predicts_as_the_command_does(
+    finished_run, client, photographs, tmp_path
+):
+    """In a process without hardcase, from paths, bytes and base64."""
     champion = json.loads((finished_run / "champion.json").read_text())
     version = client.get_model_version_by_alias("finished", "champion")
     assert (version.tags["round"], version.tags["arm"]) == (str(champion["round"]), champion["arm"])
-    exported = mlflow.pytorch.load_model("models:/finished@champion")
-    module = exported.module() if hasattr(exported, "module") and callable(exported.module) else exported
-    folder = (finished_run / champion["classifier"]).parent
-    temperature = json.loads((folder / "calibration.json").read_text())["temperature"]
-    made = pd.read_parquet(finished_run / "rounds/0001/synthetic.parquet")["sample_id"].head(3)
-    pixels = [np.asarray(Image.open(finished_run / "rounds/0001/synthetic" / f"{n}.png")) for n in made]
-    unit = torch.from_numpy(np.stack(pixels).transpose(0, 3, 1, 2) / 255).float()
+    csv = tmp_path / "ours.csv"
+    found = CliRunner().invoke(
+        cli.app, ["predict", str(finished_run), *map(str, photographs), "--csv", str(csv)]
+    )
+    assert found.exit_code == 0, found.output
+    ours = pd.read_csv(csv)
+    code = (
+        "import sys; sys.modules |= {'engine': None, 'timm': None}; import base64, mlflow, pandas as pd; "
+        "from pathlib import Path; paths = sys.argv[2:]; files = [Path(p).read_bytes() for p in paths]; "
+        "model = mlflow.pyfunc.load_model('models:/finished@champion'); "
+        "kinds = [paths, files, [base64.b64encode(f).decode() for f in files]]; "
+        "pd.concat([model.predict(pd.DataFrame({'photograph': kind})) for kind in kinds]"
+        " + [model.predict(paths)]).to_csv(sys.argv[1])"
+    )
+    theirs = tmp_path / "theirs.csv"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(theirs), *map(str, photographs)],
+        cwd=tmp_path, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(theirs)
+    columns = [name for name in ours if name not in ("file", "image_id")]
+    assert table.columns.tolist()[1:] == columns
+    for start in range(0, len(table), len(photographs)):
+        part = table.iloc[start : start + len(photographs)].reset_index()
+        for name in columns:
+            if ours[name].dtype == np.float64:
+                np.testing.assert_allclose(part[name], ours[name], atol=2e-5)
+            else:
+                assert part[name].tolist() == ours[name].tolist()
 
-    from engine.classifier.weights import load_for_tracking
 
-    model, _ = load_for_tracking(folder / "classifier.safetensors")
-    with torch.inference_mode():
-        torch.testing.assert_close(
-            module(unit) / temperature, model(unit) / temperature, atol=1e-4, rtol=1e-4
-        )
+def test_the_registered_champion_says_what_it_cannot_read(finished_run, client, tmp_path):
+    import mlflow
+
+    model = mlflow.pyfunc.load_model("models:/finished@champion")
+    names = model.metadata.signature.outputs.input_names()
+    assert names[-3:] == ["predicted", "malignant_score", "above_threshold"]
+    (tmp_path / "text.jpg").write_text("no image")
+    with pytest.raises(Exception, match=r"text\.jpg: it is no image that can be read"):
+        model.predict([str(tmp_path / "text.jpg")])
+    with pytest.raises(Exception, match=r"absent\.jpg: no such file, and no image file in base64"):
+        model.predict(["absent.jpg"])
+    files = [
+        p.suffix for p in Path(mlflow.artifacts.download_artifacts("models:/finished@champion")).rglob("*")
+    ]
+    assert not {".pth", ".pkl", ".pickle"} & set(files)

@@ -28,13 +28,13 @@ FEW = 20_000
 """Up to so many descriptors they are compared one by one."""
 COMPONENTS = 64
 PER_LIST = 730
-PROBED = 4
+PROBED = 6
 TRAINED_ON = 100_000
 ROUNDS = 8
 NEIGHBOURS = 16
 NEARER = 0.8
 """A neighbour votes when its squared distance is under this share of the last one's."""
-KEPT = 20
+KEPT = 40
 """Candidates kept of each image."""
 BLOCK = 20_000
 

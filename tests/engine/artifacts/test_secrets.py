@@ -92,7 +92,7 @@ def test_a_tracked_run_keeps_no_secret_and_resumes(
     )
     for _ in range(2):
         folder = RunFolder.create(config)
-        tracker = MlflowTracker.create(config, load_model=lambda _: pytest.fail("no model"))
+        tracker = MlflowTracker.create(config, export=lambda *_: pytest.fail("no model"))
         assert tracker.uri == URI
         tracker.start(
             config=config.model_dump(mode="json"),
@@ -114,7 +114,7 @@ def test_a_runs_own_config_opens_the_server_without_the_mask(tmp_path: Path) -> 
     again = yaml.safe_load((folder.path / "config.yaml").read_text())
     assert again["tracking"]["uri"] == "http://***@127.0.0.1:9/api?token=***&x=1"
     kept = tiny_config(str(tmp_path), tracking=again["tracking"])
-    tracker = MlflowTracker.create(kept, load_model=lambda _: pytest.fail("no model"))
+    tracker = MlflowTracker.create(kept, export=lambda *_: pytest.fail("no model"))
     assert tracker.uri == "http://127.0.0.1:9/api?x=1"
 
 

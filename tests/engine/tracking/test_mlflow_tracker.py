@@ -6,11 +6,9 @@ import socket
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import nn
+import yaml
 
 from engine.artifacts import labels
 from engine.artifacts.labels import ORACLE, Answer
@@ -57,9 +55,12 @@ def make_report(number, arm, value):
     }
 
 
-def load_model(path: Path):
-    torch.manual_seed(int(path.read_text()))
-    return nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval(), np.ones((1, 3, 2, 2), dtype=np.float32)
+def export(weights: Path, folder: Path) -> None:
+    """A model that MLflow can keep: its description, and the weights."""
+    folder.mkdir(parents=True)
+    flavours = {"python_function": {"loader_module": "nothing", "python_version": "3.11"}}
+    (folder / "MLmodel").write_text(json.dumps({"flavors": flavours}))
+    shutil.copyfile(weights, folder / "weights")
 
 
 def make_run(tmp_path: Path) -> Path:
@@ -77,9 +78,7 @@ def make_run(tmp_path: Path) -> Path:
 
 
 def make_tracker(tmp_path: Path, uri=None, **kwargs) -> MlflowTracker:
-    return MlflowTracker(
-        output=tmp_path / "runs", experiment="demo", load_model=load_model, uri=uri, **kwargs
-    )
+    return MlflowTracker(output=tmp_path / "runs", experiment="demo", export=export, uri=uri, **kwargs)
 
 
 CONFIG = {"name": "demo", "seed": 0, "loop": {"rounds": 1, "arms": ["real", "hard"]}, "search_space": {}}
@@ -133,7 +132,7 @@ def test_a_kind_that_somebody_chose_stays_and_an_experiment_without_one_gets_it(
     client = client_of(tmp_path)
     for name, tags in (("theirs", {"mlflow.experimentKind": "genai_development"}), ("older", {})):
         client.create_experiment(name, tags=tags)
-        tracker = MlflowTracker(output=tmp_path / "runs", experiment=name, load_model=load_model)
+        tracker = MlflowTracker(output=tmp_path / "runs", experiment=name, export=export)
         tracker.start(config=CONFIG, dataset=DATASET, run_folder=tmp_path / "runs" / "demo")
         (tmp_path / "runs" / "demo" / "mlflow.json").unlink()
     kinds = {
@@ -212,21 +211,18 @@ def test_children_hold_reports_tables_sheets_and_confusion_but_no_weights(tracke
     }
 
 
-def test_the_champion_is_registered_as_pt2_and_predicts_as_the_model_did(tracked, monkeypatch):
+def test_the_champion_is_registered_as_it_was_exported(tracked, monkeypatch):
     run, client, _ = tracked
     import mlflow
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", client.tracking_uri)
     version = client.get_model_version_by_alias("demo", "champion")
     assert (version.tags["round"], version.tags["arm"]) == ("1", "hard")
-    files = [p.name for p in Path(mlflow.artifacts.download_artifacts("models:/demo@champion")).rglob("*")]
-    assert "model.pt2" in files
-    assert not [name for name in files if name.endswith((".pth", ".pkl"))]
-    exported = mlflow.pytorch.load_model("models:/demo@champion")
-    module = exported.module() if hasattr(exported, "module") and callable(exported.module) else exported
-    model, _ = load_model(run / "rounds/0001/classifier.safetensors")
-    batch = torch.rand(5, 3, 2, 2, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(module(batch), model(batch))
+    folder = Path(mlflow.artifacts.download_artifacts("models:/demo@champion"))
+    assert (folder / "weights").read_text() == (run / "rounds/0001/classifier.safetensors").read_text()
+    described = yaml.safe_load((folder / "MLmodel").read_text())
+    assert described["model_id"] == version.tags["hardcase.model_id"]
+    assert described["flavors"]["python_function"]["loader_module"] == "nothing"
 
 
 def test_a_resume_adds_no_version_and_leaves_nothing_to_send(tracked):
@@ -333,12 +329,12 @@ def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
 
 
 def test_a_model_that_cannot_be_exported_is_told_and_stops_nothing(tmp_path):
-    def broken(path):
+    def broken(weights, folder):
         raise RuntimeError("no such layer")
 
     run, told = make_run(tmp_path), []
     tracker = MlflowTracker(
-        output=tmp_path / "runs", experiment="demo", load_model=broken, notify=told.append,
+        output=tmp_path / "runs", experiment="demo", export=broken, notify=told.append,
         uri=closed_port(), give_up_after=1.0,
     )  # fmt: skip
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
@@ -358,11 +354,11 @@ def test_calls_before_start_do_nothing(tmp_path):
 def test_where_it_logs(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     config = parse_config({"name": "demo", "output": str(tmp_path / "runs")})
-    assert MlflowTracker.create(config, load_model=load_model).uri == f"sqlite:///{tmp_path}/mlflow.db"
+    assert MlflowTracker.create(config, export=export).uri == f"sqlite:///{tmp_path}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
-    assert MlflowTracker.create(config, load_model=load_model).uri == "http://server:5000"
+    assert MlflowTracker.create(config, export=export).uri == "http://server:5000"
     named = parse_config({"tracking": {"uri": "http://other:5000", "experiment": "sweep"}})
-    assert MlflowTracker.create(named, load_model=load_model).uri == "http://other:5000"
+    assert MlflowTracker.create(named, export=export).uri == "http://other:5000"
 
 
 @pytest.mark.parametrize(
@@ -376,9 +372,7 @@ def test_where_it_logs(tmp_path, monkeypatch):
 def test_a_database_that_cannot_be_opened_is_said_at_once_and_keeps_the_calls(tmp_path, spoil, reason):
     run, said = make_run(tmp_path), []
     spoil(tmp_path / "mlflow.db")
-    tracker = MlflowTracker(
-        output=tmp_path / "runs", experiment="demo", load_model=load_model, notify=said.append
-    )
+    tracker = MlflowTracker(output=tmp_path / "runs", experiment="demo", export=export, notify=said.append)
     start = time.monotonic()
     tracker.start(config={"name": "demo"}, dataset={"digest": "d"}, run_folder=run)
     tracker.log_round(make_report(0, "real", 0.5), run / "rounds" / "0000", run)
