@@ -138,21 +138,18 @@ MANY = partial(
     phases=[Phase.explicit, Phase.generate],
 )
 """A seed cannot be shrunk, so nothing is tried again."""
+PARTS = 4
+"""Several processes share 5,000 cases."""
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
-@MANY(max_examples=1_500)
+@pytest.mark.parametrize("part", range(PARTS))
+@MANY(max_examples=5_000 // PARTS)
 @given(seed=SEEDS)
-def test_any_folder_is_read_or_refused(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    _case(seed, tmp_path_factory.getbasetemp() / f"any{seed}")
-
-
-@pytest.mark.heavy
-@MANY(max_examples=5000)
-@given(seed=SEEDS)
-def test_any_folder_is_read_or_refused_at_length(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    _case(seed, tmp_path_factory.getbasetemp() / f"any{seed}")
+def test_any_folder_is_read_or_refused(
+    part: int, seed: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    _case(seed, tmp_path_factory.getbasetemp() / f"any{part}-{seed}")
 
 
 def test_the_folders_reach_every_end(tmp_path: Path) -> None:
