@@ -129,7 +129,18 @@ def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: Poli
                 check(kind, spec, run)
             except ConfigError as error:
                 problems.append(str(error))
-    return problems
+    return problems + (_idle_selection(config) if config else [])
+
+
+def _idle_selection(config: Config) -> list[str]:
+    """Refuse, in a config that is to be run, a selection that would be shown everywhere and never have a choice."""
+    name = config.policy.selection.get("name")
+    if config.loop.candidates > 1 or name in (None, "random"):
+        return []
+    return [
+        f"policy.selection: {name} has no choice while loop.candidates is 1: every image that passes the gates is kept; "
+        "raise loop.candidates, for example to 4, or leave policy.selection out"
+    ]
 
 
 def _describe(item: Any) -> str:

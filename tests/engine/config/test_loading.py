@@ -111,6 +111,13 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
             )
             for part in ("embedder", "vae", "denoiser", "gan", "classifier", "judge")
         ],
+        (
+            "policy: {selection: {name: disagreement}}",
+            [
+                "policy.selection: disagreement has no choice while loop.candidates is 1",
+                "raise loop.candidates",
+            ],
+        ),
         ("- a\n- b", ["expected keys and values"]),
         ("a: [", ["not valid YAML"]),
         ("name: !!python/name:os.system x", ["YAML tags are not allowed"]),
@@ -122,6 +129,15 @@ def test_every_mistake_names_its_key_and_the_remedy(tmp_path: Path, text: str, p
     message = str(caught.value)
     assert all(part in message for part in parts), message
     assert len(message.splitlines()) <= 4, message
+
+
+def test_a_selection_that_has_a_choice_or_was_run_before_is_read(tmp_path: Path) -> None:
+    text = "policy: {selection: {name: entropy}}\n"
+    assert load(write(tmp_path, text + "loop: {candidates: 2}\n")).policy.selection == {"name": "entropy"}
+    assert load(write(tmp_path, "policy: {selection: {name: random}}")).loop.candidates == 1
+    assert (
+        parse_config({"policy": {"selection": {"name": "entropy"}}}).loop.candidates == 1
+    )  # of a run folder
 
 
 def test_all_problems_come_in_one_message(tmp_path: Path) -> None:
