@@ -84,7 +84,7 @@ def compare(
         raise DataError("compare: give two run folders or more")
     if figure is not None and figure not in FIGURES:
         raise ConfigError(f"--figure: no figure is called {figure!r}; known: {', '.join(FIGURES)}")
-    compared = [_open(path, round_number, arm) for path in runs]
+    compared = [open_compared(path, round_number, arm) for path in runs]
     first, *others = compared
     rows = figure_rows(first.primary, figure)
     side_by_side = _side_by_side(compared, rows)
@@ -162,7 +162,12 @@ def paired_differences(
     }
 
 
-def _open(path: Path, round_number: int | None, arm: str | None) -> Compared:
+def open_compared(path: Path, round_number: int | None, arm: str | None) -> Compared:
+    """Return one run of a comparison.
+
+    Raises:
+        DataError: no run folder, a broken file in it, or no such round and arm.
+    """
     report = read_report(path)
     chosen = _choose(path, round_number, arm)
     entry = report.entry(chosen.round, chosen.arm)

@@ -49,13 +49,34 @@ def predict(
     arm: str | None = None,
     skip_bad: bool = False,
 ) -> pd.DataFrame:
-    """Write one row an image: image_id, file, p_<dx>..., predicted, malignant_score, above_threshold.
+    """Write one row per image: image_id, file, p_<dx>..., predicted, malignant_score, above_threshold.
 
     Raises:
         DataError: a bad run folder, no image found, or images that cannot be read (named) without ``skip_bad``.
     """
-    chosen = choose(run, round_number, arm)
     writable_file(csv_path, "--csv")
+    frame, chosen = predicted(run, images, console, round_number=round_number, arm=arm, skip_bad=skip_bad)
+    write_csv(frame, csv_path)
+    console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
+    console.print("research software, not a medical device; never for decisions about a patient", style="dim")
+    return frame
+
+
+def predicted(
+    run: Path,
+    images: Sequence[Path],
+    console: Console,
+    *,
+    round_number: int | None = None,
+    arm: str | None = None,
+    skip_bad: bool = False,
+) -> tuple[pd.DataFrame, Chosen]:
+    """Return the rows of ``predict``, and the classifier they are of; ``console`` is told what was left out.
+
+    Raises:
+        DataError: as ``predict``.
+    """
+    chosen = choose(run, round_number, arm)
     found, left_out = find_images(images)
     files, synthetic = real_images(found, images)
     if synthetic:
@@ -77,11 +98,7 @@ def predict(
         console.print(f"left out {left_out_line(counts)}", style="yellow")
     if not good:
         raise DataError(f"none of the {len(files)} images can be read; nothing written")
-    frame = table(good, probabilities(chosen, pixels_NHWC), chosen.calibration)
-    write_csv(frame, csv_path)
-    console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
-    console.print("research software, not a medical device; never for decisions about a patient", style="dim")
-    return frame
+    return table(good, probabilities(chosen, pixels_NHWC), chosen.calibration), chosen
 
 
 def find_images(given: Sequence[Path]) -> tuple[list[Path], dict[str, int]]:

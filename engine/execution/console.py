@@ -21,6 +21,11 @@ def plain_console(**options: Any) -> Console:
     return _PlainConsole(markup=False, emoji=False, **options)
 
 
+def quiet_console() -> Console:
+    """Return a console that shows nothing, for callers that are programs."""
+    return plain_console(quiet=True)
+
+
 class _PlainConsole(Console):
     """Masks secrets of addresses in what it prints, and shows control characters of names instead of obeying them."""
 
