@@ -44,7 +44,7 @@ def marker(arm: str, x: float, y: float, size: float = 4.0) -> Markup:
         side = 1.8 * size
         return Markup(
             f'<rect x="{x - side / 2:.1f}" y="{y - side / 2:.1f}" width="{side:.1f}" height="{side:.1f}" '
-            f'fill="#fff" stroke="{fill}" stroke-width="2"/>'
+            f'class="hollow" stroke="{fill}" stroke-width="2"/>'
         )
     s = 1.2 * size
     return Markup(

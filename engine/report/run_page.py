@@ -69,6 +69,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "further": tables.rounds_table(rounds, tables.FURTHER),
         "further_headings": [column.heading for column in tables.FURTHER],
         "class_charts": tables.class_charts(rounds),
+        "by_round": tables.malignant_by_round(rounds),
         "class_table": tables.class_table(rounds),
         "class_counts": tables.class_counts(rounds),
         "arms_side_by_side": tables.arms_side_by_side(rounds),

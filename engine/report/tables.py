@@ -109,25 +109,37 @@ def rounds_table(rounds: Sequence[Entry], columns: Sequence[Column]) -> list[dic
 
 def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
     """One chart per class: sensitivity and specificity across rounds, arms real and hard, test part."""
-    numbers = sorted({int(entry["round"]) for entry in rounds})
-    charts = []
-    for name in classes_of(rounds):
-        panels = {
-            title: [
-                draw.Series(
-                    arm=arm,
-                    points=[
-                        (int(e["round"]), e["test"]["per_class"][name][key])
-                        for e in rounds
-                        if e["arm"] == arm
-                    ],
-                )
-                for arm in CHART_ARMS
-            ]
-            for title, key in (("Sensitivity, %", "sensitivity"), ("Specificity, %", "specificity"))
-        }
-        charts.append((name, draw.class_chart(name, panels, numbers)))
-    return charts
+    return [
+        (name, _across_rounds(name, rounds, lambda test, name=name: test["per_class"][name]))  # type: ignore[misc]
+        for name in classes_of(rounds)
+    ]
+
+
+def malignant_by_round(rounds: Sequence[Entry]) -> dict[str, Any] | None:
+    """Return the chart of malignant lesions across rounds, with its legend; None without a malignant figure."""
+    if not any(entry["test"]["malignant"]["sensitivity"]["value"] is not None for entry in rounds):
+        return None
+    return {
+        "chart": _across_rounds("Malignant lesions", rounds, lambda test: test["malignant"]),
+        "legend": [(arm, draw.legend_marker(arm)) for arm in CHART_ARMS],
+    }
+
+
+def _across_rounds(
+    name: str, rounds: Sequence[Entry], figures: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+) -> Markup:
+    """Draw sensitivity and specificity of ``figures`` of the test part, arms real and hard."""
+    panels = {
+        title: [
+            draw.Series(
+                arm=arm,
+                points=[(int(e["round"]), figures(e["test"])[key]) for e in rounds if e["arm"] == arm],
+            )
+            for arm in CHART_ARMS
+        ]
+        for title, key in (("Sensitivity, %", "sensitivity"), ("Specificity, %", "specificity"))
+    }
+    return draw.class_chart(name, panels, sorted({int(entry["round"]) for entry in rounds}))
 
 
 def class_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:

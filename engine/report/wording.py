@@ -14,9 +14,9 @@ Interval = Mapping[str, Any] | Figure
 
 PROTOCOLS: Mapping[str, tuple[str, str]] = {
     "safe": (
-        "Protocol: safe",
-        "Hard cases were not sought in the test part, and no lesion lies in two parts of the split. The test part was "
-        "recorded and decided nothing.",
+        "No leakage found",
+        "This says how the run was made, not that the classifier is safe. Hard cases were not sought in the test part, and "
+        "no lesion lies in two parts of the split. The test part was recorded and decided nothing.",
     ),
     "leaky": (
         "LEAKY: hard cases were mined from the test part",

@@ -8,14 +8,14 @@ from typing import Any, Final
 import numpy as np
 
 from engine.artifacts.run_files import RunFiles
-from engine.evaluation.figures import figure_words, is_share
+from engine.evaluation.figures import figure_words, is_share, lower_is_better
 from engine.report import charts as draw
 from engine.report.wording import NOTHING, p_text, percent
 from engine.study.answer import difference_text
 from engine.study.contrasts import ARM, FIGURES, Contrast, Study
 
-REACH: Final = {True: 0.3, False: 0.1}
-"""How far a strip reaches on either side of 0: shares, other figures."""
+REACHES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
+"""How far the strips of a table reach on either side of 0: the first that holds all its intervals, else the last."""
 CLAIMS: Final[Mapping[str, str]] = {
     "better": "hard is better",
     "worse": "hard is worse",
@@ -79,17 +79,26 @@ def paired_tests_table(study: Study) -> list[dict[str, str]]:
 
 def contrasts_tables(study: Study) -> list[dict[str, Any]]:
     """Hard minus each arm, one table per endpoint: headline, both procedures, Holm's p and the claim."""
-    found = [
-        {
-            "figure": figure_words(figure),
-            "role": "primary" if figure == study.primary else "co-primary",
-            "unit": "percentage points" if is_share(figure) else "as they are",
-            "reach": f"{100 * REACH[True]:.0f} points" if is_share(figure) else f"{REACH[False]:g}",
-            "rows": [_contrast_row(c) for c in study.contrasts if c.figure == figure],
-        }
-        for figure in study.endpoints
-    ]
-    return [table for table in found if table["rows"]]
+    found = [(figure, [c for c in study.contrasts if c.figure == figure]) for figure in study.endpoints]
+    return [_contrasts_table(study, figure, contrasts) for figure, contrasts in found if contrasts]
+
+
+def _contrasts_table(study: Study, figure: str, contrasts: Sequence[Contrast]) -> dict[str, Any]:
+    reach = reach_of(contrasts)
+    return {
+        "figure": figure_words(figure),
+        "role": "primary" if figure == study.primary else "co-primary",
+        "unit": "percentage points" if is_share(figure) else "as they are",
+        "reach": f"{100 * reach:g} points" if is_share(figure) else f"{reach:g}",
+        "better": "left" if lower_is_better(figure) else "right",
+        "rows": [_contrast_row(contrast, reach) for contrast in contrasts],
+    }
+
+
+def reach_of(contrasts: Sequence[Contrast]) -> float:
+    """Return how far strips must reach from 0 so that every interval is whole."""
+    ends = [abs(end) for c in contrasts for end in (c.difference.low, c.difference.high)]
+    return next((reach for reach in REACHES if reach >= max(ends)), REACHES[-1])
 
 
 def family_words(study: Study) -> str:
@@ -101,7 +110,7 @@ def family_words(study: Study) -> str:
     return words if len(study.endpoints) == 1 else f"{words}, {len(study.endpoints)} endpoints each"
 
 
-def _contrast_row(contrast: Contrast) -> dict[str, Any]:
+def _contrast_row(contrast: Contrast, reach: float) -> dict[str, Any]:
     figure, difference = contrast.figure, contrast.difference
     text = difference_text(difference, figure)
     return {
@@ -110,7 +119,7 @@ def _contrast_row(contrast: Contrast) -> dict[str, Any]:
         "role": contrast.role,
         "headline": text,
         "strip": draw.difference_strip(
-            difference.low, difference.value, difference.high, contrast.baseline, REACH[is_share(figure)], text
+            difference.low, difference.value, difference.high, contrast.baseline, reach, text
         ),
         "procedures": [(d.method, difference_text(d, figure)) for d in contrast.procedures],
         "p": p_text(contrast.adjusted_p) if contrast.adjusted_p is not None else NOTHING,

@@ -104,7 +104,7 @@ def test_page_is_self_contained(page: str) -> None:
 def test_page_says_what_it_must(page: str) -> None:
     text = words(page)
     for phrase in (
-        "Protocol: safe",
+        "No leakage found",
         "Research software, not a medical device",
         "handle them as patient data",
         "malignant or premalignant",
@@ -165,11 +165,28 @@ def test_banner_names_the_protocol_before_any_figure(
 def test_the_answer_comes_first_and_one_run_shows_nothing(page: str) -> None:
     text = words(page)
     start = text.index("Hard cases changed malignant sensitivity at 90 % specificity by")
-    assert start < text.index("What was found") and start < text.index("Protocol: safe")
+    assert start < text.index("What was found") and start < text.index("No leakage found")
     assert (
         "an unknown amount against random synthesis (random was not run): not shown. Why: 1 training set;"
         in text
     )
+
+
+def test_the_first_screen_has_a_picture_beside_the_answer(page: str, run: Path, tmp_path: Path) -> None:
+    first = page[page.index('class="first-figures"') : page.index('class="lead"')]
+    assert page.index('class="answer') < page.index('class="first-figures"') < page.index("What was found")
+    assert "hard minus each other arm" in words(first) and "right of it hard is better" in words(first)
+    table = page[page.index('id="differences"') :]
+    (shown,), (below,) = (
+        re.findall(r'aria-label="([^"]*)"><line class="axis" x1="50%', t)[:1] for t in (first, table)
+    )
+    assert shown == below
+    assert "Malignant lesions. Sensitivity, % of arm real in round" in first
+    report = json.loads((run / "report.json").read_text())
+    for entry in report["rounds"]:
+        entry["test"]["malignant"]["sensitivity"] = dict.fromkeys(("value", "low", "high"))
+    without = render_report(altered(run, tmp_path, rounds=report["rounds"]))
+    assert "Malignant lesions. Sensitivity" not in without
 
 
 def test_a_leaky_answer_says_so(run: Path, tmp_path: Path) -> None:
