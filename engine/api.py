@@ -12,7 +12,7 @@ What stands in ``__all__`` keeps its names and its meaning within a major versio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -88,9 +88,9 @@ class Run:
         if part not in get_args(Part):
             raise DataError(f"part: {part!r} is not scored; choose from {', '.join(get_args(Part))}")
         rows = [
-            {"round": entry.round, "arm": entry.arm, "figure": name, **ends}
+            {"round": entry.round, "arm": entry.arm, "figure": name, **vars(figure)}
             for entry in self.report.rounds
-            for name, ends in _figures(entry.metrics(part))
+            for name, figure in report_json.figures_in(entry.metrics(part))
         ]
         table = pd.DataFrame(rows, columns=["round", "arm", "figure", "value", "low", "high"])
         return table.astype({"value": float, "low": float, "high": float})
@@ -247,14 +247,3 @@ def compare(
 
 def _path(run: Run | str | Path) -> Path:
     return run.path if isinstance(run, Run) else Path(run)
-
-
-def _figures(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, float | None]]]:
-    """Yield the dotted name and {value, low, high} of every figure below a metric object."""
-    for name, found in metrics.items():
-        if not isinstance(found, Mapping):
-            continue
-        if {"value", "low", "high"} <= set(found):
-            yield f"{prefix}{name}", {end: found[end] for end in ("value", "low", "high")}
-        else:
-            yield from _figures(found, f"{prefix}{name}.")

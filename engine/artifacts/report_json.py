@@ -6,7 +6,7 @@ Only ``round`` and ``arm`` of an entry are required: earlier reports lack keys t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
@@ -39,6 +39,17 @@ class Figure:
     value: float | None
     low: float | None = None
     high: float | None = None
+
+
+def figures_in(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Figure]]:
+    """Yield the dotted name of every figure with an interval below a metric object, such as ``malignant.auc``."""
+    for name, found in metrics.items():
+        if not isinstance(found, Mapping):
+            continue
+        if {"value", "low", "high"} <= set(found):
+            yield f"{prefix}{name}", Figure(value=found["value"], low=found["low"], high=found["high"])
+        else:
+            yield from figures_in(found, f"{prefix}{name}.")
 
 
 class Stopping(JsonPart):

@@ -6,15 +6,26 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from engine.artifacts.report_json import RunReport
+from engine.artifacts.report_json import Part, RoundEntry, RunReport, figures_in
 
 MAX_PARAM_LENGTH = 6000
 """Characters MLflow keeps of a parameter."""
 MAX_NAME_LENGTH = 250
-HEADLINE = ("accuracy", "balanced_accuracy", "macro_f1", "auc", "malignant/", "sensitivity/", "specificity/")
-"""What the parent run shows as curves over rounds, of each split."""
+HEADLINE: Final = {
+    "malignant sensitivity": "malignant.sensitivity",
+    "malignant specificity": "malignant.specificity",
+    "malignant AUC": "malignant.auc",
+    "balanced accuracy": "balanced_accuracy",
+}
+"""What the parent run shows as curves over rounds, of each part and arm: MLflow draws what stands before / in one group."""
+BY_CLASS: Final = ("sensitivity", "specificity")
+"""What the parent run shows of each class, of the main arm on test."""
+TABLE: Final = ("part", "figure", "value", "low", "high")
+"""Columns of the table of all figures."""
+APART: Final = ("challenging", "rest", "confusion")
+"""What of a part's figures is in the table and in report.json alone."""
 
 
 def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -44,33 +55,51 @@ def failed_attempts(report: RunReport) -> dict[str, str]:
 def metrics(report: Mapping[str, Any]) -> dict[str, float]:
     """Flatten one (round, arm) object of report.json.
 
-    ``val`` and ``test`` become ``test/balanced_accuracy``, ``test/sensitivity/<dx>``, ``test/malignant/auc``...,
-    each with ``.low`` and ``.high``; counts, seconds and the p value keep their names. Undefined figures (null)
-    and text are left out.
+    ``val`` and ``test`` become ``test/balanced_accuracy``, ``test/sensitivity/<dx>``, ``test/malignant/auc``...; counts,
+    seconds and the p value keep their names. Intervals, counts of images per part, and figures of a part of a part are left to
+    ``figures_table``; undefined figures (null) and text are left out.
     """
     flat: dict[str, float] = {}
     for key, value in report.items():
         if key in ("val", "test") and isinstance(value, Mapping):
             flat |= _split_metrics(key, value)
-        elif key not in ("round", "digests"):
+        elif key not in ("round", "digests", "seeds"):
             flat |= _numbers(key, value)
     return flat
 
 
 def headline(report: Mapping[str, Any], main: bool) -> dict[str, float]:
-    """The figures of one (round, arm) for the parent run; arms other than the main one go under ``<arm>/``."""
-    prefix = "" if main else f"{report['arm']}/"
-    chosen = {}
-    for name, value in metrics(report).items():
-        split, _, figure = name.partition("/")
-        wanted = (
-            split in ("val", "test")
-            and figure.startswith(HEADLINE)
-            and not figure.endswith((".low", ".high"))
-        )
-        if wanted or name in ("acceptance_rate", "n_accepted", "n_generated"):
-            chosen[metric_name(prefix + name)] = value
-    return chosen
+    """Return what the parent run shows of one (round, arm): ``test malignant sensitivity/hard``, and so on.
+
+    Of the ``main`` arm each class's ``test/sensitivity/<dx>`` and ``test/specificity/<dx>`` as well.
+    """
+    arm = str(report["arm"])
+    entry = RoundEntry.model_construct(
+        round=0, arm=arm, val=report.get("val") or {}, test=report.get("test") or {}
+    )
+    parts: tuple[Part, ...] = ("test", "val")
+    found = {
+        metric_name(f"{part} {words}/{arm}"): entry.figure(part, name).value
+        for part in parts
+        for words, name in HEADLINE.items()
+    }
+    if main:
+        found |= {
+            metric_name(f"test/{name}/{dx}"): value
+            for name in BY_CLASS
+            for dx, value in entry.per_class("test", name).items()
+        }
+    found[metric_name(f"accepted images/{arm}")] = report.get("n_accepted")
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def figures_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return every figure of val and test with its 95 % interval, rows of TABLE; undefined is None."""
+    return [
+        {"part": part, "figure": name, **vars(figure)}
+        for part in ("val", "test")
+        for name, figure in figures_in(report.get(part) or {})
+    ]
 
 
 def metric_name(name: str) -> str:
@@ -85,18 +114,22 @@ def _split_metrics(split: str, figures: Mapping[str, Any]) -> dict[str, float]:
             for dx, row in value.items():
                 for figure, entry in row.items():
                     flat |= _numbers(f"{split}/{figure}/{dx}", entry)
-        elif name != "confusion":
+        elif name not in APART:
             flat |= _numbers(f"{split}/{name}", value)
-    return flat
+    return {name: value for name, value in flat.items() if not _is_count(name)}
+
+
+def _is_count(name: str) -> bool:
+    return any(step == "n" or step.startswith("n_") for step in name.split("/"))
 
 
 def _numbers(name: str, value: Any) -> dict[str, float]:
-    """A figure {value, low, high} gives three names, a mapping one a leaf, a finite number one, all else none."""
+    """A figure {value, low, high} gives one name, a mapping one per leaf, a finite number one, all else none."""
     if isinstance(value, Mapping):
         flat: dict[str, float] = {}
         for key, entry in value.items():
-            child = name if key == "value" else f"{name}.{key}" if key in ("low", "high") else f"{name}/{key}"
-            flat |= _numbers(child, entry)
+            if key not in ("low", "high"):
+                flat |= _numbers(name if key == "value" else f"{name}/{key}", entry)
         return flat
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return {metric_name(name): float(value)}

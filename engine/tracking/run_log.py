@@ -16,14 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from engine.arms import ARMS
 from engine.artifacts import report_json
+from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
 from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
 from engine.store import write_json
 from engine.tracking.confusion import confusion_png
-from engine.tracking.flatten import failed_attempts, headline, metrics, parameters
+from engine.tracking.flatten import TABLE, failed_attempts, figures_table, headline, metrics, parameters
 from engine.tracking.outbox import Entry
 from engine.tracking.sender import RefusedError
 
@@ -116,6 +119,7 @@ class RunLog:
             self._metrics(run_id, metrics(report), round_number)
             self._metrics(self.parent()[1], headline(report, arm == main_arm(round_number)), round_number)
             self._artifacts(run_id, self.run_folder / folder)
+            self._figures(run_id, report)
             self._confusion(run_id, report)
 
     def log_trial(self, trial: Mapping[str, Any]) -> None:
@@ -239,6 +243,13 @@ class RunLog:
         for path in files:
             if path.suffix in ARTIFACT_KINDS and not path.name.startswith("."):
                 self.client.log_artifact(run_id, str(path))
+
+    def _figures(self, run_id: str, report: Mapping[str, Any]) -> None:
+        """Log every figure with its interval as one table, which MLflow shows as such."""
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "figures.csv"
+            write_csv(pd.DataFrame(figures_table(report), columns=list(TABLE)), path)
+            self.client.log_artifact(run_id, str(path))
 
     def _confusion(self, run_id: str, report: Mapping[str, Any]) -> None:
         for split in ("val", "test"):

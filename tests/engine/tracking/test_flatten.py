@@ -6,6 +6,7 @@ from engine.artifacts.report_json import FailedAttempt, RunReport
 from engine.tracking.flatten import (
     MAX_PARAM_LENGTH,
     failed_attempts,
+    figures_table,
     headline,
     metric_name,
     metrics,
@@ -28,6 +29,7 @@ REPORT = {
         "per_class": {"mel": {"sensitivity": {"value": 1.0, "low": 0.9, "high": 1.0}, "n": 3}},
         "malignant": {"sensitivity": {"value": 0.25, "low": 0.0, "high": 0.5}, "threshold": 0.3, "n": 4},
         "confusion": {"classes": ["mel"], "counts": [[3]]},
+        "challenging": {"n": 2, "accuracy": {"value": 0.25, "low": 0.0, "high": 0.5}},
     },
     "val": None,
     "pool": {"arm": "hard", "counts": {"mel": 4}},
@@ -53,29 +55,32 @@ def test_report_becomes_metrics():
         "n_real": 50,
         "acceptance_rate": 0.5,
         "seconds/vae": 1.5,
-        "test/n": 9,
         "test/accuracy": 0.5,
-        "test/accuracy.low": 0.4,
-        "test/accuracy.high": 0.6,
         "test/sensitivity/mel": 1.0,
-        "test/sensitivity/mel.low": 0.9,
-        "test/sensitivity/mel.high": 1.0,
-        "test/n/mel": 3,
         "test/malignant/sensitivity": 0.25,
-        "test/malignant/sensitivity.low": 0.0,
-        "test/malignant/sensitivity.high": 0.5,
         "test/malignant/threshold": 0.3,
-        "test/malignant/n": 4,
         "pool/counts/mel": 4,
     }
 
 
-def test_the_parent_gets_the_headline_under_the_arm_where_it_is_not_the_main_one():
-    main = headline(REPORT, main=True)
-    assert main["test/sensitivity/mel"] == 1.0
-    assert main["n_accepted"] == 7
-    assert not [name for name in main if name.endswith((".low", ".high"))]
-    assert set(headline(REPORT, main=False)) == {f"hard/{name}" for name in main}
+def test_the_parent_gets_few_curves_named_so_that_arms_stand_together():
+    assert headline(REPORT, main=False) == {
+        "test malignant sensitivity/hard": 0.25,
+        "accepted images/hard": 7.0,
+    }
+    assert headline(REPORT, main=True) == {
+        "test malignant sensitivity/hard": 0.25, "accepted images/hard": 7.0, "test/sensitivity/mel": 1.0
+    }  # fmt: skip
+
+
+def test_the_table_holds_every_figure_with_its_interval():
+    assert figures_table(REPORT) == [
+        {"part": "test", "figure": name, "value": value, "low": low, "high": high}
+        for name, value, low, high in (
+            ("accuracy", 0.5, 0.4, 0.6), ("auc", None, None, None), ("per_class.mel.sensitivity", 1.0, 0.9, 1.0),
+            ("malignant.sensitivity", 0.25, 0.0, 0.5), ("challenging.accuracy", 0.25, 0.0, 0.5),
+        )
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

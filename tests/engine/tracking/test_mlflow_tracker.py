@@ -166,7 +166,7 @@ def test_metrics_have_the_contracts_names_and_the_round_as_step(tracked):
     named, _ = runs_of(client)
     data = named["round 1 hard"].data
     assert data.metrics["test/sensitivity/mel"] == pytest.approx(0.75)
-    assert data.metrics["test/sensitivity/mel.low"] == pytest.approx(0.65)
+    assert not [name for name in data.metrics if name.endswith((".low", ".high"))]
     assert data.metrics["test/malignant/sensitivity"] == pytest.approx(0.75)
     assert data.metrics["val/balanced_accuracy"] == pytest.approx(0.8)
     assert "val/auc" not in data.metrics
@@ -178,10 +178,27 @@ def test_the_parent_shows_curves_over_rounds_for_each_arm(tracked):
     _, client, _ = tracked
     named, _ = runs_of(client)
     parent = named["demo"].info.run_id
-    curve = client.get_metric_history(parent, "test/malignant/sensitivity")
-    assert [(m.step, pytest.approx(m.value)) for m in curve] == [(0, 0.55), (1, 0.75)]
-    beside = client.get_metric_history(parent, "real/test/sensitivity/nv")
-    assert [(m.step, pytest.approx(m.value)) for m in beside] == [(1, 0.6)]
+    curves = {
+        name: [(m.step, pytest.approx(m.value)) for m in client.get_metric_history(parent, name)]
+        for name in named["demo"].data.metrics
+    }
+    assert curves["test malignant sensitivity/real"] == [(0, 0.55), (1, 0.6)]
+    assert curves["test malignant sensitivity/hard"] == [(1, 0.75)]
+    assert curves["test/sensitivity/nv"] == [(0, 0.55), (1, 0.75)]
+    assert len({name.partition("/")[0] for name in curves}) <= 10
+
+
+def test_all_figures_with_their_intervals_are_one_table(tracked):
+    _, client, _ = tracked
+    named, _ = runs_of(client)
+    run_id = named["round 1 hard"].info.run_id
+    table = pd.read_csv(client.download_artifacts(run_id, "figures.csv")).set_index(["part", "figure"])
+    row = table.loc[("test", "per_class.mel.sensitivity")]
+    assert row.to_dict() == {
+        "value": pytest.approx(0.75),
+        "low": pytest.approx(0.65),
+        "high": pytest.approx(0.85),
+    }
 
 
 def test_parent_holds_config_dataset_tags_and_report(tracked):
@@ -205,6 +222,7 @@ def test_children_hold_reports_tables_sheets_and_confusion_but_no_weights(tracke
     assert names == {
         "confusion_test.png",
         "confusion_val.png",
+        "figures.csv",
         "hard_cases.png",
         "predictions.parquet",
         "report.json",
