@@ -56,8 +56,8 @@ def metrics(report: Mapping[str, Any]) -> dict[str, float]:
     """Flatten one (round, arm) object of report.json.
 
     ``val`` and ``test`` become ``test/balanced_accuracy``, ``test/sensitivity/<dx>``, ``test/malignant/auc``...; counts,
-    seconds and the p value keep their names. Intervals, counts of images per part, and figures of a part of a part are left to
-    ``figures_table``; undefined figures (null) and text are left out.
+    seconds and the p value keep their names. Intervals, counts of images per part, and figures of challenging lesions and
+    the rest are left to ``figures_table``; undefined figures (null) and text are left out.
     """
     flat: dict[str, float] = {}
     for key, value in report.items():
