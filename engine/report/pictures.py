@@ -5,32 +5,40 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
+EXACT: Final = 64
+"""Up to so many pixels a side a picture is kept to the bit (PNG); larger ones are compressed (WebP)."""
+QUALITY: Final = 88
+
 
 def picture(path: Path, side: int) -> str | None:
-    """Return an image file as a PNG data URI no larger than ``side`` pixels a side; None where it cannot be read.
+    """Return an image file as a data URI no larger than ``side`` pixels a side; None where it cannot be read.
 
     A small PNG without further data, as hardcase writes them, is taken as it is; everything else is drawn anew.
     """
     try:
         with Image.open(path) as image:
-            plain = image.format == "PNG" and image.mode == "RGB" and max(image.size) <= side
+            plain = image.format == "PNG" and image.mode == "RGB" and max(image.size) <= min(side, EXACT)
             small = image.convert("RGB")
             as_it_is = plain and not image.info
     except (OSError, UnidentifiedImageError):
         return None
     if as_it_is:
-        return _data_uri(path.read_bytes())
+        return _data_uri(path.read_bytes(), "png")
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.save(buffer, format="PNG")
-    return _data_uri(buffer.getvalue())
+    if max(small.size) <= EXACT:
+        small.save(buffer, format="PNG")
+        return _data_uri(buffer.getvalue(), "png")
+    small.save(buffer, format="WEBP", quality=QUALITY, method=4)
+    return _data_uri(buffer.getvalue(), "webp")
 
 
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+def _data_uri(data: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
 
 
 def inside(folder: Path, name: str) -> Path | None:

@@ -1,6 +1,5 @@
 (() => {
   const form = document.getElementById("filters");
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
   if (!form) return;
   form.hidden = false;
   const value = (name) => document.getElementById(`filter-${name}`).value;
