@@ -1,15 +1,16 @@
 """Positive and negative control: phantoms with a planted blind spot, which `hard` must find and mend, and without it.
 
-usage: python -m experiments.blind_spot run CONFIG --seeds 0-9 [--control positive | negative] [--with key=value ...]
+usage: python -m experiments.blind_spot run CONFIG --seeds 0-9 [--control positive | negative] [--name FOLDER]
+           [--with key=value ...]
        python -m experiments.blind_spot oracle CONFIG --seeds 100-102 [--times 5] [--with key=value ...]
        python -m experiments.blind_spot show CONFIG
-       python -m experiments.blind_spot collect
+       python -m experiments.blind_spot collect [--name FOLDER]
 
 ``run`` plays CONFIG once per seed, on phantoms with its blind spot (positive) and on the same phantoms without (negative).
 A seed draws phantoms, split, foundation and classifiers anew. Each run is kept in results/blind_spot/<control>_SSS.json when
 it is done; killed, the same command goes on. ``oracle`` trains on real images alone, with the subtype as rare as it is and
 --times as frequent: a blind spot must close with more examples. ``collect`` writes result.json, table.md and controls.png,
-``show`` the picture subtype.png.
+``show`` the picture subtype.png. --name keeps the controls of another config in a folder of their own below results/.
 
 Seeds from 100 are for development: CONFIG was chosen on them, and no result counts them.
 """
@@ -40,6 +41,8 @@ from experiments.lib.subtype_sheet import draw_subtype
 
 Control = Literal["positive", "negative"]
 CONTROLS: Final[tuple[Control, ...]] = ("positive", "negative")
+NAME: Final = "blind_spot"
+"""Folder of results."""
 DEVELOPMENT: Final = 100
 """Seeds from here are for development."""
 
@@ -47,7 +50,7 @@ DEVELOPMENT: Final = 100
 def main() -> None:
     """Run the controls of some seeds, ask the oracle, show the subtype, or collect."""
     asked = _arguments()
-    folder = keeping.RESULTS / "blind_spot"
+    folder = keeping.RESULTS / asked.name
     folder.mkdir(parents=True, exist_ok=True)
     if asked.action == "collect":
         print(collect(folder))
@@ -164,9 +167,11 @@ def _arguments() -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=this_script(), description=__doc__, formatter_class=form)
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("collect")
+    collecting = actions.add_parser("collect")
+    collecting.add_argument("--name", default=NAME)
     for name in ("run", "oracle", "show"):
         one = actions.add_parser(name)
+        one.add_argument("--name", default=NAME)
         one.add_argument("config", type=Path)
         one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
         if name != "show":
