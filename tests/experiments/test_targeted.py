@@ -78,7 +78,11 @@ def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path) -> None:
     assert {row["baseline"] for row in study_of(folder)["power"]} == set(arms) - {"hard"}
     table = (folder / "table.md").read_text()
     assert study_of(folder)["answer"]["sentence"] in table
-    assert "| log_loss | random | -" in table
+    (row,) = [line for line in table.splitlines() if line.startswith("| log_loss | random | -")]
+    first = next(
+        c for c in study_of(folder)["contrasts"] if (c["figure"], c["baseline"]) == ("log_loss", "random")
+    )
+    assert row.split(" | ")[3] == f"{100 * first['values'][0]:+.2f}"
     assert (folder / "contrasts.png").stat().st_size > 10_000
     keep(folder, runs[3], 3, denoiser={"steps": 7})
     with pytest.raises(ConfigError, match=r"fold 3, set 0: .*denoiser\.steps"):
