@@ -9,7 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from engine.classifier.model import build_model, choose_stem, normalisation
-from engine.classifier.weights import describe, load_classifier, load_for_tracking, read_meta, save_classifier
+from engine.classifier.weights import (
+    UnitInputClassifier,
+    describe,
+    load_classifier,
+    read_meta,
+    save_classifier,
+)
 from engine.errors import DataError
 
 CLASSES = ("bkl", "mel", "nv")
@@ -91,9 +97,8 @@ def test_tensors_of_another_model(tmp_path):
         load_classifier(path)
 
 
-def test_for_tracking_takes_unit_rgb(tmp_path):
+def test_a_classifier_of_unit_rgb_normalises_inside(tmp_path):
     model = saved(tmp_path / "c.safetensors")
-    wrapped, example = load_for_tracking(tmp_path / "c.safetensors")
+    wrapped = UnitInputClassifier(*load_classifier(tmp_path / "c.safetensors")).eval()
     mean = torch.tensor((0.485, 0.456, 0.406)).view(1, 3, 1, 1).expand(1, 3, 16, 16)
-    assert example.shape == (2, 3, 16, 16)
     assert torch.allclose(wrapped(mean), model(torch.zeros(1, 3, 16, 16)), atol=1e-6)
