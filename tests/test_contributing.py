@@ -145,6 +145,7 @@ from engine.stages.outputs import File
 """
 
 
+@pytest.mark.slow
 def test_the_stage(clone: Path, tmp_path: Path) -> None:
     """Two places: the module and the list. The foundation runs it, the dry run counts it."""
     head = (
@@ -175,6 +176,7 @@ print((out / "brightness.json").read_text(), work["brightness"].units, list(work
     assert (int(units), int(position)) == (2, 2)  # 64 images in chunks of 32; behind images and split
 
 
+@pytest.mark.slow
 def test_the_arm(clone: Path) -> None:
     """One place: the row. Config, plan, pool and charts know it."""
     row = textwrap.indent(BLOCKS["engine/arms.py"].rstrip(), "    ")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import sys
 from pathlib import Path
@@ -22,6 +24,7 @@ for name in ("wrong.yaml", "bomb.yaml"):
 """
 
 
+@pytest.mark.slow
 def test_a_wrong_key_is_named_before_torch_is_imported(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-c", CODE], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True

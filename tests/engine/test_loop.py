@@ -101,6 +101,7 @@ def test_a_run_left_between_two_rounds_says_why(tmp_path: Path) -> None:
     assert report["champion"]["round"] == 1
 
 
+@pytest.mark.slow
 def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
     backend = PaperBackend([0.5] * 40)
     arms = [
@@ -124,6 +125,7 @@ def test_every_arm_has_the_same_steps_seed_and_start(tmp_path: Path) -> None:
     assert [call.params["plain"] for call in (*first, *fits)].count(True) == 2
 
 
+@pytest.mark.slow
 def test_two_arms_of_a_round_differ_in_nothing_but_their_pool(tmp_path: Path) -> None:
     arms = ["real", "classical", "mined", "retrieved", "random", "unguided", "dcgan", "hard", "all_real"]
     backend = PaperBackend([0.5] * 40, accepted=2)
@@ -217,6 +219,7 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
     assert drawn == [{"mel": [3, 2]}, {"mel": [3, 2]}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_size", "kind", "chunk"), [(32, "kl", None), (64, "kl", None), (8, "kl", 8), (8, "identity", None)]
 )
@@ -275,6 +278,7 @@ def test_training_sets_reach_the_classifiers_stages_and_no_generator_part(tmp_pa
     assert not any("reference" in r for r in report["rounds"] if r["arm"] != "retrieved")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("saw", ["own", "train"])
 def test_another_training_set_shares_the_foundation_only_where_it_may_see_the_pool(
     tmp_path: Path, saw: str
@@ -464,6 +468,7 @@ def test_crossfit_of_a_later_round_trains_on_what_was_accepted(tmp_path: Path) -
     assert set(second.inputs) == {"images", "split", "accept_1", "synthesize_1"}
 
 
+@pytest.mark.slow
 def test_another_mix_trains_what_has_added_images_and_mines_nothing_again(tmp_path: Path) -> None:
     loop = {"rounds": 2, "arms": ["real", "random", "hard"], "mine_from": "crossfit"}
     split = {"train": 0.7, "mine": 0.0, "val": 0.1, "test": 0.2}
@@ -511,6 +516,7 @@ def test_the_next_round_mines_with_the_hard_arm(tmp_path: Path) -> None:
     assert "history_0" in second.inputs
 
 
+@pytest.mark.slow
 def test_a_rerun_computes_nothing_and_reports_the_same(tmp_path: Path) -> None:
     loop = {"rounds": 2, "arms": ["real", "random", "hard"]}
     first = play(tmp_path, PaperBackend([0.5] * 9), loop=loop)

@@ -26,6 +26,7 @@ def write_fold(folder: Path, run: Replicate, fold: int, seed: int = 0, **changed
     )
 
 
+@pytest.mark.slow
 def test_folds_are_collected(tmp_path: Path) -> None:
     runs = opened(tmp_path / "runs", folds=True, replicates=5, gain={"hard": -0.6})
     folder = tmp_path / "arms_full"

@@ -21,6 +21,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("keys")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", named())
 def test_every_stage_has_the_key_it_had(name: str, output: Path) -> None:
     lines = differences(PINNED, {name: keys_of(name, output)})

@@ -200,6 +200,7 @@ SPECS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 @settings(max_examples=40, deadline=None)
 @given(state=budget_states(), data=st.data(), seed=st.integers(0, 9))

@@ -129,6 +129,7 @@ def counts(run: Path) -> list[int]:
     return [readers.count(name) for name in ("ann", "bob")]
 
 
+@pytest.mark.slow
 def test_two_readers_at_once_and_a_kill_lose_nothing_that_was_confirmed(tmp_path: Path) -> None:
     writers = [
         subprocess.Popen(

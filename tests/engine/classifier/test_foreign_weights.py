@@ -30,6 +30,7 @@ def written(model: nn.Module, path: Path, prefix: str = "") -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "made", "wanted"),
     [
@@ -53,6 +54,7 @@ def test_positions_are_resampled_as_pretrained_true_does_it(
     assert all(torch.equal(ours[k], theirs[k]) for k in ours if k not in head)
 
 
+@pytest.mark.slow
 def test_torchvisions_vit_is_resampled_by_its_own_rule(tmp_path: Path) -> None:
     model = donor("vit_b_16", 96)
     ours = build_model("vit_b_16", 3, 64, written(model, tmp_path / "w.safetensors")).state_dict()

@@ -168,6 +168,7 @@ def one_hot(job: FitJob) -> FitJob:
 MIX = {"share": 0.5, "finish_on_real": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes", [{}, {"mix": MIX}, {"mix": {**MIX, "split_batchnorm": True}}, {"label_smoothing": 0.0}]
 )
@@ -212,6 +213,7 @@ def kill_at(step: int) -> TrainEnv:
     return TrainEnv(progress=progress)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [None, MIX])
 def test_a_killed_fit_on_soft_labels_resumes_in_the_same_bits(tmp_path, mix):
     whole, killed = (taught(make_job(tmp_path / name, mix=mix)) for name in ("whole", "killed"))
@@ -247,6 +249,7 @@ KILLS = [(4, 9), (5, 9), (8, 9), (10, 9), (5, 7), (8, 4)]
 SPOILT = ["lost", "damaged", "unsealed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "killed_at", "then"),
     [

@@ -58,6 +58,7 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_every_fault_is_found(faulty: Path, tmp_path: Path) -> None:
     result = hardcase(
         "data", "audit", faulty / "config.yaml", "--json", tmp_path / "f.json", "--out", tmp_path / "sheets"
@@ -98,6 +99,7 @@ def test_pairs_left_apart_are_said(faulty: Path) -> None:
     assert "merge_duplicates is off" in result.stdout
 
 
+@pytest.mark.slow
 def test_second_photographs_are_listed_and_the_less_sure_marked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_second_photographs_are_listed_and_the_less_sure_marked(
         assert np.corrcoef(first[shown], laid[shown])[0, 1] > 0.8, "the second is laid onto the first"
 
 
+@pytest.mark.slow
 def test_phantoms_have_nothing_to_report(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(
         f"output: {tmp_path / 'runs'}\ndata: {{image_size: 32, phantom: {{lesions: 60}}}}\n"

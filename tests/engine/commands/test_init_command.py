@@ -325,6 +325,7 @@ def test_a_class_name_with_a_newline_writes_no_config_keys(tmp_path: Path) -> No
     assert r"df\nevaluation" in text
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @settings(max_examples=25, deadline=None)
 @given(name=st.one_of(st.sampled_from([*HOSTILE, INJECTED]), st.text(min_size=1, max_size=20)))

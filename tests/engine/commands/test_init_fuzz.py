@@ -152,6 +152,7 @@ def test_any_folder_is_read_or_refused(
     _case(seed, tmp_path_factory.getbasetemp() / f"any{part}-{seed}")
 
 
+@pytest.mark.slow
 def test_the_folders_reach_every_end(tmp_path: Path) -> None:
     """A fuzz that only makes refusals tries nothing: of 60 folders some are split, and some fail at each step before."""
     ends = {_case(seed, tmp_path / str(seed)) for seed in range(60)}

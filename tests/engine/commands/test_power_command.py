@@ -30,6 +30,7 @@ def said(runs: list[Path], **options: Any) -> tuple[str, dict[str, Any]]:
     return console.file.getvalue(), found  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_every_endpoint_and_baseline_has_its_row(runs: list[Path], tmp_path: Path) -> None:
     text, found = said(runs, json_path=tmp_path / "power.json")
     assert json.loads((tmp_path / "power.json").read_text()) == found
@@ -48,6 +49,7 @@ def test_every_endpoint_and_baseline_has_its_row(runs: list[Path], tmp_path: Pat
         assert more == sorted(more, reverse=True), "further seeds never need more training sets"
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_a_larger_effect_is_shown_more_often(runs: list[Path]) -> None:
     small, large = (said(runs, effect=effect, figure="log_loss")[1]["rows"] for effect in (0.01, 0.3))
@@ -57,6 +59,7 @@ def test_a_larger_effect_is_shown_more_often(runs: list[Path]) -> None:
     assert {row["figure"] for row in small} == {"log_loss"}
 
 
+@pytest.mark.slow
 def test_shares_are_printed_in_points(runs: list[Path]) -> None:
     text, _ = said(runs, figure="malignant.sensitivity", effect=0.02)
     assert "training sets that show 2.0 (percentage points) at 80% power" in text

@@ -172,6 +172,7 @@ def test_every_layout_of_the_readme_is_tested() -> None:
     assert ROWS_OF_README.keys() == LAYOUTS.keys() == EXPECTED.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_public_layout_is_recognised_and_described(name: str, tmp_path: Path) -> None:
     path, said = _init(name, tmp_path)

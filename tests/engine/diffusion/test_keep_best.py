@@ -96,6 +96,7 @@ class Trained:
         self.curve = keeper.curve
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("stop", [7, 11, 16, 19])
 @pytest.mark.parametrize("kind", ["checkpoint-*", "best-*", "validations.json"])

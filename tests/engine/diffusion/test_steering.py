@@ -36,6 +36,7 @@ def linear(slope):
     return logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp", "euler_maruyama", "probability_flow"])
 def test_a_gaussian_tilted_by_a_linear_score_moves_by_exactly_that(sampler, prediction, monkeypatch):

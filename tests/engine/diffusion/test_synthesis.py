@@ -65,6 +65,7 @@ def one(engine, lesion=0, prompt=0, seed=0):
     return made.images_BHWC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_a_sample_is_the_same_wherever_it_is_made(parts, sampler, strength):
@@ -123,6 +124,7 @@ def test_nfe_counts_every_run_of_the_denoiser(parts, settings, nfe):
     assert sum(counted) == nfe * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", sorted(SAMPLERS))
 def test_states_go_from_noise_to_the_image_and_change_nothing(parts, sampler):
     engine = synthesizer(parts, sampler=sampler, steps=6, guidance_scale=1.0)

@@ -146,6 +146,7 @@ def denoiser(cfg):
     return build_denoiser(cfg, SHAPE[0], SHAPE[1], W, D, seed=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 def test_learns_four_latents(tmp_path, prediction):
     cfg = config(prediction=prediction, guidance_tokens="own")

@@ -89,6 +89,7 @@ def one_step(
     return log.losses[0], torch.cat(gradients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [denoiser, vae])
 @pytest.mark.parametrize(("precision", "checkpointing", "pieces"), COMBINATIONS)
 def test_losses_and_gradients_are_those_of_the_plain_step(

@@ -23,6 +23,7 @@ def objective(vae, config=CONFIG, **env):
     return VaeObjective(vae=vae, images=source, config=config, env=TrainEnv(**env))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sample_posterior", [True, False])
 def test_training_lowers_the_loss_and_learns_colour(tmp_path, sample_posterior):
     config = CONFIG.model_copy(update={"sample_posterior": sample_posterior})

@@ -138,6 +138,7 @@ def check(sequence: list[File]) -> None:
             assert lines(run) == history
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(FILES, min_size=1, max_size=4))
 def test_no_answer_is_lost_or_invented(sequence: list[File]) -> None:

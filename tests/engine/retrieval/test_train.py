@@ -50,6 +50,7 @@ def same_class_share(folder: Path, data: Examples, view: int) -> float:
     return float((data.label_N[nearest] == data.label_N[:, None]).mean())
 
 
+@pytest.mark.slow
 def test_trained_embedding_groups_classes_it_has_not_seen_the_images_of(tmp_path):
     log = fit(SMALL, examples(), tmp_path / "clip", tmp_path / "checkpoint", 0, TrainEnv())
     assert len(log.losses) == 60

@@ -331,6 +331,7 @@ def choose(policy: str, source: str = "hard", **tree: Any) -> accept.Params:
     return accept.Params.of(config, ROOM, policy={"name": "all"}, selecting=selecting)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", registry.names("selection"))
 @pytest.mark.parametrize("labels", ["hard", "soft"])
 def test_of_the_candidates_that_passed_as_many_as_the_budget_are_kept(
@@ -347,6 +348,7 @@ def test_of_the_candidates_that_passed_as_many_as_the_budget_are_kept(
     )
 
 
+@pytest.mark.slow
 def test_gates_come_before_the_choice_and_room_after_it(
     tmp_path: Path, foundation: dict[str, Path], learner: dict[str, Path]
 ) -> None:

@@ -92,6 +92,7 @@ def test_neither_what_was_asked_nor_what_looks_like_it_is_asked_again(
     assert facts.open + sum(facts.left_out.values()) == facts.unlabelled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.names("query"))
 def test_no_policy_sees_a_hidden_label(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
     images = tmp_path / "images"

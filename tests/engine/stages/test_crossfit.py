@@ -224,6 +224,7 @@ def early(share):
     return crossfit.Params.of(EARLY, adds=False).model_copy(update={"early": share})
 
 
+@pytest.mark.slow
 def test_early_predictions_are_out_of_fold_and_of_the_weights_after_a_share_of_the_steps(tmp_path, inputs):
     run_stage(crossfit, tmp_path / "out", inputs, early(0.42))
     run_stage(crossfit, tmp_path / "late", inputs, early(None))
@@ -261,6 +262,7 @@ def test_a_share_of_the_steps_is_at_least_one_step(tmp_path, inputs, share, step
     assert [job.snapshot.step for job in jobs] == [step]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [None, *(pytest.param(d, marks=pytest.mark.heavy) for d in DAMAGES[:-1]), DAMAGES[-1]]
 )

@@ -32,6 +32,7 @@ def weights(folder):
     return [(folder / name).read_bytes() for name in names]
 
 
+@pytest.mark.slow
 def test_files_and_report(tmp_path, inputs):
     info = run(tmp_path / "d", inputs)
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [
@@ -56,6 +57,7 @@ def test_files_and_report(tmp_path, inputs):
     assert sum(name.endswith(".gamma") for name in tensors) == 7
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, inputs, seed=seed)
@@ -63,6 +65,7 @@ def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
     assert weights(tmp_path / "a") != weights(tmp_path / "c")
 
 
+@pytest.mark.slow
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     config = tiny(denoiser={"checkpoint_every": 3})
     run(tmp_path / "whole", inputs, config)

@@ -33,6 +33,7 @@ def run(tmp_path, name, inputs):
     return json.loads((tmp_path / name / "judge.json").read_text())
 
 
+@pytest.mark.slow
 def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     inputs = {"images": images, "split": split}
@@ -58,6 +59,7 @@ def test_judge_learns_out_of_fold_and_val_decides_nothing(tmp_path):
     assert again["val_accuracy"] == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "step"),
     [
@@ -102,6 +104,7 @@ def whole_judge(tmp_path_factory):
     return inputs, root / "whole"
 
 
+@pytest.mark.slow
 def test_the_temperature_is_the_likeliest_out_of_fold_and_val_is_of_the_calibrated_mean(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     inputs = {"images": images, "split": split}

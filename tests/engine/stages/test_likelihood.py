@@ -37,6 +37,7 @@ def run(folder: Path, inputs: dict[str, Path], images: int, seed: int = 0) -> di
     return found
 
 
+@pytest.mark.slow
 def test_bits_of_val_images(tmp_path: Path, inputs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = open_dataset(inputs["images"], inputs["split"])
     val = len(dataset.where("val"))

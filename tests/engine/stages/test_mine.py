@@ -193,6 +193,7 @@ def judged(tmp_path: Path) -> dict[str, Path]:
     return folders
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec", [{"name": "bald", "draws": 8}, {"name": "committee"}, {"name": "committee", "measure": "votes"}]
 )

@@ -57,6 +57,7 @@ def divide(
     return run_stage(split, tmp_path / f"{name}{seed}", {"images": folder}, params, seed=seed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", READERS)
 def test_no_lesion_in_two_parts_for_any_reader_and_seed(tmp_path: Path, kind: str) -> None:
     folder = decode(tmp_path, kind)

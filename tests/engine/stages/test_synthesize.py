@@ -51,6 +51,7 @@ def test_how_images_are_taught_makes_none_again():
     assert not set(taught) & set(plain["synthesis"])
 
 
+@pytest.mark.slow
 def test_files(tmp_path, inputs):
     images = run(tmp_path / "s", inputs)
     assert images.shape == (6, 16, 16, 3)
@@ -87,6 +88,7 @@ def test_a_sample_does_not_depend_on_the_others(tmp_path, inputs):
     assert np.array_equal(run(tmp_path / "part", fewer), whole[order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["dx", "parent_image_id", "seed"])
 def test_class_parent_and_seed_reach_the_image(tmp_path, inputs, column):
     frame = pd.read_parquet(inputs["condition"] / "conditioning.parquet")
@@ -163,6 +165,7 @@ def guides(tmp_path_factory):
     return folders
 
 
+@pytest.mark.slow
 def test_gradients_of_judge_and_classifier_reach_the_images(tmp_path, inputs, guides):
     plain = run(tmp_path / "plain", inputs | guides)
     pulled = run(tmp_path / "pulled", inputs | guides, classifier_scale=20.0)
@@ -173,6 +176,7 @@ def test_gradients_of_judge_and_classifier_reach_the_images(tmp_path, inputs, gu
     assert np.array_equal(run(tmp_path / "off", inputs | guides, adversarial_scale=0.0), plain)
 
 
+@pytest.mark.slow
 def test_adversarial_guidance_makes_harder_images(tmp_path, inputs, guides):
     """The classifier's loss on the images rises, as asked for (no judge in the way, margin as the objective)."""
     settings = {"adversarial_objective": "margin", "adversarial_keep": 0.0, "gradient_interval": (0.0, 1.0)}

@@ -123,6 +123,7 @@ def test_delong_with_clusters_by_hand() -> None:
     assert alone.width / (2 * 1.959963985) == pytest.approx(math.sqrt(3 / 64), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_all_hold_their_level_on_lesions_photographed_several_times() -> None:
     found = {name: summary(many) for name, many in simulate("pair", 800, 0, seed=3).items()}
     assert 0.03 <= found["clustered McNemar"]["rejected"] <= 0.07

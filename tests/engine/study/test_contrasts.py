@@ -41,6 +41,7 @@ def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
     return json.loads(record.read_text(encoding="utf-8")), page.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "verdict", "why"),
     [
@@ -82,6 +83,7 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
     assert told[1].startswith("<strong>LEAKY:</strong>") == (record["protocol"] == "leaky")
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
     """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
@@ -108,6 +110,7 @@ def test_a_missing_arm_is_named(tmp_path: Path) -> None:
     assert record["answer"]["reason"].startswith("random was not run")
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Path) -> None:
     record, page = study_of(
@@ -149,6 +152,7 @@ def test_the_page_tells_subgroups_challenging_lesions_acceptance_and_cost(tmp_pa
     assert "What arm hard took beyond arm real, 2 runs together" in text
 
 
+@pytest.mark.slow
 def test_two_methods_by_design(tmp_path: Path) -> None:
     shared, _ = study_of(tmp_path / "a", replicates=3, lesions=300)
     folds, _ = study_of(tmp_path / "b", replicates=4, lesions=300, folds=True)
@@ -302,6 +306,7 @@ def test_an_unfinished_run_is_refused(tmp_path: Path) -> None:
 NEW = ("malignant.auc", "log_loss")
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path) -> None:
     arms = ("real", "classical", "random", "hard")
@@ -332,6 +337,7 @@ def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path)
     assert "Malignant AUC (primary endpoint), hard minus each other arm" in text
 
 
+@pytest.mark.slow
 def test_a_higher_log_loss_is_worse(tmp_path: Path) -> None:
     record, _ = study_of(tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.6}, lesions=400)
     (found,) = [c for c in record["contrasts"] if c["role"] == "confirmatory"]

@@ -16,6 +16,8 @@ from engine.config.loading import parse_config
 from engine.config.tracking_place import database_problems
 from engine.tracking.mlflow_tracker import MlflowTracker, default_uri
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["mel", "nv"]
 
 
@@ -121,12 +123,14 @@ def client_of(tmp_path: Path):
     return MlflowClient(default_uri(tmp_path / "runs"))
 
 
+@pytest.mark.slow
 def test_the_experiment_is_marked_as_model_training(tracked):
     _, client, _ = tracked
     tags = client.get_experiment_by_name("demo").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
 
 
+@pytest.mark.slow
 def test_a_kind_that_somebody_chose_stays_and_an_experiment_without_one_gets_it(tmp_path):
     make_run(tmp_path)
     client = client_of(tmp_path)
@@ -307,6 +311,7 @@ KEPT = [
 ]
 
 
+@pytest.mark.slow
 def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(
     tmp_path, short_requests, mlflow_tables
 ):
@@ -329,6 +334,7 @@ def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(
     assert not (run / "tracking_outbox").exists()
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
     tmp_path, silent_server, short_requests
 ):
@@ -428,6 +434,7 @@ def test_every_other_folder_is_addressed(tmp_path, name):
     assert make_url(default_uri(place)).database == str(tmp_path / name / "mlflow.db")
 
 
+@pytest.mark.slow
 def test_labels_of_an_oracle_are_a_tag_and_a_parameter_of_parent_and_child(tmp_path):
     run = make_run(tmp_path)
     tracker = make_tracker(tmp_path)

@@ -88,6 +88,7 @@ def peaks(folder: Path, steps: int) -> dict[str, float]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_neither_a_look_nor_a_checkpoint_nor_a_resume_holds_a_copy_of_all(tmp_path: Path) -> None:
     first, second = peaks(tmp_path, 3), peaks(tmp_path, 5)

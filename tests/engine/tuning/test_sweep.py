@@ -128,6 +128,7 @@ def test_trials_share_round_zero_and_val_picks_the_best(tmp_path: Path) -> None:
     assert stopped["stopping"] == {"action": "stop", "reason": "the sweep's scheduler stopped this trial"}
 
 
+@pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize(
     "reports", [(1, 4, 7), pytest.param((2, 3, 5, 6), marks=pytest.mark.heavy)], ids=["sample", "others"]
@@ -174,6 +175,7 @@ def test_a_tuned_classifier_key_has_a_round_zero_of_its_own(tmp_path: Path) -> N
     assert sorted(call.params["lr"] for call in fits) == [0.001, 0.002]
 
 
+@pytest.mark.slow
 def test_a_smaller_sweep_is_refused_another_space_and_fresh_starts_anew(tmp_path: Path) -> None:
     folder, _ = run(config_in(tmp_path))
     with pytest.raises(ConfigError, match=r"search_space .*--fresh"):

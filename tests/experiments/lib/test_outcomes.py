@@ -54,6 +54,7 @@ def test_groups_survive_the_file_where_they_say_more_than_lesions(tmp_path: Path
     assert "group" not in pack_cases(opened(tmp_path / "plain", replicates=1)[0])["test"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [False, True])
 def test_a_study_of_kept_replicates_is_that_of_the_run_folders(tmp_path: Path, folds: bool) -> None:
     runs = opened(tmp_path, folds=folds)

@@ -25,6 +25,7 @@ def stop_half_way(path: Path) -> None:
     write_json(path, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gain", "lesions", "verdict"), [(0.8, 1800, "helped"), (-0.6, 400, "hurt"), (0.0, 400, "not shown")]
 )

@@ -58,6 +58,7 @@ def test_pairs_of_one_lesion_id_are_not_reported() -> None:
     assert find_same_lesions(points, strings(["A", "C", "B"]), 1, no_progress).pairs_P2.tolist() == [[0, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "shared",
     [
@@ -88,6 +89,7 @@ def crowd() -> list[np.ndarray]:
     ]
 
 
+@pytest.mark.slow
 def test_neither_order_nor_threads_matter() -> None:
     images = crowd()
     first = verified_pairs(keypoints(images), names(34), 1, no_progress)

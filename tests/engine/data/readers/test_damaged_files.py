@@ -116,6 +116,7 @@ FILES: dict[str, tuple[str, Callable[[Path], None], dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", FILES)
 @given(data=st.data())
 @SEEDLESS

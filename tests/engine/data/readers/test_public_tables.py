@@ -76,6 +76,7 @@ def test_milk10k_has_a_row_per_image_and_keeps_lesions_together(tmp_path: Path) 
         read(config(tmp_path, "isic", map_labels=mapped), 0)
 
 
+@pytest.mark.slow
 def test_pixels_are_read_row_by_row_in_colour(tmp_path: Path) -> None:
     LAYOUTS["hmnist"](tmp_path)
     path = tmp_path / "hmnist_28_28_RGB.csv"

@@ -47,6 +47,7 @@ def sample(name, steps, schedule="scaled_linear", prediction="epsilon", count=40
 STEPS = {"dpmpp": 16, "dpmpp_sde": 16, "unipc": 16, "probability_flow": 20, "ddim": 50}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", ["epsilon", "sample", "v"])
 @pytest.mark.parametrize("name", sorted(SAMPLERS))
 @pytest.mark.parametrize("schedule", ["scaled_linear", "cosine", "linear"])

@@ -143,6 +143,7 @@ def made_of(parents: np.ndarray, noise: np.ndarray, shift: float) -> ImageSet:
     return ImageSet(features_NF=rows, dx=strings(["nv"] * len(rows)), cluster=names)
 
 
+@pytest.mark.slow
 def test_a_twin_of_the_dear_set_brings_in_more_of_the_cheap_one() -> None:
     rng = np.random.default_rng(0)
 
