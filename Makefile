@@ -27,7 +27,7 @@ test: $(STAMP)
 	$(BIN)/python -m pytest $(RAY) -m "ray and not heavy" --cov --cov-append --cov-fail-under=85 --durations=15
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data" --durations=5
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data and not heavy" --durations=5
 
 test-heavy: $(STAMP)
 	$(BIN)/python -m pytest -m heavy --durations=5
