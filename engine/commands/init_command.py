@@ -19,6 +19,7 @@ from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
 from engine.config.yaml_text import parse_yaml
 from engine.data.joined_patients import joined_patients
+from engine.data.readers.files import listed_once
 from engine.data.splits import group_rows
 from engine.data.table import groups_line
 from engine.errors import ConfigError
@@ -46,8 +47,9 @@ def init(
         ConfigError: ``out`` exists or cannot be written; nothing is written then.
     """
     _refuse_existing(out)
-    layout = recognise(directory, images, label)
-    text = render(layout, machine or Machine.here(), out)
+    with listed_once():
+        layout = recognise(directory, images, label)
+        text = render(layout, machine or Machine.here(), out)
     parse_config(parse_yaml(text, str(out)), source=str(out))
     _refuse_existing(out)
     try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,8 +83,30 @@ class Files:
         return [str(nearest_mask(path, named.get(path.stem, []))) if path.name else "" for path in paths]
 
 
+_listed: ContextVar[dict[Path, Files] | None] = ContextVar("listed", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """List no folder twice inside: a folder of an archive takes seconds, on a network disk more."""
+    token = _listed.set({})
+    try:
+        yield
+    finally:
+        _listed.reset(token)
+
+
 def find_files(root: Path) -> Files:
     """List image and mask files anywhere below ``root`` (DataError where a name is no UTF-8)."""
+    known = _listed.get()
+    if known is None:
+        return _find_files(root)
+    if root not in known:
+        known[root] = _find_files(root)
+    return known[root]
+
+
+def _find_files(root: Path) -> Files:
     passed = Passed()
     paths = sorted(below(root, passed))
     named = [path for path in paths if is_image_name(path)]
