@@ -89,7 +89,7 @@ def headline(report: Mapping[str, Any], main: bool) -> dict[str, float]:
             for name in BY_CLASS
             for dx, value in entry.per_class("test", name).items()
         }
-    found[metric_name(f"accepted images/{arm}")] = report.get("n_accepted")
+    found[metric_name(f"training images accepted/{arm}")] = report.get("n_accepted")
     return {name: float(value) for name, value in found.items() if value is not None}
 
 

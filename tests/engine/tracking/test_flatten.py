@@ -66,10 +66,10 @@ def test_report_becomes_metrics():
 def test_the_parent_gets_few_curves_named_so_that_arms_stand_together():
     assert headline(REPORT, main=False) == {
         "test malignant sensitivity/hard": 0.25,
-        "accepted images/hard": 7.0,
+        "training images accepted/hard": 7.0,
     }
     assert headline(REPORT, main=True) == {
-        "test malignant sensitivity/hard": 0.25, "accepted images/hard": 7.0, "test/sensitivity/mel": 1.0
+        "test malignant sensitivity/hard": 0.25, "training images accepted/hard": 7.0, "test/sensitivity/mel": 1.0
     }  # fmt: skip
 
 
