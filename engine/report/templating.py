@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from engine.data.diagnoses import recognise
 from engine.report import charts as draw
 from engine.report.wording import percent
 
@@ -35,9 +36,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "stacked": stacked, "points": points}
+    environment.filters |= {"percent": percent, "stacked": stacked, "points": points, "in_full": in_full}
     environment.globals["key"] = draw.legend_marker
     return environment
+
+
+def in_full(label: str) -> str:
+    """Return a class for a reader who does not know its abbreviation: ``melanoma (mel)``; what is not known as it stands."""
+    known = recognise(label)
+    if known is None or known.full_name.casefold() in (label.casefold(), known.name.casefold()):
+        return label
+    return f"{known.full_name} ({label})"
 
 
 def stacked(text: str) -> Markup:

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from engine.report.run_page import render_report, write_report
-from engine.report.templating import TEMPLATES, points, stacked
+from engine.report.templating import TEMPLATES, in_full, points, stacked
 from tests.engine.report.fake_run import make_run
 
 FORBIDDEN = (
@@ -365,3 +365,24 @@ def test_figures_of_an_oracle_are_marked_on_the_first_screen(run: Path, tmp_path
     text = words(page)
     title = "SIMULATED LABELS: an oracle uncovered hidden labels"
     assert text.index(title) < text.index("Hard cases changed") and 'class="banner simulated"' in page
+
+
+@pytest.mark.parametrize(
+    ("label", "shown"),
+    [
+        ("mel", "melanoma (mel)"),
+        ("BCC", "basal cell carcinoma (BCC)"),
+        ("akiec", "actinic keratosis or intraepithelial carcinoma (akiec)"),
+        ("nv", "nevus (nv)"),
+        ("Melanoma", "Melanoma"),
+        ("digit 3", "digit 3"),
+        ("mel?", "mel?"),
+    ],
+)
+def test_classes_are_named_in_full_where_they_are_known(label: str, shown: str) -> None:
+    assert in_full(label) == shown
+
+
+def test_headings_of_cases_name_diagnoses_and_filters_keep_the_labels(page: str) -> None:
+    assert re.search(r"<h3>\w[\w ]* \(\w+\) taken for \w[\w ]* \(\w+\)</h3>", page)
+    assert re.search(r'<option value="mel">melanoma \(mel\)</option>', page)

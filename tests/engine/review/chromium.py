@@ -30,6 +30,10 @@ KEYS = {"Escape": 27, "Enter": 13, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39}
 PATIENCE = 30.0
 
 
+class PageLeftError(AssertionError):
+    """The page was left for another one while it was asked."""
+
+
 @dataclass
 class Chromium:
     """One browser process; ``console`` and ``requested`` get (page's session, what it logged or asked for)."""
@@ -52,6 +56,8 @@ class Chromium:
         while time.monotonic() < until:
             for found in self._messages(until):
                 if found.get("id") == number:
+                    if "navigated or closed" in found.get("error", {}).get("message", ""):
+                        raise PageLeftError(found)
                     assert "error" not in found, found
                     return dict(found["result"])
         raise AssertionError(f"no answer to {method}")
@@ -120,7 +126,10 @@ class Page:
         """Wait until an expression is true; a page that changes meanwhile is asked again."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+            try:
+                found = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+            except PageLeftError:
+                found = {"result": {}}
             if found["result"].get("value") is True:
                 return
             time.sleep(0.02)
