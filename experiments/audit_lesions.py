@@ -24,11 +24,11 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from engine.config import load_config
-from engine.data.decoding import open_picture, rgb
+from engine.data.decoding import decode_image, open_picture, rgb
 from engine.data.duplicates.keypoints import find_keypoints
 from engine.data.duplicates.same_lesion import LISTED, SURE, LesionPairs, verified_pairs
 from engine.data.duplicates.search import detail_threshold, registered_pairs, thumbnails
-from engine.data.images import available_cores, decode_image
+from engine.data.images import available_cores
 from engine.data.readers.table import read
 from engine.types import LesionTable
 from experiments.audit import ALLOWED, Judged, halves

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 
 from engine.commands.data_sheet import GREEN, outline
 from engine.data.audit.findings import MaskFinding
+from engine.data.decoding import decode_image, image_square, open_image
 from engine.data.duplicates.candidates import TURNS, turned
 from engine.data.duplicates.registration import warp
-from engine.data.images import decode_image, decode_mask, image_square, open_image
+from engine.data.images import decode_mask
 from engine.data.masks import binary_mask
 from engine.report.sheets import GAP
 from engine.types import ImageArray, LesionTable

@@ -46,7 +46,7 @@ def export_model(
         StageError: ONNX Runtime does not agree with torch; nothing is written.
     """
     from engine.classifier.weights import read_meta
-    from engine.parts.exported_classifier import DECODING, describe_preprocessing
+    from engine.parts.exported_classifier import DECODING, IN_AND_OUT, describe_preprocessing
 
     chosen = choose(run, round_number, arm)
     report = read_report(run)
@@ -56,14 +56,17 @@ def export_model(
         shutil.copyfile(chosen.weights, target / WEIGHTS)
         shutil.copyfile(Calibration.path(chosen.folder), Calibration.path(target))
         meta, fit = read_meta(chosen.weights), chosen.run.config.data.fit
-        preprocessing = describe_preprocessing(meta, chosen.calibration, fit)
+        networks: dict[str, Any] = {
+            "safetensors": {"model": meta.model, "input": "normalised by mean and std",
+                            "output": "logits; divide by temperature, then softmax"},
+            "onnx": None,
+        }  # fmt: skip
         if onnx:
             difference = export_onnx(chosen, target / "classifier.onnx")
-            preprocessing["onnx"]["largest_difference_from_torch"] = difference
+            networks["onnx"] = {**IN_AND_OUT, "largest_difference_from_torch": difference}
             shutil.copyfile(decoding.__file__, target / DECODING)
             shutil.copyfile(Path(__file__).with_name(f"{APPLY}.txt"), target / APPLY)
-        else:
-            preprocessing["onnx"] = None
+        preprocessing = describe_preprocessing(meta, chosen.calibration, fit, networks)
         write_json(target / "preprocessing.json", preprocessing)
         write_text(target / "README.md", model_card(chosen, report, onnx=onnx))
     console.print(f"{chosen.marked} in {out}")

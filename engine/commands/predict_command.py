@@ -171,7 +171,7 @@ def read_images(files: Sequence[Path], size: int, fit: str) -> tuple[list[Path],
         The good files, one line for each bad one, the good files' pixels (n, size, size, 3) uint8, and how many of them
         have more frames than the first, which is read.
     """
-    from engine.data.images import image_square, open_image
+    from engine.data.decoding import image_square, open_image
 
     good, bad, pixels, several = [], [], [], 0
     for path in files:

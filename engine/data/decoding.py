@@ -60,6 +60,25 @@ class Picture:
     several: bool = False
 
 
+def decode_image(source: str | Path | Pixels, size: int, fit: str = "crop") -> Pixels:
+    """Return an image file, or an (h, w) or (h, w, 3) array, as (size, size, 3) uint8 RGB.
+
+    Raises:
+        ImageFileError: the file is absent, truncated, too large or no image.
+    """
+    return image_square(open_image(source, size), size, fit)
+
+
+def open_image(source: str | Path | Pixels, size: int) -> Picture:
+    """Return an image, upright, of as many pixels as a square of ``size`` is scaled from (ImageFileError)."""
+    return open_picture(source, DRAFT_FACTOR * size)
+
+
+def image_square(picture: Picture, size: int, fit: str) -> Pixels:
+    """Return an image as (size, size, 3) uint8 RGB (ImageFileError)."""
+    return np.asarray(to_square(rgb(picture.image), size, fit, Image.Resampling.BICUBIC), dtype=np.uint8)
+
+
 def open_picture(source: str | Path | Pixels, side: int | None = None) -> Picture:
     """Decode a file, or wrap an (h, w) or (h, w, 3) array.
 

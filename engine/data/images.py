@@ -19,7 +19,15 @@ from engine.artifacts import decoded_images
 from engine.artifacts.full_disk import allocated_memmap
 from engine.artifacts.whole_files import whole_file
 from engine.config import DataConfig
-from engine.data.decoding import DRAFT_FACTOR, ImageFileError, Picture, grey, open_picture, rgb, to_square
+from engine.data.decoding import (
+    ImageFileError,
+    Picture,
+    grey,
+    image_square,
+    open_image,
+    open_picture,
+    to_square,
+)
 from engine.data.masks import MaskKind, choose_mask
 from engine.data.table import Source
 from engine.errors import DataError
@@ -48,25 +56,6 @@ class Row(NamedTuple):
     kind: MaskKind
     degenerate: bool
     several: bool
-
-
-def decode_image(source: str | Path | npt.NDArray[np.uint8], size: int, fit: str = "crop") -> ImageArray:
-    """Return an image file, or an (h, w) or (h, w, 3) array, as (size, size, 3) uint8 RGB (see ``engine.data.decoding``).
-
-    Raises:
-        ImageFileError: the file is absent, truncated, too large or no image.
-    """
-    return image_square(open_image(source, size), size, fit)
-
-
-def open_image(source: str | Path | npt.NDArray[np.uint8], size: int) -> Picture:
-    """Return an image, upright, of as many pixels as a square of ``size`` is scaled from (ImageFileError)."""
-    return open_picture(source, DRAFT_FACTOR * size)
-
-
-def image_square(picture: Picture, size: int, fit: str) -> ImageArray:
-    """Return an image as (size, size, 3) uint8 RGB (ImageFileError)."""
-    return np.asarray(to_square(rgb(picture.image), size, fit, Image.Resampling.BICUBIC), dtype=np.uint8)
 
 
 def decode_mask(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,13 @@ from engine.classifier.weights import ClassifierMeta, UnitInputClassifier
 
 DECODING: Final = "decoding.py"
 """What decodes photographs, as it was for the training: a copy of the engine's module."""
+
+
+IN_AND_OUT: Final[Mapping[str, str]] = {
+    "input": "image: float32 (N,3,H,W) in [0,1]; mean and std are applied inside",
+    "output": "probability: float32 (N,C), calibrated; columns are classes",
+}
+"""What goes into ``Calibrated`` and comes out, in whatever form it is written."""
 
 
 class Calibrated(nn.Module):
@@ -35,8 +42,13 @@ def export_program(network: nn.Module, image_size: int) -> torch.export.Exported
     return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
 
 
-def describe_preprocessing(meta: ClassifierMeta, calibration: Calibration, fit: str) -> dict[str, Any]:
-    """Return what happens to an image file before the network, and what its outputs mean, as JSON."""
+def describe_preprocessing(
+    meta: ClassifierMeta, calibration: Calibration, fit: str, networks: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what happens to an image file before the network, and what its outputs mean, as JSON.
+
+    ``networks`` says what goes into each form of the network that lies beside it, and what comes out.
+    """
     return {
         "image_size": meta.image_size,
         "channels": "RGB",
@@ -49,10 +61,7 @@ def describe_preprocessing(meta: ClassifierMeta, calibration: Calibration, fit: 
         "mean": list(meta.mean),
         "std": list(meta.std),
         "classes": list(meta.classes),
-        "safetensors": {"model": dataclasses.asdict(meta)["model"], "input": "normalised by mean and std",
-                        "output": "logits; divide by temperature, then softmax"},
-        "onnx": {"input": "image: float32 (N,3,H,W) in [0,1]; mean and std are applied inside",
-                 "output": "probability: float32 (N,C), calibrated; columns are classes"},
+        **networks,
         "temperature": calibration.temperature,
         "malignant": {"classes": list(calibration.malignant), "score": "sum of their probabilities",
                       "threshold": calibration.threshold, "specificity_on_val": calibration.specificity},

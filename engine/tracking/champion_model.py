@@ -6,7 +6,6 @@ torch, Pillow, numpy, pandas and mlflow, but no hardcase.
 
 from __future__ import annotations
 
-import importlib.metadata
 import shutil
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.artifacts.calibration import Calibration
+from engine.execution.node_facts import version_of
 from engine.store.files import write_json
 
 MODULE: Final = Path(__file__).with_name("photographs.py.txt")
@@ -22,13 +22,13 @@ MODULE: Final = Path(__file__).with_name("photographs.py.txt")
 REQUIREMENTS: Final = ("torch", "mlflow", "pillow", "numpy", "pandas")
 
 
-def export_champion(weights: Path, fit: str, folder: Path) -> None:
+def export_champion(weights: Path, folder: Path, *, fit: str) -> None:
     """Write the classifier of a published (round, arm) as an MLflow model into ``folder``.
 
     Args:
         weights: classifier.safetensors, with calibration.json beside it.
-        fit: data.fit of the run.
         folder: whole or absent, whenever the process is killed.
+        fit: data.fit of the run.
 
     Raises:
         DataError: one of them is missing or broken.
@@ -37,7 +37,13 @@ def export_champion(weights: Path, fit: str, folder: Path) -> None:
 
     from engine.classifier.weights import load_classifier
     from engine.data import decoding
-    from engine.parts.exported_classifier import Calibrated, describe_preprocessing, export_program
+    from engine.parts.exported_classifier import (
+        DECODING,
+        IN_AND_OUT,
+        Calibrated,
+        describe_preprocessing,
+        export_program,
+    )
 
     model, meta = load_classifier(weights)
     calibration = Calibration.read(weights.parent)
@@ -47,14 +53,14 @@ def export_champion(weights: Path, fit: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         network, code, facts, decoder = (
             Path(place) / name
-            for name in ("classifier.pt2", "photographs.py", "preprocessing.json", "hardcase_decoding.py")
+            for name in ("classifier.pt2", "photographs.py", "preprocessing.json", DECODING)
         )
         torch.export.save(
             export_program(Calibrated(model, meta, calibration.temperature), meta.image_size), network
         )
         shutil.copyfile(MODULE, code)
         shutil.copyfile(decoding.__file__, decoder)
-        write_json(facts, describe_preprocessing(meta, calibration, fit))
+        write_json(facts, describe_preprocessing(meta, calibration, fit, {"pt2": IN_AND_OUT}))
         with warnings.catch_warnings():  # MLflow's advice on input examples
             warnings.simplefilter("ignore")
             import mlflow.pyfunc
@@ -91,4 +97,4 @@ def signature(classes: tuple[str, ...]) -> Any:
 
 
 def _pinned(name: str) -> str:
-    return f"{name}=={importlib.metadata.version(name).split('+')[0]}"
+    return f"{name}=={version_of(name).partition('+')[0]}"

@@ -74,11 +74,10 @@ class MlflowTracker:
     @classmethod
     def create(cls, config: Config, *, export: ExportModel | None = None) -> MlflowTracker:
         """Return the tracker of a config: its experiment is the config's name unless ``tracking.experiment`` is set."""
-        fit = config.data.fit
         return cls(
             output=Path(config.output),
             experiment=config.tracking.experiment or config.name,
-            export=export or (lambda weights, folder: export_champion(weights, fit, folder)),
+            export=export or partial(export_champion, fit=config.data.fit),
             uri=config.tracking.uri,
         )
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine.data.decoding import open_picture, rgb
-from engine.data.images import decode_image
+from engine.data.decoding import decode_image, open_picture, rgb
 
 KEPT_SIDE = 0.95
 QUALITY = 90

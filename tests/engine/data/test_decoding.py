@@ -16,16 +16,20 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from engine.data.decoding import (
+    DRAFT_FACTOR,
     PIXEL_LIMIT,
     TURNS,
     ImageFileError,
+    decode_image,
     grey,
+    open_image,
     open_picture,
     rgb,
     size_of,
     stored_sideways,
+    to_square,
 )
-from engine.data.images import DRAFT_FACTOR, decode_image, decode_mask, open_image, to_square
+from engine.data.images import decode_mask
 from tests.engine.data import layouts
 from tests.engine.data.layouts import png_of
 

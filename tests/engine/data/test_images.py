@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from engine.config import DataConfig
-from engine.data.images import data_digest, decode_image, decode_mask, fill_cache
+from engine.data.decoding import decode_image
+from engine.data.images import data_digest, decode_mask, fill_cache
 from engine.data.readers.rows import read_rows
 from engine.data.readers.table import read
 from engine.data.table import Source

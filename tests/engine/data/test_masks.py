@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.data.images import decode_image, decode_mask
+from engine.data.decoding import decode_image
+from engine.data.images import decode_mask
 from engine.data.masks import binary_mask, choose_mask, extract_lesion, lesion_box, otsu_mask, otsu_threshold
 
 SKIN, LESION = (220, 170, 160), (90, 60, 50)

@@ -12,9 +12,9 @@ from PIL import Image
 from scipy import ndimage
 
 from engine.config import DataConfig
+from engine.data.decoding import decode_image
 from engine.data.duplicates.candidates import TURNS
 from engine.data.duplicates.search import detail_threshold, find_duplicates, thumbnails
-from engine.data.images import decode_image
 from engine.data.readers.table import read
 from engine.types import strings
 from tests.fakes import no_progress
