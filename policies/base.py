@@ -114,6 +114,11 @@ class SelectionPolicy(Protocol):
         """Whether features and probabilities of real held-out lesions are needed in ``state.real_...``; default False."""
         return False
 
+    @property
+    def wants_candidates(self) -> bool:
+        """Whether it means nothing without more candidates than are kept; default True, False of a control."""
+        return True
+
     def select(self, state: SelectionState, rng: np.random.Generator) -> Selection:
         """Keep exactly min(``state.total``, passed) candidates, only passed ones, whatever the order of the input."""
         ...

@@ -10,7 +10,7 @@ from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
 from engine.types import RunFacts
-from policies.base import AcceptancePolicy, MiningPolicy, MixingPolicy
+from policies.base import AcceptancePolicy, MiningPolicy, MixingPolicy, SelectionPolicy
 
 _WORDS: Final = {bool: "True or False", NoneType: "None"}
 
@@ -63,6 +63,11 @@ def conflicts(policy: object, run: RunFacts) -> Iterator[str]:
         yield (
             "mixes in neighbours of another class, which synthesis.generator: retrieved returns under the case's own; "
             "use interpolate or neighbours"
+        )
+    if isinstance(policy, SelectionPolicy) and policy.wants_candidates and run.candidates == 1:
+        yield (
+            "has no choice while loop.candidates is 1: every image that passes the gates is kept; "
+            "raise loop.candidates, for example to 4, or leave policy.selection out"
         )
     if isinstance(policy, AcceptancePolicy) and policy.rejects_train_images and run.generator == "retrieved":
         yield (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,8 @@ class Keep(Noise):
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Random(Keep):
     """Candidates at random: the control; value is the draw in [0, 1). Noise changes which, not how likely each is."""
+
+    wants_candidates: ClassVar[bool] = False
 
     def select(self, state: SelectionState, rng: np.random.Generator) -> Selection:
         """Draw without replacement among those that passed."""

@@ -121,7 +121,15 @@ def read_tree(path: Path) -> dict[str, Any]:
 def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: PolicyCheck) -> list[str]:
     """Check each policy spec; looks at the raw tree when the rest of the config did not validate."""
     given = config.policy.model_dump() if config else tree.get("policy")
-    run = RunFacts(mine_from=config.loop.mine_from, generator=config.synthesis.generator) if config else None
+    run = (
+        RunFacts(
+            mine_from=config.loop.mine_from,
+            generator=config.synthesis.generator,
+            candidates=config.loop.candidates,
+        )
+        if config
+        else None
+    )
     problems = []
     for kind, spec in given.items() if isinstance(given, Mapping) else ():
         if kind in Config().policy.model_dump() and isinstance(spec, Mapping):
@@ -129,18 +137,7 @@ def _policy_problems(tree: Mapping[str, Any], config: Config | None, check: Poli
                 check(kind, spec, run)
             except ConfigError as error:
                 problems.append(str(error))
-    return problems + (_idle_selection(config) if config else [])
-
-
-def _idle_selection(config: Config) -> list[str]:
-    """Refuse, in a config that is to be run, a selection that would be shown everywhere and never have a choice."""
-    name = config.policy.selection.get("name")
-    if config.loop.candidates > 1 or name in (None, "random"):
-        return []
-    return [
-        f"policy.selection: {name} has no choice while loop.candidates is 1: every image that passes the gates is kept; "
-        "raise loop.candidates, for example to 4, or leave policy.selection out"
-    ]
+    return problems
 
 
 def _describe(item: Any) -> str:

@@ -15,10 +15,14 @@ from engine.types.images import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What of a run's config decides whether a policy can work in it: ``loop.mine_from`` and ``synthesis.generator``."""
+    """What of a run's config decides whether a policy can work in it.
+
+    ``loop.mine_from``, ``synthesis.generator`` and ``loop.candidates``.
+    """
 
     mine_from: str
     generator: str
+    candidates: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

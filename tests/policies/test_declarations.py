@@ -185,6 +185,16 @@ def test_draws_and_out_of_fold_predictions_exclude_each_other(name: str) -> None
     registry.check("mining", {"name": name})
 
 
+def test_a_selection_needs_candidates_to_choose_from_but_for_the_control() -> None:
+    assert problem("selection", {"name": "entropy"}, CROSSFIT) == (
+        "policy.selection: entropy has no choice while loop.candidates is 1: every image that passes the gates is kept; "
+        "raise loop.candidates, for example to 4, or leave policy.selection out"
+    )
+    registry.check("selection", {"name": "random"}, CROSSFIT)
+    for name in registry.names("selection"):
+        registry.check("selection", {"name": name}, dataclasses.replace(CROSSFIT, candidates=4.0))
+
+
 @pytest.mark.parametrize("mine_from", ["mine", "test"])
 def test_early_predictions_need_the_fits_across_folds(mine_from: str) -> None:
     text = problem("mining", {"name": "slow_learner"}, RunFacts(mine_from=mine_from, generator="diffusion"))
