@@ -103,7 +103,7 @@ class Run:
         """Return the images of arm hard in a round, rejected ones too; ``path`` is the picture (DataError: it has none)."""
         folder = self._round(round, synthetic.SCHEMA.present)
         frame = synthetic.read_frame(folder)
-        return frame.assign(path=[str(folder / "synthetic" / f"{name}.png") for name in frame["sample_id"]])
+        return frame.assign(path=[str(folder / synthetic.picture(name)) for name in frame["sample_id"]])
 
     def predictions(self, round: int, arm: str | None = None) -> pd.DataFrame:
         """Return an arm's calibrated probabilities: image_id, split, dx, p_<class>; default: hard, in round 0 real.

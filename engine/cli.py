@@ -7,7 +7,6 @@ imported before a command runs.
 from __future__ import annotations
 
 import io
-import os
 import sys
 import traceback
 from pathlib import Path
@@ -30,6 +29,7 @@ from engine.commands.groups import (
     config_app,
     data_app,
     export_app,
+    with_home,
 )
 from engine.errors import StoppedError
 from engine.execution import stop_signals
@@ -42,7 +42,7 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse what was typed; ``--out=~/x`` is expanded here, since a shell does so only after a space."""
-        return super().parse_args(ctx, [_with_home(text) for text in args])
+        return super().parse_args(ctx, [with_home(text) for text in args])
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; user errors become a red message on stderr."""
@@ -52,12 +52,6 @@ class Commands(TyperGroup):
             raise
         except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
-
-
-def _with_home(text: str) -> str:
-    option, _, value = text.partition("=")
-    tilde = option.startswith("--") and value.startswith("~")
-    return f"{option}={os.path.expanduser(value)}" if tilde else text  # noqa: PTH111
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,14 @@ Round = Annotated[
 ]
 Arm = Annotated[str | None, typer.Option("--arm", help="Arm of the classifier; default: the champion's.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to make.")]
+
+
+def with_home(text: str) -> str:
+    """Return an argument as a shell would give it after a space: in ``--out=~/x`` it leaves the ``~`` alone."""
+    option, _, value = text.partition("=")
+    tilde = option.startswith("--") and value.startswith("~")
+    return f"{option}={os.path.expanduser(value)}" if tilde else text  # noqa: PTH111  (the method raises for an unknown ~user)
+
 
 export_app = typer.Typer(help="Write a run's data or model for others to use.", no_args_is_help=True)
 data_app = typer.Typer(help="Look at a config's data set before anything is trained.", no_args_is_help=True)

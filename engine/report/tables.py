@@ -115,14 +115,11 @@ def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
     ]
 
 
-def malignant_by_round(rounds: Sequence[Entry]) -> dict[str, Any] | None:
-    """Return the chart of malignant lesions across rounds, with its legend; None without a malignant figure."""
+def malignant_by_round(rounds: Sequence[Entry]) -> Markup | None:
+    """Return the chart of malignant lesions across rounds; None without a malignant figure."""
     if not any(entry["test"]["malignant"]["sensitivity"]["value"] is not None for entry in rounds):
         return None
-    return {
-        "chart": _across_rounds("Malignant lesions", rounds, lambda test: test["malignant"]),
-        "legend": [(arm, draw.legend_marker(arm)) for arm in CHART_ARMS],
-    }
+    return _across_rounds("Malignant lesions", rounds, lambda test: test["malignant"])
 
 
 def _across_rounds(

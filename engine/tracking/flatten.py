@@ -8,20 +8,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from engine.artifacts.report_json import Part, RoundEntry, RunReport, figures_in
+from engine.artifacts.report_json import RunReport, figures_in
 
 MAX_PARAM_LENGTH = 6000
 """Characters MLflow keeps of a parameter."""
 MAX_NAME_LENGTH = 250
 HEADLINE: Final = {
-    "malignant sensitivity": "malignant.sensitivity",
-    "malignant specificity": "malignant.specificity",
-    "malignant AUC": "malignant.auc",
+    "malignant sensitivity": "malignant/sensitivity",
+    "malignant specificity": "malignant/specificity",
+    "malignant AUC": "malignant/auc",
     "balanced accuracy": "balanced_accuracy",
 }
 """What the parent run shows as curves over rounds, of each part and arm: MLflow draws what stands before / in one group."""
-BY_CLASS: Final = ("sensitivity", "specificity")
-"""What the parent run shows of each class, of the main arm on test."""
+BY_CLASS: Final = ("test/sensitivity/", "test/specificity/")
+"""How the names begin of what the parent run shows of each class, of the main arm alone."""
 TABLE: Final = ("part", "figure", "value", "low", "high")
 """Columns of the table of all figures."""
 APART: Final = ("challenging", "rest", "confusion")
@@ -73,24 +73,15 @@ def headline(report: Mapping[str, Any], main: bool) -> dict[str, float]:
 
     Of the ``main`` arm each class's ``test/sensitivity/<dx>`` and ``test/specificity/<dx>`` as well.
     """
-    arm = str(report["arm"])
-    entry = RoundEntry.model_construct(
-        round=0, arm=arm, val=report.get("val") or {}, test=report.get("test") or {}
-    )
-    parts: tuple[Part, ...] = ("test", "val")
-    found = {
-        metric_name(f"{part} {words}/{arm}"): entry.figure(part, name).value
-        for part in parts
+    arm, flat = report["arm"], metrics(report)
+    names = {
+        f"{part} {words}/{arm}": f"{part}/{name}"
+        for part in ("test", "val")
         for words, name in HEADLINE.items()
     }
-    if main:
-        found |= {
-            metric_name(f"test/{name}/{dx}"): value
-            for name in BY_CLASS
-            for dx, value in entry.per_class("test", name).items()
-        }
-    found[metric_name(f"training images accepted/{arm}")] = report.get("n_accepted")
-    return {name: float(value) for name, value in found.items() if value is not None}
+    names[f"training images accepted/{arm}"] = "n_accepted"
+    found = {metric_name(shown): flat[name] for shown, name in names.items() if name in flat}
+    return found | ({name: flat[name] for name in flat if name.startswith(BY_CLASS)} if main else {})
 
 
 def figures_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from engine import cli
-from engine.commands import run_command
+from engine.commands import groups, run_command
 from engine.errors import ConfigError, DataError, StageError
 
 
@@ -226,7 +226,7 @@ def test_a_home_folder_after_an_equals_sign_is_expanded(tmp_path, monkeypatch):
     result = hardcase("init", tmp_path / "photographs", "--out=~/x.yaml")
     assert str(tmp_path / "photographs") in result.stderr, result.stderr  # it holds no image
     assert "~" not in result.stderr
-    assert cli._with_home("--out=~/x.yaml") == f"--out={tmp_path}/x.yaml"
-    assert [cli._with_home(text) for text in ("loop.rounds=~", "--out=x=~/y", "--out")] == [
+    assert groups.with_home("--out=~/x.yaml") == f"--out={tmp_path}/x.yaml"
+    assert [groups.with_home(text) for text in ("loop.rounds=~", "--out=x=~/y", "--out")] == [
         "loop.rounds=~", "--out=x=~/y", "--out"
     ]  # fmt: skip
