@@ -29,6 +29,7 @@ from experiments.lib.active_figures import ActiveStudy, read_study
 from experiments.lib.active_plot import draw_curves
 from experiments.lib.keeping import provenance, require_frozen, run_or_collect, save, script, this_command
 from experiments.lib.settings import develop, kept, on_val, played
+from experiments.lib.study_tables import points
 
 NAME: Final = "active"
 POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -193,7 +194,7 @@ def table(study: ActiveStudy) -> list[str]:
     for one in study.contrasts:
         found, p = one.difference, one.adjusted_p
         lines.append(
-            f"| {one.name} | {100 * found.value:+.2f} ({100 * found.low:+.2f} to {100 * found.high:+.2f}) | "
+            f"| {one.name} | {points(vars(found), 2)} | "
             f"{'' if p is None else f'{p:.3f}'} | {'confirmatory' if one.confirmatory else 'exploratory'} |"
         )
     asked = [f"{count:g}" for count in study.curves[QUERY].asked_P]

@@ -22,7 +22,7 @@ from engine.study.contrasts import Study, make_study
 from engine.study.record import study_record
 from experiments.lib import keeping
 from experiments.lib.contrasts_plot import draw_contrasts
-from experiments.lib.folds import replicates, score
+from experiments.lib.folds import missing, replicates, score
 from experiments.lib.keeping import (
     read_result,
     require_engine,
@@ -35,8 +35,6 @@ from experiments.lib.outcomes import DRAWS, ENDPOINTS
 from experiments.lib.study_beside import challenging
 from experiments.lib.study_tables import challenging_lines, class_lines, percent, study_lines
 
-FOLDS = 5
-"""PROTOCOL.md: no claim before all of them are scored."""
 FROZEN = "3e428b4"
 """The commit whose engine scores the folds. Folds 0 and 1 came from a6073a7, where a classifier's fit went wrong if it was
 resumed or had two workers; theirs had neither (results/arms_full/README.md)."""
@@ -62,7 +60,6 @@ def run(config_path: Path, fold: int, settings: list[str], folder: Path) -> Path
     """Play one fold and keep each arm's predictions of the last round for its test lesions."""
     config = build.load(config_path, [*settings, f"data.split.folds.use={fold}"])
     seed = config.loop.seed
-    config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-seed-{seed}"})
     path = folder / f"fold_{fold}_seed_{seed}.json"
     return score(config, f"fold {fold} seed {seed}", path, {"fold": fold})
 
@@ -76,8 +73,7 @@ def collect(folder: Path, draws: int = DRAWS) -> Path:
     """
     files, seeds = finished(folder)
     runs = replicates(files)
-    objection = "" if len(seeds) == FOLDS else f"{len(seeds)} of {FOLDS} folds are scored"
-    study = make_study(runs, draws=draws, objection=objection) if runs else None
+    study = make_study(runs, draws=draws, objection=missing(len(seeds))) if runs else None
     if study is not None:
         draw_contrasts(study, folder / "contrasts.png")
     facts = [{"fold": file["fold"], "split_digest": file["split_digest"]} for file in files]

@@ -104,7 +104,6 @@ def run(
         raise ConfigError(
             f"{config_path}: data.split.seal: hides the test part that is to be scored; drop it"
         )
-    config = config.model_copy(update={"name": f"{config.name}-fold-{fold}-set-{number}"})
     path = folder / f"study_{fold}_{number}.json"
     return score(config, f"fold {fold} set {number}", path, {"fold": fold, "set": number})
 

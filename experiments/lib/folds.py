@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
@@ -18,16 +18,25 @@ from engine.study.run_replicates import open_replicate
 from experiments.lib.keeping import provenance, this_command
 from experiments.lib.outcomes import beside, pack_cases, scored_arm, unpack
 
+FOLDS: Final = 5
+"""Outer folds of the protocols."""
+
+
+def missing(scored: int) -> str:
+    """Return what forbids a claim while folds are missing; "" for nothing."""
+    return "" if scored == FOLDS else f"{scored} of {FOLDS} folds are scored"
+
 
 def score(config: Config, title: str, path: Path, facts: Mapping[str, Any]) -> Path:
     """Play a fold and keep every arm's predictions of the last round for its val and test lesions in ``path``.
 
     Args:
-        config: its config; killed, the same call goes on.
-        title: what the replicate is called.
+        config: what all folds have in common, and which it is; killed, the same call goes on.
+        title: what the replicate is called, and with dashes the end of its run's name.
         path: the file that is written.
         facts: which replicate it is, kept beside its figures.
     """
+    config = config.model_copy(update={"name": f"{config.name}-{title.replace(' ', '-')}"})
     place, report = build.run(config, listener=RichListener(Console()))
     replicate = open_replicate(read_run(place.path), title)
     start = next(entry for entry in report["rounds"] if entry["round"] == 0)

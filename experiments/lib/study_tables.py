@@ -92,14 +92,19 @@ def subgroup_lines(found: Mapping[str, Any]) -> list[str]:
     return [*lines, "", "Skin type: not assessable, HAM10000 does not give it.", ""]
 
 
-def points(found: Mapping[str, float] | None) -> str:
+def ends(low: float, high: float, digits: int = 1) -> str:
+    """Return the ends of an interval, times 100."""
+    return f"{100 * low:+.{digits}f} to {100 * high:+.{digits}f}"
+
+
+def points(found: Mapping[str, float] | None, digits: int = 1) -> str:
     """Return a difference in points with its interval, or with its range and how often it is above 0; "" for none."""
     if found is None:
         return ""
     spread = ("low", "high") if "low" in found else ("least", "most")
-    value, low, high = (100 * found[name] for name in ("value", *spread))
+    low, high = (found[name] for name in spread)
     count = "" if "low" in found else f"; {found['above_0']} of {found['replicates']} above 0"
-    return f"{value:+.1f} ({low:+.1f} to {high:+.1f}{count})"
+    return f"{100 * found['value']:+.{digits}f} ({ends(low, high, digits)}{count})"
 
 
 def study_lines(study: Study | None) -> list[str]:

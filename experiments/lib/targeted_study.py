@@ -18,12 +18,11 @@ from engine.study.power import POWER
 from engine.study.power_study import PowerRow, power_study
 from engine.study.record import study_record
 from experiments.lib.contrasts_plot import draw_contrasts
-from experiments.lib.folds import replicates
+from experiments.lib.folds import missing, replicates
 from experiments.lib.keeping import provenance, read_result, require_same, this_command
 from experiments.lib.outcomes import DRAWS
+from experiments.lib.study_tables import ends, points
 
-FOLDS: Final = 5
-"""Outer folds of the protocol: no claim before all of them are scored."""
 PANELS: Final[Mapping[str, str]] = {
     "malignant.auc": "malignant AUROC\n(primary)",
     "log_loss": "log loss, lower is better\n(co-primary)",
@@ -70,9 +69,8 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
 def unfinished(files: Sequence[Mapping[str, Any]]) -> str:
     """Return what forbids a claim: folds that are missing, or have fewer training sets than others; "" for nothing."""
     sets = Counter(file["fold"] for file in files)
-    if len(sets) < FOLDS:
-        return f"{len(sets)} of {FOLDS} folds are scored"
-    return "" if len(set(sets.values())) == 1 else "folds have unequal numbers of training sets"
+    unequal = len(set(sets.values())) > 1
+    return missing(len(sets)) or ("folds have unequal numbers of training sets" if unequal else "")
 
 
 def lines(study: Study, rows: Sequence[PowerRow]) -> list[str]:
@@ -112,20 +110,15 @@ def lines(study: Study, rows: Sequence[PowerRow]) -> list[str]:
 
 def _contrast_row(one: Contrast) -> str:
     found, wide = one.difference, one.adjusted
-    cells = [one.figure, one.baseline, _interval(found.low, found.high, found.value)]
+    cells = [one.figure, one.baseline, points(vars(found), 2)]
     cells += [
         f"{100 * one.values[0]:+.2f}",
-        "" if wide is None else _interval(wide.low, wide.high),
+        "" if wide is None else ends(wide.low, wide.high, 2),
         "" if one.adjusted_p is None else f"{one.adjusted_p:.3f}",
         one.role,
         one.claim,
     ]
     return f"| {' | '.join(cells)} |"
-
-
-def _interval(low: float, high: float, value: float | None = None) -> str:
-    ends = f"{100 * low:+.2f} to {100 * high:+.2f}"
-    return ends if value is None else f"{100 * value:+.2f} ({ends})"
 
 
 def _power_row(row: PowerRow) -> str:
