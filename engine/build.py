@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from engine.execution.progress import QuietListener
 from engine.loop import Loop
 from engine.stages.base import P, Stage
 from engine.store import Listener, RunFolder, StageCache, StageRunner
+from engine.store.side_by_side import SideBySide
 from engine.tracking.base import NullTracker, Tracker
-from engine.training.plan import Progress
 from policies import registry
 
 
@@ -30,9 +31,16 @@ class Wiring:
 
     config: Config
     folder: RunFolder
-    runner: StageRunner
+    runner: StageRunner | SideBySide
     backend: Backend
     tracker: Tracker
+
+    def close(self) -> None:
+        """End what still runs, and give back what the backend holds."""
+        if isinstance(self.runner, SideBySide):
+            self.backend.stop()
+            self.runner.close()
+        self.backend.close()
 
     def loop(self, *, data_fingerprint: str | None = None, page: bool = True) -> Loop:
         """Return the loop over these parts; ``page``: whether it draws report.html when it ends."""
@@ -65,7 +73,10 @@ def wire(
     device = choose_device(config.backend)
     folder = folder if folder is not None else RunFolder.create(config)
     backend = make_backend(config.backend)
-    runner = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
+    alone = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
+    runner = (
+        SideBySide(alone) if config.backend.kind == "ray" and config.backend.stages_at_once != 1 else alone
+    )
     tracker = make_tracker(config) if track else NullTracker()
     return Wiring(config=config, folder=folder, runner=runner, backend=backend, tracker=tracker)
 
@@ -90,7 +101,7 @@ def run(
         try:
             report = wiring.loop().play()
         finally:
-            wiring.backend.close()
+            wiring.close()
         return folder, report
     finally:
         noted.close()
@@ -194,11 +205,12 @@ def run_stage_here(
     out: Path,
     inputs: Mapping[str, Path],
     seed: int,
-    progress: Progress,
+    progress: Callable[[str, str, int, int], None],
 ) -> Path:
     """Run one stage in this process into the new folder ``out``, beside the cache; return ``out``.
 
-    ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``.
+    ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``. ``progress``: a
+    listener's; the stage has no key, so it is told "".
     """
     out.mkdir()
     call = StageCall(
@@ -212,7 +224,7 @@ def run_stage_here(
         precision=config.backend.precision,
         checkpoint=out.resolve().with_name(f"{out.name}.checkpoint"),
     )
-    run_here(call, progress)
+    run_here(call, partial(progress, ""))
     return out
 
 

@@ -101,6 +101,12 @@ class Trained:
         """The seed that is mined, published in the arm's own folder, and exported."""
         return self.seeds[0]
 
+    @property
+    def folders(self) -> tuple[StageFolder, ...]:
+        """Every folder of it."""
+        fits = [(*done.classifiers, done.predict) for done in self.seeds]
+        return (self.evaluate, *(folder for fit in fits for folder in fit))
+
     def state(self, steps: int) -> ArmState:
         """Return where the arm stands after ``steps`` optimizer steps."""
         return ArmState(

@@ -3,6 +3,9 @@
     fit classifier -> predict -> MINE -> CONDITION -> SYNTHESIZE -> ACCEPT -> pool -> fit -> predict -> evaluate -> STOP?
 
 Every arm of a round trains for the same optimizer steps from the same start; val decides, test is recorded.
+
+A stage's folder may be still to come while the stages after it are asked for already: what needs no file of another's runs
+beside it, where the backend can. To read a file is to wait for it. What is published of an arm waits in ``afterwards``.
 """
 
 from __future__ import annotations
@@ -16,9 +19,10 @@ from engine.artifacts.accept import accepted_counts
 from engine.artifacts.report_json import RoundEntry
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
-from engine.history import ArmState, Fit, History, Made
+from engine.history import ArmState, Fit, History, Made, Trained
 from engine.labelling.answers import Answers, Reply
 from engine.pipeline import Pipeline, arms, hard_cases, synthesis
+from engine.pipeline.afterwards import Afterwards
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.pipeline.people import People
 from engine.pipeline.pipeline import Runner
@@ -58,6 +62,7 @@ class Loop:
         self.pipeline = Pipeline(config, runner, folder, fingerprint)
         self.publisher = publisher or Publisher(folder)
         self.history = History()
+        self.afterwards = Afterwards()
         self.record = Record(
             pipeline=self.pipeline,
             publisher=self.publisher,
@@ -92,9 +97,16 @@ class Loop:
         )
         lay_foundation(self.pipeline)
 
+    def wait(self) -> None:
+        """Wait for every stage that was asked for so far, for a caller that ends in the middle of a run."""
+        self.afterwards.wait()
+        self.pipeline.record_finished(all_of_them=True)
+
     def round(self, number: int) -> StopDecision:
         """Play a round, 0 (plain training) first, and publish the report as it stands."""
         decision = self._mined_round(number) if number else self._round_zero()
+        self.afterwards.wait()
+        self.pipeline.record_finished()
         self.record.publish(decision)
         return decision
 
@@ -104,6 +116,7 @@ class Loop:
             if (1, ENGINE) in self.history.sources:
                 made = self.history.sources[(1, ENGINE)]
                 self.publisher.contact_sheet(synthesis.preview(self.pipeline, made))
+            self.wait()
         report = self.record.publish(decision)
         self.record.close("FINISHED")
         return report
@@ -114,7 +127,7 @@ class Loop:
         for arm in self.config.loop.arms:
             if ARMS[arm].plain:
                 self.history.arms[arm] = self._first(arm)
-        self.record.crown()
+        self.afterwards.do((), self.record.crown)
         return StopDecision(action=Action.CONTINUE, reason="")
 
     def _first(self, arm: str) -> ArmState:
@@ -129,16 +142,20 @@ class Loop:
             return self.people.decision()
         self._advance(number, ENGINE)
         self.history.hard.append(self.history.arms[ENGINE])
-        decision = self._decide(number)
-        last = number == self.config.loop.rounds or decision.action is not Action.CONTINUE
-        due = last or self.config.loop.compare == "every_round"
-        for arm in sorted(
-            self.config.loop.arms, key=lambda name: not ARMS[name].asks
-        ):  # labels serve other arms
-            if arm != ENGINE and (due or ARMS[arm].labels):
-                self._compare(number, arm)
-        self.record.crown(decision.keep_round)
+        if number == self.config.loop.rounds or self.config.loop.compare == "every_round":
+            self._compare_all(number)  # whatever is decided, so they need not wait for it
+            decision = self._decide(number)
+        else:
+            decision = self._decide(number)
+            self._compare_all(number, labelled_only=decision.action is Action.CONTINUE)
+        self.afterwards.do((), lambda: self.record.crown(decision.keep_round))
         return self.people.decision() if self.people.awaiting else decision
+
+    def _compare_all(self, number: int, *, labelled_only: bool = False) -> None:
+        """Train the arms beside ``hard``, those that ask first: their labels serve others; or only those with labels."""
+        for arm in sorted(self.config.loop.arms, key=lambda name: not ARMS[name].asks):
+            if arm != ENGINE and (ARMS[arm].labels or not labelled_only):
+                self._compare(number, arm)
 
     def _compare(self, number: int, arm: str) -> None:
         """Train an arm beside ``hard``, unless it waits for a person.
@@ -179,7 +196,10 @@ class Loop:
         )
         self.history.sources[(number, source)] = made
         if source == ENGINE:
-            self.publisher.synthesis(number, made, synthesis.thumbnails(self.pipeline, number, made))
+            pictures = synthesis.thumbnails(self.pipeline, number, made)
+            self.afterwards.do(
+                (*made.folders.values(), pictures), lambda: self.publisher.synthesis(number, made, pictures)
+            )
         if review is not None:
             self.people.look_at(review, made.accept)
 
@@ -206,6 +226,7 @@ class Loop:
 
     def _mains(self) -> list[RoundEntry]:
         """The main arm's report of every round so far."""
+        self.afterwards.wait()
         return [entry for entry in self.history.reports if entry.arm == main_arm(entry.round)]
 
     def _advance(self, number: int, arm: str, bought: Reply | None = None) -> None:
@@ -242,10 +263,15 @@ class Loop:
         self.history.trained_in[arm] = number
 
     def _train(self, task: Fit) -> ArmState:
-        """Train, evaluate, publish and log one (round, arm)."""
+        """Train and evaluate one (round, arm); publish and log it when that is done."""
         reference = self.history.hard[0].predict if self.history.hard else None
         trained = arms.train(self.pipeline, task, reference)
         total = (task.start.steps if task.start else 0) + task.steps * len(task.fits)
+        self.afterwards.do(trained.folders, lambda: self._publish(task, trained, total))
+        return trained.state(total)
+
+    def _publish(self, task: Fit, trained: Trained, total: int) -> None:
+        """Publish and log one (round, arm) whose stages have finished; ``total``: its optimizer steps so far."""
         facts = RoundFacts.of(self.config, task.arm, protocol=self.record.protocol(), optimizer_steps=total)
         entry = round_report(facts, task, trained)
         self.publisher.arm(entry, trained)
@@ -253,7 +279,6 @@ class Loop:
         self.tracker.log_round(
             entry.to_json(), self.folder.arm_folder(task.round, task.arm), self.folder.path
         )
-        return trained.state(total)
 
     def _decide(self, number: int) -> StopDecision:
         """Ask the stopping policy, which sees val figures of the hard arm only; a roll-back binds the champion."""

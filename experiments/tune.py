@@ -166,7 +166,7 @@ def _play(config: Config) -> dict[str, Any]:
     """Play one run of arm hard without a page; return the last round's figures of val and test."""
     wiring = build.wire(config, track=False, folder=RunFolder.create(config))
     report = wiring.loop(page=False).play()
-    wiring.backend.close()
+    wiring.close()
     last = max((entry for entry in report["rounds"] if entry["arm"] == "hard"), key=lambda r: r["round"])
     return {"round": last["round"], "n_accepted": last["n_accepted"],
             **{part: {figure: _figure(last[part], figure) for figure in FIGURES} for part in ("val", "test")}}  # fmt: skip

@@ -24,6 +24,7 @@ class RunProgress(JsonRecord):
     done: int = Field(0, description="its units that are done")
     total: int = Field(0, description="its units; 0 where unknown")
     seconds_left: float | None = Field(None, description="of this piece of work; null where unknown")
+    beside: tuple[str, ...] = Field((), description="names of the stages that run beside it")
     began: float = Field(description="when the stage began, seconds since 1970")
     at: float = Field(description="when this was written, seconds since 1970")
 

@@ -46,16 +46,16 @@ class PilotListener:
     began: float = 0.0
     shown: Listener = field(default_factory=QuietListener)
 
-    def stage_started(self, name: str) -> None:
-        """Begin to measure a stage."""
-        self.shown.stage_started(name)
+    def stage_started(self, name: str, key: str) -> None:
+        """Begin to measure a stage; the pilot's stages run one after the other."""
+        self.shown.stage_started(name, key)
         self.marks = {}
         self.began = time.perf_counter()
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, key: str, what: str, done: int, total: int) -> None:
         """Keep every mark, apart for each piece of work (a training and the map after it go at other speeds)."""
         self.marks.setdefault(what, []).append((time.perf_counter(), done))
-        self.shown.progress(what, done, total)
+        self.shown.progress(key, what, done, total)
 
     def stage_finished(self, folder: StageFolder) -> None:
         """Turn the marks of the longest piece of work into seconds per unit; the rest counts as start-up."""

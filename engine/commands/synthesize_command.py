@@ -103,9 +103,9 @@ class Generator:
 
     def _stage(self, config: Config, stage: Stage[P], params: P, made: dict[str, Path], seed: int) -> None:
         """Run one stage on what is made so far and add its folder."""
-        listener = RichListener(self.console)
+        listener, key = RichListener(self.console), ""
         start = time.perf_counter()
-        listener.stage_started(stage.name)
+        listener.stage_started(stage.name, key)
         out = build.run_stage_here(
             config,
             stage,
@@ -117,7 +117,9 @@ class Generator:
         )
         made[stage.name] = out
         seconds = time.perf_counter() - start
-        listener.stage_finished(StageFolder(name=stage.name, key="", path=out, seconds=seconds, cached=False))
+        listener.stage_finished(
+            StageFolder(name=stage.name, key=key, path=out, seconds=seconds, cached=False)
+        )
 
     def _provenance(self, made: Mapping[str, Path], mixing: str) -> pd.DataFrame:
         frame = synthetic.read_frame(made["accept"])

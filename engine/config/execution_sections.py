@@ -35,6 +35,11 @@ class BackendConfig(Section):
     gpus_per_worker: Annotated[float, Field(ge=0.0)] = Field(
         0.0, description="GPUs a task, train worker or map actor asks for"
     )
+    stages_at_once: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="on Ray: how many stages may run side by side; null: as many as CPUs and GPUs allow when the run begins "
+        "(give a number where the cluster grows later); 1: one after the other",
+    )
     checkpoint_minutes: Annotated[float, Field(ge=0.0)] = Field(
         0.0,
         description="least minutes between two checkpoints of a training; 0: one every checkpoint_every steps. "

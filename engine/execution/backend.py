@@ -59,6 +59,10 @@ class Backend(Protocol):
         """Run one stage to its end; raises what the stage raised, or AttemptError where its worker or node was lost."""
         ...
 
+    def stop(self) -> None:
+        """End stages that still run, where several can at once; ``run`` raises then."""
+        ...
+
     def close(self) -> None:
         """Give back what the backend holds."""
         ...
@@ -125,6 +129,9 @@ class LocalBackend:
     def run(self, call: StageCall, progress: Progress) -> None:
         """Run the stage here."""
         run_here(call, progress, self.checkpoint_minutes)
+
+    def stop(self) -> None:
+        """Do nothing: whoever calls this is not running a stage."""
 
     def close(self) -> None:
         """Hold nothing, give back nothing."""

@@ -18,16 +18,17 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from engine.execution.pace import Pace
 from engine.store import StageFolder
 
 
 class QuietListener:
     """Says nothing (tests, library use)."""
 
-    def stage_started(self, name: str) -> None:
+    def stage_started(self, name: str, key: str) -> None:
         """Do nothing."""
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def progress(self, key: str, what: str, done: int, total: int) -> None:
         """Do nothing."""
 
     def stage_finished(self, folder: StageFolder) -> None:
@@ -36,14 +37,14 @@ class QuietListener:
 
 @dataclass
 class RichListener:
-    """One bar for the running stage; one line for each finished one. Without a terminal: a line now and then."""
+    """A bar per running stage; one line for each finished one. Without a terminal: a line now and then."""
 
     console: Console
     every: float = 20.0
     bars: Progress = field(init=False)
-    task: TaskID | None = field(init=False, default=None)
+    tasks: dict[str, TaskID] = field(init=False, default_factory=dict)
+    paces: dict[str, Pace] = field(init=False, default_factory=dict)
     said: float = field(init=False, default=0.0)
-    first: tuple[str, float, int] = field(init=False, default=("", 0.0, 0))
 
     def __post_init__(self) -> None:
         self.bars = Progress(
@@ -58,36 +59,37 @@ class RichListener:
             transient=True,
         )
 
-    def stage_started(self, name: str) -> None:
+    def stage_started(self, name: str, key: str) -> None:
         """Show a bar for the stage."""
         self.said = time.monotonic()
-        self.first = ("", 0.0, 0)
+        self.paces[key] = Pace(name)
         if self.console.is_terminal:
             self.bars.start()
-            self.task = self.bars.add_task(name, total=None)
+            self.tasks[key] = self.bars.add_task(name, total=None)
         else:
             self.console.print(f"{name} ...", style="dim")
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar; what was done before the first call (a resumed training) tells nothing about the speed."""
-        now = time.monotonic()
-        if what != self.first[0]:
-            self.first = (what, now, done)
-            if self.task is not None:
-                self.bars.reset(self.task, completed=done, total=total, description=what)
-        if self.task is not None:
-            self.bars.update(self.task, completed=done)
-        elif now - self.said > self.every and self.first[2] < done < total:
-            self.said = now
-            left = (now - self.first[1]) / (done - self.first[2]) * (total - done)
-            self.console.print(f"  {what} {done}/{total}, about {left:.0f} s left", style="dim")
+    def progress(self, key: str, what: str, done: int, total: int) -> None:
+        """Move the stage's bar."""
+        now, pace, task = time.monotonic(), self.paces.setdefault(key, Pace(what)), self.tasks.get(key)
+        if pace.look(what, done, now) and task is not None:
+            self.bars.reset(task, completed=done, total=total, description=what)
+        if task is not None:
+            self.bars.update(task, completed=done)
+        elif now - self.said > self.every and done < total:
+            left = pace.seconds_left(done, total, now)
+            if left is not None:
+                self.said = now
+                self.console.print(f"  {what} {done}/{total}, about {left:.0f} s left", style="dim")
 
     def stage_finished(self, folder: StageFolder) -> None:
-        """Remove the bar and say what was done."""
-        if self.task is not None:
-            self.bars.remove_task(self.task)
-            self.bars.stop()
-            self.task = None
+        """Remove the stage's bar and say what was done."""
+        self.paces.pop(folder.key, None)
+        task = self.tasks.pop(folder.key, None)
+        if task is not None:
+            self.bars.remove_task(task)
+            if not self.tasks:
+                self.bars.stop()
         how = "ready" if folder.cached else f"{folder.seconds:.1f} s"
         self.console.print(
             Text.assemble(("✓", "green"), f" {folder.name:<11} ", (f"{folder.key} {how}", "dim"))

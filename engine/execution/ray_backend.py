@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from signal import SIGTERM
+
 from engine.config import BackendConfig
+from engine.errors import StoppedError
 from engine.execution import stop_signals
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
@@ -11,6 +17,8 @@ from engine.training.plan import Progress
 from engine.training.set_aside import LOG, said_in
 
 POLL_SECONDS = 0.5
+MOST_AT_ONCE = 64
+"""How many stages run side by side at most, however large the cluster is."""
 
 
 class RayBackend:
@@ -28,6 +36,9 @@ class RayBackend:
         self.config = config
         self.cpus: int | None = None
         self.owns_ray = False
+        self.slots = threading.Semaphore(0)
+        self._connecting = threading.Lock()
+        self._stopping = threading.Event()
         if config.address is not None:
             self._connect()
 
@@ -41,6 +52,10 @@ class RayBackend:
             ConfigError: Ray starts here now and has fewer GPUs than a worker asks for.
         """
         cpus = self._connect()
+        with self._slot():
+            self._run(call, progress, cpus)
+
+    def _run(self, call: StageCall, progress: Progress, cpus: int) -> None:
         import ray
         from ray.exceptions import RayError
 
@@ -58,6 +73,9 @@ class RayBackend:
         try:
             with stop_signals.unwrapped():
                 while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
+                    if self._stopping.is_set():
+                        ray.cancel(reference, force=True)
+                        raise StoppedError(SIGTERM)
                     latest = ProgressFile(note).read()
                     if latest is not None:
                         progress(*latest)
@@ -68,6 +86,10 @@ class RayBackend:
             note.unlink(missing_ok=True)
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process
                 LOG.warning("%s", line)
+
+    def stop(self) -> None:
+        """End the stages that still run in other threads; their checkpoints stay."""
+        self._stopping.set()
 
     def close(self) -> None:
         """Disconnect, where this backend connected."""
@@ -80,13 +102,41 @@ class RayBackend:
 
     def _connect(self) -> int:
         """Start or join Ray unless that was done; return the cluster's CPUs."""
-        if self.cpus is None:
-            import ray
+        with self._connecting:
+            if self.cpus is None:
+                import ray
 
-            self.owns_ray = not ray.is_initialized()
-            if self.owns_ray:
-                connect(self.config.address)
-            total = ray.cluster_resources()
-            check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
-            self.cpus = int(total.get("CPU", 1))
-        return self.cpus
+                self.owns_ray = not ray.is_initialized()
+                if self.owns_ray:
+                    connect(self.config.address)
+                total = ray.cluster_resources()
+                check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
+                self.cpus = int(total.get("CPU", 1))
+                for _ in range(at_once(self.config, self.cpus, total.get("GPU", 0))):
+                    self.slots.release()
+            return self.cpus
+
+    @contextmanager
+    def _slot(self) -> Iterator[None]:
+        """Wait until a stage more may run; StoppedError where none may any more."""
+        while not self.slots.acquire(timeout=POLL_SECONDS):
+            if self._stopping.is_set():
+                raise StoppedError(SIGTERM)
+        try:
+            yield
+        finally:
+            self.slots.release()
+
+
+def at_once(config: BackendConfig, cpus: float, gpus: float) -> int:
+    """Return how many stages may run side by side, each with all the workers it may ask for.
+
+    Two stages of which each holds half of what it needs would wait for each other for ever.
+    """
+    if config.stages_at_once is not None:
+        return config.stages_at_once
+    workers = max(1, config.train_workers, config.map_workers)
+    fit = cpus // (config.threads * workers)
+    if config.gpus_per_worker > 0:
+        fit = min(fit, gpus // (config.gpus_per_worker * workers))
+    return int(min(MOST_AT_ONCE, max(1, fit)))

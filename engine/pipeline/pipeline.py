@@ -62,6 +62,7 @@ class Pipeline:
         self.roles = roles
         self.fingerprint = fingerprint
         self.stages: dict[str, StageFolder] = {}
+        self._unrecorded: list[tuple[str, StageFolder]] = []
 
     @property
     def config_digest(self) -> str:
@@ -85,8 +86,8 @@ class Pipeline:
             inputs=self.parts(stage.inputs),
             seed=self.config.seed if seed is None else seed,
         )
-        self.stages[stage.name] = self.roles.record(f"foundation/{stage.name}", folder)
-        return folder
+        self.stages[stage.name] = folder
+        return self.keep(f"foundation/{stage.name}", folder)
 
     def arm(
         self,
@@ -105,4 +106,19 @@ class Pipeline:
             inputs={**self.parts(("images", "split")), **inputs},
             seed=self.config.loop.seed if seed is None else seed,
         )
-        return self.roles.record(arm_role(number, arm, stage.name), folder)
+        return self.keep(arm_role(number, arm, stage.name), folder)
+
+    def keep(self, role: str, folder: StageFolder) -> StageFolder:
+        """Record the folder under its role as soon as it is finished; return it."""
+        self._unrecorded.append((role, folder))
+        self.record_finished()
+        return folder
+
+    def record_finished(self, *, all_of_them: bool = False) -> None:
+        """Record the roles of folders that are finished by now; ``all_of_them``: wait for the others."""
+        waiting, self._unrecorded = self._unrecorded, []
+        for role, folder in waiting:
+            if all_of_them or folder.ready:
+                self.roles.record(role, folder)
+            else:
+                self._unrecorded.append((role, folder))

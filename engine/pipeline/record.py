@@ -42,7 +42,8 @@ class Record:
         try:
             yield
         except BaseException as error:
-            if "split" in self.pipeline.stages:
+            parts = self.pipeline.stages
+            if "split" in parts and parts["split"].ready:
                 stopped = isinstance(error, StoppedError | KeyboardInterrupt)
                 with suppress(OSError):  # a full disk must not hide what stopped the run, nor leave it open
                     self.publish(StopDecision(action=Action.FAILED, reason="the run did not finish"))
@@ -55,7 +56,7 @@ class Record:
         report = run_report(
             self.pipeline.config,
             config_digest=self.pipeline.config_digest,
-            foundation=self.pipeline.stages,
+            foundation={name: folder for name, folder in self.pipeline.stages.items() if folder.ready},
             rounds=self.history.reports,
             champion=champion.read_if_crowned(folder) if self.history.reports else None,
             decision=decision,

@@ -86,9 +86,7 @@ def preview(pipeline: Pipeline, made: Made) -> StageFolder:
     inputs = {"condition": made.condition, "synthesize": made.synthesize}
     inputs |= {k: pipeline.stages[k] for k in ("images", "split", "vae") if k in pipeline.stages}
     params = preview_stage.Params.of(pipeline.config)
-    return pipeline.roles.record(
-        "figures/contact_sheet", pipeline.runner(preview_stage.STAGE, params, inputs=inputs)
-    )
+    return pipeline.keep("figures/contact_sheet", pipeline.runner(preview_stage.STAGE, params, inputs=inputs))
 
 
 def asks_for_review(pipeline: Pipeline) -> bool:

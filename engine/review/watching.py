@@ -118,6 +118,7 @@ def _progress(run: Path, now: float) -> dict[str, Any] | None:
         "left": "" if left is None else duration(max(0.0, left - silent)),
         "since": duration(max(0.0, now - note.began)),
         "silent": duration(silent) if silent > SILENT else "",
+        "beside": ", ".join(note.beside),
     }
 
 

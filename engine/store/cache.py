@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -44,16 +45,21 @@ class StageFolder:
     cached: bool
     failed: tuple[Failure, ...] = ()
 
+    @property
+    def ready(self) -> bool:
+        """Whether it can be read without waiting; a stage that runs beside others may be still to come."""
+        return True
+
 
 class Listener(Protocol):
-    """Hears what the runner does: a progress display, a log."""
+    """Hears what the runner does: a progress display, a log. Several stages may run at once, told apart by their keys."""
 
-    def stage_started(self, name: str) -> None:
+    def stage_started(self, name: str, key: str) -> None:
         """Say that a stage runs now (it was not in the cache)."""
         ...
 
-    def progress(self, what: str, done: int, total: int) -> None:
-        """Say how far the running stage is."""
+    def progress(self, key: str, what: str, done: int, total: int) -> None:
+        """Say how far a running stage is."""
         ...
 
     def stage_finished(self, folder: StageFolder) -> None:
@@ -171,6 +177,10 @@ class StageCache:
         return filelock.FileLock(folder / f"{name}-{key}.lock")
 
 
+def _key(recipe: Mapping[str, Any]) -> str:
+    return stage_key(recipe["stage"], **{k: v for k, v in recipe.items() if k != "stage"})
+
+
 def _write_manifest(out: Path, recipe: Mapping[str, Any]) -> None:
     files = checksums(out)
     manifest = StageManifest(**recipe, files=files, sizes=sizes_of(out, files))
@@ -204,48 +214,60 @@ class StageRunner:
             StageError: the stage is not given the inputs it needs.
         """
         inputs = inputs or {}
-        stage.check_inputs(inputs)
-        name, tree = stage.name, params.to_json()
-        recipe: dict[str, Any] = {
-            "stage": name,
-            "version": stage.version,
-            "params": tree,
-            "seed": seed,
-            "threads": self.threads,
-            "device": self.device,
-            "precision": self.precision,
-            "inputs": {role: folder.key for role, folder in inputs.items()},
-        }
-        key = stage_key(name, **{k: v for k, v in recipe.items() if k != "stage"})
+        name, recipe = stage.name, self._recipe(stage, params, inputs, seed)
+        key = _key(recipe)
         with self.cache.lock(name, key):
             if self.fresh and key not in self.done:
                 self.cache.forget(name, key)
             folder = self.cache.find(name, key)
             if folder is None:
-                self.listener.stage_started(name)
-                folder = self.cache.fill(name, key, recipe, self._work(name, tree, inputs, seed))
+                self.listener.stage_started(name, key)
+                folder = self.cache.fill(name, key, recipe, self._work(key, recipe, inputs))
             else:
                 self.cache.tidy(name, key)
         self.done[key] = folder
         self.listener.stage_finished(folder)
         return folder
 
+    def key(self, stage: Stage[P], params: P, *, inputs: Mapping[str, StageFolder], seed: int = 0) -> str:
+        """Return the key under which the cache keeps the stage; only the keys of its inputs are looked at.
+
+        Raises:
+            StageError: the stage is not given the inputs it needs.
+        """
+        return _key(self._recipe(stage, params, inputs, seed))
+
+    def _recipe(
+        self, stage: Stage[P], params: P, inputs: Mapping[str, StageFolder], seed: int
+    ) -> dict[str, Any]:
+        stage.check_inputs(inputs)
+        return {
+            "stage": stage.name,
+            "version": stage.version,
+            "params": params.to_json(),
+            "seed": seed,
+            "threads": self.threads,
+            "device": self.device,
+            "precision": self.precision,
+            "inputs": {role: folder.key for role, folder in inputs.items()},
+        }
+
     def _work(
-        self, stage: str, params: Mapping[str, Any], inputs: Mapping[str, StageFolder], seed: int
+        self, key: str, recipe: Mapping[str, Any], inputs: Mapping[str, StageFolder]
     ) -> Callable[[AttemptFolder, int], None]:
         def work(attempt: AttemptFolder, halvings: int) -> None:
             call = StageCall(
-                stage=stage,
+                stage=recipe["stage"],
                 out=attempt.out.resolve(),
                 inputs={role: folder.path.resolve() for role, folder in inputs.items()},
-                params=params,
-                seed=seed,
+                params=recipe["params"],
+                seed=recipe["seed"],
                 threads=self.threads,
                 device=self.device,
                 precision=self.precision,
                 checkpoint=attempt.checkpoint.resolve(),
                 halvings=halvings,
             )
-            self.backend.run(call, self.listener.progress)
+            self.backend.run(call, partial(self.listener.progress, key))
 
         return work

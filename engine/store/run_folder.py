@@ -26,8 +26,8 @@ from engine.store.verified import PublishedFiles, damaged_file
 CHECKED_WHEN_OPENED = (".json", ".parquet", ".yaml")
 """Files of a run folder that are small; weights and pictures are checked by who reads them."""
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
-               "backend.map_workers", "backend.gpus_per_worker", "backend.checkpoint_minutes", "data.root",
-               "data.images", "data.unlabelled_images", "data.workers")  # fmt: skip
+               "backend.map_workers", "backend.gpus_per_worker", "backend.stages_at_once", "backend.checkpoint_minutes",
+               "data.root", "data.images", "data.unlabelled_images", "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 
 

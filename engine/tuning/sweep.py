@@ -195,8 +195,9 @@ def _share(plan: Plan, space: SearchSpace, listener: Listener) -> dict[str, Any]
                     if position == 0 and not space.touches_round_zero:
                         loop.round(0)
                         plan.objective.of(loop.history.reports[0])
+                    loop.wait()
             finally:
-                wiring.backend.close()
+                wiring.close()
     finally:
         lock.release()
     stages = loop.pipeline.stages

@@ -54,7 +54,8 @@ def build_foundation(config: Config) -> Path:
     pipeline = wiring.loop().pipeline
     lay_data(pipeline)
     lay_foundation(pipeline)
-    wiring.backend.close()
+    pipeline.record_finished(all_of_them=True)
+    wiring.close()
     return wiring.folder.path
 
 
@@ -128,7 +129,7 @@ class Bench:
             out=self.scratch / f"{self.made:03d}-{stage.name}",
             inputs={**self.parts, **inputs},
             seed=seed,
-            progress=progress_line,
+            progress=lambda _key, *mark: progress_line(*mark),
         )
 
     def train_vae(self, **changes: Any) -> Path:

@@ -62,7 +62,7 @@ def plain(
         pipeline = wiring.loop(page=False).pipeline
         return _trained(pipeline, asked)
     finally:
-        wiring.backend.close()
+        wiring.close()
 
 
 def _trained(pipeline: Pipeline, asked: BlindSpotConfig) -> dict[str, float | None]:

@@ -79,7 +79,7 @@ def cell(
         pool = pool or arms.pool(pipeline, 0, START, {}, {})
         return scored(pipeline, arm, pool, request)
     finally:
-        wiring.backend.close()
+        wiring.close()
 
 
 def scored(

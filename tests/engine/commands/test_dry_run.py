@@ -113,7 +113,7 @@ def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
     now = 0.0
     monkeypatch.setattr(module.time, "perf_counter", lambda: now)
     listener = PilotListener()
-    listener.stage_started("vae")
+    listener.stage_started("vae", "k")
     for moment, what, done in [
         (1.0, "vae", 1),
         (3.0, "vae", 2),
@@ -122,14 +122,14 @@ def test_a_stage_costs_its_longest_work_a_unit_and_the_rest_once(
         (6.0, "map", 2),
     ]:
         now = moment
-        listener.progress(what, done, 3)
+        listener.progress("k", what, done, 3)
     listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=8.0, cached=False))
     assert listener.rates["vae"] == pytest.approx(2.0)
     assert listener.overhead["vae"] == pytest.approx(8.0 - 3 * 2.0)
     now = 10.0
-    listener.stage_started("synthesize")
+    listener.stage_started("synthesize", "k")
     now = 16.0
-    listener.progress("synthesize", 2, 2)
+    listener.progress("k", "synthesize", 2, 2)
     listener.stage_finished(StageFolder(name="synthesize", key="k", path=tmp_path, seconds=7.0, cached=False))
     assert listener.rates["synthesize"] == pytest.approx(3.0), "one mark: counted from the stage's start"
     assert listener.overhead["synthesize"] == pytest.approx(1.0)

@@ -18,10 +18,10 @@ def test_time_left_of_a_resumed_training(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(progress.time, "monotonic", lambda: now)
     console = Console(file=io.StringIO(), width=100)
     listener = RichListener(console)
-    listener.stage_started("denoiser")
+    listener.stage_started("denoiser", "k")
     for moment, done in ((5.0, 4201), (30.0, 4226), (31.0, 4227)):
         now = moment
-        listener.progress("denoiser", done, 5000)
+        listener.progress("k", "denoiser", done, 5000)
     listener.stage_finished(StageFolder(name="denoiser", key="k", path=tmp_path, seconds=31.0, cached=False))
     said = console.file.getvalue()  # type: ignore[attr-defined]
     assert "denoiser 4226/5000, about 774 s left" in said  # one step a second since the first one seen
@@ -32,11 +32,11 @@ def test_time_left_of_a_resumed_training(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100)
     listener = RichListener(console)
-    listener.stage_started("vae")
+    listener.stage_started("vae", "k")
     for done in (1, 2):
-        listener.progress("vae", done, 4)
-    listener.progress("map", 1, 2)
+        listener.progress("k", "vae", done, 4)
+    listener.progress("k", "map", 1, 2)
     assert listener.bars.tasks[0].description == "map"
     listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=1.0, cached=True))
-    assert listener.task is None
+    assert not listener.tasks
     assert "ready" in console.file.getvalue()  # type: ignore[attr-defined]

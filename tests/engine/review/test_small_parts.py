@@ -54,12 +54,12 @@ def test_the_pace_is_the_median_and_pauses_do_not_count() -> None:
 def test_the_stage_in_progress_is_noted_and_forgotten(tmp_path: Path) -> None:
     noted = NotedProgress(QuietListener(), tmp_path)
     assert run_progress.read_if_written(tmp_path) is None
-    noted.stage_started("vae")
+    noted.stage_started("vae", "k")
     noted.said -= 5
-    noted.progress("vae", 2, 10)
+    noted.progress("k", "vae", 2, 10)
     noted.said -= 5
-    noted.first = ("vae", noted.first[1] - 4.0, 2)
-    noted.progress("vae", 4, 10)
+    noted.running["k"][0].since -= 4.0
+    noted.progress("k", "vae", 4, 10)
     found = run_progress.read_if_written(tmp_path)
     assert found is not None and (found.stage, found.done, found.total) == ("vae", 4, 10)
     assert found.seconds_left == pytest.approx(12.0, rel=0.1), "2 steps in 4 s, 6 to go"
