@@ -96,8 +96,27 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Compute every stage anew; default: resume.")
     ] = False,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            "--folds", metavar="0-4", help="A run per fold of data.split.folds, then their study page."
+        ),
+    ] = None,
+    sets: Annotated[
+        str | None,
+        typer.Option(
+            "--sets", metavar="0-9", help="A run per training set, likewise; with --folds: of every fold."
+        ),
+    ] = None,
 ) -> None:
-    """Run the loop of a config, or resume it."""
+    """Run the loop of a config, or resume it; with --folds or --sets a whole study."""
+    if folds is not None or sets is not None:
+        from engine.commands import run_study
+
+        run_study.run_study(
+            config, overrides or [], plain_console(), folds=folds, sets=sets, fresh=fresh, dry_run=dry_run
+        )
+        return
     from engine.commands import run_command
 
     run_command.run(config, overrides or [], plain_console(), fresh=fresh, dry_run=dry_run)

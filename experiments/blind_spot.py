@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -27,6 +28,7 @@ from rich.console import Console
 from engine import build
 from engine.artifacts import run_stages
 from engine.artifacts.whole_files import write_text
+from engine.commands.run_study import numbers
 from engine.config import BlindSpotConfig, Config
 from engine.errors import ConfigError
 from engine.execution.progress import RichListener
@@ -151,18 +153,6 @@ def _kept(folder: Path, control: Control) -> list[dict[str, Any]]:
     return [file for file in files if file["seed"] < DEVELOPMENT]
 
 
-def _seeds(text: str) -> list[int]:
-    """Read ``0-9`` or ``0,3,7-9``."""
-    try:
-        ends = [part.partition("-") for part in text.split(",")]
-        found = [n for low, _, high in ends for n in range(int(low), int(high or low) + 1)]
-    except ValueError:
-        found = []
-    if not found or len(set(found)) < len(found):
-        raise argparse.ArgumentTypeError(f"{text!r} names no seeds, or one twice; write 0-9 or 0,3,7-9")
-    return found
-
-
 def _arguments() -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog=this_script(), description=__doc__, formatter_class=form)
@@ -175,7 +165,7 @@ def _arguments() -> argparse.Namespace:
         one.add_argument("config", type=Path)
         one.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
         if name != "show":
-            one.add_argument("--seeds", type=_seeds, required=True, metavar="0-9")
+            one.add_argument("--seeds", type=partial(numbers, option="--seeds"), required=True, metavar="0-9")
         if name == "run":
             one.add_argument("--control", nargs=1, choices=CONTROLS, default=CONTROLS)
         if name == "oracle":

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from signal import SIGTERM
+from typing import TYPE_CHECKING
 
 from engine.config import BackendConfig
 from engine.errors import StoppedError
@@ -15,6 +16,11 @@ from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect
 from engine.training.plan import Progress
 from engine.training.set_aside import LOG, said_in
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+    from engine.execution.ray_stage import StageWork
 
 POLL_SECONDS = 0.5
 MOST_AT_ONCE = 64
@@ -68,8 +74,7 @@ class RayBackend:
             cpus_per_task=max(1, min(call.threads, cpus)),
             note=ProgressFile(note),
         )
-        task = ray.remote(ray_stage.stage_task).options(**work.stage_resources, name=f"stage:{call.stage}")
-        reference = task.remote(call, work)
+        reference = self.submit(call, work)
         try:
             with stop_signals.unwrapped():
                 while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
@@ -86,6 +91,16 @@ class RayBackend:
             note.unlink(missing_ok=True)
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process
                 LOG.warning("%s", line)
+
+    def submit(self, call: StageCall, work: StageWork) -> ObjectRef[None]:
+        """Begin the stage as a task of Ray; return the reference to its end."""
+        import ray
+
+        from engine.execution.ray_stage import stage_task
+
+        options = {**work.stage_resources, "name": f"stage:{call.stage}"}
+        begun: ObjectRef[None] = ray.remote(stage_task).options(**options).remote(call, work)
+        return begun
 
     def stop(self) -> None:
         """End the stages that still run in other threads; their checkpoints stay."""

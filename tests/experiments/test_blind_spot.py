@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -99,13 +98,6 @@ def test_each_link_of_the_positive_control_can_break(changes: dict[str, Any], lo
 def test_a_gain_without_a_blind_spot_breaks_the_negative_control() -> None:
     answer = controls.verdict(None, controls.summary([kept(seed, "negative") for seed in range(10)]))
     assert not answer["negative"]["right"]
-
-
-def test_seeds_are_read_as_ranges() -> None:
-    assert blind_spot._seeds("0-3,7") == [0, 1, 2, 3, 7]
-    for wrong in ("", "a", "3-1", "1,1"):
-        with pytest.raises(argparse.ArgumentTypeError, match="names no seeds, or one twice; write 0-9"):
-            blind_spot._seeds(wrong)
 
 
 def test_collect_counts_no_seed_for_development_and_one_config(tmp_path: Path) -> None:
