@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.parts.context import ChunkWorker, Launch, Map, StageContext
+from engine.parts.kept_map import KeptMap
 from engine.stages import run_stage
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class StageCall:
             precision=self.precision,
             checkpoint=self.checkpoint,
             progress=progress,
-            map=mapper,
+            map=KeptMap(mapper, self.checkpoint),
             launch=launch,
         )
 
@@ -74,12 +75,14 @@ class LocalMap:
 
     progress: Progress
 
-    def __call__(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
+    def __call__(
+        self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int = 0
+    ) -> Iterator[R]:
         """Yield the results in order."""
         function = worker.load()
-        for done, chunk in enumerate(chunks, start=1):
+        for done, chunk in enumerate(chunks, start=before + 1):
             yield function(chunk)
-            self.progress(what, done, len(chunks))
+            self.progress(what, done, before + len(chunks))
 
 
 @dataclass(frozen=True)

@@ -62,10 +62,10 @@ class StageWork:
             "max_retries": 0,
         }
 
-    def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
+    def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int = 0) -> Iterator[R]:
         """Map in this task, or over an actor pool: one Ray Data row per chunk, results in the order of the chunks."""
         if not self.delegates or not chunks:
-            yield from LocalMap(self.note)(worker, chunks, what)
+            yield from LocalMap(self.note)(worker, chunks, what, before)
             return
         import ray.data  # a second of imports, for stages that map on actors alone
 
@@ -81,18 +81,18 @@ class StageWork:
             max_restarts=0,
             max_task_retries=0,
         )
-        yield from self._in_order(results, len(rows), what)
+        yield from self._in_order(results, len(rows), what, before)
 
     def actors(self, chunks: int) -> int:
         """Return on how many actors so many chunks are mapped: half as many after an attempt that ran out of memory."""
         return min(max(1, self.config.map_workers >> self.call.halvings), chunks)
 
-    def _in_order(self, results: Any, total: int, what: str) -> Iterator[Any]:
+    def _in_order(self, results: Any, total: int, what: str, before: int) -> Iterator[Any]:
         waiting: dict[int, Any] = {}
         expected = 0
         for done, row in enumerate(results.iter_rows(), start=1):
             waiting[int(row["position"])] = pickle.loads(row["result"])  # noqa: S301  (our own process tree)
-            self.note(what, done, total)
+            self.note(what, before + done, before + total)
             while expected in waiting:
                 yield waiting.pop(expected)
                 expected += 1

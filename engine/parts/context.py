@@ -36,8 +36,10 @@ class ChunkWorker(Protocol[C_contra, R_co]):
 class Map(Protocol):
     """Apply a worker to every chunk; results come in the order of the chunks."""
 
-    def __call__(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str) -> Iterator[R]:
-        """Yield one result per chunk; ``what`` names the work in progress bars."""
+    def __call__(
+        self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int = 0
+    ) -> Iterator[R]:
+        """Yield one result per chunk; ``what`` names the work in progress bars, in which ``before`` chunks are done."""
         ...
 
 

@@ -28,9 +28,9 @@ class Watched:
     def run(self, call: StageCall, progress: Progress) -> None:
         used = self.used[call.stage]
 
-        def mapped(worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
+        def mapped(worker: Any, chunks: Sequence[Any], what: str, before: int = 0) -> Iterator[Any]:
             used.add("maps")
-            return LocalMap(progress)(worker, chunks, what)
+            return LocalMap(progress)(worker, chunks, what, before)
 
         def launched(fit: Callable[[TrainEnv], None]) -> None:
             used.add("trains")

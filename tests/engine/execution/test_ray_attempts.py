@@ -87,9 +87,9 @@ class Saboteur(ray_stage.StageWork):
             write_text(self.call.out.parent.with_name(".handed_on"), " ".join(handed_on))
         super().launch(functools.partial(dies_after_a_checkpoint, fit) if self.first else fit)
 
-    def map(self, worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
+    def map(self, worker: Any, chunks: Sequence[Any], what: str, before: int = 0) -> Iterator[Any]:
         last = min(2, len(chunks))
-        return super().map(DyingWorker(worker, last) if self.first else worker, chunks, what)
+        return super().map(DyingWorker(worker, last) if self.first else worker, chunks, what, before)
 
 
 def dies_after_a_checkpoint(fit: Callable[[TrainEnv], None], env: TrainEnv) -> None:
@@ -173,12 +173,12 @@ def test_half_as_many_actors_map_after_want_of_memory(
 class Starved(ray_stage.StageWork):
     """Ends for its memory in its first attempts; a file in the cache says how many."""
 
-    def map(self, worker: Any, chunks: Sequence[Any], what: str) -> Iterator[Any]:
+    def map(self, worker: Any, chunks: Sequence[Any], what: str, before: int = 0) -> Iterator[Any]:
         place = self.call.out.parent.parent
         write_text(place / f".halvings-{len(list(place.glob('.halvings-*')))}", str(self.call.halvings))
         if len(list(place.glob(".halvings-*"))) <= int((place / ".times").read_text()):
             raise ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
-        return super().map(worker, chunks, what)
+        return super().map(worker, chunks, what, before)
 
 
 def test_a_map_that_ends_for_its_memory_is_halved_once(
