@@ -1,9 +1,9 @@
 """Keeps what a map has made so far, so that an attempt after a killed or stopped one makes no chunk a second time.
 
 Results go to ``map-<number>-<identity>/<first>-<count>-<checksum>.npz`` in the attempt's checkpoint folder, every few
-seconds, and once more where the map ends early. The number counts the maps of an attempt, which come in the same order in every
-attempt; the identity is a digest of the chunks. A shard that is damaged is set aside, and its chunks are made again. Results
-do not depend on how a map was cut, since every chunk is computed on its own.
+seconds, and once more where the map ends early. The number counts the maps of an attempt, which come in the same order in
+every attempt; the identity is a digest of the chunks. A shard that is damaged is set aside, and its chunks are made again.
+Results do not depend on how a map was cut, since every chunk is computed on its own.
 """
 
 from __future__ import annotations
