@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -16,6 +17,7 @@ from engine.artifacts.accept import AcceptFacts
 from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
+from engine.errors import ConfigError
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
 
@@ -24,9 +26,15 @@ DEMO = Path(str(files("engine"))) / "configs" / "demo.yaml"
 
 
 def run(
-    path: Path, overrides: Sequence[str], console: Console, *, fresh: bool = False, dry_run: bool = False
+    path: Path,
+    overrides: Sequence[str],
+    console: Console,
+    *,
+    fresh: bool = False,
+    dry_run: bool = False,
+    in_study: bool = False,
 ) -> None:
-    """Run (or resume) the loop of a config file and say where everything is.
+    """Run (or resume) the loop of a config file and say where everything is; ``in_study``: others of its study follow.
 
     Raises:
         ConfigError, DataError: bad input, nothing computed is lost.
@@ -43,12 +51,14 @@ def run(
     say_output_inside_data(config, console)
     start = time.monotonic()
     folder, report = build.run(config, listener=RichListener(console), fresh=fresh)
-    show(folder, report, config, console)
     console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
+    show(folder, report, config, console, in_study=in_study)
 
 
-def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console) -> None:
-    """Print rounds x figures, the judge's agreement, and where to look."""
+def show(
+    folder: RunFolder, report: Mapping[str, Any], config: Config, console: Console, *, in_study: bool = False
+) -> None:
+    """Print rounds x figures and the judge's agreement; last what one reads first: answer, page, next command."""
     from engine.artifacts import report_json
     from engine.commands.report_command import say
     from engine.labelling.simulated import in_run
@@ -61,13 +71,38 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
         console.print(line)
     for line in ending_lines(report):
         console.print(line, style="yellow")
-    say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
-    console.print(f"report   {folder.layout.page}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:
         console.print(mlflow_line(config), soft_wrap=True)
     console.print(
         "research software, not a medical device; one run with one seed proves no gain", style="dim"
     )
+    say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
+    console.print(f"report   {folder.layout.page}")
+    if not in_study:
+        console.print(f"next     {next_command(folder, report)}", soft_wrap=True, highlight=False)
+
+
+def next_command(folder: RunFolder, report: Mapping[str, Any]) -> str:
+    """Return what to type next: what the run waits for, the study that a claim needs, or the classifier's use."""
+    if report["stopping"]["action"] == "review":
+        return f"hardcase review {shlex.quote(str(folder.path))}"
+    from engine.study.comparison import FEWEST_REPLICATES
+
+    split, path, keys = folder.config.data.split, folder.layout.config, list[str]()
+    if split.train_sets is not None:
+        options = f"--sets 0-{min(FEWEST_REPLICATES, split.train_sets.count) - 1}"
+    elif split.folds is not None:
+        options = f"--folds 0-{split.folds.count - 1}"
+    else:
+        options, keys = (
+            f"--folds 0-{FEWEST_REPLICATES - 1}",
+            [f"data.split.folds={{count: {FEWEST_REPLICATES}}}"],
+        )
+    try:
+        load(path, keys)
+    except ConfigError:  # an official split is not dealt anew
+        return f"hardcase predict {shlex.quote(str(folder.path))} PHOTOGRAPHS --csv predictions.csv"
+    return f"{shlex.join(['hardcase', 'run', str(path), *options.split(), *keys])}   (the study that a claim needs)"
 
 
 def ending_lines(report: Mapping[str, Any]) -> list[str]:

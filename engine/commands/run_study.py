@@ -52,7 +52,7 @@ def run_study(
     for number, keys in enumerate(runs, start=1):
         config = load(path, keys)
         console.print(f"run {number} of {len(runs)}: {config.name}", style="bold")
-        run_command.run(path, keys, console, fresh=fresh)
+        run_command.run(path, keys, console, fresh=fresh, in_study=True)
         finished.append(Path(config.output) / config.name)
     if len(finished) > 1:
         from engine.commands import report_command

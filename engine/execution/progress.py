@@ -37,10 +37,13 @@ class QuietListener:
 
 @dataclass
 class RichListener:
-    """A bar per running stage; one line for each finished one. Without a terminal: a line now and then."""
+    """A bar per running stage; one line for each finished one. Without a terminal that is all, but for stages of minutes.
+
+    ``every``: a long stage says how far it is after so many seconds, and no more often.
+    """
 
     console: Console
-    every: float = 20.0
+    every: float = 60.0
     bars: Progress = field(init=False)
     tasks: dict[str, TaskID] = field(init=False, default_factory=dict)
     paces: dict[str, Pace] = field(init=False, default_factory=dict)
@@ -66,8 +69,6 @@ class RichListener:
         if self.console.is_terminal:
             self.bars.start()
             self.tasks[key] = self.bars.add_task(name, total=None)
-        else:
-            self.console.print(f"{name} ...", style="dim")
 
     def progress(self, key: str, what: str, done: int, total: int) -> None:
         """Move the stage's bar."""

@@ -19,14 +19,14 @@ def test_time_left_of_a_resumed_training(monkeypatch: pytest.MonkeyPatch, tmp_pa
     console = Console(file=io.StringIO(), width=100)
     listener = RichListener(console)
     listener.stage_started("denoiser", "k")
-    for moment, done in ((5.0, 4201), (30.0, 4226), (31.0, 4227)):
+    for moment, done in ((5.0, 4201), (50.0, 4246), (65.0, 4261), (66.0, 4262)):
         now = moment
         listener.progress("k", "denoiser", done, 5000)
     listener.stage_finished(StageFolder(name="denoiser", key="k", path=tmp_path, seconds=31.0, cached=False))
     said = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "denoiser 4226/5000, about 774 s left" in said  # one step a second since the first one seen
+    assert "denoiser 4261/5000, about 739 s left" in said  # one step a second since the first one seen
     assert said.count("left") == 1, "a line now and then"
-    assert "31.0 s" in said
+    assert "31.0 s" in said and len(said.splitlines()) == 2, "one line per stage, but for one of minutes"
 
 
 def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
