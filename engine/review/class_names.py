@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Final
 
 from engine.data.diagnoses import PREMALIGNANT_NOTE, recognise
+
+KEYS: Final = "1234567890bcdeghjkmnpqstvwyz"
+"""The keys of classes, in their order: what has another meaning on the page, or looks like a digit, is left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +22,7 @@ class ClassName:
         name: its name in full where that is known, else ``dx``.
         nature: malignant or premalignant, in words; "" otherwise.
         note: the same in full, with the convention behind it.
-        key: the key that chooses it, 1 to 9; "" for classes beyond.
+        key: the key that chooses it, of KEYS; "" for classes beyond.
     """
 
     dx: str
@@ -39,10 +44,8 @@ class ClassName:
 
 def class_names(classes: Collection[str], malignant: Collection[str]) -> dict[str, ClassName]:
     """Return each class's words, in the order given; ``malignant`` is ``data.malignant``."""
-    return {
-        dx: _class_name(dx, malignant, str(number) if number <= 9 else "")
-        for number, dx in enumerate(classes, start=1)
-    }
+    keys = KEYS[: len(classes)]
+    return {dx: _class_name(dx, malignant, key) for dx, key in zip_longest(classes, keys, fillvalue="")}
 
 
 def _class_name(dx: str, malignant: Collection[str], key: str) -> ClassName:

@@ -42,7 +42,14 @@ def test_classes_in_a_clinicians_words() -> None:
     assert names["mel"].words == "melanoma (malignant)" and names["mel"].key == "2"
     assert names["akiec"].short.endswith("(premalignant)") and "counted as malignant" in names["akiec"].words
     assert names["my_class"].words == "my_class (malignant)"
-    assert [names[c].key for c in "abcdefgh"] == ["4", "5", "6", "7", "8", "9", "", ""]
+    assert [names[c].key for c in "abcdefgh"] == ["4", "5", "6", "7", "8", "9", "0", "b"]
+
+
+def test_more_classes_than_digits_have_letters_that_mean_nothing_else() -> None:
+    many = class_names([f"class {number}" for number in range(30)], [])
+    keys = [name.key for name in many.values()]
+    assert len(set(keys[:28])) == 28 and keys[28:] == ["", ""]
+    assert not set("afrux?+=-") & set(keys)
 
 
 def test_the_pace_is_the_median_and_pauses_do_not_count() -> None:
