@@ -23,6 +23,7 @@ class Arm:
     """One arm of a round.
 
     Attributes:
+        label: for readers: completes "trained"; at most 36 characters. The name stays in files, figures and config.
         adds: what joins the classifier's own images.
         labels: the arm whose newly labelled images are its own too; its own name where they are asked for it; "" for none.
         asks: who chooses the images to ask about: the query policy, or chance.
@@ -42,6 +43,7 @@ class Arm:
     """
 
     name: str
+    label: str
     adds: Adds
     colour: str
     trains_on: str
@@ -67,6 +69,7 @@ class Arm:
 _TABLE: Final = (
     Arm(
         name="plain",
+        label="on real images, flips alone",
         adds="nothing",
         colour="#8a6d5b",
         plain=True,
@@ -75,6 +78,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="real",
+        label="on real images alone",
         adds="nothing",
         colour="#5a6068",
         headline=True,
@@ -83,6 +87,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="classical",
+        label="with repeated real images",
         adds="own images",
         colour="#9c6a00",
         matched="class",
@@ -92,6 +97,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="distilled",
+        label="with repeated images, soft labels",
         adds="own images softly",
         colour="#a01c2c",
         matched="class",
@@ -101,6 +107,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="mined",
+        label="with the hard cases themselves",
         adds="mined images",
         colour="#007a5a",
         matched="class",
@@ -110,6 +117,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="retrieved",
+        label="with similar real images",
         adds="neighbours",
         colour="#a3446c",
         matched="class",
@@ -119,6 +127,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="random",
+        label="with random synthetic images",
         adds="synthetic images",
         colour="#b4500f",
         source="random",
@@ -131,6 +140,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="unguided",
+        label="with undirected synthetic images",
         adds="synthetic images",
         colour="#4d5a1a",
         source="unguided",
@@ -141,6 +151,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="dcgan",
+        label="with images of an older generator",
         adds="synthetic images",
         colour="#6a3d9a",
         source="dcgan",
@@ -152,6 +163,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="hard",
+        label="with synthetic hard cases",
         adds="synthetic images",
         colour="#0b5cad",
         source="hard",
@@ -160,6 +172,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="queried",
+        label="with labels the model asked for",
         adds="nothing",
         colour="#00606b",
         labels="queried",
@@ -169,6 +182,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="queried_random",
+        label="with labels asked for at random",
         adds="nothing",
         colour="#7c4a68",
         labels="queried_random",
@@ -178,6 +192,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="hard_and_queried",
+        label="with synthetic hard cases and labels",
         adds="synthetic images",
         colour="#274b8f",
         source="hard",
@@ -187,6 +202,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="synthetic",
+        label="on synthetic hard cases alone",
         adds="synthetic images",
         colour="#2f7f93",
         own=False,
@@ -196,6 +212,7 @@ _TABLE: Final = (
     ),
     Arm(
         name="all_real",
+        label="on all real images",
         adds="mine split",
         colour="#1f1f1f",
         trains_on="real + the whole mine split",
@@ -215,3 +232,8 @@ CONFIRMATORY: Final = tuple(arm.name for arm in _TABLE if arm.confirmatory)
 """The arms of the Holm family, on the primary endpoint."""
 SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
 """The arms for which synthetic images are made."""
+
+
+def in_words(name: str) -> str:
+    """Return an arm for readers, after "trained": ``with synthetic hard cases (hard)``; an unknown one by its name."""
+    return f"{ARMS[name].label} ({name})" if name in ARMS else name

@@ -52,6 +52,22 @@ def figures_in(metrics: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[s
             yield from figures_in(found, f"{prefix}{name}.")
 
 
+def figure_in(metrics: Mapping[str, Any], name: str) -> Figure:
+    """Return a figure of a metric object such as ``malignant.sensitivity``; undefined where it holds none."""
+    found: Any = metrics
+    for step in steps_of(name if name in metrics else OLDER_NAMES.get(name, name)):
+        found = found.get(step) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping):
+        return Figure(value=found if isinstance(found, int | float) else None)
+    return Figure(value=found.get("value"), low=found.get("low"), high=found.get("high"))
+
+
+def steps_of(name: str) -> list[str]:
+    """Return the keys that a figure's dotted name goes down; a class may have dots in its own name."""
+    start, _, rest = name.partition(".")
+    return [start, *rest.rpartition(".")[::2]] if start == "per_class" else name.split(".")
+
+
 class Stopping(JsonPart):
     """How a run ended, or stands."""
 
@@ -112,13 +128,7 @@ class RoundEntry(JsonRecord):
 
     def figure(self, part: Part, name: str) -> Figure:
         """Return a figure such as ``macro_f1`` or ``malignant.sensitivity``; undefined where the report has none."""
-        found: Any = self.metrics(part)
-        name = name if name in found else OLDER_NAMES.get(name, name)
-        for step in name.split("."):
-            found = found.get(step) if isinstance(found, Mapping) else None
-        if not isinstance(found, Mapping):
-            return Figure(value=found if isinstance(found, int | float) else None)
-        return Figure(value=found.get("value"), low=found.get("low"), high=found.get("high"))
+        return figure_in(self.metrics(part), name)
 
     def per_class(self, part: Part, name: str) -> dict[str, float | None]:
         """Return a figure's value per class, such as ``sensitivity``."""

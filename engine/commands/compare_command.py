@@ -18,10 +18,11 @@ from engine.commands.finished_run import Chosen, choose, read_report
 from engine.config import read_tree
 from engine.errors import ConfigError, DataError
 from engine.evaluation.figures import FIGURES, figure_words, is_share
+from engine.evaluation.intervals import DIFFERENCE, lesions_behind, no_interval
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.evaluation.statistics import Interval, interval
 from engine.labelling.simulated import in_entry
-from engine.report.wording import PROTOCOLS, SIMULATED, SIMULATED_TITLE, number_interval, percent_interval
+from engine.report.wording import PROTOCOLS, SIMULATED, SIMULATED_TITLE, figure_text
 from engine.study.pools import OWN, pool_text
 from engine.study.run_replicates import endpoints_of
 from engine.training.plan import derive_seed
@@ -212,12 +213,11 @@ def _side_by_side(compared: Sequence[Compared], rows: Mapping[str, str]) -> Tabl
     for one in compared:
         table.add_column(one.label, justify="right")
     for name, label in rows.items():
-        shown = percent_interval if is_share(name) else number_interval
-        table.add_row(label, *[shown(one.entry.figure("test", name)) for one in compared])
+        table.add_row(label, *[figure_text(one.entry.test, name) for one in compared])
     classes = dict.fromkeys(dx for one in compared for dx in one.entry.test["per_class"])
     for dx in classes:
-        cells = [one.entry.figure("test", f"per_class.{dx}.sensitivity") for one in compared]
-        table.add_row(f"sensitivity {dx}", *[percent_interval(cell) for cell in cells])
+        cells = [figure_text(one.entry.test, f"per_class.{dx}.sensitivity") for one in compared]
+        table.add_row(f"sensitivity {dx}", *cells)
     for label, name in (("real images", "n_real"), ("accepted synthetic", "n_accepted"),
                         ("optimizer steps", "optimizer_steps")):  # fmt: skip
         table.add_row(label, *[str(getattr(one.entry, name)) for one in compared])
@@ -237,19 +237,25 @@ def _differences(first: Compared, other: Compared, rows: Mapping[str, str]) -> T
     table.add_column("figure")
     table.add_column("difference", justify="right")
     for name, label in rows.items():
-        table.add_row(label, points(found[name][0], name))
+        behind = lesions_behind(first.entry.test, name)
+        table.add_row(label, points(found[name][0], name, lesions if behind is None else behind))
     return table
 
 
-def points(difference: Interval, figure: str = "accuracy") -> Text:
-    """Return ``+1.2 (-0.4 to +2.8)`` (points of a share, else a number) or a dash; bold where the interval excludes 0."""
+def points(difference: Interval, figure: str = "accuracy", lesions: int | None = None) -> Text:
+    """Return ``+1.2 (-0.4 to +2.8)`` (points of a share, else a number) or a dash; bold where the interval excludes 0.
+
+    ``lesions``: how many the figure rests on, told where the interval says nothing.
+    """
     value, low, high = difference["value"], difference["low"], difference["high"]
     if value is None or low is None or high is None:
         return Text("–")
-    text = f"{value:+.3f} ({low:+.3f} to {high:+.3f})"
+    said = no_interval(value, low, high, lesions, DIFFERENCE)
     if is_share(figure):
-        text = f"{100 * value:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
-    return Text(text, style="bold" if low > 0 or high < 0 else "")
+        text = f"{100 * value:+.1f} ({said or f'{100 * low:+.1f} to {100 * high:+.1f}'})"
+    else:
+        text = f"{value:+.3f} ({said or f'{low:+.3f} to {high:+.3f}'})"
+    return Text(text, style="bold" if not said and (low > 0 or high < 0) else "")
 
 
 def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:

@@ -26,11 +26,12 @@ from engine.config.loading import apply_override
 from engine.data.readers.image_names import left_out_line
 from engine.data.splits import group_names, group_rows
 from engine.errors import ConfigError, DamagedError, DataError
+from engine.evaluation.intervals import lesions_behind
 from engine.execution.progress import RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
 from engine.pipeline.pipeline import NoRoles
-from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, marks, percent_interval
+from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, figure_text, marks, percent_interval
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
@@ -240,9 +241,11 @@ def _table(result: dict[str, Any]) -> Table:
     table.add_column("figure")
     table.add_column("value", justify="right")
     for name in ("balanced_accuracy", "accuracy", "auc"):
-        table.add_row(name.replace("_", " "), percent_interval(metrics[name]))
+        table.add_row(name.replace("_", " "), percent_interval(metrics[name], lesions_behind(metrics, name)))
     for name in ("sensitivity", "specificity", "auc"):
-        table.add_row(f"malignant {name}", percent_interval(malignant[name]))
+        lesions = lesions_behind(metrics, f"malignant.{name}")
+        table.add_row(f"malignant {name}", percent_interval(malignant[name], lesions))
     for dx, figures in metrics["per_class"].items():
-        table.add_row(f"sensitivity {dx} (n={figures['n']})", percent_interval(figures["sensitivity"]))
+        shown = figure_text(metrics, f"per_class.{dx}.sensitivity")
+        table.add_row(f"sensitivity {dx} (n={figures['n']})", shown)
     return table

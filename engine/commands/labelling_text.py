@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from engine.evaluation.intervals import DIFFERENCE, no_interval
 from engine.labelling.agreement import Agreement
 from engine.labelling.guess import WithModel
 from engine.labelling.oracle import MARK
@@ -105,7 +106,8 @@ def _show_guess(found: WithModel, console: Console) -> None:
     if difference is None or low is None or high is None:
         return
     seen = "not shown to change" if low <= 0.0 <= high else "higher" if low > 0.0 else "lower"
-    points = f"{100 * difference:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    said = no_interval(difference, low, high, scale=DIFFERENCE) or f"{100 * low:+.1f} to {100 * high:+.1f}"
+    points = f"{100 * difference:+.1f} points ({said})"
     console.print(
         f"agreement with the model is {seen} once its guess was shown: {points}; nobody drew who saw it, so a difference "
         "proves no cause",

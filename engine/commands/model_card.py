@@ -9,11 +9,12 @@ from engine.artifacts.classifier_fit import WEIGHTS
 from engine.artifacts.markdown_text import as_text
 from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
+from engine.evaluation.intervals import lesions_behind
 from engine.report.wording import (
     PROTOCOLS,
     SIMULATED_TITLE,
     SIMULATED_WORDS,
-    number_interval,
+    figure_text,
     percent_interval,
 )
 
@@ -82,18 +83,20 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
         return [*lines, "This round and arm is not in report.json: no figures.", ""]
     test, malignant = entry.test, entry.test["malignant"]
     lines += ["| figure | value (95 % interval by lesion) | images |", "|---|---|---|"]
-    rows = [(n.replace("_", " "), test[n], test["n"]) for n in ("balanced_accuracy", "accuracy", "macro_f1")]
+    rows = [(n.replace("_", " "), n, test["n"]) for n in ("balanced_accuracy", "accuracy", "macro_f1")]
     rows += [
-        ("malignant sensitivity", malignant["sensitivity"], malignant["n"]),
-        ("malignant specificity", malignant["specificity"], malignant["n_benign"]),
+        ("malignant sensitivity", "malignant.sensitivity", malignant["n"]),
+        ("malignant specificity", "malignant.specificity", malignant["n_benign"]),
     ]
     for dx, figures in test["per_class"].items():
         name = as_text(dx)
-        rows.append((f"sensitivity {name}", figures["sensitivity"], figures["n"]))
-        rows.append((f"specificity {name}", figures["specificity"], test["n"] - figures["n"]))
-    lines += [f"| {name} | {percent_interval(figure)} | {count} |" for name, figure, count in rows]
-    for name, figure in (("AUC", test["auc"]), ("malignant AUC", malignant["auc"]), ("ECE", test["ece"])):
-        lines.append(f"| {name} | {number_interval(figure)} | {test['n']} |")
+        rows.append((f"sensitivity {name}", f"per_class.{dx}.sensitivity", figures["n"]))
+        rows.append((f"specificity {name}", f"per_class.{dx}.specificity", test["n"] - figures["n"]))
+    for words, figure, count in rows:
+        shown = percent_interval(entry.figure("test", figure), lesions_behind(test, figure))
+        lines.append(f"| {words} | {shown} | {count} |")
+    for words, figure in (("AUC", "auc"), ("malignant AUC", "malignant.auc"), ("ECE", "ece")):
+        lines.append(f"| {words} | {figure_text(test, figure)} | {test['n']} |")
     trained = (
         f"Trained for {entry.optimizer_steps} optimizer steps on {entry.n_real} real images"
         f" and what the arm {entry.arm} adds ({entry.n_accepted} synthetic images accepted in this round)."

@@ -12,13 +12,18 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from engine.arms import ARMS
+from engine.arms import ARMS, in_words
+from engine.artifacts.report_json import Figure
+from engine.evaluation.intervals import DIFFERENCE, holds
 from engine.report.wording import percent_interval
 
 _OTHER_COLOUR = "#444444"
 
-_WIDTH, _HEIGHT = 340, 168
-_PANEL, _LEFT, _GAP, _TOP, _BOTTOM = 130, 30, 26, 26, 30
+_HEIGHT = 168
+_LEFT, _GAP, _TOP, _BOTTOM = 30, 26, 26, 30
+_PANEL = 130
+SMALL_PANEL = 88
+"""Width of a panel where many charts stand side by side."""
 _DODGE = 7.0
 
 
@@ -60,21 +65,31 @@ def legend_marker(arm: str) -> Markup:
     )
 
 
-def class_chart(name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int]) -> Markup:
+def class_chart(
+    name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int], *, width: int = _PANEL
+) -> Markup:
     """Draw one class: a panel per figure (for example sensitivity and specificity), rounds across, 0-100 % upwards."""
     parts = [
-        _panel(title, series, rounds, _LEFT + position * (_PANEL + _GAP))
+        _panel(title, series, rounds, _LEFT + position * (width + _GAP), width)
         for position, (title, series) in enumerate(panels.items())
     ]
-    return _svg(_describe(name, panels), _WIDTH, _HEIGHT, Markup("").join(parts))
+    whole = _LEFT + 2 * width + _GAP + 24
+    return _svg(_describe(name, panels), whole, _HEIGHT, Markup("").join(parts))
 
 
-def strip(figure: Mapping[str, Any], arm: str, ticks: Sequence[float] = (0.25, 0.5, 0.75)) -> Markup:
-    """Draw one figure with its interval on a 0-100 % line that takes whatever width the cell has."""
-    if figure["value"] is None:
+def strip(
+    figure: Figure, arm: str, ticks: Sequence[float] = (0.25, 0.5, 0.75), lesions: int | None = None
+) -> Markup:
+    """Draw one figure with its interval on a 0-100 % line that takes whatever width the cell has.
+
+    ``lesions``: how many it rests on, told to who does not see it where the interval says nothing.
+    """
+    if figure.value is None or figure.low is None or figure.high is None:
         return Markup('<span class="nothing">not available</span>')
-    low, value, high = (100.0 * float(figure[key]) for key in ("low", "value", "high"))
-    shade, label = escape(colour(arm)), escape(percent_interval(figure))
+    shade, label = escape(colour(arm)), escape(percent_interval(figure, lesions))
+    low, value, high = (100.0 * end for end in (figure.low, figure.value, figure.high))
+    if not holds(figure.value, figure.low, figure.high):
+        low = high = value
     grid = "".join(
         f'<line class="grid" x1="{100 * t:.0f}%" x2="{100 * t:.0f}%" y1="0" y2="22"/>' for t in ticks
     )
@@ -97,6 +112,8 @@ def difference_strip(
     def across(share: float) -> float:
         return 50.0 + 50.0 * max(-reach, min(reach, share)) / reach
 
+    if not holds(value, low, high, DIFFERENCE):
+        low = high = value
     label = escape(text or f"{100 * value:+.1f} points, from {100 * low:+.1f} to {100 * high:+.1f}")
     shade = escape(colour(arm))
     return Markup(
@@ -123,13 +140,13 @@ def stacked_bar(parts: Sequence[tuple[str, int, str]]) -> Markup:
     )
 
 
-def _panel(title: str, series: Sequence[Series], rounds: Sequence[int], left: float) -> Markup:
+def _panel(title: str, series: Sequence[Series], rounds: Sequence[int], left: float, width: float) -> Markup:
     bottom = _HEIGHT - _BOTTOM
 
     def across(number: int) -> float:
         if len(rounds) == 1:
-            return left + _PANEL / 2
-        return left + 14 + (_PANEL - 28) * rounds.index(number) / (len(rounds) - 1)
+            return left + width / 2
+        return left + 14 + (width - 28) * rounds.index(number) / (len(rounds) - 1)
 
     def up(share: float) -> float:
         return bottom - (bottom - _TOP) * share
@@ -138,7 +155,7 @@ def _panel(title: str, series: Sequence[Series], rounds: Sequence[int], left: fl
     for share in (0.0, 0.5, 1.0):
         shown.append(
             Markup(
-                f'<line class="grid" x1="{left}" x2="{left + _PANEL}" y1="{up(share):.1f}" y2="{up(share):.1f}"/>'
+                f'<line class="grid" x1="{left}" x2="{left + width}" y1="{up(share):.1f}" y2="{up(share):.1f}"/>'
                 f'<text class="tick" x="{left - 4}" y="{up(share) + 3.5:.1f}" text-anchor="end">{100 * share:.0f}</text>'
             )
         )
@@ -151,7 +168,7 @@ def _panel(title: str, series: Sequence[Series], rounds: Sequence[int], left: fl
         )
     shown.append(
         Markup(
-            f'<text class="tick" x="{left + _PANEL / 2}" y="{bottom + 27}" text-anchor="middle">round</text>'
+            f'<text class="tick" x="{left + width / 2}" y="{bottom + 27}" text-anchor="middle">round</text>'
         )
     )
     for position, line in enumerate(series):
@@ -169,12 +186,11 @@ def _line(series: Series, across: Callable[[int], float], up: Callable[[float], 
     ]
     for number, figure in known:
         x = across(number)
-        low, high = up(figure["low"]), up(figure["high"])
-        drawn.append(
-            Markup(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}" stroke="{shade}" stroke-width="2"/>'
+        if holds(figure["value"], figure["low"], figure["high"]):
+            ends = f'y1="{up(figure["low"]):.1f}" y2="{up(figure["high"]):.1f}"'
+            drawn.append(
+                Markup(f'<line x1="{x:.1f}" x2="{x:.1f}" {ends} stroke="{shade}" stroke-width="2"/>')
             )
-        )
         drawn.append(marker(series.arm, x, up(figure["value"]), 3.4))
     return Markup("").join(drawn)
 
@@ -187,7 +203,7 @@ def _describe(name: str, panels: Mapping[str, Sequence[Series]]) -> str:
             known = [(number, figure) for number, figure in line.points if figure["value"] is not None]
             if known:
                 said.append(
-                    f"{title} of arm {line.arm} in round {known[-1][0]}: {percent_interval(known[-1][1])}"
+                    f"{title} trained {in_words(line.arm)} in round {known[-1][0]}: {percent_interval(known[-1][1])}"
                 )
     return f"{name}. " + ("; ".join(said) if said else "no figures") + ". All rounds are in the table below."
 

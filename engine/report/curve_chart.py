@@ -12,12 +12,14 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
+from engine.arms import ARMS, in_words
 from engine.artifacts.report_json import Figure
+from engine.evaluation.intervals import holds
 from engine.report.charts import colour, marker
 
-_WIDTH: Final = 500
+_WIDTH: Final = 580
 _HEIGHT: Final = 270
-_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 126, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 34, 206, 10, 40
 _DODGE: Final = 4.0
 _LINE: Final = 13.0
 """Height of a line of text: names at the right end stand at least so far apart."""
@@ -119,8 +121,9 @@ def _curve(line: CurveLine, across: Callable[[float], float], up: Callable[[floa
     parts = [Markup(f'<polyline points="{path}" fill="none" stroke="{shade}" stroke-width="1.8"/>')]
     for labels, figure in line.known:
         x = f"{across(labels):.1f}"
-        if figure.low is not None and figure.high is not None:
-            ends = f'y1="{up(figure.low):.1f}" y2="{up(figure.high):.1f}"'
+        value, low, high = figure.value or 0.0, figure.low, figure.high
+        if low is not None and high is not None and holds(value, low, high):
+            ends = f'y1="{up(low):.1f}" y2="{up(high):.1f}"'
             parts.append(
                 Markup(f'<line x1="{x}" x2="{x}" {ends} stroke="{shade}" stroke-width="1.5" opacity="0.6"/>')
             )
@@ -138,7 +141,9 @@ def _names(lines: Sequence[CurveLine], up: Callable[[float], float], x: float) -
     for position in range(len(places) - 1, -1, -1):
         places[position] = min(places[position], lowest - _LINE * (len(places) - 1 - position))
     return Markup("").join(
-        Markup('<text class="name" x="{}" y="{:.1f}" fill="{}">{}</text>').format(x, y + 4, colour(arm), arm)
+        Markup('<text class="name" x="{}" y="{:.1f}" fill="{}">{}</text>').format(
+            x, y + 4, colour(arm), ARMS[arm].label if arm in ARMS else arm
+        )
         for y, (_, arm) in zip(places, ends, strict=True)
     )
 
@@ -147,6 +152,9 @@ def _describe(
     title: str, lines: Sequence[CurveLine], levels: Sequence[CurveLine], text: Callable[[Figure], str]
 ) -> str:
     """The text alternative: the last known figure of each arm."""
-    said = [f"arm {line.arm} with {line.known[-1][0]:g} labels: {text(line.known[-1][1])}" for line in lines]
-    said += [f"arm {line.arm} without labels: {text(line.known[-1][1])}" for line in levels]
+    said = [
+        f"trained {in_words(line.arm)}, {line.known[-1][0]:g} labels: {text(line.known[-1][1])}"
+        for line in lines
+    ]
+    said += [f"trained {in_words(line.arm)}, without labels: {text(line.known[-1][1])}" for line in levels]
     return f"{title} by labels asked for. " + "; ".join(said) + ". All rounds are in the table below."

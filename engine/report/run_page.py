@@ -1,4 +1,4 @@
-"""report.html: one self-contained page from the files of a run folder, and nothing else.
+"""report.html: one self-contained page from the files of a run folder, and pictures of its test lesions in the stage cache.
 
 No script, font, picture or style comes from elsewhere; the page holds no time stamp, so the same run gives the same
 bytes. The order of the page: what it is, what was found and how far to trust it, then the evidence.
@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.arms import in_words
 from engine.artifacts.report_json import RunReport
 from engine.artifacts.run_files import RunFiles, read_run
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
+from engine.evaluation.figures import in_sentence
 from engine.labelling.simulated import in_run
 from engine.report import tables
 from engine.report.blocks import record
@@ -22,8 +24,17 @@ from engine.report.blocks.cases import MAX_SAMPLES, cases_of
 from engine.report.blocks.evidence import run_evidence
 from engine.report.pictures import inside, picture
 from engine.report.templating import render_page
-from engine.report.wording import NOTHING, PROTOCOLS, SIMULATED_BANNER, headline, percent, percent_interval
+from engine.report.wording import (
+    FORMATS,
+    NOTHING,
+    PROTOCOLS,
+    SIMULATED_BANNER,
+    figure_text,
+    headline,
+    percent,
+)
 from engine.study.pools import OWN, pools_of
+from engine.study.run_replicates import endpoints_of
 
 _SHEET_SIDE = 1400
 _MAX_SHEETS = 6
@@ -60,7 +71,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "headline": _headline(run, rounds),
         **run_evidence(run),
         "summary": _summary(run, rounds),
-        "champion": _champion(report),
+        "champion": _champion(run),
         "stopping": report.stopping.to_json(),
         "arms": list(dict.fromkeys(entry.arm for entry in report.rounds)),
         "chart_arms": [arm for arm in tables.CHART_ARMS if report.of_arm(arm)],
@@ -98,7 +109,10 @@ def _headline(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> str:
     pools = pools_of(run.report, run.report.last_round() or 0)
     if "hard" in pools and pools["hard"] == pools.get("real"):
         why = "no synthetic image was accepted: " if pools["hard"] == OWN else ""
-        return f"In round {run.report.last_round()} {why}arms hard and real trained on the same images. Nothing was tested."
+        return (
+            f"In round {run.report.last_round()} {why}training {in_words('hard')} and {in_words('real')} used the same "
+            "images. Nothing was tested."
+        )
     return headline(rounds)
 
 
@@ -108,7 +122,7 @@ def _summary(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> dict[str, An
     test = rounds[0]["test"] if rounds else {}
     loop = config.get("loop") or {}
     return {
-        "format": data.get("format") or (config.get("data") or {}).get("format") or "unknown",
+        "format": _format(data.get("format") or (config.get("data") or {}).get("format") or "unknown"),
         "image_size": (config.get("data") or {}).get("image_size"),
         "n_images": data.get("n_images"),
         "n_lesions": data.get("n_lesions"),
@@ -129,14 +143,22 @@ def _summary(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> dict[str, An
     }
 
 
-def _champion(report: RunReport) -> dict[str, str] | None:
-    champion = report.champion
+def _format(name: str) -> str:
+    return FORMATS.get(name, name)
+
+
+def _champion(run: RunFiles) -> dict[str, str] | None:
+    champion = run.report.champion
     if not champion:
         return None
-    figure = champion if "low" in champion else None
-    metric = str(champion.get("metric", "")).rpartition("/")[2].replace("_", " ")
-    value = percent_interval(figure) if figure else percent(champion.get("value"))
-    return {"round": str(champion["round"]), "arm": str(champion["arm"]), "metric": metric, "value": value}
+    name = str(champion.get("metric", "")).rpartition("/")[2]
+    entry = run.report.entry(champion["round"], champion["arm"])
+    return {
+        "round": str(champion["round"]),
+        "arm": str(champion["arm"]),
+        "metric": in_sentence(name, endpoints_of(run.config).specificity).replace("_", " "),
+        "value": percent(champion.get("value")) if entry is None else figure_text(entry.val, name),
+    }
 
 
 def _confusions(rounds: Sequence[Mapping[str, Any]]) -> dict[str, list[tables.ConfusionTable]]:

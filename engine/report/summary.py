@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from rich.table import Table
 
-from engine.report.wording import marks, percent_interval
+from engine.report.wording import figure_text, marks
+
+FIGURES: Final = ("balanced_accuracy", "malignant.sensitivity", "malignant.specificity")
 
 
 def summary_table(report: Mapping[str, Any], *, simulated: bool = False) -> Table:
@@ -22,17 +24,14 @@ def summary_table(report: Mapping[str, Any], *, simulated: bool = False) -> Tabl
     table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
     table.add_column("round", justify="right")
     table.add_column("arm")
-    for name in ("balanced accuracy", "malignant sensitivity", "malignant specificity"):
-        table.add_column(name, justify="right")
+    for name in FIGURES:
+        table.add_column(name.replace(".", " ").replace("_", " "), justify="right")
     table.add_column("accepted/generated", justify="right")
     for entry in report["rounds"]:
-        test, malignant = entry["test"], entry["test"]["malignant"]
         table.add_row(
             str(entry["round"]),
             str(entry["arm"]),
-            percent_interval(test["balanced_accuracy"]),
-            percent_interval(malignant["sensitivity"]),
-            percent_interval(malignant["specificity"]),
+            *(figure_text(entry["test"], name) for name in FIGURES),
             f"{entry['n_accepted']}/{entry['n_generated']}",
         )
     return table

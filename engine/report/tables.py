@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from markupsafe import Markup
 
+from engine.arms import ENGINE, START, in_words
+from engine.artifacts.report_json import figure_in
 from engine.evaluation.figures import figure_words
+from engine.evaluation.intervals import lesions_behind
 from engine.report import charts as draw
-from engine.report.wording import latest, number_interval, p_text, percent_interval
+from engine.report.wording import figure_text, latest, p_text, percent_interval
 
 Entry = Mapping[str, Any]
 
-CHART_ARMS = ("real", "hard")
+CHART_ARMS = (START, ENGINE)
 """The arms drawn across rounds; more would hide one another, the table holds all."""
+
+
+PER_CLASS: Final = ("sensitivity", "specificity", "auc")
+COMPARED: Final[Mapping[str, str]] = {
+    "malignant.sensitivity": "Malignant or premalignant: sensitivity",
+    "malignant.specificity": "Malignant or premalignant: specificity",
+    "balanced_accuracy": "Balanced accuracy",
+}
+"""The figures that arms are compared by side by side, with their titles."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +52,9 @@ class Column:
     text: Callable[[Entry], str]
 
 
-def _melanoma(entry: Entry, name: str) -> str:
-    return percent_interval((entry["test"].get("melanoma") or {}).get(name))
+def figure_column(heading: str, name: str, part: str = "test") -> Column:
+    """Return the column of a figure of report.json, by its dotted name, with its interval."""
+    return Column(heading=heading, text=lambda entry: figure_text(entry[part], name))
 
 
 def _made(entry: Entry) -> str:
@@ -55,40 +68,32 @@ def _spread(entry: Entry) -> str:
 
 
 COLUMNS: list[Column] = [
-    Column(heading="Balanced accuracy", text=lambda e: percent_interval(e["test"]["balanced_accuracy"])),
-    Column(
-        heading="Malignant sensitivity",
-        text=lambda e: percent_interval(e["test"]["malignant"]["sensitivity"]),
-    ),
-    Column(
-        heading="Malignant specificity",
-        text=lambda e: percent_interval(e["test"]["malignant"]["specificity"]),
-    ),
-    Column(heading="Accuracy", text=lambda e: percent_interval(e["test"]["accuracy"])),
-    Column(heading="AUC", text=lambda e: number_interval(e["test"]["auc"])),
-    Column(heading="ECE", text=lambda e: number_interval(e["test"]["ece"])),
+    figure_column("Balanced accuracy", "balanced_accuracy"),
+    figure_column("Malignant sensitivity", "malignant.sensitivity"),
+    figure_column("Malignant specificity", "malignant.specificity"),
+    figure_column("Accuracy", "accuracy"),
+    figure_column("AUC", "auc"),
+    figure_column("ECE", "ece"),
     Column(heading="Added / generated", text=_made),
     Column(heading="Steps", text=lambda e: f"{e['optimizer_steps']:,}".replace(",", "\u202f")),
     Column(heading="p against round 0", text=lambda e: p_text(e["p_value_vs_round0"])),
 ]
 """The table of rounds and arms, on the test part; a further figure is one line here."""
 FURTHER: list[Column] = [
-    Column(heading="Balanced accuracy, val", text=lambda e: percent_interval(e["val"]["balanced_accuracy"])),
+    figure_column("Balanced accuracy, val", "balanced_accuracy", "val"),
     Column(heading="Real training images", text=lambda e: str(e["n_real"])),
-    Column(heading="Malignant AUC", text=lambda e: number_interval(e["test"]["malignant"].get("auc"))),
-    Column(
-        heading="Log loss", text=lambda e: number_interval(e["test"].get("log_loss", e["test"].get("nll")))
-    ),
-    Column(
-        heading=figure_words("malignant.mean_sensitivity"),
-        text=lambda e: percent_interval(e["test"]["malignant"].get("mean_sensitivity")),
-    ),
-    Column(heading="Melanoma sensitivity", text=lambda e: _melanoma(e, "sensitivity")),
+    figure_column("Malignant AUC", "malignant.auc"),
+    figure_column("Log loss", "log_loss"),
+    figure_column(figure_words("malignant.mean_sensitivity"), "malignant.mean_sensitivity"),
+    figure_column("Melanoma sensitivity", "melanoma.sensitivity"),
     Column(heading="Spread over classifier seeds, balanced accuracy", text=_spread),
-    Column(heading="Melanoma specificity", text=lambda e: _melanoma(e, "specificity")),
+    figure_column("Melanoma specificity", "melanoma.specificity"),
     Column(
         heading="Malignant sensitivity at the split's own operating point",
-        text=lambda e: percent_interval(e["test"]["malignant"]["sensitivity_at_specificity_90"]),
+        text=lambda e: percent_interval(
+            figure_in(e["test"], "malignant.sensitivity_at_specificity_90"),
+            lesions_behind(e["test"], "malignant.sensitivity"),
+        ),
     ),
 ]
 """The folded table below it."""
@@ -108,9 +113,12 @@ def rounds_table(rounds: Sequence[Entry], columns: Sequence[Column]) -> list[dic
 
 
 def class_charts(rounds: Sequence[Entry]) -> list[tuple[str, Markup]]:
-    """One chart per class: sensitivity and specificity across rounds, arms real and hard, test part."""
+    """One small chart per class: sensitivity and specificity across rounds, arms real and hard, test part."""
     return [
-        (name, _across_rounds(name, rounds, lambda test, name=name: test["per_class"][name]))  # type: ignore[misc]
+        (
+            name,
+            _across_rounds(name, rounds, lambda test, name=name: test["per_class"][name], draw.SMALL_PANEL),  # type: ignore[misc]
+        )
         for name in classes_of(rounds)
     ]
 
@@ -123,7 +131,10 @@ def malignant_by_round(rounds: Sequence[Entry]) -> Markup | None:
 
 
 def _across_rounds(
-    name: str, rounds: Sequence[Entry], figures: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    name: str,
+    rounds: Sequence[Entry],
+    figures: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+    width: int = 130,
 ) -> Markup:
     """Draw sensitivity and specificity of ``figures`` of the test part, arms real and hard."""
     panels = {
@@ -136,7 +147,7 @@ def _across_rounds(
         ]
         for title, key in (("Sensitivity, %", "sensitivity"), ("Specificity, %", "specificity"))
     }
-    return draw.class_chart(name, panels, sorted({int(entry["round"]) for entry in rounds}))
+    return draw.class_chart(name, panels, sorted({int(entry["round"]) for entry in rounds}), width=width)
 
 
 def class_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -146,9 +157,7 @@ def class_table(rounds: Sequence[Entry]) -> list[dict[str, Any]]:
             "dx": name,
             "round": entry["round"],
             "arm": entry["arm"],
-            "sensitivity": percent_interval(entry["test"]["per_class"][name]["sensitivity"]),
-            "specificity": percent_interval(entry["test"]["per_class"][name]["specificity"]),
-            "auc": number_interval(entry["test"]["per_class"][name]["auc"]),
+            **{figure: figure_text(entry["test"], f"per_class.{name}.{figure}") for figure in PER_CLASS},
         }
         for name in classes_of(rounds)
         for entry in rounds
@@ -186,13 +195,9 @@ def challenging_table(rounds: Sequence[Entry]) -> dict[str, Any] | None:
                 "arm": entry["arm"],
                 "key": draw.legend_marker(entry["arm"]),
                 "cells": [
-                    percent_interval(figure)
-                    for name in ("challenging", "rest")
-                    for figure in (
-                        entry["test"][name]["balanced_accuracy"],
-                        entry["test"][name]["malignant"]["sensitivity"],
-                        entry["test"][name]["malignant"]["specificity"],
-                    )
+                    figure_text(entry["test"][group], name)
+                    for group in ("challenging", "rest")
+                    for name in COMPARED
                 ],
             }
             for entry in entries
@@ -202,11 +207,6 @@ def challenging_table(rounds: Sequence[Entry]) -> dict[str, Any] | None:
 
 def arms_side_by_side(rounds: Sequence[Entry]) -> list[tuple[str, list[dict[str, Any]]]]:
     """(figure, rows of the arms' last reports) for the three figures arms are compared by; test part."""
-    titles: Mapping[str, Callable[[Entry], Mapping[str, Any]]] = {
-        "Malignant or premalignant: sensitivity": lambda e: e["test"]["malignant"]["sensitivity"],
-        "Malignant or premalignant: specificity": lambda e: e["test"]["malignant"]["specificity"],
-        "Balanced accuracy": lambda e: e["test"]["balanced_accuracy"],
-    }
     entries = last_of_each_arm(rounds)
     return [
         (
@@ -216,13 +216,17 @@ def arms_side_by_side(rounds: Sequence[Entry]) -> list[tuple[str, list[dict[str,
                     "arm": entry["arm"],
                     "round": entry["round"],
                     "key": draw.legend_marker(entry["arm"]),
-                    "strip": draw.strip(read(entry), entry["arm"]),
-                    "text": percent_interval(read(entry)),
+                    "strip": draw.strip(
+                        figure_in(entry["test"], name),
+                        entry["arm"],
+                        lesions=lesions_behind(entry["test"], name),
+                    ),
+                    "text": figure_text(entry["test"], name),
                 }
                 for entry in entries
             ],
         )
-        for title, read in titles.items()
+        for name, title in COMPARED.items()
     ]
 
 
@@ -236,5 +240,7 @@ def confusion_table(entry: Entry) -> ConfusionTable | None:
         total = sum(counts)
         rows.append((name, total, [(count, count / total if total else 0.0) for count in counts]))
     return ConfusionTable(
-        title=f"Round {entry['round']}, arm {entry['arm']}", classes=tuple(confusion["classes"]), rows=rows
+        title=f"Round {entry['round']}, trained {in_words(entry['arm'])}",
+        classes=tuple(confusion["classes"]),
+        rows=rows,
     )

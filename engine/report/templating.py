@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from engine.arms import ARMS, in_words
 from engine.data.diagnoses import recognise
 from engine.report import charts as draw
 from engine.report.wording import percent
@@ -37,8 +38,21 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "stacked": stacked, "points": points, "in_full": in_full}
-    environment.globals["key"] = draw.legend_marker
+    environment.filters["in_words"] = in_words
+    environment.globals |= {"key": draw.legend_marker, "arm_name": arm_name, "anchor": anchor}
     return environment
+
+
+def arm_name(name: str) -> Markup:
+    """Return an arm in plain words, with its name in small print; an unknown one by its name."""
+    if name not in ARMS:
+        return escape(name)
+    return Markup("{} <small>({})</small>").format(ARMS[name].label, name)
+
+
+def anchor(name: str) -> Markup:
+    """Return the link of a heading to itself, for who wants to point others at a section."""
+    return Markup(' <a class="anchor" href="#{}" aria-label="Link to this heading"></a>').format(name)
 
 
 def in_full(label: str) -> str:

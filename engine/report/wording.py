@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from engine.artifacts.report_json import Figure
+from engine.arms import ENGINE, START, in_words
+from engine.artifacts.report_json import Figure, figure_in
+from engine.evaluation.figures import is_share
+from engine.evaluation.intervals import SHARE, holds, lesions_behind, no_interval
 from engine.labelling.oracle import MARK
 
 NOTHING = "–"
@@ -31,6 +34,29 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 }
 """Title and explanation of each protocol of report.json."""
 
+FORMATS: Mapping[str, str] = {
+    "ham10000": "HAM10000",
+    "isic": "images of the ISIC archive",
+    "medmnist": "MedMNIST",
+    "folder": "a folder per class",
+    "table": "a table of images",
+    "pixels": "a table of pixels",
+    "torchvision": "a torchvision data set",
+    "phantom": "drawn phantoms",
+}
+"""Words for ``data.format``."""
+
+STAGES: Mapping[str, str] = {
+    "images": "decoding", "split": "split", "embedder": "image embedder", "vae": "autoencoder",
+    "latents": "latents", "denoiser": "denoiser", "gan": "GAN", "judge": "judge", "index": "index",
+    "challenging": "reference models", "likelihood": "likelihood", "features": "features",
+    "preview": "contact sheet", "pool": "pool", "crossfit": "fits across folds", "classifier": "training",
+    "predict": "prediction", "evaluate": "evaluation", "mine": "mining", "condition": "conditioning",
+    "synthesize": "synthesis", "accept": "acceptance", "fidelity": "fidelity",
+    "thumbnails": "small pictures", "ask": "questions",
+}  # fmt: skip
+"""Words for the stages; others are shown as they are."""
+
 MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
 """What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
 SIMULATED = MARK
@@ -53,16 +79,44 @@ def percent(value: float | None, digits: int = 1) -> str:
     return NOTHING if value is None else f"{100.0 * value:.{digits}f}\u00a0%"
 
 
-def percent_interval(figure: Interval | None) -> str:
-    """Return ``78.2 % (70.1–85.3)``, or a dash."""
-    found = _numbers(figure)
-    return f"{percent(found[0])} ({100 * found[1]:.1f}–{100 * found[2]:.1f})" if found else NOTHING
+def percent_interval(figure: Interval | None, lesions: int | None = None) -> str:
+    """Return ``78.2 % (70.1–85.3)``, ``0.0 % (too few: 1 lesion)`` where the interval says nothing, or a dash."""
+    return interval_text(figure, percent, lambda end: f"{100 * end:.1f}", lesions)
 
 
-def number_interval(figure: Interval | None) -> str:
-    """Return ``0.912 (0.880–0.941)``, or a dash."""
+def number_interval(figure: Interval | None, lesions: int | None = None) -> str:
+    """Return ``0.912 (0.880–0.941)``, ``0.048 (too few: 12 lesions)`` where the interval says nothing, or a dash."""
+    return interval_text(figure, lambda value: f"{value:.3f}", lambda end: f"{end:.3f}", lesions)
+
+
+def interval_text(
+    figure: Interval | None,
+    value_text: Callable[[float], str],
+    end_text: Callable[[float], str],
+    lesions: int | None = None,
+    scale: tuple[float, float] = SHARE,
+) -> str:
+    """Return a figure with its interval in brackets, or with why it has none; a dash where it is undefined.
+
+    Args:
+        figure: value, low and high.
+        value_text: prints the value.
+        end_text: prints an end of the interval.
+        lesions: how many it rests on; None: not known.
+        scale: the least and the greatest value the figure can have.
+    """
     found = _numbers(figure)
-    return f"{found[0]:.3f} ({found[1]:.3f}–{found[2]:.3f})" if found else NOTHING
+    if found is None:
+        return NOTHING
+    value, low, high = found
+    said = no_interval(value, low, high, lesions, scale) or f"{end_text(low)}–{end_text(high)}"
+    return f"{value_text(value)} ({said})"
+
+
+def figure_text(metrics: Mapping[str, Any], name: str) -> str:
+    """Return a figure of a metric object (``malignant.auc``) as its kind is printed, with its interval."""
+    shown = percent_interval if is_share(name) else number_interval
+    return shown(figure_in(metrics, name), lesions_behind(metrics, name))
 
 
 def _numbers(figure: Interval | None) -> tuple[float, float, float] | None:
@@ -96,21 +150,23 @@ def latest(rounds: Sequence[Mapping[str, Any]], arm: str) -> Mapping[str, Any] |
 
 def headline(rounds: Sequence[Mapping[str, Any]]) -> str:
     """Return the plain comparison of arm hard with arm real on malignant sensitivity, last round, test part."""
-    hard, real = latest(rounds, "hard"), latest(rounds, "real")
+    hard, real = latest(rounds, ENGINE), latest(rounds, START)
     if hard is None:
-        return "No round with the hard arm has finished, so there is nothing to compare yet."
+        return f"No round has finished training {in_words(ENGINE)}, so there is nothing to compare yet."
     if real is None:
-        return "The real arm was not trained, so there is nothing to compare the hard arm with."
+        return f"No classifier was trained {in_words(START)}, so there is nothing to compare with."
     ours, theirs = (entry["test"]["malignant"]["sensitivity"] for entry in (hard, real))
     if ours["value"] is None or theirs["value"] is None:
         return (
             "Sensitivity to malignant or premalignant lesions is not available: the data names no such class, the "
             "test part holds none, or val fixed no operating point. Compare the arms by balanced accuracy below."
         )
+    found, other = (figure_text(entry["test"], "malignant.sensitivity") for entry in (hard, real))
+    specificity, its = (figure_text(entry["test"], "malignant.specificity") for entry in (hard, real))
     return (
-        f"In round {hard['round']}, arm hard recognised {percent_interval(ours)} of the {_images(hard)} of malignant or "
-        f"premalignant lesions, against {percent_interval(theirs)} in arm real{_when(hard, real)}, each at the operating "
-        f"point fixed on val, which gave a test specificity of {_specificity(hard)} and {_specificity(real)}. "
+        f"In round {hard['round']}, the classifier trained {in_words(ENGINE)} recognised {found} of the {_images(hard)} of "
+        f"malignant or premalignant lesions, against {other} by the one trained {in_words(START)}{_when(hard, real)}, each "
+        f"at the operating point fixed on val, which gave a test specificity of {specificity} and {its}. "
         f"{_overlap(ours, theirs)} One run with one seed proves no gain, whichever way the difference points."
     )
 
@@ -120,22 +176,21 @@ def _images(entry: Mapping[str, Any]) -> str:
     return f"{malignant['n']} test images ({malignant['n_lesions']} lesions)"
 
 
-def _specificity(entry: Mapping[str, Any]) -> str:
-    return percent_interval(entry["test"]["malignant"]["specificity"])
-
-
 def _when(hard: Mapping[str, Any], real: Mapping[str, Any]) -> str:
     """Say so where the two were not trained in the same round: then their training lengths differ too."""
     if hard["round"] == real["round"]:
         return ""
-    return f" of round {real['round']} (not trained in round {hard['round']}, so not for as many steps)"
+    return f" in round {real['round']} (not trained in round {hard['round']}, so not for as many steps)"
 
 
 def _overlap(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     points = 100.0 * (ours["value"] - theirs["value"])
+    equal = abs(points) < 0.05
+    told = "The two are equal to a tenth of a percentage point"
+    if not equal:
+        told = f"That is {abs(points):.1f} percentage points {'higher' if points > 0 else 'lower'}"
+    if not all(holds(found["value"], found["low"], found["high"]) for found in (ours, theirs)):
+        return f"{told}; so few lesions give no interval."
     apart = ours["low"] > theirs["high"] or theirs["low"] > ours["high"]
-    relation = "do not overlap" if apart else "overlap"
-    if abs(points) < 0.05:
-        return f"The two are equal to a tenth of a percentage point and the 95 % intervals {relation}."
-    direction = "higher" if points > 0 else "lower"
-    return f"That is {abs(points):.1f} percentage points {direction}; the 95 % intervals {relation}."
+    relation = "the 95 % intervals do not overlap" if apart else "the 95 % intervals overlap"
+    return f"{told}{' and' if equal else ';'} {relation}."

@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from engine.arms import in_words
 from engine.artifacts.run_layout import RunLayout
 from engine.errors import ConfigError, HardcaseError
 from engine.review.access import Access, Guard
@@ -91,13 +92,15 @@ def make_app(desk: Desk) -> ASGIApp:
 
 @functools.cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["in_words"] = in_words
+    return environment
 
 
 def _page(template: str, **content: Any) -> HTMLResponse:

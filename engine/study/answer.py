@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from engine.evaluation.figures import in_sentence, is_share
+from engine.evaluation.intervals import DIFFERENCE, no_interval
 from engine.study.comparison import Difference
-from engine.study.verdict import NAMES, Evidence, Pair, Verdict, verdict
+from engine.study.verdict import Evidence, Pair, Verdict, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,37 +35,42 @@ def answer(evidence: Evidence) -> Answer:
     return Answer(sentence=f"{_told(evidence)}: {found}.", verdict=found, reason=reason)
 
 
-def difference_text(difference: Difference | None, figure: str = "malignant.sensitivity") -> str:
-    """Return ``+4.2 points [+1.0, +7.4]`` (percentage points) of a share, else ``+0.012 [+0.006, +0.018]``."""
+def difference_text(
+    difference: Difference | None, figure: str = "malignant.sensitivity", lesions: int | None = None
+) -> str:
+    """Return ``+4.2 points [+1.0, +7.4]`` (percentage points) of a share, else ``+0.012 [+0.006, +0.018]``.
+
+    Where the interval says nothing, what ``no_interval`` says stands in the brackets; ``lesions``: how many there are.
+    """
     if difference is None:
         return "an unknown amount"
-    ends = (difference.value, difference.low, difference.high)
+    value, low, high = difference.value, difference.low, difference.high
+    said = no_interval(value, low, high, lesions, DIFFERENCE)
     if is_share(figure):
-        value, low, high = (100 * v for v in ends)
-        return f"{value:+.1f} points [{low:+.1f}, {high:+.1f}]"
-    value, low, high = ends
-    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+        return f"{100 * value:+.1f} points [{said or f'{100 * low:+.1f}, {100 * high:+.1f}'}]"
+    return f"{value:+.3f} [{said or f'{low:+.3f}, {high:+.3f}'}]"
 
 
 def _told(evidence: Evidence) -> str:
     point = in_sentence(evidence.figure, evidence.operating_point)
-    tested = [arm for arm in NAMES if evidence.primary.of(arm) is not None]
+    names = evidence.names
+    tested = [arm for arm in names if evidence.primary.of(arm) is not None]
     if evidence.untested and not tested:
-        same = " and ".join(NAMES[arm] for arm in NAMES if arm in evidence.untested)
+        same = " and ".join(names[arm] for arm in names if arm in evidence.untested)
         why = "no synthetic image was accepted and " if evidence.none_accepted else ""
         return f"Nothing was tested, since {why}hard trained on the same images as {same}"
     if not tested:
         return f"How hard cases changed {point} cannot be told"
-    shown = [arm for arm in NAMES if arm not in evidence.untested]
+    shown = [arm for arm in names if arm not in evidence.untested]
     changes = " and ".join(_change(evidence, arm) for arm in shown)
     clauses = [f"Hard cases changed {point} by {changes}"]
     for figure, pair in evidence.further.items():
-        amounts = _amounts(pair, figure, shown)
+        amounts = _amounts(pair, figure, shown, names)
         if amounts:
             clauses.append(f"and {in_sentence(figure, evidence.operating_point)} by {amounts}")
     clauses += [
-        f"and nothing was tested against {NAMES[arm]}, which trained on the same images"
-        for arm in NAMES
+        f"and nothing was tested against {names[arm]}, which trained on the same images"
+        for arm in names
         if arm in evidence.untested
     ]
     return ", ".join(clauses)
@@ -73,13 +80,13 @@ def _change(evidence: Evidence, arm: str) -> str:
     """``+4.2 points [+1.0, +7.4] against real``, with the reason where it is unknown."""
     difference = evidence.primary.of(arm)
     why = "" if difference is not None else f" ({evidence.why_missing(arm)})"
-    return f"{difference_text(difference, evidence.figure)} against {NAMES[arm]}{why}"
+    return f"{difference_text(difference, evidence.figure)} against {evidence.names[arm]}{why}"
 
 
-def _amounts(pair: Pair, figure: str, shown: list[str]) -> str:
+def _amounts(pair: Pair, figure: str, shown: list[str], names: Mapping[str, str]) -> str:
     """A co-primary figure's differences in the order of the sentence; named where one of the two is missing."""
     known = [arm for arm in shown if pair.of(arm) is not None]
     texts = [difference_text(pair.of(arm), figure) for arm in known]
-    if known == list(NAMES):
+    if known == list(names):
         return " and ".join(texts)
-    return " and ".join(f"{text} against {NAMES[arm]}" for text, arm in zip(texts, known, strict=True))
+    return " and ".join(f"{text} against {names[arm]}" for text, arm in zip(texts, known, strict=True))

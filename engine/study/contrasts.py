@@ -30,7 +30,7 @@ from engine.study.design import Design, find_design
 from engine.study.evidence import GUARDS, evidence_of
 from engine.study.paired_tests import paired_tests
 from engine.study.replicates import FIRST_PRIMARY, Figures, Replicate, arm_figures, mean_figures
-from engine.study.verdict import gain
+from engine.study.verdict import Evidence, gain
 
 ARM = ENGINE
 PRIMARY = FIRST_PRIMARY[0]
@@ -63,7 +63,7 @@ class Contrast:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """Design, the figures of every arm in every replicate (NaN where undefined), contrasts and the answer.
+    """Design, every arm's figures in every replicate (NaN where undefined), contrasts, and what the answer is read from.
 
     ``paired_tests`` are those of each run's two classifiers, hard and real, of the first seed. ``untested`` names the arms
     that trained on the same images as hard in every run: they have no contrast.
@@ -75,8 +75,13 @@ class Study:
     arms: Mapping[str, Mapping[str, Floats]]
     contrasts: tuple[Contrast, ...]
     paired_tests: tuple[Mapping[str, float | None] | None, ...]
-    answer: Answer
+    evidence: Evidence
     untested: tuple[str, ...] = ()
+
+    @property
+    def answer(self) -> Answer:
+        """The answer in one sentence."""
+        return answer(self.evidence)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -130,7 +135,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         arms=point,
         contrasts=contrasts,
         paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
-        answer=answer(evidence_of(runs, design, arms, found_by_pair, untested)),
+        evidence=evidence_of(runs, design, arms, found_by_pair, untested),
         untested=untested,
     )
 

@@ -44,6 +44,7 @@ class Evidence:
         partly: in how many replicates an arm trained on the same images as ``hard``, in words; "" where in none or all.
         objection: a flaw of the study itself that forbids a claim.
         operating_point: specificity of the malignant operating point.
+        names: how the sentence and the reason name ``real`` and ``random``.
     """
 
     protocol: str
@@ -62,6 +63,7 @@ class Evidence:
     objection: str | None = None
     operating_point: float = 0.90
     margin: float = MARGIN
+    names: Mapping[str, str] = field(default_factory=lambda: NAMES)
 
     @property
     def primary(self) -> Pair:
@@ -108,17 +110,20 @@ def _verdict(evidence: Evidence) -> tuple[Verdict, str]:
         return "not shown", barred
     better, worse = ("below", "above") if lower_is_better(evidence.figure) else ("above", "below")
     if gain(real, evidence.figure)[1] < 0:
-        return "hurt", f"the interval against real lies {worse} 0"
+        return "hurt", f"the interval against {evidence.names['real']} lies {worse} 0"
     points = f"{100 * evidence.margin:g} points"
     melanoma = evidence.melanoma_sensitivity
     doubts = [
-        (gain(real, evidence.figure)[0] > 0, "the interval against real holds 0"),
+        (gain(real, evidence.figure)[0] > 0, f"the interval against {evidence.names['real']} holds 0"),
         (random is not None, evidence.why_missing("random")),
         (
             random is None or gain(random, evidence.figure)[0] > 0,
-            _no_gain(random, evidence.figure, worse),
+            _no_gain(random, evidence, worse),
         ),
-        *[(not _lost(pair.real, name), f"{_plain(name)} is worse against real") for name, pair in evidence.further.items()],
+        *[
+            (not _lost(pair.real, name), f"{_plain(name)} is worse against {evidence.names['real']}")
+            for name, pair in evidence.further.items()
+        ],
         (
             evidence.specificity is not None and evidence.specificity.low > -evidence.margin,
             f"specificity may have fallen by more than {points}",
@@ -144,7 +149,7 @@ def _barred(evidence: Evidence) -> str:
     if "real" in evidence.untested:
         return evidence.why_missing("real")
     if evidence.protocol != "safe":
-        return f"the protocol is {evidence.protocol}"
+        return f"the protocol is {evidence.protocol.replace('_', ' ')}"
     if evidence.objection:
         return evidence.objection
     if evidence.against_real is None:
@@ -155,9 +160,9 @@ def _barred(evidence: Evidence) -> str:
     return ""
 
 
-def _no_gain(difference: Difference | None, figure: str, worse: str) -> str:
-    lost = _lost(difference, figure)
-    return f"the interval against {NAMES['random']} {f'lies {worse}' if lost else 'holds'} 0"
+def _no_gain(difference: Difference | None, evidence: Evidence, worse: str) -> str:
+    lost = _lost(difference, evidence.figure)
+    return f"the interval against {evidence.names['random']} {f'lies {worse}' if lost else 'holds'} 0"
 
 
 def _lost(difference: Difference | None, figure: str) -> bool:

@@ -40,6 +40,7 @@ def test_every_arm_is_whole(name: str) -> None:
     arm = ARMS[name]
     assert arm.name == name
     assert arm.trains_on
+    assert re.fullmatch(r"(on|with) .{5,}", arm.label) and len(arm.label) <= 36
     assert re.fullmatch(r"#[0-9a-f]{6}", arm.colour)
     assert arm.adds in ADDITIONS
     assert arm.adds in NEEDED

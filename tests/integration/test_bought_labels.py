@@ -203,10 +203,10 @@ def test_the_page_draws_learning_curves_and_says_simulated_labels(bought: RunFol
     assert drawn is not None
     said = html.unescape(drawn[1])
     for arm in ("queried", "queried_random", "hard_and_queried"):
-        assert f"arm {arm} with 12 labels: " in said
-    assert f"arm queried with 12 labels: {number_interval(figure)}" in said
-    assert "arm real without labels: " in said and "arm hard without labels: " in said
-    assert "With 12 labels queried reached a malignant AUC of" in text
+        assert f"({arm}), 12 labels: " in said
+    assert f"(queried), 12 labels: {number_interval(figure)}" in said
+    assert "(real), without labels: " in said and "(hard), without labels: " in said
+    assert "(queried) reached a malignant AUC of" in text
     assert re.search(r"one label (is|was) worth", text)
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.arms import START, in_words
 from engine.artifacts.run_files import RunFiles
 from engine.evaluation.scoring import malignant_score
 from engine.report.wording import NOTHING, duration
@@ -19,7 +20,7 @@ GENERATOR: Final = ("embedder", "index", "vae", "latents", "denoiser", "gan", "j
 SYNTHESIS: Final = ("crossfit", "mine", "condition", "synthesize", "accept")
 """Stages of a round that arm real does without; fidelity and scoring only measure, they are left out."""
 
-RECOGNISED: Final = "test images recognised that arm real does not recognise, less those lost"
+RECOGNISED: Final = f"test images recognised that are not when trained {in_words(START)}, less those lost"
 FOUND: Final = "malignant or premalignant test images found at the operating point, less those lost"
 
 
@@ -80,7 +81,7 @@ def cost_table(costs: Sequence[Cost]) -> dict[str, Any] | None:
         "seconds": [
             ("generator, its gates and the index, once per run", duration(sum(c.generator for c in costs))),
             ("mining, synthesis and acceptance", duration(sum(c.synthesis for c in costs))),
-            ("training beyond arm real", _signed(sum(c.training for c in costs))),
+            (f"training beyond that {in_words(START)}", _signed(sum(c.training for c in costs))),
             ("in all", duration(seconds)),
         ],
         "recovered": [

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from engine.arms import in_words
 from engine.artifacts.run_files import RunFiles, read_run
 from engine.evaluation.figures import figure_words, in_sentence
 from engine.report.blocks import study as tables
 from engine.report.blocks.calibration import calibration_block
 from engine.report.blocks.cost import cost_of, cost_table
 from engine.report.blocks.labels import run_labels
+from engine.report.blocks.malignant import missed_block, roc_block
 from engine.report.blocks.subgroups import subgroup_tables
 from engine.report.tables import CHART_ARMS, last_of_each_arm
 from engine.study.answer import Answer, answer
 from engine.study.contrasts import FIGURES, Study, make_study
 from engine.study.run_replicates import endpoints_of, open_replicate, why_unread
-from engine.study.verdict import Evidence
+from engine.study.verdict import NAMES, Evidence
 
+PLAIN_WORDS: Final[Mapping[str, str]] = {arm: f"training {in_words(arm)}" for arm in NAMES}
+"""How the pages name the arms in the answer's sentence; terminal and study.json have their names."""
 DRAWS = 1000
 """Bootstrap draws where config.yaml does not say how many."""
 
@@ -48,10 +53,17 @@ def run_evidence(run: RunFiles) -> dict[str, Any]:
     rounds = [entry.to_json() for entry in run.report.rounds]
     shown = {e["arm"]: e for e in last_of_each_arm(rounds) if e["arm"] in CHART_ARMS}
     if study is None:
-        found: dict[str, Any] = {"answer": _no_answer(run), "study": None, "calibration": None, "cost": None}
+        found: dict[str, Any] = {
+            "answer": _no_answer(run, PLAIN_WORDS),
+            "study": None,
+            "calibration": None,
+            "cost": None,
+        }
         found["labels"] = run_labels(run, None, 0)
     else:
         found = study_evidence(study, [run]) | {"labels": run_labels(run, study.design, study.draws)}
+    replicate = study.runs[0] if study is not None else None
+    found |= {"roc": roc_block(run, replicate), "missed": missed_block(run, replicate)}
     return {**found, "subgroups": subgroup_tables(shown), "brackets": "brackets hold 95 % intervals"}
 
 
@@ -60,7 +72,7 @@ def study_evidence(study: Study, files: Sequence[RunFiles]) -> dict[str, Any]:
     design = study.design
     costs = [cost_of(run, replicate) for run, replicate in zip(files, study.runs, strict=True)]
     return {
-        "answer": study.answer,
+        "answer": answer(replace(study.evidence, names=PLAIN_WORDS)),
         "study": {
             "design": design,
             "unit": design.unit,
@@ -94,7 +106,7 @@ def _predictions(study: Study) -> Mapping[str, Any]:
     }
 
 
-def _no_answer(run: RunFiles) -> Answer:
+def _no_answer(run: RunFiles, names: Mapping[str, str] = NAMES) -> Answer:
     endpoints = endpoints_of(run.config)
     return answer(
         Evidence(
@@ -107,5 +119,6 @@ def _no_answer(run: RunFiles) -> Answer:
             missing={"endpoint": why_unread(run)},
             figure=endpoints.primary[0],
             operating_point=endpoints.specificity,
+            names=names,
         )
     )

@@ -8,14 +8,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.arms import ENGINE, START
+from engine.arms import ENGINE, START, in_words
 from engine.artifacts.report_json import Figure, RoundEntry, RunReport
 from engine.artifacts.run_files import RunFiles
 from engine.evaluation.figures import figure_words, is_share
 from engine.labelling.state import labelling_state
 from engine.report import charts as draw
 from engine.report.curve_chart import CurveLine, curve_chart
-from engine.report.wording import NOTHING, number_interval, percent, percent_interval
+from engine.report.wording import NOTHING, figure_text, number_interval, percent, percent_interval
 from engine.study.contrasts import headline_of, intervals
 from engine.study.design import Design
 from engine.study.label_curves import FIGURE, QUERY, RANDOM, LabelCurves, asked, bought, label_curves
@@ -23,8 +23,9 @@ from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import endpoints_of
 
 NO_SAVINGS: Final = (
-    f"Label savings are not shown: they take the predictions of arms {QUERY} and {RANDOM} in every round, up to the last of "
-    "hard."
+    f"Label savings are not shown: they take the predictions trained {in_words(QUERY)} and {in_words(RANDOM)} in every "
+    "round, "
+    f"up to the last one trained {in_words(ENGINE)}."
 )
 
 
@@ -112,7 +113,7 @@ def _row(entry: RoundEntry, figures: Sequence[str]) -> dict[str, Any]:
     counts = [0] * 4
     if labels is not None:
         counts = [labels.asked, labels.answered, labels.conflicts, labels.unsure]
-    cells = [_text(name)(entry.figure("test", name)) for name in figures]
+    cells = [figure_text(entry.test, name) for name in figures]
     return _cells(str(entry.round), entry.arm, [*map(str, counts), *cells])
 
 
@@ -175,8 +176,8 @@ def _worth(curves: LabelCurves | None) -> dict[str, Any]:
         "savings": NO_SAVINGS if last is None else savings_sentence(last),
         "savings_rows": [_savings_row(one) for one in savings],
         "worth": worth_sentence(worth, why),
-        "query": QUERY,
-        "random": RANDOM,
+        "query": in_words(QUERY),
+        "random": in_words(RANDOM),
     }
 
 
@@ -188,8 +189,8 @@ def savings_sentence(found: Savings) -> str:
     )
     saved += "" if found.saved is not None else "since random asking may reach it without any label"
     return (
-        f"With {found.labels:.0f} labels {QUERY} reached a malignant AUC of {found.reached:.3f}; {RANDOM} needs "
-        f"{needed} labels for it: {saved}."
+        f"With {found.labels:.0f} labels the classifier trained {in_words(QUERY)} reached a malignant AUC of "
+        f"{found.reached:.3f}; trained {in_words(RANDOM)} it needs {needed} labels for it: {saved}."
     )
 
 
@@ -198,7 +199,10 @@ def worth_sentence(found: Amount | None, why: str) -> str:
     if found is None:
         return f"What one label is worth in synthetic images is not shown: {why}."
     text = _amount(found, math.inf, lambda value: f"{value:.1f}")
-    return f"At equal gain in malignant AUC over {START}, one label was worth {text} synthetic images of {ENGINE}."
+    return (
+        f"At equal gain in malignant AUC over training {in_words(START)}, one label was worth {text} synthetic images of "
+        f"training {in_words(ENGINE)}."
+    )
 
 
 def _savings_row(found: Savings) -> list[str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from engine.artifacts.report_json import Figure, RoundEntry, RunReport
+from engine.arms import in_words
+from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.artifacts.run_files import RoundFiles, RunFiles
 from engine.artifacts.run_layout import NEAREST
 from engine.report import charts as draw
 from engine.report.pictures import picture
-from engine.report.wording import NOTHING, duration, number_interval, percent, percent_interval
+from engine.report.wording import NOTHING, STAGES, duration, figure_text, interval_text, percent
 from engine.types import SPLITS
 
 REASONS: Mapping[str, str] = {
@@ -135,16 +136,12 @@ def judge_beside(entry: RoundFiles, arms: Sequence[RoundEntry]) -> dict[str, Any
         "columns": list(BESIDE.values()),
         "rows": [
             {
-                "name": found.arm if found is not judge else "the judge",
-                "cells": [_beside_cell(name, found.figure("val", name)) for name in BESIDE],
+                "name": f"trained {in_words(found.arm)}" if found is not judge else "the judge",
+                "cells": [figure_text(found.val, name) for name in BESIDE],
             }
             for found in (judge, *own)
         ],
     }
-
-
-def _beside_cell(name: str, figure: Figure) -> str:
-    return percent_interval(figure) if name == "balanced_accuracy" else number_interval(figure)
 
 
 FIDELITY: Mapping[str, str] = {
@@ -185,8 +182,11 @@ def _fidelity_cell(key: str, figure: Mapping[str, float] | None) -> str:
     if figure is None:
         return NOTHING
     scale, digits = (1000.0, 1) if key.startswith("kid") else (1.0, 1 if key == "fid" else 2)
-    value, low, high = (scale * figure[k] for k in ("value", "low", "high"))
-    return f"{value:.{digits}f} ({low:.{digits}f}\u2013{high:.{digits}f})"
+
+    def text(value: float) -> str:
+        return f"{scale * value:.{digits}f}"
+
+    return interval_text(figure, text, text)
 
 
 def split_table(run: RunFiles) -> dict[str, Any] | None:
@@ -217,7 +217,8 @@ def seconds_table(report: RunReport) -> dict[str, Any]:
     stages = list(dict.fromkeys(name for entry in rounds for name in entry.seconds))
     rows = [
         {
-            "name": f"Round {entry.round}, {entry.arm}",
+            "round": entry.round,
+            "arm": entry.arm,
             "cells": [duration(entry.seconds[s]) if s in entry.seconds else "" for s in stages],
             "total": duration(sum(entry.seconds.values())),
         }
@@ -226,9 +227,9 @@ def seconds_table(report: RunReport) -> dict[str, Any]:
     foundation = report.foundation_seconds
     total = sum(foundation.values()) + sum(sum(entry.seconds.values()) for entry in rounds)
     return {
-        "stages": stages,
+        "stages": [STAGES.get(name, name) for name in stages],
         "rows": rows,
-        "foundation": [(name, duration(seconds)) for name, seconds in foundation.items()],
+        "foundation": [(STAGES.get(name, name), duration(seconds)) for name, seconds in foundation.items()],
         "total": duration(total),
     }
 

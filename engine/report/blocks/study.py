@@ -7,9 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from engine.arms import in_words
+from engine.artifacts.report_json import steps_of
 from engine.artifacts.run_files import RunFiles
 from engine.evaluation.figures import figure_words, is_share, lower_is_better
 from engine.report import charts as draw
+from engine.report.templating import in_full
 from engine.report.wording import NOTHING, p_text, percent
 from engine.study.answer import difference_text
 from engine.study.contrasts import ARM, FIGURES, Contrast, Study
@@ -17,8 +20,8 @@ from engine.study.contrasts import ARM, FIGURES, Contrast, Study
 REACHES: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0)
 """How far the strips of a table reach on either side of 0: the first that holds all its intervals, else the last."""
 CLAIMS: Final[Mapping[str, str]] = {
-    "better": "hard is better",
-    "worse": "hard is worse",
+    "better": "hard cases are better",
+    "worse": "hard cases are worse",
     "not shown": "not shown",
     "": NOTHING,
 }
@@ -91,7 +94,7 @@ def _contrasts_table(study: Study, figure: str, contrasts: Sequence[Contrast]) -
         "unit": "percentage points" if is_share(figure) else "as they are",
         "reach": f"{100 * reach:g} points" if is_share(figure) else f"{reach:g}",
         "better": "left" if lower_is_better(figure) else "right",
-        "rows": [_contrast_row(contrast, reach) for contrast in contrasts],
+        "rows": [_contrast_row(contrast, reach, _lesions(study, figure)) for contrast in contrasts],
     }
 
 
@@ -102,17 +105,17 @@ def reach_of(contrasts: Sequence[Contrast]) -> float:
 
 
 def family_words(study: Study) -> str:
-    """Return what Holm's procedure adjusts together: ``classical, mined and random``; "" where there is no family."""
-    arms = list(dict.fromkeys(contrast.baseline for contrast in study.family))
+    """Return in words which arms Holm's procedure adjusts together; "" where there is no family."""
+    arms = [in_words(arm) for arm in dict.fromkeys(contrast.baseline for contrast in study.family)]
     if not arms:
         return ""
     words = " and ".join(filter(None, [", ".join(arms[:-1]), arms[-1]]))
     return words if len(study.endpoints) == 1 else f"{words}, {len(study.endpoints)} endpoints each"
 
 
-def _contrast_row(contrast: Contrast, reach: float) -> dict[str, Any]:
+def _contrast_row(contrast: Contrast, reach: float, lesions: int) -> dict[str, Any]:
     figure, difference = contrast.figure, contrast.difference
-    text = difference_text(difference, figure)
+    text = difference_text(difference, figure, lesions)
     return {
         "baseline": contrast.baseline,
         "key": draw.legend_marker(contrast.baseline),
@@ -121,9 +124,10 @@ def _contrast_row(contrast: Contrast, reach: float) -> dict[str, Any]:
         "strip": draw.difference_strip(
             difference.low, difference.value, difference.high, contrast.baseline, reach, text
         ),
-        "procedures": [(d.method, difference_text(d, figure)) for d in contrast.procedures],
+        "procedures": [(d.method, difference_text(d, figure, lesions)) for d in contrast.procedures],
         "p": p_text(contrast.adjusted_p) if contrast.adjusted_p is not None else NOTHING,
-        "adjusted": difference_text(contrast.adjusted, figure) if contrast.adjusted is not None else NOTHING,
+        "adjusted": difference_text(contrast.adjusted, figure, lesions)
+        if contrast.adjusted is not None else NOTHING,
         "claim": CLAIMS[contrast.claim],
     }  # fmt: skip
 
@@ -132,7 +136,7 @@ def exploratory_table(study: Study) -> dict[str, Any]:
     """Hard minus each arm in the other figures: rows figures, columns arms; guards marked."""
     names = {
         **FIGURES,
-        **{f"per_class.{dx}.sensitivity": f"Sensitivity {dx}" for dx in study.runs[0].classes},
+        **{f"per_class.{dx}.sensitivity": f"Sensitivity, {in_full(dx)}" for dx in study.runs[0].classes},
     }
     found: dict[tuple[str, str], Contrast] = {(c.figure, c.baseline): c for c in study.contrasts}
     baselines = [arm for arm in study.arms if arm != ARM and arm not in study.untested]
@@ -140,7 +144,7 @@ def exploratory_table(study: Study) -> dict[str, Any]:
         {
             "name": words,
             "guard": any(c.role == "guard" for c in study.contrasts if c.figure == name),
-            "cells": [_cell(found.get((name, arm)), name) for arm in baselines],
+            "cells": [_cell(found.get((name, arm)), name, _lesions(study, name)) for arm in baselines],
         }
         for name, words in names.items()
         if name not in study.endpoints and any((name, arm) in found for arm in baselines)
@@ -169,10 +173,29 @@ def challenging_means(files: Sequence[RunFiles]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _cell(contrast: Contrast | None, name: str) -> str:
+def _cell(contrast: Contrast | None, name: str, lesions: int) -> str:
     if contrast is None:
         return NOTHING
-    return difference_text(contrast.difference, name)
+    return difference_text(contrast.difference, name, lesions)
+
+
+def _lesions(study: Study, figure: str) -> int:
+    """Return how many test lesions of all runs a figure rests on: those of its class, or of the other classes."""
+    classes, endpoints = study.runs[0].classes, study.runs[0].endpoints
+    *path, name = steps_of(figure)
+    group = path[0] if path else ""
+    own: dict[str, Sequence[str | None]] = {
+        "malignant": endpoints.malignant,
+        "melanoma": (endpoints.melanoma,),
+        "per_class": path[1:],
+    }
+    wanted = own.get(group, classes)
+    counted = [c for c, dx in enumerate(classes) if (dx in wanted) != (bool(path) and name == "specificity")]
+    found: set[str] = set()
+    for run in study.runs:
+        rows_N = np.isin(run.test.label_N, counted)
+        found |= set(run.test.lesion_id[rows_N].tolist())
+    return len(found)
 
 
 def _mean_range(values: Any, name: str) -> str:

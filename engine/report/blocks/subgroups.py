@@ -46,7 +46,7 @@ def _table(name: str, title: str, recorded: Mapping[str, Mapping[str, Any]]) -> 
                 "benign": group["n_benign_lesions"],
                 "cells": [
                     {
-                        "text": percent_interval(arm["groups"][position][figure]),
+                        "text": percent_interval(arm["groups"][position][figure], group[COUNTS[figure]]),
                         "few": figure in group["too_few"],
                     }
                     for figure in ("sensitivity", "specificity")

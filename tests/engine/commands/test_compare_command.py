@@ -115,7 +115,7 @@ def test_two_runs_side_by_side_and_their_difference(tmp_path):
     console = Console(file=io.StringIO(), width=120)
     compare([make_report(tmp_path / "a"), make_report(tmp_path / "b")], console)
     said = console.file.getvalue()
-    assert "b (round 0 real) minus a (round 0 real)" in said and "+0.0 (+0.0 to +0.0)" in said
+    assert "b (round 0 real) minus a (round 0 real)" in said and "+0.0 (too few: 6 lesions)" in said
     assert "LEAKY" not in said and "SIMULATED" not in said
 
 

@@ -38,8 +38,12 @@ def make_run(
     lesions: int = 400,
     protocol: str = "safe",
     cases: int = 30,
+    cache: bool = False,
 ) -> Path:
-    """Fill ``path`` as `hardcase run` would, with drawn predictions and blobs for lesions."""
+    """Fill ``path`` as `hardcase run` would, with drawn predictions and blobs for lesions.
+
+    ``cache``: write the decoded images beside the run, as its stage cache has them; malignant test lesions get pixels.
+    """
     rng = np.random.default_rng(0)
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(CONFIG.format(name=path.name))
@@ -56,6 +60,8 @@ def make_run(
             entries.append(_entry(number, arm, table, prob))
             if arm == "hard":
                 _synthesis(folder, table, prob, number, cases, rng)
+    if cache:
+        _decoded(path, table, rng)
     (path / "figures").mkdir()
     _sheet(rng).save(path / "figures" / "contact_sheet.png")
     (path / "report.json").write_text(
@@ -109,6 +115,18 @@ def _table(lesions: int, rng: np.random.Generator) -> pd.DataFrame:
         for view in range(int(rng.integers(1, 3))):
             rows.append((f"IMG_{lesion:05d}_{view}", f"L{lesion:05d}", dx, part))
     return pd.DataFrame(rows, columns=["image_id", "lesion_id", "dx", "split"])
+
+
+def _decoded(path: Path, table: pd.DataFrame, rng: np.random.Generator) -> None:
+    """Write the stage ``images`` of the run: its table, and an image of 64 pixels a side per row."""
+    folder = path.parent / "stages" / "images-fake"
+    folder.mkdir(parents=True)
+    (path / "stages.json").write_text(json.dumps({"foundation/images": folder.name}))
+    table[["image_id"]].to_parquet(folder / "table.parquet", index=False)
+    images = np.zeros((len(table), 64, 64, 3), dtype=np.uint8)
+    for row in np.flatnonzero((table["split"] == "test") & table["dx"].isin(MALIGNANT)):
+        images[row] = np.asarray(lesion(table["dx"][row], rng))
+    np.save(folder / "images.npy", images)
 
 
 def _predictions(

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from engine.arms import ARMS
+from engine.artifacts.report_json import Figure
 from engine.report import charts as draw
 
 FIGURE = {"value": 0.5, "low": 0.25, "high": 1.0}
@@ -18,12 +19,19 @@ def parse(svg: object) -> ElementTree.Element:
 
 
 def test_strip_places_value_and_interval() -> None:
-    root = parse(draw.strip(FIGURE, "hard"))
+    root = parse(draw.strip(Figure(**FIGURE), "hard"))
     assert root.get("aria-label") == "50.0\u00a0% (25.0–100.0)"
     bar = next(line for line in root.findall("line") if line.get("stroke"))
     assert (bar.get("x1"), bar.get("x2")) == ("25.00%", "100.00%")
     assert root.find("svg").get("x") == "50.00%"
-    assert "not available" in draw.strip(MISSING, "hard")
+    assert "not available" in draw.strip(Figure(**MISSING), "hard")
+
+
+def test_a_strip_whose_interval_says_nothing_has_no_bar() -> None:
+    root = parse(draw.strip(Figure(value=0.5, low=0.5, high=0.75), "hard", lesions=3))
+    bar = next(line for line in root.findall("line") if line.get("stroke"))
+    assert bar.get("x1") == bar.get("x2") == "50.00%"
+    assert root.get("aria-label") == "50.0\u00a0% (too few: 3 lesions)"
 
 
 @pytest.mark.parametrize(
@@ -50,8 +58,8 @@ def test_class_chart_draws_every_known_point_and_tells_the_last() -> None:
     root = parse(draw.class_chart("mel", {"Sensitivity, %": series, "Specificity, %": []}, [0, 1, 2]))
     assert len(root.findall("circle")) == 2 and len(root.findall("rect")) == 2
     label = root.get("aria-label")
-    assert label.startswith("mel. Sensitivity, % of arm real in round 2: 50.0\u00a0%")
-    assert "arm hard in round 2: 75.0\u00a0% (25.0–100.0)" in label
+    assert label.startswith("mel. Sensitivity, % trained on real images alone (real) in round 2: 50.0\u00a0%")
+    assert "with synthetic hard cases (hard) in round 2: 75.0\u00a0% (25.0–100.0)" in label
     high, low = (float(c.get("cy")) for c in root.findall("circle"))
     assert (high, low) == (
         pytest.approx(82.0),

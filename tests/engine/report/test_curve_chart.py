@@ -46,8 +46,9 @@ def test_the_text_alternative_names_every_arm_and_where_it_ends() -> None:
     lines = [CurveLine(arm="queried", points=[(0, figure(0.6)), (8, figure(0.75, 0.05))])]
     label = drawn(lines, [CurveLine(arm="hard", points=[(0, figure(0.7, 0.1))])]).get("aria-label")
     assert label == (
-        "Malignant AUC by labels asked for. arm queried with 8 labels: 0.750 (0.700–0.800); "
-        "arm hard without labels: 0.700 (0.600–0.800). All rounds are in the table below."
+        "Malignant AUC by labels asked for. "
+        "trained with labels the model asked for (queried), 8 labels: 0.750 (0.700–0.800); "
+        "trained with synthetic hard cases (hard), without labels: 0.700 (0.600–0.800). All rounds are in the table below."
     )
 
 

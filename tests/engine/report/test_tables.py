@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from engine.arms import in_words
 from engine.artifacts.accept import AcceptFacts
 from engine.artifacts.report_json import RunReport
 from engine.artifacts.run_files import RoundFiles, RunFiles, read_run
@@ -95,7 +96,7 @@ def test_confusion_table_shares_are_of_the_row() -> None:
         "test": {"confusion": {"classes": ["a", "b"], "counts": [[3, 1], [0, 0]]}},
     }
     table = report_tables.confusion_table(entry)
-    assert table is not None and table.title == "Round 1, arm hard"
+    assert table is not None and table.title == "Round 1, trained with synthetic hard cases (hard)"
     assert table.rows == [("a", 4, [(3, 0.75), (1, 0.25)]), ("b", 0, [(0, 0.0), (0, 0.0)])]
     assert report_tables.confusion_table({"round": 1, "arm": "hard", "test": {}}) is None
 
@@ -155,7 +156,8 @@ def test_the_judge_stands_beside_the_classifiers_of_its_round(run: RunFiles) -> 
     assert table is not None
     assert table["temperature"] == "1.25"
     names = [row["name"] for row in table["rows"]]
-    assert names == ["the judge", *(found.arm for found in run.report.rounds if found.round == last)]
+    arms = [f"trained {in_words(found.arm)}" for found in run.report.rounds if found.round == last]
+    assert names == ["the judge", *arms]
     assert table["rows"][0]["cells"] == ["50.0\u00a0% (40.0–60.0)", "–", "–", "–"]
     own = next(found for found in run.report.rounds if found.round == last)
     assert table["rows"][1]["cells"][0] == percent_interval(own.figure("val", "balanced_accuracy"))
@@ -188,7 +190,7 @@ def test_split_table_counts_straddling_lesions() -> None:
 
 def test_seconds_add_up(run: RunFiles) -> None:
     table = report_record.seconds_table(run.report)
-    assert table["stages"] == ["classifier", "predict", "evaluate", "mine", "synthesize", "accept"]
+    assert table["stages"] == ["training", "prediction", "evaluation", "mining", "synthesis", "acceptance"]
     assert table["rows"][0]["cells"] == ["1 min 1 s", "4.1 s", "0.7 s", "", "", ""]
     assert table["rows"][0]["total"] == "1 min 6 s"
     seconds = [sum(e["seconds"].values()) for e in rounds_of(run)]

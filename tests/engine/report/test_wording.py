@@ -68,9 +68,13 @@ def test_headline_names_both_intervals_and_proves_nothing() -> None:
     ]
     text = words.headline(rounds)
     assert (
-        "In round 1, arm hard recognised 80.0\u00a0% (70.0–90.0) of the 45 test images (28 lesions)" in text
+        "In round 1, the classifier trained with synthetic hard cases (hard) recognised 80.0\u00a0% (70.0–90.0) of the 45 "
+        "test images (28 lesions)" in text
     )
-    assert "against 75.0\u00a0% (65.0–85.0) in arm real, each at the operating point fixed on val" in text
+    assert (
+        "against 75.0\u00a0% (65.0–85.0) by the one trained on real images alone (real), each at the operating point fixed "
+        "on val" in text
+    )
     assert "specificity of 86.0\u00a0% (79.0–91.0) and 88.0\u00a0% (80.0–92.0)" in text
     assert "5.0 percentage points higher; the 95 % intervals overlap" in text
     assert text.endswith("One run with one seed proves no gain, whichever way the difference points.")
@@ -88,17 +92,22 @@ def test_headline_says_equal() -> None:
 
 def test_headline_says_when_the_arms_are_of_different_rounds() -> None:
     rounds = [entry(0, "real", figure(0.5)), entry(2, "hard", figure(0.6))]
-    assert "in arm real of round 0 (not trained in round 2, so not for as many steps)" in words.headline(
-        rounds
-    )
+    assert "(real) in round 0 (not trained in round 2, so not for as many steps)" in words.headline(rounds)
+
+
+def test_headline_compares_no_intervals_of_too_few_lesions() -> None:
+    rounds = [entry(1, "real", figure(0.0, 0.0, 0.0)), entry(1, "hard", figure(1.0, 1.0, 1.0))]
+    text = words.headline(rounds)
+    assert "100.0 percentage points higher; so few lesions give no interval." in text
+    assert "0.0\u00a0% (all 28 lesions alike)" in text
 
 
 @pytest.mark.parametrize(
     ("rounds", "text"),
     [
-        ([], "No round with the hard arm has finished"),
-        ([entry(0, "real", figure(0.5))], "No round with the hard arm has finished"),
-        ([entry(1, "hard", figure(0.5))], "The real arm was not trained"),
+        ([], "No round has finished training with synthetic hard cases (hard)"),
+        ([entry(0, "real", figure(0.5))], "No round has finished training with synthetic hard cases (hard)"),
+        ([entry(1, "hard", figure(0.5))], "No classifier was trained on real images alone (real)"),
         ([entry(1, "real", figure(None)), entry(1, "hard", figure(None))], "is not available"),
     ],
 )
@@ -110,3 +119,18 @@ def test_latest_is_the_highest_round_of_the_arm() -> None:
     rounds = [entry(2, "hard", figure(0.1)), entry(10, "hard", figure(0.2)), entry(11, "real", figure(0.3))]
     assert words.latest(rounds, "hard") is rounds[1]
     assert words.latest(rounds, "mined") is None
+
+
+def test_a_figure_of_a_metric_object_counts_its_own_lesions() -> None:
+    one = {"sensitivity": figure(0.0, 0.0, 0.0), "specificity": figure(1.0, 1.0, 1.0), "n_lesions": 1}
+    metrics = {
+        "n_lesions": 41,
+        "ece": figure(0.05, 0.05, 0.09),
+        "nll": figure(0.7, 0.6, 0.8),
+        "per_class": {"d.f": one},
+    }
+    assert words.figure_text(metrics, "per_class.d.f.sensitivity") == "0.0\u00a0% (too few: 1 lesion)"
+    assert words.figure_text(metrics, "per_class.d.f.specificity") == "100.0\u00a0% (all 40 lesions alike)"
+    assert words.figure_text(metrics, "ece") == "0.050 (too few: 41 lesions)"
+    assert words.figure_text(metrics, "log_loss") == "0.700 (0.600–0.800)"
+    assert words.figure_text(metrics, "malignant.auc") == "–"

@@ -38,13 +38,14 @@ def savings(value: float, low: float, high: float) -> Savings:
     [
         (
             savings(150, 80, math.inf),
-            "With 100 labels queried reached a malignant AUC of 0.812; queried_random needs 150 (80 to more than 200) "
+            "With 100 labels the classifier trained with labels the model asked for (queried) reached a malignant AUC of "
+            "0.812; trained with labels asked for at random (queried_random) it needs 150 (80 to more than 200) "
             "labels for it: a share of 33\u00a0% (-25 to more than 50) saved.",
         ),
         (
             savings(math.inf, 120, math.inf),
-            "queried_random needs more than 200 (120 to more than 200) labels for it: a share of more than 50\u00a0% (17 to "
-            "more than 50) saved.",
+            "(queried_random) it needs more than 200 (120 to more than 200) labels for it: a share of more than 50\u00a0% "
+            "(17 to more than 50) saved.",
         ),
         (savings(50, 0, 200), "needs 50 (0 to 200) labels for it: the share saved is not shown, since"),
     ],
@@ -71,7 +72,10 @@ def test_the_block_of_one_run(runs: list[Path]) -> None:
         ("1", "hard", ["0", "0", "0", "0"]),
     ]
     assert [title for title, _ in found["charts"]] == ["Malignant AUC", "Malignant sensitivity"]
-    assert "With 40 labels queried reached a malignant AUC of" in found["savings"]
+    assert (
+        "With 40 labels the classifier trained with labels the model asked for (queried) reached"
+        in found["savings"]
+    )
 
 
 def test_agreement_and_guesses_are_told_where_readers_answered(runs: list[Path], tmp_path: Path) -> None:
@@ -105,7 +109,7 @@ def test_the_block_of_a_study(runs: list[Path]) -> None:
     assert found is not None and found["replicates"] == 2
     (title, chart), *more = found["charts"]
     assert title == "Malignant AUC" and more == []
-    assert "arm queried with 40 labels: 0." in chart and "arm hard without labels: 0." in chart
+    assert "(queried), 40 labels: 0." in chart and "(hard), without labels: 0." in chart
     assert [(row["round"], row["arm"], row["cells"][:4]) for row in found["rows"]] == [
         ("0", "real", ["0"] * 4),
         ("1", "real", ["0"] * 4),
@@ -123,5 +127,5 @@ def test_a_run_that_bought_no_labels_has_no_block(tmp_path: Path) -> None:
 
 def test_a_run_whose_arms_cannot_be_compared_still_has_its_curve(runs: list[Path]) -> None:
     found = run_labels(read_run(runs[0]), None, 0)
-    assert found is not None and "arm queried with 40 labels" in found["charts"][0][1]
+    assert found is not None and "(queried), 40 labels" in found["charts"][0][1]
     assert found["savings"].startswith("Label savings are not shown") and found["savings_rows"] == []
