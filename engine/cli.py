@@ -143,13 +143,16 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write {data, n, round, arm, metrics} here.")
     ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write a row per image here.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same rows as parquet.")] = None,
 ) -> None:
     """Score a run's classifier on another data set: data.format=isic data.root=DIR. Nothing is refitted."""
     from engine.commands import evaluate_command
 
     evaluate_command.evaluate(
-        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json
-    )
+        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json, csv_path=csv,
+        parquet_path=parquet,
+    )  # fmt: skip
 
 
 @app.command()
@@ -158,7 +161,8 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")
     ],
-    csv: Annotated[Path, typer.Option("--csv", help="CSV file to write.")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV file to write.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same rows as parquet.")] = None,
     round_number: Round = None,
     arm: Arm = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Name unreadable images and go on.")] = False,
@@ -167,8 +171,9 @@ def predict(
     from engine.commands import predict_command
 
     predict_command.predict(
-        run, images, plain_console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
-    )
+        run, images, plain_console(), csv_path=csv, parquet_path=parquet, round_number=round_number, arm=arm,
+        skip_bad=skip_bad,
+    )  # fmt: skip
 
 
 @app.command()
