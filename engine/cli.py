@@ -12,10 +12,10 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
+from engine import __version__
 from engine.artifacts.secrets import masked
 from engine.artifacts.visible_text import visible
 from engine.commands import reader_commands
@@ -31,7 +31,7 @@ from engine.commands.groups import (
     export_app,
     with_home,
 )
-from engine.errors import StoppedError
+from engine.errors import ConfigError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
 from engine.execution.said_errors import say_error, say_what_to_mend
@@ -48,8 +48,6 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
         except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
 
@@ -71,9 +69,7 @@ app.add_typer(config_app, name="config")
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"hardcase {version('hardcase')}")
+        typer.echo(f"hardcase {__version__}")
         raise typer.Exit
 
 
@@ -168,6 +164,8 @@ def predict(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Name unreadable images and go on.")] = False,
 ) -> None:
     """Classify image files: calibrated probabilities, malignant score, above the operating point or not."""
+    if csv is None and parquet is None:
+        raise ConfigError("predict: has nowhere to write; give --csv FILE, --parquet FILE, or both")
     from engine.commands import predict_command
 
     predict_command.predict(

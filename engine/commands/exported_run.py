@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from PIL import Image
 
-from engine import build
+from engine import __version__, build
 from engine.artifacts import champion
 from engine.artifacts.run_layout import foundation_role
 from engine.commands.exported_rows import real_rows, synthetic_rows, typed
@@ -140,7 +139,7 @@ class ExportedRun:
         config = self.folder.config
         crowned = champion.read_if_crowned(self.folder.path)
         return {
-            "made_by": f"hardcase {version('hardcase')}",
+            "made_by": f"hardcase {__version__}",
             "run": config.name,
             "seed": config.seed,
             "loop_seed": config.loop.seed,

@@ -26,7 +26,7 @@ from engine.data.readers.image_names import (
     require_unicode,
     sort_out,
 )
-from engine.errors import ConfigError, DataError
+from engine.errors import DataError
 from engine.types import FloatArray, ImageArray
 
 if TYPE_CHECKING:
@@ -51,12 +51,11 @@ def predict(
 ) -> pd.DataFrame:
     """Write one row per image: image_id, file, p_<dx>..., predicted, malignant_score, above_threshold.
 
+    ``csv_path`` and ``parquet_path`` get the same columns and values; None: not that file.
+
     Raises:
-        ConfigError: neither ``csv_path`` nor ``parquet_path`` is given.
         DataError: a bad run folder, no image found, or images that cannot be read (named) without ``skip_bad``.
     """
-    if csv_path is None and parquet_path is None:
-        raise ConfigError("predict: has nowhere to write; give --csv FILE, --parquet FILE, or both")
     require_writable(csv_path, parquet_path)
     frame, chosen = predicted(run, images, console, round_number=round_number, arm=arm, skip_bad=skip_bad)
     where = write_rows(frame, csv_path, parquet_path)
