@@ -157,8 +157,9 @@ def real_images(files: Sequence[Path], given: Sequence[Path]) -> tuple[list[Path
     Raises:
         DataError: nothing is left, or the table of such a folder is damaged.
     """
-    synthetic = {path for folder in given if folder.is_dir() for path in synthetic_files(folder)} - set(given)
-    real = [path for path in files if path not in synthetic]
+    exported = [synthetic_files(folder, files) for folder in given if folder.is_dir()]
+    synthetic = set().union(*exported) - {path.absolute() for path in given}
+    real = [path for path in files if path.absolute() not in synthetic]
     if not real:
         raise DataError(f"{given[0]}: holds synthetic images alone; give their files to have them classified")
     return real, len(files) - len(real)

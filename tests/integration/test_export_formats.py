@@ -331,11 +331,12 @@ def test_warnings_travel_and_only_fiftyone_shows_rejected_images(
     "place", ["imagefolder", "imagefolder/train", "imagefolder/train/mel", "coco/images"]
 )
 def test_predict_leaves_the_synthetic_images_of_every_layout_out(
-    place: str, exported: dict[str, Path], soft_run: Path, tmp_path: Path
+    place: str, exported: dict[str, Path], soft_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout, _, inner = place.partition("/")
     folder = exported[layout] / inner
-    code, out, error = hardcase("predict", soft_run, folder, "--csv", tmp_path / "p.csv")
+    monkeypatch.chdir(folder.parent)
+    code, out, error = hardcase("predict", soft_run, folder.name, "--csv", tmp_path / "p.csv")
     assert code == 0, error
     assert "synthetic images of an exported folder are left out" in out
     found = set(pd.read_csv(tmp_path / "p.csv")["image_id"])

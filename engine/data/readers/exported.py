@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -21,25 +22,35 @@ DEPTH: Final = 2
 """Folders above the given one that may hold its TABLE: PART/CLASS lies one below."""
 
 
-def synthetic_files(folder: Path) -> set[Path]:
-    """Return the files in and below a folder that an export's table calls synthetic; none where nothing was exported.
+def synthetic_files(folder: Path, images: Iterable[Path]) -> set[Path]:
+    """Return the files that the tables of an export call synthetic, as absolute paths; none where nothing was exported.
 
-    ``folder`` is the export, or a folder of images in it.
+    Args:
+        folder: the export, or a folder of images in it.
+        images: those found below it. Tables are looked for in their folders and above: nothing is listed a second time.
 
     Raises:
         DataError: a table cannot be read.
     """
+    folder = folder.absolute()
     found = _of_ham10000(folder)
-    above = [*folder.absolute().parents][:DEPTH]
-    tables = [*folder.rglob(TABLE), *(place / TABLE for place in above)]
-    for path in tables:
-        if path.is_file():
-            found |= _of_table(path)
+    for place in _places(folder, images):
+        if (place / TABLE).is_file():
+            found |= _of_table(place / TABLE)
     return found
 
 
+def _places(folder: Path, images: Iterable[Path]) -> set[Path]:
+    """Return the folders of the images up to ``folder``, and DEPTH above it."""
+    holding = {path.absolute().parent for path in images}
+    between = {
+        place for inner in holding for place in (inner, *inner.parents) if place.is_relative_to(folder)
+    }
+    return {folder, *list(folder.parents)[:DEPTH], *between}
+
+
 def _of_ham10000(folder: Path) -> set[Path]:
-    home = folder if (folder / HAM10000).is_file() else folder.absolute().parent
+    home = folder if (folder / HAM10000).is_file() else folder.parent
     images = home / "images" if home == folder else folder
     if not (home / HAM10000).is_file() or images.name != "images":
         return set()

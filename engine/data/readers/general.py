@@ -33,7 +33,7 @@ def read_folder(config: DataConfig) -> Source:
     """
     root = require_folder(str(config.root))
     files = require_images(find_files(root))
-    made = synthetic_files(root)
+    made = synthetic_files(root, files.images)
     parts = [path.relative_to(root).parts for path in files.images]
     tops = {part[0].lower() for part in parts}
     depth = 1 if tops <= set(PART_FOLDERS) and all(len(part) > 2 for part in parts) else 0
