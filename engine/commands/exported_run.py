@@ -19,6 +19,7 @@ from PIL import Image
 from engine import __version__, build
 from engine.artifacts import champion
 from engine.artifacts.run_layout import foundation_role
+from engine.artifacts.schema import REMEDY
 from engine.commands.exported_rows import real_rows, synthetic_rows, typed
 from engine.errors import DataError
 from engine.labelling.simulated import in_train
@@ -88,12 +89,17 @@ class ExportedRun:
 
         Raises:
             DamagedError: a synthetic image's file differs from its checksum.
+            DataError: it is no picture, or unpacks to far more than it holds.
         """
         if row < self.n_real:
             return np.asarray(self.dataset.images_NHWC[self.dataset.rows[row]])
         file = self.synthetic_files[self.records[row]["image_id"]]
-        with Image.open(self.folder.whole(file)) as image:
-            return np.asarray(image.convert("RGB"))
+        try:
+            with Image.open(self.folder.whole(file)) as image:
+                return np.asarray(image.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            said = " ".join(str(error).split())
+            raise DataError(f"{file}: is no picture that can be read ({said}); {REMEDY}") from None
 
     def png(self, row: int) -> bytes:
         """Return an image as PNG that holds pixels alone."""
