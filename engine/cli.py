@@ -12,10 +12,10 @@ import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
+from engine import __version__
 from engine.artifacts.secrets import masked
 from engine.artifacts.visible_text import visible
 from engine.commands import reader_commands
@@ -31,7 +31,7 @@ from engine.commands.groups import (
     export_app,
     with_home,
 )
-from engine.errors import StoppedError
+from engine.errors import ConfigError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
 from engine.execution.said_errors import say_error, say_what_to_mend
@@ -48,8 +48,6 @@ class Commands(TyperGroup):
         """Run the command; user errors become a red message on stderr."""
         try:
             return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
         except (Exception, KeyboardInterrupt, StoppedError) as error:
             raise typer.Exit(say_what_to_mend(error)) from None
 
@@ -71,9 +69,7 @@ app.add_typer(config_app, name="config")
 
 def _version(value: bool) -> None:
     if value:
-        from importlib.metadata import version
-
-        typer.echo(f"hardcase {version('hardcase')}")
+        typer.echo(f"hardcase {__version__}")
         raise typer.Exit
 
 
@@ -162,13 +158,16 @@ def evaluate(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write {data, n, round, arm, metrics} here.")
     ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="Write a row per image here.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same rows as parquet.")] = None,
 ) -> None:
     """Score a run's classifier on another data set: data.format=isic data.root=DIR. Nothing is refitted."""
     from engine.commands import evaluate_command
 
     evaluate_command.evaluate(
-        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json
-    )
+        run, overrides or [], plain_console(), round_number=round_number, arm=arm, json_path=json, csv_path=csv,
+        parquet_path=parquet,
+    )  # fmt: skip
 
 
 @app.command()
@@ -177,17 +176,21 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")
     ],
-    csv: Annotated[Path, typer.Option("--csv", help="CSV file to write.")],
+    csv: Annotated[Path | None, typer.Option("--csv", help="CSV file to write.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="The same rows as parquet.")] = None,
     round_number: Round = None,
     arm: Arm = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Name unreadable images and go on.")] = False,
 ) -> None:
     """Classify image files: calibrated probabilities, malignant score, above the operating point or not."""
+    if csv is None and parquet is None:
+        raise ConfigError("predict: has nowhere to write; give --csv FILE, --parquet FILE, or both")
     from engine.commands import predict_command
 
     predict_command.predict(
-        run, images, plain_console(), csv_path=csv, round_number=round_number, arm=arm, skip_bad=skip_bad
-    )
+        run, images, plain_console(), csv_path=csv, parquet_path=parquet, round_number=round_number, arm=arm,
+        skip_bad=skip_bad,
+    )  # fmt: skip
 
 
 @app.command()

@@ -1,19 +1,32 @@
-"""The wheel holds all that runs need and nothing else; from it alone, in an empty folder, the demo's config is found."""
+"""The wheel holds all that runs need and nothing else, and names what it imports; it works alone, in an empty folder."""
 
 from __future__ import annotations
 
+import email
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import engine
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "policies")
-pytestmark = pytest.mark.slow
+IMPORT = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
+BROUGHT_BY = {
+    "annotated-types": "pydantic", "pydantic-core": "pydantic", "markupsafe": "jinja2", "huggingface-hub": "transformers",
+}  # fmt: skip
+"""Packages that come with a declared one, whose interface they are part of."""
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +46,54 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def declared() -> dict[str, set[str]]:
+    """The extra that each required package belongs to; "" for those that are always installed."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: dict[str, set[str]] = {}
+    for extra, lines in {"": project["dependencies"], **project["optional-dependencies"]}.items():
+        for line in lines:
+            found.setdefault(canonicalize_name(Requirement(line).name), set()).add(extra)
+    return found
+
+
+def test_every_package_that_is_imported_is_declared_for_those_who_need_it() -> None:
+    named = declared()
+    distributions = packages_distributions()
+    for path in [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]:
+        for module in set(IMPORT.findall(path.read_text(encoding="utf-8"))) & set(distributions):
+            names = {canonicalize_name(name) for name in distributions[module]} - {"hardcase"}
+            wanted = {BROUGHT_BY.get(name, name) for name in names}
+            extras = set().union(*(named.get(name, set()) for name in wanted))
+            usable = {"", "export", "review"} if path.match("review/*") or "onnx" in module else {""}
+            assert not names or extras & usable, (
+                f"{path}: {module} is of {sorted(names)}, which is not declared"
+            )
+
+
+def test_the_version_stands_in_one_place_and_is_cited() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == engine.__version__
+    assert f"## [{engine.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_wheel_names_version_command_and_extras(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"hardcase-{engine.__version__}.dist-info"
+        metadata = email.message_from_bytes(archive.read(f"{info}/METADATA"))
+        commands = archive.read(f"{info}/entry_points.txt").decode()
+    assert metadata["Version"] == engine.__version__
+    assert "hardcase = engine.cli:main" in commands
+    assert set(metadata.get_all("Provides-Extra", [])) == {"export", "review", "cluster", "dev"}
+    (cluster,) = [
+        line for line in metadata.get_all("Requires-Dist", []) if line.endswith('extra == "cluster"')
+    ]
+    assert Requirement(cluster).extras == {"default"}, (
+        "the dashboard and the job API that README goes through"
+    )
+
+
+@pytest.mark.slow
 def test_every_file_of_the_packages_is_in_it_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -45,13 +106,15 @@ def test_every_file_of_the_packages_is_in_it_and_no_other(wheel: Path) -> None:
     assert names == expected
 
 
+@pytest.mark.slow
 def test_from_the_wheel_alone_the_demo_is_planned_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     place, empty = tmp_path / "installed", tmp_path / "empty"
     empty.mkdir()
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(place)
     code = (
-        "import engine, sys; from engine.build import load; from engine.commands.run_command import DEMO; "
+        "import engine, sys; from engine import api; from engine.build import load; "
+        "from engine.commands.run_command import DEMO; assert api.run; "
         f"assert engine.__file__.startswith({str(place)!r}), engine.__file__; print(load(DEMO, []).name)"
     )
     env = os.environ | {"PYTHONPATH": str(place)}

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
 from engine import build
-from engine.artifacts import decoded_images, duplicates, lesions, scores, split
+from engine.artifacts import decoded_images, duplicates, lesions, predictions, scores, split
 from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.split import SplitTable
+from engine.commands.classified_rows import require_writable, said_of, write_rows
 from engine.commands.finished_run import Chosen, choose, local
 from engine.commands.output_folder import writable_file
 from engine.config import Config, parse_config
@@ -51,8 +53,12 @@ def evaluate(
     round_number: int | None = None,
     arm: str | None = None,
     json_path: Path | None = None,
+    csv_path: Path | None = None,
+    parquet_path: Path | None = None,
 ) -> dict[str, Any]:
     """Score the champion (or ``round_number``, ``arm``) on the data set that ``data.*`` overrides name.
+
+    ``csv_path`` and ``parquet_path`` get one row per image: image_id, lesion_id, dx, and what `hardcase predict` says of it.
 
     Returns:
         {data, n, round, arm, protocol, metrics}, also written to ``json_path``; ``protocol`` is the run's, ``metrics`` a
@@ -66,9 +72,11 @@ def evaluate(
     config = evaluation_config(chosen.run.config, overrides)
     if json_path is not None:
         writable_file(json_path, "--json")
-    result = score(chosen, config, RichListener(console))
+    require_writable(csv_path, parquet_path)
+    result, rows = score(chosen, config, RichListener(console))
     if json_path is not None:
         write_json(json_path, result)
+    where = write_rows(rows, csv_path, parquet_path)
     if result["protocol"] == "leaky":
         console.print(". ".join(PROTOCOLS["leaky"]), style="red")
     if result.get("simulated_labels"):
@@ -87,6 +95,8 @@ def evaluate(
             f"{count} of these images are in the run's own {part} split: this is no external validation",
             style="yellow",
         )
+    if where:
+        console.print(f"{len(rows)} predictions of {chosen.marked} in {where}", markup=False)
     return result
 
 
@@ -117,8 +127,8 @@ def evaluation_config(config: Config, overrides: Sequence[str]) -> Config:
     return given
 
 
-def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
-    """Decode the data set, predict with fixed calibration, and score; returns the result object."""
+def score(chosen: Chosen, config: Config, listener: Listener) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Decode the data set, predict with fixed calibration, and score; returns the result object, and a row per image."""
     published = chosen.weights.parent
     wiring = build.wire(config, listener=listener, folder=chosen.run, track=False)
     from engine.data.fingerprint import fingerprint
@@ -133,7 +143,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         real_N = _one_part(images, scratch / "split", config.data.root)
         inputs = {"images": images.path, "split": scratch / "split"}
         calibrated = {"classifier": published, "calibration": published}
-        predictions = build.run_stage_here(
+        predicted = build.run_stage_here(
             config,
             predict_stage.STAGE,
             predict_stage.Params.of(config),
@@ -147,11 +157,12 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
             evaluate_stage.STAGE,
             evaluate_stage.Params.of(config),
             out=scratch / "evaluate",
-            inputs={**inputs, "predictions": predictions},
+            inputs={**inputs, "predictions": predicted},
             seed=config.loop.seed,
             progress=listener.progress,
         )
         metrics = scores.read(figures).test
+        rows = _rows(chosen, images, predicted)
     facts = decoded_images.read(images.path)
     data = {
         "format": config.data.format,
@@ -165,7 +176,7 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         "digest": facts.digest,
         "seen": seen_images(chosen.run, images, real_N),
     }
-    return {
+    result = {
         "data": data,
         "n": metrics["n"],
         "round": chosen.round,
@@ -174,6 +185,16 @@ def score(chosen: Chosen, config: Config, listener: Listener) -> dict[str, Any]:
         **({"simulated_labels": True} if chosen.simulated else {}),
         "metrics": metrics,
     }
+    return result, rows
+
+
+def _rows(chosen: Chosen, images: StageFolder, predicted: Path) -> pd.DataFrame:
+    """Return image_id, lesion_id, dx and what the classifier says, one row per image that was scored."""
+    found = predictions.read(predicted, chosen.calibration.classes)
+    lesion = lesions.read_lesion_of(images.path)
+    rows = predictions.frame_of(found)[["image_id", "dx"]]
+    rows.insert(1, "lesion_id", [lesion[name] for name in rows["image_id"]])
+    return pd.concat([rows, said_of(found.prob_NC, chosen.calibration)], axis=1)
 
 
 def seen_images(run: RunFolder, images: StageFolder, real_N: BoolArray) -> dict[str, int]:

@@ -1,169 +1,97 @@
-"""`hardcase export data`: real and accepted synthetic images in the layout of HAM10000, marked and traceable."""
+"""`hardcase export data`: real and accepted synthetic images in the layout a tool reads, marked and traceable."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
-import numpy as np
 import pandas as pd
-from PIL import Image
 from rich.console import Console
 
-from engine import build
-from engine.artifacts import synthetic as synthetic_file
-from engine.artifacts.csv_text import write_csv
-from engine.artifacts.run_layout import foundation_role
+from engine.artifacts.markdown_text import as_text
+from engine.artifacts.predictions import PREFIX
+from engine.artifacts.whole_files import write_text
+from engine.commands import (
+    export_coco,
+    export_fiftyone,
+    export_ham10000,
+    export_imagefolder,
+    export_webdataset,
+)
+from engine.commands.exported_run import ExportedRun, open_exported
 from engine.commands.output_folder import new_folder
-from engine.data.readers.rows import read_rows
-from engine.errors import DataError
-from engine.labelling.simulated import in_train
-from engine.parts.dataset import Dataset, open_dataset
-from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, marks
-from engine.store import RunFolder
-from engine.types import LesionTable
+from engine.errors import ConfigError
 
-METADATA = "HAM10000_metadata.csv"
-COLUMNS = (
-    "lesion_id", "image_id", "dx", "age", "sex", "localization", "skin_type", "patient_id", "split", "origin", "synthetic",
-    "round", "parent_image_id", "neighbour_ids", "weights", "seed", "judge_p", "nearest_train_id", "nearest_train_distance",
-    "policy", "checkpoint",
-)  # fmt: skip
-PERSON = ("age", "sex", "localization", "skin_type", "patient_id")
-README = """# Exported by hardcase
+README: Final = """# Exported by hardcase
 
-Layout of HAM10000: `{metadata}` and `images/`. {real} real images as the run decoded them ({size} px) and {synthetic}
-synthetic ones that passed the run's gates. Read it with `data.format=ham10000 data.root=THIS_FOLDER`.
+{real} real images as the run decoded them ({size} px) and {synthetic} synthetic ones{passed}.
 
-- `origin` is real or synthetic, `synthetic` true or false; synthetic rows name parent, neighbours, weights and seed.
-- A synthetic image carries the lesion id of its parent, so that a split by lesion keeps the two together. Its
-  neighbours are other lesions: keep `split` (synthetic images are train only) when you evaluate anything.
-- Synthetic images can reproduce patients: handle them as patient data, and under the licence of the real data
-  (HAM10000: CC BY-NC 4.0; Tschandl, Rosendahl and Kittler, Scientific Data 5, 180161, 2018).
-- A cell that begins like a formula has a single quote before it; hardcase takes it off when it reads this folder.
-- Research data, not for decisions about a patient.
+{reading}
+
+- `origin` is real or synthetic, `synthetic` true or false. Synthetic rows name parent, neighbours, weights, seed, what the
+  gates and the judge said, what selection held them worth (`value`), and the generator's weights (`checkpoint`).
+- `split` is the run's own. `{prefix}<class>`, `predicted` and `predicted_by` are the champion's calibrated probabilities on
+  val and test, and out-of-fold ones on train where the run has them; never those of images that a classifier trained on.
+- Lists of probabilities (`judge_prob`, `soft_label`) are in the order {classes}.
+{warnings}
 """
-LEAKY = """- {title}: synthetic images have test images as parents. What trains on them has seen the
-  test part.
-"""
-SIMULATED_LINE = "- {title}: some real train images have labels that were hidden and uncovered again.\n"
 
 
-def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
-    """Write images/ and HAM10000_metadata.csv into the new folder ``out``; returns the metadata.
+@dataclass(frozen=True)
+class Format:
+    """How one tool wants its data: ``write`` fills a folder, ``reading`` tells how it is read, ``head`` begins README.md."""
+
+    write: Callable[[ExportedRun, Path], None]
+    reading: str
+    rejected: bool = False
+    head: Callable[[ExportedRun], str] | None = None
+
+
+FORMATS: Final[Mapping[str, Format]] = {
+    "ham10000": Format(export_ham10000.write, export_ham10000.READING),
+    "coco": Format(export_coco.write, export_coco.READING),
+    "fiftyone": Format(export_fiftyone.write, export_fiftyone.READING, rejected=True),
+    "imagefolder": Format(
+        export_imagefolder.write, export_imagefolder.READING, head=export_imagefolder.front_matter
+    ),
+    "webdataset": Format(export_webdataset.write, export_webdataset.READING),
+}
+"""``rejected``: images that may not train are in it too, since it is for looking at them."""
+
+
+def export_data(run: Path, out: Path, console: Console, *, layout: str = "ham10000") -> pd.DataFrame:
+    """Write images, their table and README.md into the new folder ``out``; returns one row per image.
 
     Raises:
-        DataError: no run folder, its stage cache is gone, or ``out`` is not empty.
+        ConfigError: ``layout`` is none of FORMATS.
+        DataError: no run folder, its stage cache is gone, ``out`` is not empty, or the layout cannot hold a class.
     """
-    folder = build.open_run(run)
-    dataset = open_dataset(*(folder.stage(foundation_role(name)).path for name in ("images", "split")))
-    synthetic = accepted_images(folder)
-    clash = sorted(set(synthetic["image_id"]) & set(dataset.table.image_id.tolist()))
-    if clash:
-        raise DataError(
-            f"{run}: synthetic image {clash[0]} has the name of a real one; rename the real image"
-        )
-    frame = pd.concat([_real_rows(dataset), _synthetic_rows(dataset, synthetic)], ignore_index=True)[
-        list(COLUMNS)
-    ]
-    leaky, simulated = folder.config.loop.mine_from == "test", in_train(run)
+    if layout not in FORMATS:
+        raise ConfigError(f"--format: {layout!r} is unknown; choose from {', '.join(FORMATS)}")
+    chosen = FORMATS[layout]
+    exported = open_exported(run, rejected=chosen.rejected)
     with new_folder(out) as target:
-        (target / "images").mkdir()
-        for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
-            _save(np.asarray(dataset.images_NHWC[row]), target / "images" / f"{image_id}.png")
-        for image_id, path in zip(synthetic["image_id"], synthetic["path"], strict=True):
-            _save(
-                np.asarray(Image.open(folder.whole(Path(path))).convert("RGB")),
-                target / "images" / f"{image_id}.png",
-            )
-        write_csv(frame, target / METADATA)
-        text = README.format(
-            metadata=METADATA,
-            real=len(dataset.table),
-            synthetic=len(synthetic),
-            size=folder.config.data.image_size,
-        )
-        if leaky:
-            text += LEAKY.format(title=PROTOCOLS["leaky"][0])
-        if simulated:
-            text += SIMULATED_LINE.format(title=SIMULATED_TITLE)
-        (target / "README.md").write_text(text, encoding="utf-8")
-    mark = marks("leaky" if leaky else "", simulated=simulated)
-    counts = f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images"
-    console.print(f"{counts}{f' ({mark})' if mark else ''} in {out}")
+        chosen.write(exported, target)
+        write_text(target / "README.md", _readme(exported, chosen))
+    made = f"{exported.n_synthetic} {'' if chosen.rejected else 'accepted '}synthetic images"
+    mark = f" ({exported.mark})" if exported.mark else ""
+    console.print(f"{exported.n_real} real and {made}{mark} in {out}", markup=False)
+    frame: pd.DataFrame = exported.table.to_pandas()
     return frame
 
 
-def synthetic_images(folder: Path) -> list[Path]:
-    """Return the image files that the table of an exported folder calls synthetic; none where it is another folder's.
-
-    ``folder`` is the export, or the images' own folder in it.
-
-    Raises:
-        DataError: the table cannot be read.
-    """
-    home = folder if (folder / METADATA).is_file() else folder.absolute().parent
-    images = home / "images" if home == folder else folder
-    if not (home / METADATA).is_file() or images.name != "images":
-        return []
-    frame = read_rows(home / METADATA)
-    if not {"image_id", "origin", "synthetic"} <= set(frame.columns):
-        return []
-    return [images / f"{name}.png" for name in frame["image_id"][frame["origin"] == "synthetic"]]
-
-
-def accepted_images(folder: RunFolder) -> pd.DataFrame:
-    """Return the accepted rows of every round's synthetic.parquet, with ``image_id``, ``round`` and ``path``."""
-    frames = []
-    for number in folder.layout.round_numbers():
-        home = folder.layout.round_folder(number)
-        if not synthetic_file.SCHEMA.present(home):
-            continue
-        frame = synthetic_file.read_frame(home)
-        frame = frame[frame["accepted"]].copy()
-        paths = [str(home / synthetic_file.picture(name)) for name in frame["sample_id"]]
-        frame["image_id"], frame["round"], frame["path"] = frame["sample_id"], number, paths
-        frames.append(frame)
-    if not frames:
-        names = ("image_id", "round", "path", "parent_image_id", "dx", "seed")
-        return pd.DataFrame({name: [] for name in names}, dtype=object)
-    return pd.concat(frames, ignore_index=True)
-
-
-def lesions_of(table: LesionTable) -> list[str]:
-    """Return each image's lesion, or its own name where lesions are unknown (the layout wants one)."""
-    return [str(lesion) or str(image) for lesion, image in zip(table.lesion_id, table.image_id, strict=True)]
-
-
-def _real_rows(dataset: Dataset) -> pd.DataFrame:
-    table = dataset.table
-    return pd.DataFrame(
-        {
-            "lesion_id": lesions_of(table),
-            **{k: getattr(table, k) for k in ("image_id", "dx", "split", *PERSON)},
-            "origin": table.origin,
-            "synthetic": ["true" if origin == "synthetic" else "false" for origin in table.origin],
-        }
-    ).reindex(columns=list(COLUMNS))  # fmt: skip
-
-
-def _synthetic_rows(dataset: Dataset, synthetic: pd.DataFrame) -> pd.DataFrame:
-    parents = dataset.table.take(dataset.positions(synthetic["parent_image_id"].to_numpy(dtype=np.str_)))
-    lists = {
-        name: [" ".join(map(str, filter(None, row))) for row in synthetic[name]]
-        for name in ("neighbour_ids", "weights")
-        if name in synthetic
+def _readme(exported: ExportedRun, chosen: Format) -> str:
+    texts: dict[str, Any] = {
+        "real": exported.n_real,
+        "size": exported.side,
+        "synthetic": exported.n_synthetic,
+        "passed": ", rejected ones too" if chosen.rejected else " that passed the run's gates",
+        "reading": chosen.reading,
+        "prefix": PREFIX,
+        "classes": ", ".join(map(as_text, exported.classes)),
+        "warnings": "\n".join(f"- {line}" for line in exported.warnings),
     }
-    return synthetic.assign(
-        lesion_id=lesions_of(parents),
-        **{name: getattr(parents, name) for name in PERSON},
-        split="train",
-        origin="synthetic",
-        synthetic="true",
-        round=[str(number) for number in synthetic["round"]],
-        seed=[str(seed) for seed in synthetic["seed"]],
-        **lists,
-    ).reindex(columns=list(COLUMNS))
-
-
-def _save(pixels_HWC: np.ndarray, path: Path) -> None:
-    Image.fromarray(pixels_HWC).save(path, optimize=False, compress_level=6)
+    head = chosen.head(exported) if chosen.head else ""
+    return head + README.format(**texts)

@@ -43,11 +43,20 @@ config_app = typer.Typer(help="Explain config keys, or show a config in full.", 
 
 
 @export_app.command("data")
-def export_data(run: Run, out: Out) -> None:
-    """Real and accepted synthetic images in HAM10000's layout, marked and traceable."""
+def export_data(
+    run: Run,
+    out: Out,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--format", help="ham10000, coco, fiftyone (rejected ones too), imagefolder, webdataset."
+        ),
+    ] = "ham10000",
+) -> None:
+    """Real and accepted synthetic images in the layout of a tool, marked and traceable."""
     from engine.commands import export_data as command
 
-    command.export_data(run, out, plain_console())
+    command.export_data(run, out, plain_console(), layout=layout)
 
 
 @export_app.command("model")

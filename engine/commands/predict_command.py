@@ -1,4 +1,4 @@
-"""`hardcase predict`: a run's classifier on image files, as CSV."""
+"""`hardcase predict`: a run's classifier on image files, as CSV or parquet."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import pandas as pd
 from rich.console import Console
 
 from engine import build
-from engine.artifacts.csv_text import write_csv
-from engine.commands.export_data import synthetic_images
+from engine.commands.classified_rows import require_writable, said_of, write_rows
 from engine.commands.finished_run import Chosen, choose, local
-from engine.commands.output_folder import writable_file
+from engine.data.readers.exported import synthetic_files
 from engine.data.readers.files import find_files
 from engine.data.readers.image_names import (
     FRAMES,
@@ -44,20 +43,23 @@ def predict(
     images: Sequence[Path],
     console: Console,
     *,
-    csv_path: Path,
+    csv_path: Path | None = None,
+    parquet_path: Path | None = None,
     round_number: int | None = None,
     arm: str | None = None,
     skip_bad: bool = False,
 ) -> pd.DataFrame:
     """Write one row per image: image_id, file, p_<dx>..., predicted, malignant_score, above_threshold.
 
+    ``csv_path`` and ``parquet_path`` get the same columns and values; None: not that file.
+
     Raises:
         DataError: a bad run folder, no image found, or images that cannot be read (named) without ``skip_bad``.
     """
-    writable_file(csv_path, "--csv")
+    require_writable(csv_path, parquet_path)
     frame, chosen = predicted(run, images, console, round_number=round_number, arm=arm, skip_bad=skip_bad)
-    write_csv(frame, csv_path)
-    console.print(f"{len(frame)} predictions of {chosen.marked} in {csv_path}")
+    where = write_rows(frame, csv_path, parquet_path)
+    console.print(f"{len(frame)} predictions of {chosen.marked} in {where}")
     console.print("research software, not a medical device; never for decisions about a patient", style="dim")
     return frame
 
@@ -155,10 +157,9 @@ def real_images(files: Sequence[Path], given: Sequence[Path]) -> tuple[list[Path
     Raises:
         DataError: nothing is left, or the table of such a folder is damaged.
     """
-    synthetic = {path for folder in given if folder.is_dir() for path in synthetic_images(folder)} - set(
-        given
-    )
-    real = [path for path in files if path not in synthetic]
+    exported = [synthetic_files(folder, files) for folder in given if folder.is_dir()]
+    synthetic = set().union(*exported) - {path.absolute() for path in given}
+    real = [path for path in files if path.absolute() not in synthetic]
     if not real:
         raise DataError(f"{given[0]}: holds synthetic images alone; give their files to have them classified")
     return real, len(files) - len(real)
@@ -207,16 +208,8 @@ def probabilities(chosen: Chosen, pixels_NHWC: ImageArray) -> FloatArray:
 
 def table(files: Sequence[Path], prob_NC: FloatArray, calibration: Calibration) -> pd.DataFrame:
     """Return the rows of the CSV; malignant columns are empty where the run has no malignant class or threshold."""
-    classes = calibration.classes
-    frame = pd.DataFrame({"image_id": _names(files), "file": [str(path) for path in files]})
-    for column, dx in enumerate(classes):
-        frame[f"p_{dx}"] = prob_NC[:, column]
-    frame["predicted"] = [classes[i] for i in prob_NC.argmax(axis=1)]
-    columns = [i for i, dx in enumerate(classes) if dx in calibration.malignant]
-    frame["malignant_score"] = prob_NC[:, columns].sum(axis=1) if columns else None
-    known = bool(columns) and calibration.threshold is not None
-    frame["above_threshold"] = (frame["malignant_score"] >= calibration.threshold) if known else None
-    return frame
+    names = pd.DataFrame({"image_id": _names(files), "file": [str(path) for path in files]})
+    return pd.concat([names, said_of(prob_NC, calibration)], axis=1)
 
 
 def _names(files: Sequence[Path]) -> list[str]:

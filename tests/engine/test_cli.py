@@ -138,7 +138,7 @@ def test_main_ends_with_the_commands_exit_code(monkeypatch, capsys):
         (["run"], "Missing argument"),
         (["walk"], "No such command"),
         (["run", "c.yaml", "--fast"], "No such option"),
-        (["predict", "RUN", "x.png"], "Missing option"),
+        (["predict", "RUN", "x.png"], "give --csv FILE, --parquet FILE, or both"),
         (["synthesize", "RUN", "--class", "mel", "--count", "0", "--out", "x"], "--count"),
         (["evaluate", "RUN", "--round", "-1"], "--round"),
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from engine import build
 from tests.conftest import once
-from tests.integration.tiny import tiny_config
+from tests.integration.tiny import SOFT, labels_config, tiny_config
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +36,13 @@ def finished_run(output: Path, mlflow_tables: Path, tmp_path_factory: pytest.Tem
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         played = once(output / "finished", play)
     return copy_of(played, tmp_path_factory.mktemp("copy"))
+
+
+@pytest.fixture(scope="session")
+def soft_run(output: Path) -> Path:
+    """The run folder of two rounds with soft labels, hard cases mined out of fold; treat it as read-only."""
+    config = labels_config(str(output), "labels_soft", **SOFT)
+    return once(output / "labels_soft", lambda: build.run(config))
 
 
 def copy_of(run: Path, folder: Path) -> Path:

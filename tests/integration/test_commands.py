@@ -95,11 +95,26 @@ def test_exported_pixels_are_the_runs(finished_run, exported):
     assert (written == made).all()
 
 
+def assert_same_rows(csv, parquet):
+    """The same columns and values, to the last bit, and a type for every column."""
+    typed = pd.read_parquet(parquet)
+    pd.testing.assert_frame_equal(
+        typed, pd.read_csv(csv, float_precision="round_trip"), check_dtype=False, check_exact=True
+    )
+    kinds = {name: str(kind) for name, kind in typed.dtypes.items()}
+    assert {kinds[name] for name in typed if name.startswith("p_")} == {"float64"}
+    assert kinds["malignant_score"].lower() == "float64" and kinds["above_threshold"] in ("bool", "boolean")
+
+
 def test_predict_repeats_the_runs_own_predictions(finished_run, exported, tmp_path):
-    code, out, _ = hardcase("predict", finished_run, exported / "images", "--csv", tmp_path / "p.csv")
+    files = tmp_path / "p.csv", tmp_path / "p.parquet"
+    code, out, _ = hardcase(
+        "predict", finished_run, exported / "images", "--csv", files[0], "--parquet", files[1]
+    )
     assert code == 0
     assert "not a medical device" in out
-    found = pd.read_csv(tmp_path / "p.csv").set_index("image_id")
+    assert_same_rows(*files)
+    found = pd.read_csv(files[0]).set_index("image_id")
     own = pd.read_parquet(champion_folder(finished_run) / "predictions.parquet").set_index("image_id")
     columns = [f"p_{dx}" for dx in CLASSES]
     np.testing.assert_allclose(found.loc[own.index, columns], own[columns], atol=1e-6)
@@ -155,10 +170,20 @@ def test_evaluate_on_the_test_lesions_gives_the_reports_own_figures(finished_run
         f"data.root={external}",
         "--json",
         tmp_path / "e.json",
+        "--csv",
+        tmp_path / "e.csv",
+        "--parquet",
+        tmp_path / "e.parquet",
     )
     assert code == 0, error
     result = json.loads((tmp_path / "e.json").read_text())
     champion = champion_of(finished_run)
+    assert_same_rows(tmp_path / "e.csv", tmp_path / "e.parquet")
+    rows = pd.read_parquet(tmp_path / "e.parquet").set_index("image_id")
+    own = pd.read_parquet(champion_folder(finished_run) / "predictions.parquet").set_index("image_id")
+    own = own[own["split"] == "test"]
+    assert set(rows.index) == set(own.index) and (rows["dx"] == own.loc[rows.index, "dx"]).all()
+    np.testing.assert_allclose(rows.filter(like="p_"), own.loc[rows.index].filter(like="p_"), atol=1e-6)
     expected = entry_of(finished_run, champion["round"], champion["arm"])["test"]
     assert set(result) == {"data", "n", "round", "arm", "protocol", "metrics"}
     assert result["protocol"] == "safe" and "LEAKY" not in out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,38 +12,19 @@ from engine import build
 from engine.artifacts import accept, pool, synthetic
 from engine.parts.soft_labels import SoftLabels
 from engine.store import RunFolder
-from tests.integration.tiny import TINY, tiny_config
+from tests.integration.tiny import SOFT, labels_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
 
-ARMS = ["real", "classical", "distilled", "random", "hard"]
-SOFT = {"labels": "soft", "label_temperature": 1.5, "label_share": 0.25, "weight": 0.5}
-
 
 @pytest.fixture(scope="module")
-def runs(output: Path) -> dict[str, RunFolder]:
+def runs(output: Path, soft_run: Path) -> dict[str, RunFolder]:
     """Two rounds, hard cases mined out of fold, with hard labels and soft; ``softer`` (one round) flattens more."""
-    settings: dict[str, dict[str, Any]] = {
-        "hard": {},
-        "soft": SOFT,
-        "softer": {**SOFT, "label_temperature": 3.0},
-    }
+    softer = labels_config(str(output), "labels_softer", rounds=1, **SOFT | {"label_temperature": 3.0})
     return {
-        name: build.run(
-            tiny_config(
-                str(output),
-                name=f"labels_{name}",
-                loop={
-                    "rounds": 1 if name == "softer" else 2,
-                    "arms": ARMS,
-                    "budget": 10,
-                    "mine_from": "crossfit",
-                    "crossfit_folds": 2,
-                },
-                synthesis={**TINY["synthesis"], **section},
-            )
-        )[0]
-        for name, section in settings.items()
+        "hard": build.run(labels_config(str(output), "labels_hard"))[0],
+        "soft": RunFolder.open(soft_run),
+        "softer": build.run(softer)[0],
     }
 
 

@@ -73,6 +73,22 @@ def tiny_config(output: str, **sections: dict[str, Any] | str | int) -> Config:
     return parse_config(tiny_tree(output, **sections), check_policy=registry.check)
 
 
+SOFT_ARMS = ["real", "classical", "distilled", "random", "hard"]
+SOFT: dict[str, Any] = {"labels": "soft", "label_temperature": 1.5, "label_share": 0.25, "weight": 0.5}
+
+
+def labels_config(output: str, name: str, *, rounds: int = 2, **synthesis: Any) -> Config:
+    """Return the tiny config with hard cases mined out of fold; ``synthesis`` says how images are labelled."""
+    loop = {
+        "rounds": rounds,
+        "arms": SOFT_ARMS,
+        "budget": 10,
+        "mine_from": "crossfit",
+        "crossfit_folds": 2,
+    }
+    return tiny_config(output, name=name, loop=loop, synthesis={**TINY["synthesis"], **synthesis})
+
+
 def copy_stages(run: Path, output: Path, up_to: str | None = None) -> None:
     """Copy the finished stages of ``run`` into another output folder, whose runs then find them.
 

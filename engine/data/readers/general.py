@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from engine.config import DataConfig
+from engine.data.readers.exported import synthetic_files
 from engine.data.readers.files import find_files, names_of, one_file, require_folder, require_images
 from engine.data.readers.metadata import read_metadata
 from engine.data.readers.one_hot import one_hot, rest_of
@@ -25,11 +26,14 @@ PART_FOLDERS = {
 def read_folder(config: DataConfig) -> Source:
     """Read ``root/<class>/**/image``, or ``root/{train,val,test}/<class>/**/image`` with official parts.
 
+    What the table of an exported folder calls synthetic is so here too.
+
     Raises:
         DataError: no class folder, or an image that lies outside any.
     """
     root = require_folder(str(config.root))
     files = require_images(find_files(root))
+    made = synthetic_files(root, files.images)
     parts = [path.relative_to(root).parts for path in files.images]
     tops = {part[0].lower() for part in parts}
     depth = 1 if tops <= set(PART_FOLDERS) and all(len(part) > 2 for part in parts) else 0
@@ -41,6 +45,7 @@ def read_folder(config: DataConfig) -> Source:
         names_of(root, files.images),
         [part[depth] for part in parts],
         split=[PART_FOLDERS[part[0].lower()] if depth else "" for part in parts],
+        origin=["synthetic" if path in made else "real" for path in files.images],
         path=[str(path) for path in files.images],
         mask_path=files.mask_paths(str(path) for path in files.images),
     )

@@ -4,10 +4,13 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from engine.artifacts.calibration import Calibration
+from engine.commands.classified_rows import write_rows
 from engine.commands.predict_command import find_images, read_images, table
 from engine.data.readers.image_names import IMAGE_SUFFIXES, UNREAD
 from engine.errors import DataError
@@ -45,6 +48,17 @@ def test_what_is_unknown_is_empty(given, score):
     assert frame["malignant_score"][0] == score
     assert frame["above_threshold"].isna().all()
     assert frame.to_csv(index=False).splitlines()[1].endswith(",")
+
+
+def test_what_is_unknown_in_every_row_has_a_type_in_parquet(tmp_path):
+    frame = table(FILES, PROB, calibration(malignant=(), threshold=None))
+    write_rows(frame, None, tmp_path / "p.parquet")
+    kinds = {field.name: str(field.type) for field in pq.read_schema(tmp_path / "p.parquet")}
+    assert (kinds["malignant_score"], kinds["above_threshold"]) == ("double", "bool")
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "p.parquet").drop(columns=["malignant_score", "above_threshold"]),
+        frame.drop(columns=["malignant_score", "above_threshold"]),
+    )
 
 
 def test_names_that_do_not_tell_files_apart_become_paths():
