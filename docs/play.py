@@ -21,8 +21,12 @@ from typing import Any, Final
 from PIL import Image
 
 TUTORIAL: Final = Path(__file__).with_name("tutorial.md")
-BLOCK: Final = re.compile(r"^```(?P<kind>yaml|bash|python)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$", re.M | re.S)
-OUTPUT: Final = re.compile(r"(<!-- output(?: from: (?P<start>[^>]+))? -->\n```text\n)(?P<text>.*?)(```)", re.S)
+BLOCK: Final = re.compile(
+    r"^```(?P<kind>yaml|bash|python)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<code>.*?)^```$", re.M | re.S
+)
+OUTPUT: Final = re.compile(
+    r"(<!-- output(?: from: (?P<start>[^>]+))? -->\n```text\n)(?P<text>.*?)(```)", re.S
+)
 PICTURE: Final = re.compile(r"<!-- picture: (?P<source>\S+) -->\n!\[[^\]]*\]\((?P<target>\S+)\)")
 COLUMNS: Final = 90
 

@@ -23,9 +23,9 @@ policy:
 ```
 
 A parameter that is left out has its default. `hardcase config explain policy.mining` prints the same,
-`hardcase config explain policy.mining.margin` one policy. A parameter or name that does not exist is refused, with the known
-ones. The text of each policy names its source, a paper or "ours". [CONTRIBUTING.md](../CONTRIBUTING.md#add-a-policy) shows how
-to add one, also from a package of your own.
+`hardcase config explain policy.mining.margin` one policy. A parameter or name that does not exist is refused, with those
+that do. The text of each policy names its source, a paper or "ours". [CONTRIBUTING.md](../CONTRIBUTING.md#add-a-policy)
+shows how to add one, also from a package of your own.
 """
 
 Facts = Mapping[str, Any]
@@ -33,7 +33,9 @@ Facts = Mapping[str, Any]
 
 def policies_page() -> str:
     """Return docs/policies.md."""
-    rows = [f"| [`{kind}`](#{kind}) | {_decides(kind)} | `{_default(kind)}` | {_links(kind)} |" for kind in KINDS]
+    rows = [
+        f"| [`{kind}`](#{kind}) | {_decides(kind)} | `{_default(kind)}` | {_links(kind)} |" for kind in KINDS
+    ]
     overview = ["| `policy.` | decides | default | policies |", "|---|---|---|---|", *rows]
     return "\n".join([HEAD, *overview, "", *(line for kind in KINDS for line in _kind(kind))]).rstrip() + "\n"
 

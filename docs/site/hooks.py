@@ -37,7 +37,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return Files([*of_the_theme, *pages])
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Return a page's text with README's sections in it, and its links as they are on the site."""
     if page.file.abs_src_path is None:
         return markdown
@@ -86,7 +86,10 @@ def anchor(heading: str) -> str:
 def linked_files() -> list[Path]:
     """Return the pages in docs/, the site's own script and picture, and every file that pages link, sorted."""
     found: set[Path] = set()
-    waiting = [*DOCS.rglob("*.md"), *(p for p in (DOCS / "site").iterdir() if p.suffix in (".css", ".js", ".svg"))]
+    waiting = [
+        *DOCS.rglob("*.md"),
+        *(p for p in (DOCS / "site").iterdir() if p.suffix in (".css", ".js", ".svg")),
+    ]
     while waiting:
         path = waiting.pop()
         if path in found or path == README:
