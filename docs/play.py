@@ -28,7 +28,10 @@ OUTPUT: Final = re.compile(
     r"(<!-- output(?: from: (?P<start>[^>]+))? -->\n```text\n)(?P<text>.*?)(```)", re.S
 )
 PICTURE: Final = re.compile(r"<!-- picture: (?P<source>\S+) -->\n!\[[^\]]*\]\((?P<target>\S+)\)")
-COLUMNS: Final = 90
+TIME: Final = re.compile(r"\d+ s in all")
+COLUMNS: Final = 96
+WIDEST: Final = 1000
+"""Pixels of a picture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +76,8 @@ def with_outputs(text: str, played: list[Played]) -> str:
 
 
 def shown(printed: str, start: str | None) -> str:
-    """Return the lines of an output from the one that holds ``start`` on, without the blanks at their ends."""
-    lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
+    """Return an output from the line that holds ``start`` on, without seconds and the blanks at the ends of lines."""
+    lines = [line.rstrip() for line in printed.strip("\n").splitlines() if not TIME.fullmatch(line.strip())]
     first = next((n for n, line in enumerate(lines) if start is not None and start in line), 0)
     return "".join(f"{line}\n" for line in lines[first:])
 
@@ -82,7 +85,9 @@ def shown(printed: str, start: str | None) -> str:
 def save_picture(source: Path, target: Path) -> None:
     """Write a picture as small WebP."""
     target.parent.mkdir(exist_ok=True)
-    Image.open(source).convert("RGB").save(target, quality=85, method=6)
+    picture = Image.open(source).convert("RGB")
+    picture.thumbnail((WIDEST, WIDEST))
+    picture.save(target, quality=80, method=6)
 
 
 def _commands(code: str, _: dict[str, Any]) -> str:
