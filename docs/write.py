@@ -1,6 +1,6 @@
-"""Writes what in the documents follows from the code: docs/stages.md, and README's table of arms.
+"""Writes what in the documents follows from the code: docs/stages.md, docs/policies.md, and README's table of arms.
 
-Run ``python -m docs.write`` after a change of stages, their files or arms; tests/test_docs.py holds the result.
+Run ``python -m docs.write`` after a change of stages, their files, policies or arms; tests/test_docs.py holds the result.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from docs.policies_page import policies_page
 from engine.arms import ARMS
 from engine.stages import every_stage
 from engine.stages.base import Stage
 from engine.stages.outputs import entries, file_name, meaning
 
 ROOT = Path(__file__).parents[1]
-STAGES, README = ROOT / "docs" / "stages.md", ROOT / "README.md"
+STAGES, POLICIES, README = ROOT / "docs" / "stages.md", ROOT / "docs" / "policies.md", ROOT / "README.md"
 ARMS_BLOCK = re.compile(r"(<!-- arms -->\n).*?(<!-- end of arms -->)", re.DOTALL)
 HEAD = """# Stages and their files
 
@@ -29,8 +30,9 @@ S samples, C classes, L levels, D width, K neighbours, F features.
 
 
 def main() -> None:
-    """Write both."""
+    """Write them all."""
     STAGES.write_text(stages_page(), encoding="utf-8")
+    POLICIES.write_text(policies_page(), encoding="utf-8")
     README.write_text(with_arms(README.read_text(encoding="utf-8")), encoding="utf-8")
 
 

@@ -156,7 +156,9 @@ def make(kind: str, spec: Mapping[str, Any]) -> Any:
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
-    """Return ``{"doc", "fields": {field: {"type", "default", "required", "bounds", "doc"}}}`` of one policy.
+    """Return ``{"doc", "where", "fields": {field: {"type", "default", "required", "bounds", "doc"}}}`` of one policy.
+
+    ``where`` is the class, ``module.Name``.
 
     Raises:
         ConfigError: unknown kind or name.
@@ -166,6 +168,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     policy = _POLICIES[kind, name]
     return {
         "doc": " ".join((policy.__doc__ or "").split()),
+        "where": f"{policy.__module__}.{policy.__qualname__}",
         "fields": {known: fields.describe(field) for known, field in fields.parameters(policy).items()},
     }
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs import write
+from docs.policies_page import policies_page
 from engine.arms import ARMS
 from engine.stages import NAMES
 
@@ -19,6 +20,10 @@ REMEDY = "run `python -m docs.write`"
 
 def test_the_page_of_stages_is_up_to_date() -> None:
     assert write.STAGES.read_text(encoding="utf-8") == write.stages_page(), REMEDY
+
+
+def test_the_page_of_policies_is_up_to_date() -> None:
+    assert write.POLICIES.read_text(encoding="utf-8") == policies_page(), REMEDY
 
 
 def test_the_table_of_arms_is_up_to_date() -> None:

@@ -63,6 +63,12 @@ def default_text(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
+def bounds_text(bounds: Mapping[str, Any]) -> str:
+    """Return the bounds of a parameter as ``, >= 0, < 1``; "" where it has none."""
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    return "".join(f", {signs[name]} {value:g}" for name, value in bounds.items() if name in signs)
+
+
 def _policy_kinds() -> tuple[str, ...]:
     section = section_at(("policy",))
     return tuple(section.model_fields) if section is not None else ()
@@ -129,11 +135,6 @@ def _print_policy(name: str, doc: str, fields: Mapping[str, Any], console: Conso
     console.print(f"\n{name}: {doc}", markup=False, highlight=False)
     for field, facts in fields.items():
         default = "required" if facts.get("required") else f"default {default_text(facts['default'])}"
-        bounds = _bounds(facts.get("bounds", {}))
+        bounds = bounds_text(facts.get("bounds", {}))
         line = f"  {field} ({facts['type']}{bounds}, {default}): {facts['doc']}"
         console.print(line, markup=False, highlight=False)
-
-
-def _bounds(bounds: Mapping[str, Any]) -> str:
-    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
-    return "".join(f", {signs[name]} {value:g}" for name, value in bounds.items() if name in signs)
