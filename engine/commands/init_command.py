@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from engine.artifacts.yaml_text import parse_yaml
 from engine.commands.found import Layout
 from engine.commands.init_classes import Classes, classes_of, few_groups
 from engine.commands.init_values import Machine, costs_of, values_of
@@ -17,7 +18,6 @@ from engine.config import parse_config
 from engine.config.data_text import flow_value, one_line
 from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
-from engine.config.yaml_text import parse_yaml
 from engine.data.joined_patients import joined_patients
 from engine.data.readers.files import listed_once
 from engine.data.splits import group_rows

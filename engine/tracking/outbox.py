@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.secrets import masked
 from engine.store import write_text
 
@@ -52,10 +53,14 @@ class Outbox:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         found = []
         for line in lines:
-            try:
-                found.append(Entry(**json.loads(line)))
-            except (ValueError, TypeError):
-                continue
+            with contextlib.suppress(ValueError, TypeError):
+                entry = Entry(**parse_json(line))
+                if (
+                    isinstance(entry.call, str)
+                    and isinstance(entry.key, str)
+                    and isinstance(entry.arguments, dict)
+                ):
+                    found.append(entry)
         return found
 
     def put(self, entry: Entry, *, first: bool = False) -> None:
@@ -72,7 +77,7 @@ class Outbox:
     def reject(self, entry: Entry, reason: str) -> None:
         """Move a call that the server answered with a refusal to ``rejected.jsonl``."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({**json.loads(entry.line()), "reason": reason})
+        line = json.dumps({**parse_json(entry.line()), "reason": reason})
         with (self.folder / "rejected.jsonl").open("a", encoding="utf-8") as log:
             log.write(masked(line) + "\n")
         self.take(entry)
