@@ -13,6 +13,7 @@ from engine import build
 from engine.artifacts import synthetic as synthetic_file
 from engine.artifacts.csv_text import write_csv
 from engine.artifacts.run_layout import foundation_role
+from engine.artifacts.schema import REMEDY
 from engine.commands.output_folder import new_folder
 from engine.data.readers.rows import read_rows
 from engine.errors import DataError
@@ -20,7 +21,7 @@ from engine.labelling.simulated import in_train
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, marks
 from engine.store import RunFolder
-from engine.types import LesionTable
+from engine.types import ImageArray, LesionTable
 
 METADATA = "HAM10000_metadata.csv"
 COLUMNS = (
@@ -71,10 +72,7 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
         for image_id, row in zip(dataset.table.image_id, dataset.rows, strict=True):
             _save(np.asarray(dataset.images_NHWC[row]), target / "images" / f"{image_id}.png")
         for image_id, path in zip(synthetic["image_id"], synthetic["path"], strict=True):
-            _save(
-                np.asarray(Image.open(folder.whole(Path(path))).convert("RGB")),
-                target / "images" / f"{image_id}.png",
-            )
+            _save(_pixels(folder.whole(Path(path))), target / "images" / f"{image_id}.png")
         write_csv(frame, target / METADATA)
         text = README.format(
             metadata=METADATA,
@@ -91,6 +89,16 @@ def export_data(run: Path, out: Path, console: Console) -> pd.DataFrame:
     counts = f"{len(dataset.table)} real and {len(synthetic)} accepted synthetic images"
     console.print(f"{counts}{f' ({mark})' if mark else ''} in {out}")
     return frame
+
+
+def _pixels(path: Path) -> ImageArray:
+    """Return a published picture (H, W, 3) uint8; DataError where it is none, or unpacks to far more than it holds."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"{path}: is no picture that can be read ({said}); {REMEDY}") from None
 
 
 def synthetic_images(folder: Path) -> list[Path]:

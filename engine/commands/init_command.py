@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -70,9 +71,9 @@ def render(layout: Layout, machine: Machine, out: Path) -> str:
     lines = [
         f"# Written by `hardcase init`: {layout.why}; {_size(layout)}.",
         f"# Images per class: {counts}.",
-        f"# Look:  hardcase data describe {out}",
-        f"# Cost:  hardcase run {out} --dry-run   (plan, sizes, hours here)",
-        f"# Run:   hardcase run {out}",
+        f"# Look:  hardcase data describe {shlex.quote(str(out))}",
+        f"# Cost:  hardcase run {shlex.quote(str(out))} --dry-run   (plan, sizes, hours here)",
+        f"# Run:   hardcase run {shlex.quote(str(out))}",
         "# Every other key keeps its default: hardcase config explain [KEY]",
     ]
     lines += [f"# CHECK: {note}" for note in _notes(layout, classes)]
@@ -154,7 +155,7 @@ def _report(layout: Layout, out: Path, console: Console) -> None:
         "classes  " + ", ".join(f"{dx} {count}" for dx, count in layout.counts.items()),
         *(f"check    {note}" for note in _notes(layout, _classes(layout))),
         f"config   {out}",
-        f"next     hardcase run {out} --dry-run",
+        f"next     hardcase run {shlex.quote(str(out))} --dry-run",
     ]
     for line in lines:
         console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)

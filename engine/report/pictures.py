@@ -7,7 +7,7 @@ import io
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 EXACT: Final = 64
 """Up to so many pixels a side a picture is kept to the bit (PNG); larger ones are compressed (WebP)."""
@@ -24,7 +24,7 @@ def picture(path: Path, side: int) -> str | None:
             plain = image.format == "PNG" and image.mode == "RGB" and max(image.size) <= min(side, EXACT)
             small = image.convert("RGB")
             as_it_is = plain and not image.info
-    except (OSError, UnidentifiedImageError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     if as_it_is:
         return _data_uri(path.read_bytes(), "png")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,9 +178,8 @@ class RunFolder:
         if manifest is not None:
             damaged = damaged_file(path, manifest, thorough=path not in self.verified)
         if manifest is None or damaged is not None:
-            raise DamagedError(
-                f"{path / str(damaged)}: is damaged; run `hardcase run {self.layout.config}` to compute {role} again"
-            )
+            again = f"hardcase run {shlex.quote(str(self.layout.config))}"
+            raise DamagedError(f"{path / str(damaged)}: is damaged; run `{again}` to compute {role} again")
         self.verified.add(path)
         name, _, key = self.roles[role].rpartition("-")
         return StageFolder(name=name, key=key, path=path, seconds=manifest.seconds, cached=True)
