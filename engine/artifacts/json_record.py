@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.schema import REMEDY
 from engine.artifacts.whole_files import write_text
 from engine.errors import DataError
@@ -64,6 +65,8 @@ class JsonRecord(JsonPart):
         """Check a JSON object that ``source`` holds (DataError as ``read``)."""
         try:
             return cls.model_validate_json(json.dumps(found))
+        except RecursionError:  # within what the parser takes, and beyond what the writer does
+            raise DataError(f"{source}: its brackets are nested too deeply; {REMEDY}") from None
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
@@ -77,7 +80,7 @@ class JsonRecord(JsonPart):
 
     def content(self) -> dict[str, Any]:
         """Return the JSON object as the file holds it: keys are sorted where the file sorts them."""
-        found: dict[str, Any] = json.loads(self.file_text())
+        found: dict[str, Any] = parse_json(self.file_text())
         return found
 
     def write(self, folder: Path) -> None:
@@ -90,7 +93,7 @@ def json_value(path: Path, remedy: str = REMEDY) -> Any:
     if not path.is_file():
         raise DataError(f"{path}: is missing; {remedy}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: is no valid JSON ({' '.join(str(error).split())}); {remedy}") from None
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import write_text
 
 MARKER = ".hardcase.json"
@@ -144,7 +145,7 @@ def _object(path: Path) -> dict[str, object]:
     if not path.is_file():  # absent, or a pipe that no one writes to
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

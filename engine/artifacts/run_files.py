@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import pandas as pd
-import yaml
 
 from engine.artifacts import (
     accept,
@@ -25,7 +24,11 @@ from engine.artifacts.fidelity import Fidelity
 from engine.artifacts.neighbours import Neighbours
 from engine.artifacts.report_json import RunReport
 from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.run_links import refuse_links_out
+from engine.artifacts.schema import REMEDY
 from engine.artifacts.split import SplitTable
+from engine.artifacts.yaml_text import parse_yaml
+from engine.errors import ConfigError, DataError
 from engine.types import HardCases, Predictions
 
 SHOWN: Final = (
@@ -75,17 +78,29 @@ def read_run(run: Path) -> RunFiles:
     Raises:
         DataError: report.json is missing, or a file is broken; names the file and what to do.
     """
+    refuse_links_out(run)
     layout = RunLayout(run)
     report = report_json.read(run)
     text = layout.config.read_text(encoding="utf-8") if layout.config.is_file() else ""
     return RunFiles(
         path=run,
         report=report,
-        config=yaml.safe_load(text) or {},
+        config=_config(layout.config, text),
         config_text=text,
         split=split.read(run) if split.SCHEMA.present(run) else None,
         rounds=tuple(_read_round(number, layout.round_folder(number)) for number in layout.round_numbers()),
     )
+
+
+def _config(path: Path, text: str) -> Mapping[str, Any]:
+    """Return the values of config.yaml, {} where it is empty (DataError: it is no mapping, or not YAML as configs are)."""
+    try:
+        tree = parse_yaml(text, str(path))
+    except ConfigError as error:
+        raise DataError(str(error)) from None
+    if not isinstance(tree, dict | None):
+        raise DataError(f"{path}: holds no keys and values; {REMEDY}")
+    return tree or {}
 
 
 def _read_round(number: int, folder: Path) -> RoundFiles:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engine.artifacts.json_record import json_value
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.schema import REMEDY
 from engine.artifacts.whole_files import write_text
 from engine.errors import DataError
@@ -53,7 +54,10 @@ class StageLine:
 def read(run: Path) -> dict[str, str]:
     """Return {role: ``<stage>-<key>``} of a run (DataError: absent or damaged)."""
     found = json_value(run / ROLES, AGAIN)
-    if not isinstance(found, dict) or not all(isinstance(folder, str) for folder in found.values()):
+    if not isinstance(found, dict) or not all(
+        isinstance(folder, str) and folder not in ("", ".", "..") and Path(folder).name == folder
+        for folder in found.values()
+    ):
         raise DataError(f"{run / ROLES}: holds no stages; {AGAIN}")
     return found
 
@@ -84,7 +88,7 @@ def read_log(run: Path) -> list[StageLine]:
     found = []
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(StageLine.of(json.loads(line)))
+            found.append(StageLine.of(parse_json(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             if number == len(lines) and not line.endswith("\n"):
                 break

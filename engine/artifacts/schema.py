@@ -17,11 +17,15 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from engine.artifacts.promises import read_array, require_room
 from engine.artifacts.whole_files import whole_file
 from engine.errors import DataError
 
 REMEDY: Final = "rerun `hardcase run` to write it again"
 """What helps with a file of a run folder or of the stage cache."""
+
+NAMES_OF_FILES: Final = frozenset({"image_id", "sample_id", "parent_image_id"})
+"""Columns whose values become names of files."""
 
 Kind = Literal["text", "integer", "number", "flag", "texts", "numbers"]
 """What one cell holds; ``texts`` and ``numbers`` are lists. A column of unknown values (null) fits every kind."""
@@ -93,9 +97,11 @@ class TableSchema:
         try:
             about = pq.read_metadata(path)
             self._check(path, about.schema.to_arrow_schema(), columns, empty=about.num_rows == 0)
+            require_room(about, len(columns) or about.num_columns)
             frame = pd.read_parquet(path, columns=list(columns) or None)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path}: is no readable parquet file ({_line(error)}); {self.remedy}") from None
+        _refuse_paths(path, frame, self.remedy)
         return frame.reset_index(drop=True)
 
     def write(self, frame: pd.DataFrame, folder: Path) -> None:
@@ -160,7 +166,7 @@ class ArraySchema:
         if not path.is_file():
             raise DataError(f"{path}: is missing; {REMEDY}")
         try:
-            array: npt.NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+            array = read_array(path, mapped=mapped)
         except (OSError, ValueError, EOFError) as error:
             raise DataError(f"{path}: is no readable array ({_line(error)}); {REMEDY}") from None
         if array.dtype != np.dtype(self.dtype) or array.ndim != self.axes:
@@ -173,6 +179,18 @@ class ArraySchema:
         """Write the array as the declared dtype, whole or not at all."""
         with whole_file(self.path(folder)) as partial, partial.open("wb") as handle:
             np.save(handle, np.asarray(array, dtype=self.dtype), allow_pickle=False)
+
+
+def _refuse_paths(path: Path, frame: pd.DataFrame, remedy: str) -> None:
+    """Raise DataError where a name that files are named by could lead elsewhere: our own readers refuse such in data."""
+    for column in NAMES_OF_FILES & set(frame.columns):
+        odd = next((name for name in frame[column] if isinstance(name, str) and not _is_plain(name)), None)
+        if odd is not None:
+            raise DataError(f"{path}: {column} {odd[:60]!r} is no plain name; {remedy}")
+
+
+def _is_plain(name: str) -> bool:
+    return name not in (".", "..") and not any(sign in name for sign in "/\\\0")
 
 
 def _line(error: BaseException) -> str:

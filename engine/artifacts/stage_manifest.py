@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from engine.artifacts.json_record import JsonRecord, json_object
+from engine.artifacts.json_text import parse_json
 from engine.errors import DataError
 
 FILE: Final = "stage.json"
@@ -67,5 +68,5 @@ def write(manifest: StageManifest, folder: Path) -> None:
 
 def digest_of(content: Mapping[str, Any]) -> str:
     """Return the checksum of a manifest's content without its ``digest``."""
-    plain = json.loads(json.dumps(content))  # keys as they are read back
+    plain = parse_json(json.dumps(content))  # keys as they are read back
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

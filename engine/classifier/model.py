@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.artifacts.json_text import parse_json
 from engine.classifier.foreign_weights import resized, without_prefixes
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD
 from engine.classifier.stems import Stem, adapt_stem
@@ -142,8 +142,25 @@ def read_header(path: Path) -> dict[str, Any] | None:
             f"classifier weights {path} are no readable safetensors file ({error}); give one, for example "
             "a run's classifier.safetensors"
         ) from error
-    header: dict[str, Any] | None = None if text is None else json.loads(text)
+    if text is None:
+        return None
+    try:
+        header = parse_json(text)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or not _is_normalisation(header):
+        raise DataError(
+            f"classifier weights {path} have a damaged header; give a run's classifier.safetensors"
+        )
     return header
+
+
+def _is_normalisation(header: Mapping[str, Any]) -> bool:
+    """Whether a header holds the mean and the std of three channels."""
+    values = (header.get("mean"), header.get("std"))
+    return all(
+        isinstance(v, list) and len(v) == 3 and all(isinstance(x, int | float) for x in v) for v in values
+    )
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Final
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -47,6 +48,9 @@ class ClassifierMeta:
         return {**dataclasses.asdict(self), "small_stem": self.small_stem}
 
 
+_META: Final = TypeAdapter(ClassifierMeta)
+
+
 def describe(
     model: str, classes: tuple[str, ...], image_size: int, pretrained: bool | str, small_stem: bool | None
 ) -> ClassifierMeta:
@@ -70,16 +74,14 @@ def read_meta(path: Path) -> ClassifierMeta:
         raise DataError(
             f"{path} is not a classifier written by hardcase; give a classifier.safetensors of a run"
         )
-    if header["stem"] not in get_args(Stem):
-        raise DataError(f"{path}: stem {header['stem']!r} is not known; it was written by a newer hardcase")
-    return ClassifierMeta(
-        model=header["model"],
-        classes=tuple(header["classes"]),
-        image_size=header["image_size"],
-        mean=tuple(header["mean"]),
-        std=tuple(header["std"]),
-        stem=header["stem"],
-    )
+    try:
+        return _META.validate_json(json.dumps(header), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{path}: {where} of its header: {first['msg']}; give a classifier.safetensors of a run that this version reads"
+        ) from None
 
 
 def load_classifier(path: Path) -> tuple[nn.Module, ClassifierMeta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from engine.commands.found import Found, siblings
@@ -53,5 +54,5 @@ def _images_of(truth: Path, folder: Path) -> Path:
             return sibling
     raise DataError(
         f"{truth}: no image that it names lies in {folder} or in a folder beside it; give the folder of the images: "
-        f"hardcase init {truth} --images DIR"
+        f"hardcase init {shlex.quote(str(truth))} --images DIR"
     )

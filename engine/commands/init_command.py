@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from engine.artifacts.yaml_text import parse_yaml
 from engine.commands.found import Layout
 from engine.commands.init_classes import Classes, classes_of, few_groups
 from engine.commands.init_values import Machine, costs_of, values_of
@@ -17,7 +19,6 @@ from engine.config import parse_config
 from engine.config.data_text import flow_value, one_line
 from engine.config.known_keys import all_keys
 from engine.config.loading import set_key
-from engine.config.yaml_text import parse_yaml
 from engine.data.joined_patients import joined_patients
 from engine.data.readers.files import listed_once
 from engine.data.splits import group_rows
@@ -70,9 +71,9 @@ def render(layout: Layout, machine: Machine, out: Path) -> str:
     lines = [
         f"# Written by `hardcase init`: {layout.why}; {_size(layout)}.",
         f"# Images per class: {counts}.",
-        f"# Look:  hardcase data describe {out}",
-        f"# Cost:  hardcase run {out} --dry-run   (plan, sizes, hours here)",
-        f"# Run:   hardcase run {out}",
+        f"# Look:  hardcase data describe {shlex.quote(str(out))}",
+        f"# Cost:  hardcase run {shlex.quote(str(out))} --dry-run   (plan, sizes, hours here)",
+        f"# Run:   hardcase run {shlex.quote(str(out))}",
         "# Every other key keeps its default: hardcase config explain [KEY]",
     ]
     lines += [f"# CHECK: {note}" for note in _notes(layout, classes)]
@@ -154,7 +155,7 @@ def _report(layout: Layout, out: Path, console: Console) -> None:
         "classes  " + ", ".join(f"{dx} {count}" for dx, count in layout.counts.items()),
         *(f"check    {note}" for note in _notes(layout, _classes(layout))),
         f"config   {out}",
-        f"next     hardcase run {out} --dry-run",
+        f"next     hardcase run {shlex.quote(str(out))} --dry-run",
     ]
     for line in lines:
         console.print(one_line(line), markup=False, highlight=False, soft_wrap=True)

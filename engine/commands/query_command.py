@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,8 +89,10 @@ def query(
     )
     if facts.left_out:
         console.print(f"left out: {_why(facts)}", markup=False)
-    console.print(f"next     hardcase review {run}, or fill in {out / ANSWERS}: hardcase label {run} {out / ANSWERS}",
-                  markup=False, soft_wrap=True)  # fmt: skip
+    again, label = shlex.quote(str(run)), shlex.join(["hardcase", "label", str(run), str(out / ANSWERS)])
+    console.print(
+        f"next     hardcase review {again}, or fill in {out / ANSWERS}: {label}", markup=False, soft_wrap=True
+    )
     console.print(f"kept     {kept}", markup=False, style="dim")
     return [str(name) for name in questions.image_id]
 

@@ -138,7 +138,8 @@ def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
 def mlflow_line(config: Config) -> str:
     """Say where the tracked run is seen: MLflow 3 opens on its pages for language models unless told otherwise."""
     address = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
-    return f"mlflow   mlflow ui --backend-store-uri sqlite:///{mlflow_database(config)}; then {address}"
+    store = shlex.quote(f"sqlite:///{mlflow_database(config)}")
+    return f"mlflow   mlflow ui --backend-store-uri {store}; then {address}"
 
 
 def mlflow_database(config: Config) -> Path:

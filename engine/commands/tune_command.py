@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def tune(path: Path, overrides: Sequence[str], console: Console, *, fresh: bool 
     shared, trials = found["seconds"]["shared"]["run"], found["seconds"]["trials_run"]
     console.print(f"seconds  {shared:.0f} for what the trials share, {trials:.0f} in the trials")
     console.print(
-        f"best     trial {found['best']['trial']}, chosen on val: hardcase run {RunLayout(folder).best}"
+        f"best     trial {found['best']['trial']}, chosen on val: hardcase run {shlex.quote(str(RunLayout(folder).best))}"
     )
     console.print(f"trials   {tune_json.SCHEMA.path(folder)}")
     if config.tracking.kind == "mlflow" and config.tracking.uri is None:

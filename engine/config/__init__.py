@@ -1,5 +1,6 @@
 """The validated config tree: schema, loading of YAML and key=value, explanations."""
 
+from engine.artifacts.yaml_text import as_argument
 from engine.config.data_sections import (
     BlindSpotConfig,
     DataConfig,
@@ -29,7 +30,6 @@ from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
 from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig
 from engine.config.tune_section import TuneConfig
-from engine.config.yaml_text import as_argument
 
 __all__ = [
     "GENERATOR_PARTS",

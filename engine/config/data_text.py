@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from engine.config.yaml_text import parse_yaml
+from engine.artifacts.yaml_text import parse_yaml
 from engine.errors import ConfigError
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9/](?:[A-Za-z0-9_./ -]*[A-Za-z0-9_./-])?")

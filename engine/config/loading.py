@@ -9,14 +9,17 @@ from typing import Any, Final
 from pydantic import BaseModel, ValidationError
 
 from engine.artifacts.plain_files import require_plain_file
+from engine.artifacts.yaml_text import dump_values, parse_yaml
 from engine.config.known_keys import hint
 from engine.config.schema import Config
-from engine.config.yaml_text import dump_values, parse_yaml
 from engine.errors import ConfigError
 from engine.types import RunFacts
 
 LARGEST_CONFIG: Final = 2_000_000
 """Bytes of the largest file that is read as a config; a longer one is a table or an image given by mistake."""
+
+LONGEST_SHOWN: Final = 200
+"""Characters of a value that an error shows."""
 
 PolicyCheck = Callable[[str, Mapping[str, Any], RunFacts | None], None]
 """Called with (kind, spec, facts of the run) for each policy; None where the rest of the config is invalid.
@@ -70,11 +73,12 @@ def apply_override(tree: dict[str, Any], override: str) -> None:
         raise ConfigError(
             f"override {override!r}: expected key=value with a dotted key, for example loop.rounds=3"
         )
-    value = parse_yaml(text, f"override {override!r}") if text else None
+    shown = f"override {shortened(repr(override))}"
+    value = parse_yaml(text, shown) if text else None
     try:
         set_key(tree, key, value)
     except ConfigError as error:
-        raise ConfigError(f"override {override!r}: {error}") from None
+        raise ConfigError(f"{shown}: {error}") from None
 
 
 def set_key(tree: dict[str, Any], key: str, value: Any) -> None:
@@ -148,4 +152,9 @@ def _describe(item: Any) -> str:
     message = item["msg"].removeprefix("Value error, ")
     if item["type"] == "value_error":
         return f"{path}: {message}" if path else message
-    return f"{path}: {message[0].lower()}{message[1:]}, got {item['input']!r}"
+    return f"{path}: {message[0].lower()}{message[1:]}, got {shortened(repr(item['input']))}"
+
+
+def shortened(text: str) -> str:
+    """Return text of at most LONGEST_SHOWN characters: what was given may be a million long."""
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from engine.artifacts.json_text import parse_json
 from engine.config.local_weights import as_path
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def read_facts(given: str, part: str, *, top: bool = True) -> Facts:
     files = [folder / place for place in places] if folder is not None else _in_hub_cache(given, places)
     for file in files:
         try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
+            facts = parse_json(file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
         return facts if isinstance(facts, dict) else {}

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils.parametrizations import spectral_norm
 
+from engine.artifacts.json_text import parse_json
 from engine.config import GanConfig
 from engine.diffusion.codec import flipped, images_to_tensor
 from engine.errors import ConfigError
@@ -157,7 +158,7 @@ class GanSampler:
     def load(cls, folder: Path, device: str) -> GanSampler:
         """Open what ``save_gan`` wrote."""
         with safe_open(folder / FILE, framework="pt") as handle:
-            facts = json.loads(handle.metadata()["hardcase"])
+            facts = parse_json(handle.metadata()["hardcase"])
         generator = Generator(len(facts["classes"]), facts["side"], facts["latent"], facts["width"])
         generator.load_state_dict(load_file(folder / FILE))
         generator.to(device).eval().requires_grad_(False)

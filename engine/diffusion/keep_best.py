@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import write_text
 from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.errors import StageError
@@ -109,7 +110,7 @@ class KeepBest:
                          if self.moments)  # fmt: skip
             return "its held-out losses are missing" if looked else ""
         try:
-            facts = json.loads(self._log.read_text(encoding="utf-8"))
+            facts = parse_json(self._log.read_text(encoding="utf-8"))
             digest = facts.pop("digest")
             curve = {int(k): float(v) for k, v in facts["curve"].items()}
             if digest != digest_of(facts) or not set(curve) <= set(self.moments):

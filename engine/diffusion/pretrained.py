@@ -49,7 +49,7 @@ def load_part(
     for name, extra in calls:
         try:
             return kind.from_pretrained(name, **extra, **options)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of whatever a config of other people's making asks diffusers for
             problem = problem or " ".join(str(error).split())[:200]
     raise ConfigError(
         f"{field}: no {part} could be loaded from {pretrained!r} ({problem}); "

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import write_text
 
 EVERY_SECONDS = 0.4
@@ -32,7 +33,7 @@ class ProgressFile:
     def read(self) -> tuple[str, int, int] | None:
         """Return the latest note, None where there is none yet."""
         try:
-            what, done, total = json.loads(self.path.read_text(encoding="utf-8"))
+            what, done, total = parse_json(self.path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return str(what), int(done), int(total)

@@ -30,10 +30,7 @@ def read_label_studio(path: Path, reader: str = "") -> list[Row]:
         DataError: the file cannot be read, is another export, an annotation has several choices, or ``reader`` is given and
             the export has several numbers.
     """
-    try:
-        tasks = json_value(path, AGAIN)
-    except RecursionError:
-        raise DataError(f"{path}: is no export of Label Studio; {AGAIN}") from None
+    tasks = json_value(path, AGAIN)
     if not isinstance(tasks, list):
         raise DataError(f"{path}: holds no list of tasks; {AGAIN}")
     rows = [row for number, task in enumerate(tasks, start=1) for row in _of_task(path, number, task)]

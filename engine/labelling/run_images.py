@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,9 @@ class RunImages:
                 f"{run}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
         if not layout.split.is_file():
-            raise DataError(f"{run}: has no split yet; rerun `hardcase run {layout.config}` to resume it")
+            raise DataError(
+                f"{run}: has no split yet; rerun `hardcase run {shlex.quote(str(layout.config))}` to resume it"
+            )
         table = split.read(run)
         answered = {answer.image_id for answer in labels.read(run)}
         part = dict(zip(table.image_id.tolist(), table.split.tolist(), strict=True))

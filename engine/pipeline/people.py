@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class People:
         files = ", ".join(str(path) for path in self.awaiting if path.is_file())
         steps = [f"fill in {files}"] if files else []
         if any(path.is_dir() for path in self.awaiting):
-            steps.append(f"answer what is asked (`hardcase review {self.answers.run}`)")
+            steps.append(f"answer what is asked (`hardcase review {shlex.quote(str(self.answers.run))}`)")
         return StopDecision(action=Action.REVIEW, reason=f"{' and '.join(steps)}, then run the same command")
 
     def sheet(self, number: int, source: str) -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from engine.artifacts import decoded_images, lesions, run_stages
 from engine.artifacts.run_files import RunFiles
@@ -31,7 +31,7 @@ def picture(path: Path, side: int) -> str | None:
             plain = image.format == "PNG" and image.mode == "RGB" and max(image.size) <= min(side, EXACT)
             small = image.convert("RGB")
             as_it_is = plain and not image.info
-    except (OSError, UnidentifiedImageError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     if as_it_is:
         return _data_uri(path.read_bytes(), "png")

@@ -20,6 +20,7 @@ from transformers import (
     CLIPVisionModel,
 )
 
+from engine.artifacts.json_text import parse_json
 from engine.config import EmbedderConfig
 from engine.config.local_weights import as_path
 from engine.config.safe_weights import SAFE_MODEL, unsafe_reason
@@ -199,5 +200,5 @@ def _published_preprocessing(source: str) -> tuple[tuple[float, ...], tuple[floa
 
 
 def _read_preprocessing(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings = parse_json(path.read_text(encoding="utf-8"))
     return tuple(settings.get("image_mean", CLIP_MEAN)), tuple(settings.get("image_std", CLIP_STD))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.machine_faults import mendable
 from engine.errors import HardcaseError
 from engine.review.work import OutdatedError
@@ -42,7 +42,7 @@ async def json_object(request: Request) -> dict[str, Any] | None:
         if len(content) > LONGEST_BODY:
             return None
     try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
+        found = parse_json(content)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None

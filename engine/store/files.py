@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.json_text import parse_json
+from engine.artifacts.plain_files import require_plain_file
 from engine.artifacts.whole_files import whole_file, write_text
 from engine.errors import ConfigError, DataError
 
@@ -27,7 +29,8 @@ def json_text(value: Any) -> str:
 def read_json(path: Path) -> Any:
     """Read JSON that hardcase wrote; DataError names the file and the remedy when it is absent or broken."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        require_plain_file(path)
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path}: cannot be read as JSON ({error}); remove it and rerun the command that writes it (`hardcase run` "

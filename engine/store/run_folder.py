@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from engine.artifacts import champion, report_json, run_stages, stage_manifest
 from engine.artifacts.champion import Champion
 from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.run_links import refuse_links_out
 from engine.artifacts.run_stages import StageLine
 from engine.artifacts.stage_manifest import StageManifest
 from engine.config import Config, dump_yaml, read_tree
@@ -51,6 +53,7 @@ class RunFolder:
         check_output(config.output)
         path = Path(config.output) / config.name
         ensure_writable(path.parent)
+        refuse_links_out(path)
         if report_json.schema_of(path) < report_json.SCHEMA_VERSION and has_results(path):
             raise ConfigError(
                 f"{path}: was made by an earlier hardcase, in which arm real trained with flips alone; it stays readable, "
@@ -82,6 +85,7 @@ class RunFolder:
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
             )
+        refuse_links_out(path)
         PublishedFiles(path).verify(suffixes=CHECKED_WHEN_OPENED)
         config = read_config(layout.config)
         if not layout.roles.exists():
@@ -174,9 +178,8 @@ class RunFolder:
         if manifest is not None:
             damaged = damaged_file(path, manifest, thorough=path not in self.verified)
         if manifest is None or damaged is not None:
-            raise DamagedError(
-                f"{path / str(damaged)}: is damaged; run `hardcase run {self.layout.config}` to compute {role} again"
-            )
+            again = f"hardcase run {shlex.quote(str(self.layout.config))}"
+            raise DamagedError(f"{path / str(damaged)}: is damaged; run `{again}` to compute {role} again")
         self.verified.add(path)
         name, _, key = self.roles[role].rpartition("-")
         return StageFolder(name=name, key=key, path=path, seconds=manifest.seconds, cached=True)

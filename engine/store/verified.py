@@ -7,6 +7,7 @@ in it, where it has one: for each file the checksum it has and the one it is abo
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ class PublishedFiles:
         config = RunLayout(self.run).config
         if name == config.name:
             return "give it back the content the run was made by, or run again with name=OTHER"
-        return f"remove it and run `hardcase run {config}` to make it again"
+        return f"remove it and run `hardcase run {shlex.quote(str(config))}` to make it again"
 
     def _known(self) -> dict[str, tuple[str, ...]]:
         try:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from engine.artifacts.visible_text import visible
+
 
 def confusion_png(classes: Sequence[str], counts: npt.ArrayLike, title: str) -> bytes:
     """Draw counts (C,C), rows true and columns predicted, shaded by each row's share; returns PNG bytes."""
@@ -20,11 +22,12 @@ def confusion_png(classes: Sequence[str], counts: npt.ArrayLike, title: str) -> 
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(share_CC, cmap="Blues", vmin=0.0, vmax=1.0)
-    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
-    axes.set_yticks(range(len(classes)), classes)
+    names = [visible(name) for name in classes]
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", parse_math=False)
+    axes.set_yticks(range(len(names)), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(title)
+    axes.set_title(title, parse_math=False)
     for (row, column), count in np.ndenumerate(counts_CC):
         colour = "white" if share_CC[row, column] > 0.5 else "black"
         axes.text(column, row, f"{count:.0f}", ha="center", va="center", color=colour, fontsize=8)

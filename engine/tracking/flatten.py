@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from engine.artifacts.report_json import RunReport, figures_in
+from engine.artifacts.visible_text import visible
 
 MAX_PARAM_LENGTH = 6000
 """Characters MLflow keeps of a parameter."""
@@ -37,6 +40,7 @@ def parameters(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             flat |= parameters(value, f"{name}.")
         else:
             text = value if isinstance(value, str) else json.dumps(value)
+            text = visible(text)  # a database refuses a null character
             flat[metric_name(name)] = (
                 text if len(text) <= MAX_PARAM_LENGTH else text[: MAX_PARAM_LENGTH - 3] + "..."
             )
@@ -94,20 +98,38 @@ def figures_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def metric_name(name: str) -> str:
-    """Replace what MLflow allows in no name (it allows letters, digits and ``_-. /``) and cut it to 250."""
-    return re.sub(r"[^\w\-. /]", "_", name)[:MAX_NAME_LENGTH]
+    """Replace what MLflow allows in no name and cut it to 250.
+
+    It allows letters, digits and ``_-. /``, and no part between slashes that is empty or leads elsewhere (``a//b``, ``..``).
+    """
+    allowed = re.sub(r"[^\w\-. /]", "_", name)
+    return _plain_parts(_plain_parts(allowed)[:MAX_NAME_LENGTH].rstrip("/"))
+
+
+def _plain_parts(name: str) -> str:
+    return "/".join("_" * max(len(part), 1) if part in ("", ".", "..") else part for part in name.split("/"))
 
 
 def _split_metrics(split: str, figures: Mapping[str, Any]) -> dict[str, float]:
     flat: dict[str, float] = {}
     for name, value in figures.items():
         if name == "per_class" and isinstance(value, Mapping):
-            for dx, row in value.items():
-                for figure, entry in row.items():
-                    flat |= _numbers(f"{split}/{figure}/{dx}", entry)
+            for dx, shown in _distinct(value).items():
+                for figure, entry in value[dx].items():
+                    flat |= _numbers(f"{split}/{figure}/{shown}", entry)
         elif name not in APART:
             flat |= _numbers(f"{split}/{name}", value)
     return {name: value for name, value in flat.items() if not _is_count(name)}
+
+
+def _distinct(names: Iterable[str]) -> dict[str, str]:
+    """Return each class as a metric names it: those that MLflow could not tell apart have a digest of theirs behind them."""
+    shown = {name: metric_name(name) for name in names}
+    counts = Counter(shown.values())
+    return {
+        name: text if counts[text] == 1 else f"{text}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        for name, text in shown.items()
+    }
 
 
 def _is_count(name: str) -> bool:

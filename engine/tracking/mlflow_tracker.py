@@ -18,6 +18,7 @@ from engine.artifacts.champion import Champion
 from engine.artifacts.digests import checksum
 from engine.artifacts.run_layout import RunLayout, arm_label
 from engine.artifacts.secrets import MASK, without_secrets
+from engine.errors import DataError
 from engine.tracking.champion_model import export_champion
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
@@ -157,7 +158,7 @@ class MlflowTracker:
             return
         try:
             self._sender.outbox.put(Entry(call=call, key=key, arguments=arguments), first=call == "start")
-        except OSError as error:
+        except (OSError, DataError) as error:
             self._notify(f"tracking: {key} could not be kept ({error}); it is not logged")
             return
         self._sender.flush(self._patience)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.run_layout import arm_label
-from engine.tracking.run_log import RunLog
+from engine.tracking.outbox import FOLDER
+from engine.tracking.run_log import KEY, RunLog, within
 from engine.tracking.sender import RefusedError
 
 ALIAS = "champion"
@@ -31,11 +32,13 @@ def register(
     """
     _, parent_id = log.parent()
     done = dict(log.state().get("champions", {}).get(digest, {}))
-    folder = log.run_folder / model
+    folder = within(log.run_folder, model)
+    if folder.parent != log.run_folder / FOLDER or not folder.name.startswith("model-"):
+        raise RefusedError(f"{model} is no exported model")
     if "model_id" not in done:
         if not (folder / "MLmodel").is_file():
             raise RefusedError(f"{folder}: the exported model is gone")
-        done["model_id"] = _logged_model(log, champion, folder)
+        done["model_id"] = _logged_model(log, champion, digest, folder)
         _remember(log, digest, done)
     version = _version(log, champion, done["model_id"], parent_id)
     if moves_alias(dict(version.tags), _holder(log), final=final):
@@ -66,17 +69,26 @@ def _remember(log: RunLog, digest: str, done: Mapping[str, str]) -> None:
     log.remember(champions={**log.state().get("champions", {}), digest: dict(done)})
 
 
-def _logged_model(log: RunLog, champion: Mapping[str, Any], folder: Path) -> str:
-    """Create MLflow's logged model, upload its files and tie it to the child run it came from."""
+def _logged_model(log: RunLog, champion: Mapping[str, Any], digest: str, folder: Path) -> str:
+    """Create MLflow's logged model, upload its files and tie it to the child run it came from.
+
+    One whose upload was cut short is found by its key and goes on.
+    """
     experiment_id, parent_id = log.parent()
     arm = arm_label(int(champion["round"]), champion["arm"])
     source = log.state()["rounds"].get(arm, {}).get("run_id", parent_id)
-    created = log.client.create_logged_model(experiment_id, name="champion", source_run_id=source)
+    key = f"{log.state()['run_key']}/{digest}"
+    begun = log.client.search_logged_models([experiment_id], filter_string=f"tags.`{KEY}` = '{key}'")
+    created = begun[0] if begun else log.client.create_logged_model(
+        experiment_id, name="champion", source_run_id=source, tags={KEY: key}
+    )  # fmt: skip
     _stamp(folder / "MLmodel", created, source)
     log.client.log_model_artifacts(created.model_id, str(folder))
     log.client.finalize_logged_model(created.model_id, "READY")
-    output = log.entities.LoggedModelOutput(created.model_id, int(champion["round"]))
-    log.client.log_outputs(source, [output])
+    outputs = log.client.get_run(source).outputs
+    if created.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
+        output = log.entities.LoggedModelOutput(created.model_id, int(champion["round"]))
+        log.client.log_outputs(source, [output])
     return str(created.model_id)
 
 
@@ -96,10 +108,9 @@ def _stamp(path: Path, created: Any, run_id: str) -> None:
 
 def _version(log: RunLog, champion: Mapping[str, Any], model_id: str, run_id: str) -> Any:
     """Return this champion's version, registering it where that was not done yet."""
-    if not log.client.search_registered_models(filter_string=f"name = '{log.experiment}'"):
-        log.client.create_registered_model(log.experiment)
-    for version in log.client.search_model_versions(f"name = '{log.experiment}'"):
-        if version.tags.get("hardcase.model_id") == model_id:
+    _require_registered(log)
+    for version in log.client.search_model_versions(f"run_id = '{run_id}'"):
+        if version.name == log.experiment and version.tags.get("hardcase.model_id") == model_id:
             return version
     tags = {
         "hardcase.run": log.state()["run_key"],
@@ -114,6 +125,17 @@ def _version(log: RunLog, champion: Mapping[str, Any], model_id: str, run_id: st
     return log.client.create_model_version(
         log.experiment, source=location, run_id=run_id, model_id=model_id, tags=tags
     )
+
+
+def _require_registered(log: RunLog) -> None:
+    """Register the model's name where that was not done yet. A name with quotes cannot be searched for."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        log.client.create_registered_model(log.experiment)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 def _holder(log: RunLog) -> dict[str, str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tempfile
 import time
 import uuid
@@ -21,16 +22,28 @@ import pandas as pd
 from engine.arms import ARMS
 from engine.artifacts import report_json
 from engine.artifacts.csv_text import write_csv
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
+from engine.artifacts.visible_text import visible
 from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
 from engine.store import write_json
 from engine.tracking.confusion import confusion_png
-from engine.tracking.flatten import TABLE, failed_attempts, figures_table, headline, metrics, parameters
+from engine.tracking.flatten import (
+    TABLE,
+    failed_attempts,
+    figures_table,
+    headline,
+    metric_name,
+    metrics,
+    parameters,
+)
 from engine.tracking.outbox import Entry
 from engine.tracking.sender import RefusedError
 
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
+KEY = "hardcase.key"
+"""Tag by which what was created just before a kill is found again."""
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
 SIMULATED = {"labels": MARK}
@@ -58,16 +71,21 @@ class RunLog:
             "log_trial": self.log_trial,
             "finish": self.finish,
         }
+        if entry.call not in calls:
+            raise RefusedError(f"there is no call {entry.call[:40]!r}")
         calls[entry.call](**entry.arguments)
 
     def state(self) -> dict[str, Any]:
         """Return mlflow.json's object; an empty one when the run was tracked elsewhere before."""
         path = RunLayout(self.run_folder).tracking
         try:
-            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            state: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             state = {}
-        if state.get("tracking_uri") != self.uri or state.get("experiment") != self.experiment:
+        if not _is_state(state) or (state["tracking_uri"], state["experiment"]) != (
+            self.uri,
+            self.experiment,
+        ):
             state = {"tracking_uri": self.uri, "experiment": self.experiment, "run_key": uuid.uuid4().hex,
                      "rounds": {}}  # fmt: skip
             write_json(path, state)
@@ -90,15 +108,16 @@ class RunLog:
         state = self.state()
         run = self._run(experiment_id, state.get("run_id"), state["run_key"], config.get("name", "run"), {})
         if run.info.run_id != state.get("run_id"):
-            state = {**state, "rounds": {}}
-            self.remember(experiment_id=experiment_id, run_id=run.info.run_id, rounds={})
+            self.remember(experiment_id=experiment_id, run_id=run.info.run_id, rounds={}, sending={})
         run_id = run.info.run_id
         self.client.update_run(run_id, status="RUNNING")
         self._params(run, parameters(config))
         if _asks_an_oracle(config) or in_train(self.run_folder):
             self._mark_simulated(run)
-        tags = {k: str(v) for k, v in dataset.items() if isinstance(v, str | int | bool) and k != "name"}
-        self._batches(run_id, tags=[self.entities.RunTag(f"dataset.{k}", v) for k, v in tags.items()])
+        tags = {k: v for k, v in dataset.items() if isinstance(v, str | int | bool) and k != "name"}
+        self._batches(
+            run_id, tags=[self.entities.RunTag(f"dataset.{k}", visible(str(v))) for k, v in tags.items()]
+        )
         if state.get("dataset") != dataset.get("digest"):
             self.client.log_inputs(run_id, datasets=[self._dataset(dataset)])
             self.remember(dataset=dataset.get("digest"))
@@ -106,6 +125,7 @@ class RunLog:
     def log_round(self, report: Mapping[str, Any], folder: str) -> None:
         """Log one (round, arm) as a child run and its headline figures on the parent."""
         round_number, arm = int(report["round"]), str(report["arm"])
+        files = within(self.run_folder, folder)
         tags = {k: str(report[k]) for k in ("round", "arm", "protocol") if k in report}
         tags |= {f"digest.{k}": str(v) for k, v in report.get("digests", {}).items()}
         shown = {k: str(report[k]) for k in ("round", "arm", "generator_saw") if k in report}
@@ -113,12 +133,14 @@ class RunLog:
             tags, shown = tags | SIMULATED, shown | SIMULATED
         with self._child(
             arm_label(round_number, arm), f"round {round_number} {arm}", report, tags, shown
-        ) as run_id:
-            if run_id is None:
+        ) as child:
+            if child is None:
                 return
-            self._metrics(run_id, metrics(report), round_number)
-            self._metrics(self.parent()[1], headline(report, arm == main_arm(round_number)), round_number)
-            self._artifacts(run_id, self.run_folder / folder)
+            run_id, time_ms = child
+            shown_figures = headline(report, arm == main_arm(round_number))
+            self._metrics(run_id, metrics(report), round_number, time_ms)
+            self._metrics(self.parent()[1], shown_figures, round_number, time_ms)
+            self._artifacts(run_id, files)
             self._figures(run_id, report)
             self._confusion(run_id, report)
 
@@ -128,12 +150,13 @@ class RunLog:
         tags = {"trial": str(number), "trial.status": str(trial["status"])}
         with self._child(
             f"trial/{number:04d}", f"trial {number}", trial, tags, parameters(trial["settings"])
-        ) as run_id:
-            if run_id is None:
+        ) as child:
+            if child is None:
                 return
+            run_id, time_ms = child
             for round_number, figures in trial["val"].items():
-                self._metrics(run_id, figures, int(round_number))
-            self._metrics(run_id, {f"seconds/{k}": v for k, v in trial["seconds"].items()}, 0)
+                self._metrics(run_id, figures, int(round_number), time_ms)
+            self._metrics(run_id, {f"seconds/{k}": v for k, v in trial["seconds"].items()}, 0, time_ms)
 
     @contextmanager
     def _child(
@@ -143,8 +166,12 @@ class RunLog:
         content: Mapping[str, Any],
         tags: Mapping[str, str],
         params: Mapping[str, str],
-    ) -> Iterator[str | None]:
-        """Open the child run of ``key`` and close it at the end; None where this content was sent before."""
+    ) -> Iterator[tuple[str, int] | None]:
+        """Open the child run of ``key`` and close it at the end; None where this content was sent before.
+
+        Yields its id, and the time that its metrics carry: that of the first attempt to send this content. MLflow keeps a
+        metric that comes twice once, but with another time it would be another one.
+        """
         experiment_id, parent_id = self.parent()
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         children = self.state()["rounds"]
@@ -158,9 +185,18 @@ class RunLog:
         self._params(run, params)
         stale = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
         self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
-        yield run_id
+        yield run_id, self._time_of(key, digest)
         self.client.set_terminated(run_id, status="FINISHED")
-        self.remember(rounds={**children, key: {"run_id": run_id, "digest": digest}})
+        sending = {name: begun for name, begun in self.state().get("sending", {}).items() if name != key}
+        self.remember(rounds={**children, key: {"run_id": run_id, "digest": digest}}, sending=sending)
+
+    def _time_of(self, key: str, digest: str) -> int:
+        """Return the time (ms) at which this content was begun to be sent; kept on the disk until it is sent."""
+        sending = self.state().get("sending", {})
+        if sending.get(key, {}).get("digest") != digest:
+            sending = {**sending, key: {"digest": digest, "time": int(time.time() * 1000)}}
+            self.remember(sending=sending)
+        return int(sending[key]["time"])
 
     def finish(self, status: str) -> None:
         """Attach the run's own files and tags to the parent run and close it."""
@@ -209,14 +245,14 @@ class RunLog:
         self, experiment_id: str, run_id: str | None, key: str, name: str, tags: Mapping[str, str]
     ) -> Any:
         """Return the run of ``key``: by id, else by its tag, else a new one."""
-        query = f"tags.`hardcase.key` = '{key}'"
+        query = f"tags.`{KEY}` = '{key}'"
         found = self.client.search_runs([experiment_id], filter_string=query, max_results=10)
         for run in found:
             if run_id is None or run.info.run_id == run_id:
                 return run
         if found:
             return found[0]
-        return self.client.create_run(experiment_id, run_name=name, tags={**tags, "hardcase.key": key})
+        return self.client.create_run(experiment_id, run_name=name, tags={**tags, KEY: key})
 
     def _dataset(self, dataset: Mapping[str, Any]) -> Any:
         source = json.dumps({"uri": str(RunLayout(self.run_folder).split.resolve())})
@@ -229,9 +265,11 @@ class RunLog:
         )
         return self.entities.DatasetInput(entity, [self.entities.InputTag("mlflow.data.context", "training")])
 
-    def _metrics(self, run_id: str, values: Mapping[str, float], step: int) -> None:
-        now = int(time.time() * 1000)
-        self._batches(run_id, metrics=[self.entities.Metric(k, v, now, step) for k, v in values.items()])
+    def _metrics(self, run_id: str, values: Mapping[str, float], step: int, time_ms: int) -> None:
+        self._batches(
+            run_id,
+            metrics=[self.entities.Metric(metric_name(k), v, time_ms, step) for k, v in values.items()],
+        )
 
     def _batches(self, run_id: str, **items: list[Any]) -> None:
         for kind, entries in items.items():
@@ -261,6 +299,24 @@ class RunLog:
                 path = Path(scratch) / f"confusion_{split}.png"
                 path.write_bytes(confusion_png(table["classes"], table["counts"], title))
                 self.client.log_artifact(run_id, str(path))
+
+
+def within(run_folder: Path, name: str) -> Path:
+    """Return a file or folder of the run; RefusedError where it leads out of it: nothing else is ever sent."""
+    path = run_folder / name
+    if not path.resolve().is_relative_to(run_folder.resolve()):
+        raise RefusedError(f"{name} does not lie in the run folder")
+    return path
+
+
+def _is_state(state: Any) -> bool:
+    """Whether an object of mlflow.json is one that this version goes on with."""
+    kinds = {"tracking_uri": str, "experiment": str, "run_key": str, "rounds": dict}
+    return (
+        isinstance(state, dict)
+        and all(isinstance(state.get(name), kind) for name, kind in kinds.items())
+        and re.fullmatch(r"[0-9a-f]{32}", state["run_key"]) is not None
+    )
 
 
 def _asks_an_oracle(config: Mapping[str, Any]) -> bool:

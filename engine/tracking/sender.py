@@ -57,6 +57,13 @@ class Sender:
         return self._thread
 
     def _drain(self) -> None:
+        with self.outbox.sending() as ours:
+            if ours:
+                self._send_all()
+            else:
+                self._fail(RuntimeError("another process is sending to it"))
+
+    def _send_all(self) -> None:
         while self.failure is None and (entries := self.outbox.entries()):
             entry = entries[0]
             try:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import whole_file
 from engine.training.plan import TrainPlan
 from engine.training.set_aside import set_aside
@@ -164,7 +165,7 @@ def _state_of(path: Path, steps: int, identity: str) -> tuple[dict[str, Any], st
         if name is None or checksum(path)[:32] != name[2]:
             return {}, damaged
         with safe_open(path, framework="pt") as handle:
-            state: dict[str, Any] = json.loads(handle.metadata()["state"])
+            state: dict[str, Any] = parse_json(handle.metadata()["state"])
         if state["identity"] != identity or len(state["losses"]) != steps:
             return {}, "was made by another plan or model"
     except (OSError, SafetensorError, ValueError, TypeError, KeyError):

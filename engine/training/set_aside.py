@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from engine.artifacts.digests import checksum
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.secrets import masking_logger
 from engine.artifacts.whole_files import write_text
 
@@ -52,7 +53,7 @@ def is_sealed(path: Path, identity: str, then: str) -> bool:
     if not path.exists() or not _seal_of(path).exists():
         return False
     try:
-        kept = json.loads(_seal_of(path).read_text(encoding="utf-8"))
+        kept = parse_json(_seal_of(path).read_text(encoding="utf-8"))
         digest, made_by = kept["sha256"], kept["identity"]
     except (OSError, ValueError, TypeError, KeyError):
         digest, made_by = "", identity

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.run_layout import RunLayout
 from engine.errors import ConfigError, DataError
 
@@ -69,6 +70,6 @@ class Journal:
             with self.path.open("r+b") as log:
                 log.truncate(whole)
         try:
-            return [json.loads(line) for line in text[:whole].decode("utf-8").splitlines()]
+            return [parse_json(line) for line in text[:whole].decode("utf-8").splitlines()]
         except ValueError as error:
             raise DataError(f"{self.path}: cannot be read ({error}); {FRESH}") from None

@@ -24,6 +24,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as RaySearcher
 from ray.tune.search.optuna import OptunaSearch
 
+from engine.artifacts.json_text import parse_json
 from engine.config import BackendConfig, TuneConfig
 from engine.errors import ConfigError, HardcaseError, StageError
 from engine.execution import stop_signals
@@ -277,7 +278,7 @@ def _trainable(play: Play) -> Callable[[dict[str, Any]], None]:
             tune.report({ROUND: round_number, VALUE: value, FAILED: ""})
 
         try:
-            play(config["trial"], json.loads(config["settings"]), report)
+            play(config["trial"], parse_json(config["settings"]), report)
         except HardcaseError as error:
             tune.report({ROUND: -1, VALUE: math.nan, FAILED: str(error)})
 

@@ -38,7 +38,8 @@ PERSON = "jane-planted-doe"
 """Stands in the name of the folder that the photographs lie in."""
 SECRETS = ("aliceplanted", "s3cretplanted", "t0ptplanted")
 URI = "http://aliceplanted:s3cretplanted@127.0.0.1:9/api?token=t0ptplanted&x=1"
-CLASSES = ("=mel()", "@nv")
+CLASSES = ("=cmd|' /C calc'!A0", "@<img src=x onerror=alert(1)>$(touch PWNED)\x1b[2J")
+"""Run by a spreadsheet; by a browser, a shell and a terminal."""
 FORMULA = tuple("=+-@\t\r")
 
 
@@ -86,7 +87,7 @@ def write_data(root: Path) -> None:
     rows = []
     for number in range(72):
         suffix = (".jpg", ".png", ".tif")[number % 3]
-        name = f"{'=+-@'[number % 4]}{number}+1"
+        name = f"{'=+-@'[number % 4]}{number}+1<img src=x>`touch PWNED`\x1b[2J"
         photograph(root / PERSON / f"{name}{suffix}", number)
         lesion = number // 2
         rows.append([f"{PERSON}/{name}{suffix}", CLASSES[lesion % 2], f"=1+{lesion}", "-0.5", "+back"])
@@ -242,6 +243,17 @@ def test_no_cell_begins_a_formula(played: Played) -> None:
                     cells += cell.startswith("'")
                     assert not cell.startswith(FORMULA) or float(cell) == float(cell), (path, cell)
     assert cells > 200
+
+
+def test_names_are_run_by_no_browser_terminal_or_shell(played: Played) -> None:
+    assert "img src=x" in played.said and "\x1b[2J" not in played.said
+    pages = [path for path in played.made.rglob("*") if path.suffix in (".html", ".svg", ".md")]
+    assert {path.suffix for path in pages} == {".html", ".md"}
+    for path in pages:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(?<!\\)<img src=x", text), path
+    assert any("&lt;img src=x" in path.read_text(encoding="utf-8") for path in pages)
+    assert not Path("PWNED").exists() and not list(played.config.parent.rglob("PWNED"))
 
 
 def test_an_export_is_read_back_with_the_ids_it_was_made_of(played: Played) -> None:

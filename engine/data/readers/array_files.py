@@ -15,6 +15,7 @@ import numpy.typing as npt
 import psutil
 
 from engine.artifacts.plain_files import require_plain_file
+from engine.artifacts.promises import array_header
 from engine.errors import DataError
 from engine.types import ImageArray
 
@@ -39,6 +40,10 @@ def read_npz(path: Path, wanted: tuple[str, ...]) -> tuple[dict[str, npt.NDArray
                 )
         with zipfile.ZipFile(path) as archive:
             names = {entry.filename.removesuffix(".npy"): entry for entry in archive.infolist()}
+            if len(names) < len(archive.infolist()):
+                raise DataError(
+                    f"{path}: holds two arrays of one name, of which only one could be checked; save it again (numpy.savez)"
+                )
             here = [name for name in wanted if name in names]
             for name in here:
                 _check_entry(path, archive, names[name], name)
@@ -115,15 +120,13 @@ def _damage(path: Path, what: str) -> Iterator[None]:
 def _check_entry(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo, name: str) -> None:
     """Compare an array's header with the bytes that follow it."""
     with archive.open(entry) as handle:
-        first = np.lib.format.read_magic(handle) == (1, 0)  # format 3 has the header of 2, in UTF-8
-        read_header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(handle)
+        promised, dtype = array_header(handle)
+        there = entry.file_size - handle.tell()
         if dtype.hasobject:
             raise DataError(
                 f"{path}: {name} holds Python objects, which could run code and are never opened; save it as numbers "
                 "(array.astype('int64'))"
             )
-        promised, there = math.prod(shape) * dtype.itemsize, entry.file_size - handle.tell()
     if promised != there:
         raise DataError(
             f"{path}: {name} promises {promised:,} bytes, the file has {there:,}; download it again"

@@ -40,7 +40,7 @@ def read_pixels(config: DataConfig) -> Source:
             "give data.root the file itself",
         )
     try:
-        frame = pd.read_csv(path)
+        frame = pd.read_csv(path, compression=None)
     except (OSError, ValueError, pd.errors.ParserError) as error:
         raise DataError(f"{path}: cannot be read as a table ({error}); download it again") from error
     columns = [name for name in frame.columns if name != LABEL]

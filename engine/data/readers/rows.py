@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -14,11 +14,20 @@ import pandas as pd
 from engine.artifacts.csv_text import unescaped
 from engine.artifacts.own_output import is_own
 from engine.artifacts.plain_files import require_plain_file
+from engine.artifacts.promises import read_foreign_parquet
 from engine.errors import DataError
 
 EXCEL_SUFFIXES = (".xlsx", ".xls", ".xlsm", ".ods")
 LONGEST_CELL = 10_000
 """Characters of the longest cell that is read; a longer one is no id, label or path."""
+PACKED: Final = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+"""How packed files begin. They are not unpacked: a few kilobytes can hold gigabytes."""
 UNKNOWN = ("", "na", "n/a", "nan", "none", "null", "unknown")
 
 
@@ -63,7 +72,7 @@ def _read_csv(path: Path, rows: int | None, given: Sequence[str] | None) -> pd.D
     """Read every cell as text, a column named twice included, which pandas would rename in silence."""
     separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else ","
     options: dict[str, Any] = {"sep": separator, "dtype": str, "keep_default_na": False, "na_filter": False,
-                               "encoding": "utf-8-sig"}  # fmt: skip
+                               "encoding": "utf-8-sig", "compression": None}  # fmt: skip
     if given is not None:
         return pd.read_csv(path, header=None, names=list(given), nrows=rows, **options)
     names = pd.read_csv(path, header=None, nrows=1, **options).iloc[0].tolist()
@@ -76,7 +85,7 @@ def _read_csv(path: Path, rows: int | None, given: Sequence[str] | None) -> pd.D
 
 def _read_parquet(path: Path) -> pd.DataFrame:
     """Read every cell as text; bytes are decoded as UTF-8, and "" where empty."""
-    frame = pd.read_parquet(path)
+    frame = read_foreign_parquet(path, longest=4 * LONGEST_CELL).to_pandas()
     if any(isinstance(name, tuple) for name in frame.columns):
         raise ValueError("its columns have several levels of names")
     frame = frame.astype(object).where(frame.notna(), "")
@@ -105,7 +114,14 @@ def _refuse_other_kinds(path: Path) -> None:
         raise DataError(
             f"{path}: spreadsheets ({suffix}) are not read; save it as CSV UTF-8, separated by commas"
         )
-    if suffix in (".parquet", ".tsv", ".tab"):
+    if suffix == ".parquet":
+        return
+    with path.open("rb") as handle:
+        start = handle.read(8)
+    packed = next((name for sign, name in PACKED.items() if start.startswith(sign)), None)
+    if packed is not None:
+        raise DataError(f"{path}: is packed ({packed}); unpack it and give the CSV itself")
+    if suffix in (".tsv", ".tab"):
         return
     with path.open(encoding="utf-8-sig", errors="replace") as lines:
         header = lines.readline()

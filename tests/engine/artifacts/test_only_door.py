@@ -48,7 +48,7 @@ ALLOWED: Final[Mapping[str, str]] = {
 }
 """Files that read or write what is no artifact, with what that is."""
 READS: Final = re.compile(
-    r"\b(read_parquet|to_parquet|read_json|json\.loads?|np\.load|np\.save|pq\.(read|write)_table)\("
+    r"\b(read_parquet|to_parquet|read_json|json\.loads?|parse_json|np\.load|np\.save|pq\.(read|write)_table)\("
 )
 NAMES: Final = frozenset(
     {schema.file for schema in (*TABLES, *ARRAYS)}

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from rich.console import Console
 
+from engine.artifacts.yaml_text import parse_yaml
 from engine.commands.init_command import Machine, init
 from engine.config import load_config
-from engine.config.yaml_text import parse_yaml
 from engine.data.diagnoses import recognise
 from engine.errors import ConfigError, DataError
 from tests.engine.config.test_data_text import HOSTILE

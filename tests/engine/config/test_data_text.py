@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.artifacts.yaml_text import parse_yaml
 from engine.config.data_text import flow_value, one_line
-from engine.config.yaml_text import parse_yaml
 
 HOSTILE = [
     "a\nevaluation: {bootstrap: 1}", "a\r\nb", "a\x85b", "a\u2028b", "# c", "a # c", "a: b", "{a", "[a]", "'", '"', "&a",

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from engine.artifacts.yaml_text import parse_yaml
 from engine.build import load
 from engine.config import Config, dump_yaml, load_config, parse_config
-from engine.config.yaml_text import parse_yaml
 from engine.errors import ConfigError
 
 

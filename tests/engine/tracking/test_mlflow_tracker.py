@@ -459,3 +459,42 @@ def test_labels_of_an_oracle_are_a_tag_and_a_parameter_of_parent_and_child(tmp_p
     assert real.tags["labels"] == real.params["labels"] == "SIMULATED LABELS", (
         "what no round asked for, all train on"
     )
+
+
+@pytest.mark.slow
+def test_what_was_sent_in_part_is_there_once_when_it_is_sent_again(tmp_path, monkeypatch, mlflow_tables):
+    """Metrics have the time of the first attempt, a model that was begun is found again. Quotes in a name do no harm."""
+    from engine.tracking import registry, run_log
+
+    def cut_short(owner, name):
+        whole, calls = getattr(owner, name), []
+
+        def once(*args):
+            calls.append(args)
+            if len(calls) == 1:
+                raise OSError("cut off")
+            return whole(*args)
+
+        monkeypatch.setattr(owner, name, once)
+
+    shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
+    run, name = make_run(tmp_path), 'it\'s "a" test'
+    cut_short(run_log.RunLog, "_artifacts")
+    cut_short(registry, "_stamp")
+    for _ in range(3):  # twice cut off
+        play(MlflowTracker(output=tmp_path / "runs", experiment=name, export=export), run)
+    assert not (run / "tracking_outbox").exists()
+    client = client_of(tmp_path)
+    experiment = client.get_experiment_by_name(name).experiment_id
+    runs = client.search_runs([experiment])
+    assert len(runs) == 4
+    for found in runs:
+        for metric in found.data.metrics:
+            history = client.get_metric_history(found.info.run_id, metric)
+            assert len({m.step for m in history}) == len(history), (found.info.run_name, metric)
+    models = client.search_logged_models([experiment])
+    assert sorted(str(model.status) for model in models) == ["READY", "READY"]
+    outputs = [client.get_run(r.info.run_id).outputs.model_outputs for r in runs]
+    assert sorted(map(len, outputs)) == [0, 0, 1, 1]
+    versions = [v for v in client.search_model_versions() if v.name == name]
+    assert sorted(v.tags["round"] for v in versions) == ["0", "1"]

@@ -1,10 +1,12 @@
 """Kept calls survive, keep their order and are kept once."""
 
+import multiprocessing
 import threading
 
 import pytest
 
 from engine.tracking.outbox import Entry, Outbox
+from engine.tracking.sender import Sender
 
 
 def entry(key, **arguments):
@@ -71,6 +73,36 @@ def test_rejected_calls_are_kept_apart_with_the_reason(outbox):
 def test_nan_is_refused(outbox):
     with pytest.raises(ValueError, match="JSON"):
         outbox.put(entry("a", x=float("nan")))
+
+
+def put_many(folder, name):
+    for number in range(20):
+        Outbox(folder).put(entry(f"{name}{number}"))
+
+
+def test_two_processes_lose_nothing(outbox, tmp_path):
+    fork = multiprocessing.get_context("fork")
+    processes = [fork.Process(target=put_many, args=(tmp_path, name)) for name in "ab"]
+    for process in processes:
+        process.start()
+    for number in range(20):
+        outbox.put(entry(f"c{number}"))
+    for process in processes:
+        process.join()
+    assert len(outbox.entries()) == 60
+
+
+def test_one_sender_at_a_time(outbox, tmp_path):
+    """Two would ask the server for the run of a call before either has made it, and then both make one."""
+    outbox.put(entry("a"))
+    said, sent = [], []
+    with Outbox(tmp_path).sending() as ours:
+        assert ours
+        second = Sender(outbox, sent.append, notify=said.append)
+        assert not second.flush(5.0)
+    assert not sent and "another process is sending" in said[0]
+    second.retry()
+    assert second.flush(5.0) and sent == [entry("a")]
 
 
 def test_two_threads_lose_nothing(outbox):

@@ -21,6 +21,8 @@ ALIASED: Final = 10_000
 """Most values that all aliases of a text may stand for: ten lines of aliases of aliases can mean billions."""
 NESTED: Final = 64
 """Deepest nesting of lists and mappings; the deepest config has 6 levels."""
+LONGEST_NUMBER: Final = 64
+"""Characters of the longest whole number; one of thousands of digits in hexadecimal cannot even be printed."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -67,6 +69,12 @@ class _Loader(yaml.SafeLoader):
                 "that are meant"
             )
 
+    def construct_yaml_int(self, node: Any) -> Any:
+        """Return a whole number (ValueError: more than LONGEST_NUMBER characters)."""
+        if len(node.value) > LONGEST_NUMBER:
+            raise ValueError(f"a number of {len(node.value):,} characters, more than {LONGEST_NUMBER}")
+        return super().construct_yaml_int(node)
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Compose a mapping as it is written, before ``<<`` adds to it; ConfigError where a key stands twice."""
         node = super().compose_mapping_node(anchor)
@@ -92,6 +100,7 @@ class _Dumper(yaml.SafeDumper):
     """Quotes what ``_Loader`` would not read as text."""
 
 
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 for _reader_or_writer in (_Loader, _Dumper):
     _reader_or_writer.add_implicit_resolver(_FLOAT, _EXPONENT, _EXPONENT_STARTS)
 

@@ -14,8 +14,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.artifacts.yaml_text import ALIASED, as_argument, dump_values, parse_yaml, yaml_key
 from engine.config.loading import read_tree
-from engine.config.yaml_text import ALIASED, as_argument, dump_values, parse_yaml, yaml_key
 from engine.errors import ConfigError
 
 
