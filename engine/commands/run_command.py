@@ -16,6 +16,7 @@ from engine.artifacts.accept import AcceptFacts
 from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
+from engine.config.places import is_url
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
 
@@ -63,7 +64,9 @@ def show(folder: RunFolder, report: Mapping[str, Any], config: Config, console: 
         console.print(line, style="yellow")
     say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
-    if config.tracking.kind == "mlflow" and config.tracking.uri is None:
+    if is_url(config.output):
+        console.print(f"stored   {config.output.rstrip('/')}/{config.name}", soft_wrap=True)
+    if config.tracking.kind == "mlflow" and config.tracking.uri is None and not is_url(config.output):
         console.print(mlflow_line(config), soft_wrap=True)
     console.print(
         "research software, not a medical device; one run with one seed proves no gain", style="dim"
