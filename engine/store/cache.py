@@ -161,7 +161,7 @@ class StageCache:
             _write_manifest(attempt.out, {**recipe, "key": key, "seconds": seconds})
 
         attempt, failed = attempted(place, name, whole)
-        ready = self.find(name, key)
+        ready = self._found(name, key)
         if ready is not None:  # of a process that lost its lock, or of one that took it from this one
             place.forget_attempts()
             return ready

@@ -23,6 +23,7 @@ from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import CACHE
 from engine.artifacts.secrets import masking_logger
 from engine.artifacts.stage_manifest import StageManifest
+from engine.errors import FencedError
 from engine.store import leases
 from engine.store.attempt_folders import stage_lock
 from engine.store.leases import Lease, LeaseState
@@ -134,14 +135,19 @@ class StoredStages:
         """Store a stage that is here: files first, the manifest last. True where another's was there, and now is here.
 
         Raises:
-            FencedError: another owner took the lease over; nothing was published.
+            FencedError: another owner took the lease over and has not published yet; neither has this one.
             StoreError: the store refuses or is silent; the stage stays here and is stored by the next run.
         """
         manifest = (stage / stage_manifest.FILE).read_bytes()
         files = stage_manifest.read(stage).files
         home = f"{self._key(stage)}/{digest_of(files)}"
         self._all(lambda name: self.copy.store.upload(stage / name, f"{home}/{name}"), files)
-        self.leases[stage].renew()
+        try:
+            self.leases[stage].renew()
+        except FencedError:
+            if self._manifest(stage) is None:
+                raise
+            return self.settle(stage, sound=True)  # what the new owner has published
         replacing = self.spoilt.get(stage)
         try:
             self.copy.store.write(

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 from engine.artifacts.secrets import masked, masking_logger
 from engine.config.places import url_problem
 from engine.errors import ConfigError, HardcaseError, StoreError
-from engine.store.store_answers import ChangedError, no_bucket, one_line, refusal
+from engine.store.store_answers import ChangedError, answered, no_bucket, one_line, refusal
 
 LOG = masking_logger("hardcase.store")
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class ObjectStore:
             try:
                 self._files.get_file(self._path(key), str(target))
             except FileNotFoundError as error:
-                if no_bucket(error):
+                if no_bucket(error) or not answered(error):  # then it is the file here
                     raise
                 return False
             return True

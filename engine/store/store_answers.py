@@ -60,6 +60,11 @@ def _unanswered(url: str, error: Exception) -> Exception | None:
     return None if isinstance(error, passing) else error
 
 
+def answered(error: BaseException) -> bool:
+    """Return whether a server gave this answer."""
+    return _answer(error)[0] is not None
+
+
 def no_bucket(error: FileNotFoundError) -> bool:
     """Return whether it is not the object but its bucket that is absent."""
     return _answer(error)[1] == "NoSuchBucket"
