@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,7 +19,9 @@ from engine.store import StageCache, StageFolder, StageRunner, leases, object_st
 from engine.store.finished_stages import StoredStages
 from engine.store.leases import Lease
 from engine.store.local_copy import open_copy
+from engine.store.object_store import ObjectStore
 from engine.training.plan import Progress
+from tests.processes import Forked
 from tests.s3_server import Proxy
 
 
@@ -186,29 +187,25 @@ def test_a_store_that_is_gone_loses_nothing_and_the_same_command_goes_on(
     object_store.open_store.cache_clear()
 
 
+def killed_at_its_second_file(url: str, scratch: Path) -> None:
+    upload = ObjectStore.upload
+
+    def once(store: ObjectStore, source: Path, key: str) -> None:
+        if key.endswith("result.txt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        upload(store, source, key)
+
+    ObjectStore.upload = once  # type: ignore[method-assign]
+    Machine(url, scratch)()
+
+
 @pytest.mark.slow
 def test_a_driver_killed_while_it_publishes_leaves_no_stage_and_goes_on(
     machine: Callable[..., Machine], tmp_path: Path
 ) -> None:
-    script = """
-        import os, signal, sys
-        from pathlib import Path
-        from engine.store.object_store import ObjectStore
-        from tests.engine.store.test_stored_stages import Machine
-        upload = ObjectStore.upload
-        def once(self, source, key):
-            if key.endswith("result.txt"):
-                os.kill(os.getpid(), signal.SIGKILL)
-            upload(self, source, key)
-        ObjectStore.upload = once
-        Machine(sys.argv[1], Path(sys.argv[2]))()
-    """
     here = machine("a")
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script), here.copy.url, str(here.copy.scratch)],
-        capture_output=True, text=True, timeout=300, cwd=Path(__file__).parents[3], check=False,
-    )  # fmt: skip
-    assert done.returncode == -9, done.stderr
+    process = Forked(tmp_path / "said", killed_at_its_second_file, here.copy.url, here.copy.scratch)
+    assert process.wait() == -signal.SIGKILL, process.said()
     assert not any(key.endswith("stage.json") for key in stored_files(here))
     here()  # at once: the lease is this machine's own
     assert here.calls == 0
