@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engine.config.places import url_of
 from engine.errors import DataError
 
 
@@ -19,6 +18,8 @@ def here(run: Path | str) -> Path:
         ConfigError, DataError: no run lies at the URL.
         StoreError: the store refuses or is silent.
     """
+    from engine.config.places import url_of
+
     url = url_of(run)
     if url is None:
         return Path(run)
@@ -39,6 +40,8 @@ def written_back(run: Path) -> Iterator[Path]:
     Raises:
         ConfigError: another process writes the run.
     """
+    from engine.config.places import url_of
+
     url = url_of(run)
     if url is None:
         yield run
@@ -60,6 +63,7 @@ def fetch(url: str, out: Path, console: Console) -> Path:
     """
     from engine.artifacts import run_stages
     from engine.artifacts.run_layout import RunLayout
+    from engine.config.places import url_of
     from engine.store.files import copy_folder, ensure_writable
     from engine.store.finished_stages import finished_stages
 

@@ -100,6 +100,8 @@ class StoredRun:
     def pull(self) -> None:
         """Make the folder here what is stored; a run that is being written is read until nothing changes meanwhile."""
         before = self.copy.store.list(self.name)
+        if not before:  # nothing was stored yet: what is here stays
+            return
         for _ in range(TRIES):
             self._fetch_all(before)
             after = self.copy.store.list(self.name)
@@ -193,13 +195,13 @@ class RunMirror:
         run.remember({name: (stored[name], *stamp) for name, stamp in here.items() if name in stored})
 
     def listening(self, inner: Listener) -> Listener:
-        """Return a listener that passes everything on, and stores the run folder after each stage."""
+        """Return a listener that passes everything on, and stores the run folder after each stage that was computed."""
         return _Mirroring(inner, self)
 
 
 @dataclass(frozen=True)
 class _Mirroring:
-    """A listener that stores the run folder after each stage."""
+    """A listener that stores the run folder after each stage that was computed."""
 
     inner: Listener
     mirror: RunMirror
@@ -213,9 +215,10 @@ class _Mirroring:
         self.inner.progress(what, done, total)
 
     def stage_finished(self, folder: StageFolder) -> None:
-        """Pass it on, then store what has changed."""
+        """Pass it on; after a stage that was computed store what has changed."""
         self.inner.stage_finished(folder)
-        self.mirror.push()
+        if not folder.cached:
+            self.mirror.push()
 
 
 @contextmanager
