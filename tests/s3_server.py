@@ -18,9 +18,7 @@ import pytest
 
 Fault = Literal["drop", "lose answer", "cut short", "busy", "refuse", "no conditions", "slow"]
 
-REFUSED = (
-    b"<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>The key does not exist</Message></Error>"
-)
+REFUSED = b"<?xml version='1.0'?><Error><Code>InvalidAccessKeyId</Code><Message>The key does not exist</Message></Error>"
 
 
 class Proxy(ThreadingHTTPServer):

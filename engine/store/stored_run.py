@@ -26,8 +26,11 @@ from engine.store.cache import Listener, StageFolder
 from engine.store.finished_stages import LEASES
 from engine.store.leases import HeldError, Lease, LeaseState
 from engine.store.local_copy import LocalCopy, open_copy
+from engine.store.store_answers import ChangedError
 
 URL: Final = "s3://BUCKET/PREFIX/NAME"
+LARGE: Final = 32 * 2**20
+"""Bytes above which a file travels in parts, without a condition."""
 TRIES: Final = 5
 """How often a run that is being written is read again until nothing changed meanwhile."""
 
@@ -188,11 +191,27 @@ class RunMirror:
             changed, key=lambda name: name != checksums_json.FILE
         ):  # it holds old and new ones
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                run.copy.store.upload(run.path / name, f"{run.name}/{name}")
+                self._put(name, known.get(name, (None,))[0])
         stored = run.copy.store.list(run.name)
         for name in stored.keys() - here.keys():
             run.copy.store.remove(f"{run.name}/{name}")
         run.remember({name: (stored[name], *stamp) for name, stamp in here.items() if name in stored})
+
+    def _put(self, name: str, tag: str | None) -> None:
+        """Store a file over the version of ``tag``; where another is there, only as the owner that this still is.
+
+        So a driver that slept after it had renewed replaces nothing that its successor wrote.
+        """
+        path, key, store = self.run.path / name, f"{self.run.name}/{name}", self.run.copy.store
+        if path.stat().st_size > LARGE:  # weights: they are written once
+            store.upload(path, key)
+            return
+        data = path.read_bytes()
+        try:
+            store.write(key, data, new=tag is None, replacing=tag)
+        except ChangedError:
+            self.lease.renew()
+            store.write(key, data)
 
     def listening(self, inner: Listener) -> Listener:
         """Return a listener that passes everything on, and stores the run folder after each stage that was computed."""

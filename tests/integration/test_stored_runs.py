@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from engine import api, build
-from engine.artifacts.run_layout import RunLayout
 from engine.cli import app
 from engine.config import dump_yaml
-from engine.errors import ConfigError, StoreError
+from engine.errors import ConfigError
 from engine.store import leases, object_store
 from engine.store.local_copy import local_output
 from engine.store.object_store import ObjectStore
@@ -52,7 +50,7 @@ def test_a_stored_run_is_the_local_one_wherever_it_is_read(
     assert stored is not None
     assert stored.data == wanted
     names = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
-    assert {name for name in store.list("tiny")} == {n for n in names if n == ".hardcase.json" or n[0] != "."}
+    assert set(store.list("tiny")) == {n for n in names if n == ".hardcase.json" or n[0] != "."}
     assert {key.partition("/")[0] for key in store.list("stages")} == set(folder.roles.values())
 
     on_another_machine(tmp_path, monkeypatch, "reader")
@@ -112,7 +110,10 @@ def test_a_reader_of_nothing_is_told_so(bucket: str) -> None:
     ("overrides", "said"),
     [
         (["tracking.kind=mlflow"], "tracking.uri: MLflow's database would lie beside the output folder"),
-        (["backend.kind=ray", "backend.address=head:6379"], "backend.scratch: stages of s3://bucket/x are copied"),
+        (
+            ["backend.kind=ray", "backend.address=head:6379"],
+            "backend.scratch: stages of s3://bucket/x are copied",
+        ),
     ],
 )
 def test_what_needs_a_folder_is_refused(

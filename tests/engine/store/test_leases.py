@@ -42,9 +42,7 @@ def test_a_dead_owner_is_replaced_and_fenced_off_when_it_wakes(
     monkeypatch.setattr(Lease, "keep", lambda lease: lease)  # asleep: nothing renews it
     told: list[str] = []
     asleep = take(store, "lease", "a", seconds=0.3)
-    after = take(
-        store, "lease", "b", seconds=30, patience=10, waiting=lambda state: told.append(state.owner)
-    )
+    after = take(store, "lease", "b", seconds=30, patience=10, waiting=lambda state: told.append(state.owner))
     assert told == ["a"]
     assert after.state.counter == 2
     with pytest.raises(FencedError, match="took over while this process did not answer"):

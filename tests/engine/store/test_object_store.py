@@ -56,7 +56,9 @@ def test_a_silent_server_is_one_error_with_the_url_and_the_same_call_goes_on(
 ) -> None:
     store = ObjectStore(f"{bucket}/runs", patience=0.5)
     proxy.always = "drop"
-    with pytest.raises(StoreError, match=rf"^{bucket}/runs/a: the object store has not answered for 0 s .*goes on$"):
+    with pytest.raises(
+        StoreError, match=rf"^{bucket}/runs/a: the object store has not answered for 0 s .*goes on$"
+    ):
         store.write("a", b"1", new=True)
     proxy.always = None
     assert store.write("a", b"1", new=True)
@@ -84,7 +86,7 @@ def test_what_the_server_refuses_is_said_at_once(
 def test_absent_credentials_are_named(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    with pytest.raises(StoreError, match="no credentials were found .*AWS_PROFILE"):
+    with pytest.raises(StoreError, match=r"no credentials were found .*AWS_PROFILE"):
         ObjectStore(bucket).check()
 
 
@@ -107,7 +109,10 @@ def test_what_this_machine_refuses_is_no_outage_there(
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("gs://bucket/x", "output: gs://bucket/x is a URL, and of these only s3://BUCKET/PREFIX can hold runs"),
+        (
+            "gs://bucket/x",
+            "output: gs://bucket/x is a URL, and of these only s3://BUCKET/PREFIX can hold runs",
+        ),
         ("s3://", "output: s3:// names no bucket; give s3://BUCKET/PREFIX"),
         ("s3://key:hidden@bucket/x", "output: s3://***@bucket/x holds credentials or parameters"),
         ("s3://bucket/x?secret=hidden", "output: s3://bucket/x?secret=*** holds credentials"),

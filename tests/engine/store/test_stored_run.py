@@ -84,16 +84,44 @@ def test_a_writer_that_slept_past_its_lease_stores_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(Lease, "keep", lambda lease: lease)
         patch.setattr(leases, "take", partial(take, seconds=0.2))
-        with pytest.raises(FencedError, match="first.json: .* took over"), asleep.written():
+        with pytest.raises(FencedError, match=r"first.json: .* took over"), asleep.written():
             take(awake.copy.store, awake.lease_key, awake.copy.owner, patience=10)
             write(asleep, a="1")
     assert stored(asleep) == set()
 
 
+def test_a_writer_that_slept_while_it_stored_replaces_nothing_of_its_successor(
+    machine: Callable[[str], StoredRun], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asleep, awake = machine("a"), machine("b")
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "keep", lambda lease: lease)
+        patch.setattr(leases, "take", partial(leases.take, seconds=0.2, patience=10))
+        with pytest.raises(FencedError), asleep.written() as mirror:
+            write(asleep, a="1")
+            mirror.push()
+            renewals = iter([lambda: None, mirror.lease.renew])  # it had renewed, then fell asleep
+
+            def renew() -> None:
+                next(renewals)()
+
+            patch.setattr(mirror.lease, "renew", renew)
+            with awake.written():
+                write(awake, a="2")
+            write(asleep, a="33")
+    stored_now = asleep.copy.store.read("first/a.yaml")
+    assert stored_now is not None
+    assert stored_now.data == b"2"
+
+
 def test_two_processes_of_a_machine_do_not_write_one_run(machine: Callable[[str], StoredRun]) -> None:
-    with machine("a").written(), pytest.raises(ConfigError, match="another hardcase process is writing"):
-        with machine("a").written():
-            pass
+    run = machine("a")
+    with (
+        run.written(),
+        pytest.raises(ConfigError, match="another hardcase process is writing"),
+        run.written(),
+    ):
+        pass
 
 
 def test_a_reader_gets_files_of_one_moment(

@@ -31,7 +31,9 @@ class Params(base.Params):
     a: int = 0
 
 
-VAE = base.Stage(name="vae", params=Params, run=lambda _context, _params: None, files={"result.txt": "a text"})
+VAE = base.Stage(
+    name="vae", params=Params, run=lambda _context, _params: None, files={"result.txt": "a text"}
+)
 
 
 class Machine:
@@ -119,7 +121,7 @@ def test_a_driver_that_slept_past_its_lease_cannot_publish(
         patch.setattr(Lease, "keep", lambda lease: lease)
         patch.setattr(leases, "take", partial(take, seconds=0.2))
         asleep.meanwhile = take_over
-        with pytest.raises(FencedError, match="vae-.*took over"):
+        with pytest.raises(FencedError, match=r"vae-.*took over"):
             asleep()
     assert not any(key.endswith("stage.json") for key in stored_files(asleep))
     assert (awake().path / "result.txt").read_text() == "awake"  # its own lease keeps it from nothing
@@ -177,7 +179,9 @@ def test_a_store_that_is_gone_loses_nothing_and_the_same_command_goes_on(
     object_store.open_store.cache_clear()
     first = machine("a")
     first.meanwhile = lambda: setattr(proxy, "always", "drop")
-    with pytest.raises(StoreError, match=r"^s3://.*/runs/stages/vae-.* has not answered .* the same command goes on$"):
+    with pytest.raises(
+        StoreError, match=r"^s3://.*/runs/stages/vae-.* has not answered .* the same command goes on$"
+    ):
         first()
     proxy.always = None
     again = first.again()
