@@ -24,6 +24,7 @@ from engine.artifacts import hard_cases, predictions, report_json, synthetic
 from engine.artifacts.report_json import Part, RunReport
 from engine.artifacts.run_layout import RunLayout, main_arm
 from engine.checked_config import load
+from engine.commands.stored_runs import here
 from engine.errors import DataError
 from engine.execution.console import quiet_console
 
@@ -154,7 +155,7 @@ def open_run(path: str | Path) -> Run:
     """Open a run folder, ``<output>/<name>`` (DataError: it is none, or has not finished a round)."""
     from engine import build
 
-    found = Run(build.open_run(Path(path)).path)
+    found = Run(build.open_run(here(path)).path)
     report_json.read(found.path)
     return found
 
@@ -246,4 +247,4 @@ def compare(
 
 
 def _path(run: Run | str | Path) -> Path:
-    return run.path if isinstance(run, Run) else Path(run)
+    return run.path if isinstance(run, Run) else here(run)

@@ -12,7 +12,7 @@ from engine.checked_config import load  # noqa: F401  (what callers of `build` l
 from engine.config import BackendConfig, Config
 from engine.config.local_weights import weights_problems
 from engine.config.pretrained_parts import parts_problems
-from engine.config.tracking_place import database_problems
+from engine.config.tracking_place import database_problems, scratch_problems
 from engine.errors import ConfigError, DataError
 from engine.execution.backend import Backend, LocalBackend, StageCall, run_here
 from engine.execution.noted_progress import NotedProgress
@@ -21,6 +21,7 @@ from engine.loop import Loop
 from engine.stages.base import P, Stage
 from engine.store import Listener, RunFolder, StageCache, StageRunner
 from engine.store.side_by_side import SideBySide
+from engine.store.stored_run import stored_run
 from engine.tracking.base import NullTracker, Tracker
 from policies import registry
 
@@ -91,11 +92,19 @@ def run(
 ) -> tuple[RunFolder, dict[str, Any]]:
     """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
     check_models(config)
-    folder = RunFolder.create(config)
+    with stored_run(config) as mirror:
+        folder = RunFolder.create(config)
+        listener = listener or QuietListener()
+        return _run(config, folder, listener if mirror is None else mirror.listening(listener), fresh=fresh)
+
+
+def _run(
+    config: Config, folder: RunFolder, listener: Listener, *, fresh: bool
+) -> tuple[RunFolder, dict[str, Any]]:
     if folder.layout.is_sweep:
         raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
     lock = folder.begin()
-    noted = NotedProgress(listener or QuietListener(), folder.path)
+    noted = NotedProgress(listener, folder.path)
     try:
         wiring = wire(config, listener=noted, fresh=fresh, folder=folder)
         try:
@@ -122,13 +131,14 @@ def check_models(config: Config) -> None:
 def model_problems(config: Config) -> list[str]:
     """Return a message for each classifier that cannot be built, each path without weights, and each part that does not fit.
 
-    Also where the tracking database could not be addressed.
+    Also where the tracking database could not be addressed, or nodes of a cluster would not see the stages.
     """
     return [
         *classifier_problems(config),
         *weights_problems(config),
         *parts_problems(config),
         *database_problems(config),
+        *scratch_problems(config),
     ]
 
 

@@ -24,13 +24,14 @@ from engine.commands.groups import (
     ConfigFile,
     Out,
     Overrides,
+    ReadRun,
     Round,
-    Run,
     config_app,
     data_app,
     export_app,
     with_home,
 )
+from engine.commands.stored_runs import all_here
 from engine.errors import ConfigError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.console import plain_console
@@ -151,7 +152,7 @@ def tune(
 
 @app.command()
 def evaluate(
-    run: Run,
+    run: ReadRun,
     overrides: Overrides = None,
     round_number: Round = None,
     arm: Arm = None,
@@ -172,7 +173,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    run: Run,
+    run: ReadRun,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGES...", help="Image files, or folders of them.")
     ],
@@ -195,7 +196,9 @@ def predict(
 
 @app.command()
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN...]", help="Run folders, <output>/<name>.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN [RUN...]", help="Run folders, <output>/<name>, or s3://...")
+    ],
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to make for the study of several runs.")
     ] = None,
@@ -208,7 +211,9 @@ def report(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders, or s3://...", callback=all_here)
+    ],
     round_number: Round = None,
     arm: Arm = None,
     figure: Annotated[
@@ -226,7 +231,10 @@ def compare(
 
 @app.command()
 def power(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Finished runs of one study.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Finished runs of one study.", callback=all_here),
+    ],
     effect: Annotated[
         float,
         typer.Option("--effect", help="Difference to be found, in units of the figure: 0.02 is 2 points."),
@@ -244,7 +252,7 @@ def power(
 
 @app.command()
 def synthesize(
-    run: Run,
+    run: ReadRun,
     dx: Annotated[str, typer.Option("--class", help="Class to make, for example mel.")],
     out: Out,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 64,
@@ -260,6 +268,17 @@ def synthesize(
     from engine.commands import synthesize_command
 
     synthesize_command.synthesize(run, dx, count, out, plain_console(), seed=seed, states=states)
+
+
+@app.command()
+def fetch(
+    url: Annotated[str, typer.Argument(metavar="URL", help="s3://BUCKET/PREFIX/NAME of a run.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder to bring it to.")],
+) -> None:
+    """Copy a run and its stages from an object store into a folder, for commands that work in a run folder."""
+    from engine.commands import stored_runs
+
+    stored_runs.fetch(url, directory, plain_console())
 
 
 reader_commands.register(app)

@@ -59,6 +59,14 @@ class DamagedError(DataError):
     """A file that hardcase wrote differs from its checksum; the message names the command that makes it again."""
 
 
+class StoreError(HardcaseError):
+    """An object store refuses, is silent or damaged; the message names its URL. What was finished is kept."""
+
+
+class FencedError(StoreError):
+    """Another process took over what this one was writing, while this one did not answer."""
+
+
 class StageError(HardcaseError):
     """A stage could not finish (diverged training, a lost worker, too few cases); what was done is kept."""
 

@@ -70,7 +70,7 @@ def run(
         whole = Disturbed(config, overrides, Path(place) / "whole")
         start = time.perf_counter()
         whole.finish()
-        expected, steps = whole.results(), len(whole.marks())
+        expected, steps = whole.results(), whole.steps()
         print(f"undisturbed: {steps} steps, {time.perf_counter() - start:.0f} s", flush=True)
         faults: list[dict[str, Any]] = []
         runs: list[dict[str, Any]] = []
@@ -106,13 +106,16 @@ class Disturbed:
         """Every step that any process of the run has noted."""
         return read_marks(self.notes)
 
+    def steps(self) -> int:
+        """How many steps were made, each counted once; what the cache had is none."""
+        made = [mark for mark in self.marks() if not mark.get("cached")]
+        return len({(mark["key"], mark.get("what"), mark.get("done"), mark.get("finished")) for mark in made})
+
     def meet(self, kind: str, draw: random.Random, steps: int) -> dict[str, Any] | None:
         """Go on to a step drawn from those to come and let the fault happen; None where the run ended before it."""
-        before = len(self.marks())
-        done = len({json.dumps(mark, sort_keys=True) for mark in self.marks()})
-        due = before + draw.randint(1, max(1, steps - done))
+        due = self.steps() + draw.randint(1, max(1, steps - self.steps()))
         process = begin(self.config, self.overrides, self.notes)
-        while len(self.marks()) < due:
+        while self.steps() < due:
             process.join(0.002)
             if process.exitcode is not None:
                 self._check(process.exitcode)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 
 from engine import build
@@ -16,6 +14,7 @@ from engine.execution.backend import LocalBackend
 from engine.execution.progress import RichListener
 from engine.store import StageRunner
 from engine.store.files import ensure_writable
+from engine.store.local_copy import open_output
 
 
 def open_cache(config: Config, console: Console) -> tuple[Config, StageRunner]:
@@ -25,7 +24,7 @@ def open_cache(config: Config, console: Console) -> tuple[Config, StageRunner]:
         DataError: the output folder cannot be written.
     """
     config = local(config)
-    root = Path(config.output) / CACHE
+    root = open_output(config) / CACHE
     say_output_inside_data(config, console)
     ensure_writable(root)
     mark(root, "stages")

@@ -19,10 +19,13 @@ from engine.commands.cluster_findings import Finding, visited
 from engine.commands.slowness import slow_parts
 from engine.commands.weights_needed import missing_weights
 from engine.config import Config
+from engine.config.places import is_url, url_problem
 from engine.data.readers.table import read
 from engine.errors import HardcaseError
 from engine.execution.node_facts import version_of
 from engine.store.files import check_output
+from engine.store.local_copy import local_output, scratch_folder
+from engine.store.object_store import ObjectStore
 
 PACKAGES = (
     "torch", "torchvision", "timm", "diffusers", "transformers", "ray", "scikit-learn", "faiss-cpu", "mlflow", "numpy",
@@ -30,6 +33,8 @@ PACKAGES = (
 )  # fmt: skip
 OPTIONAL = ("onnx", "onnxscript", "onnxruntime")
 LITTLE_DISK_GB = 5.0
+STORE_PATIENCE = 5.0
+"""Seconds that an object store has to answer."""
 ANSWER_SECONDS = 3.0
 WHAT_WIDTH = 14
 STYLE = {"ok": "green", "slow": "yellow", "note": "yellow", "missing": "red"}
@@ -42,7 +47,7 @@ def doctor(path: Path | None, overrides: Sequence[str], console: Console) -> boo
         ConfigError: the config is bad.
     """
     config = load(path, overrides) if path is not None else None
-    findings = [*versions(), *devices(), disk(config.output if config else "runs"), *tracking(config)]
+    findings = [*versions(), *devices(), *places(config), *tracking(config)]
     if config is None:
         findings.append(
             Finding(state="ok", what="ray", text="local; a config with backend.address is probed")
@@ -96,6 +101,23 @@ def devices() -> list[Finding]:
     if len(found) == 1:
         found.append(Finding(state="note", what="gpu", text="none; everything runs on the CPU"))
     return found
+
+
+def places(config: Config | None) -> list[Finding]:
+    """Where runs and the stage cache go: the disk, or the object store and the disk of its copies."""
+    output = config.output if config is not None else "runs"
+    if config is None or not is_url(output) or url_problem(output):
+        return [disk(output)]
+    return [disk(scratch_folder(config.backend.scratch)), store(output)]
+
+
+def store(url: str) -> Finding:
+    """Whether an object store takes what a run writes."""
+    try:
+        ObjectStore(url, patience=STORE_PATIENCE).check()
+    except HardcaseError as error:
+        return Finding(state="missing", what="store", text=str(error))
+    return Finding(state="ok", what="store", text=f"{url} takes objects, and conditional writes hold")
 
 
 def disk(output: str | Path) -> Finding:
@@ -154,7 +176,7 @@ def cluster(config: Config) -> list[Finding]:
     except HardcaseError as error:
         return [Finding(state="missing", what="backend", text=str(error))]
     head = Finding(state="ok", what="backend", text=f"Ray head {found_at} accepts connections")
-    return [head, *visited(backend.address, config.output)]
+    return [head, *visited(backend.address, str(local_output(config)))]
 
 
 def device(config: Config) -> Finding:

@@ -17,6 +17,7 @@ from engine.artifacts import decoded_images, split
 from engine.artifacts.run_layout import CACHE
 from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config
+from engine.config.places import is_url
 from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
 from engine.execution.progress import QuietListener, RichListener
@@ -26,6 +27,7 @@ from engine.pipeline.pipeline import NoRoles
 from engine.stages.base import CHUNK, Sizes
 from engine.store import Listener, StageFolder
 from engine.store.files import check_output
+from engine.store.local_copy import local_output
 from engine.types import SPLITS
 
 PILOT_STEPS = 6
@@ -157,7 +159,8 @@ def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
 
 def _read_data(config: Config, place: Path) -> dict[str, StageFolder]:
     """Decode and split. Where the output folder exists both stay in its cache, else they go with ``place``."""
-    root = Path(config.output) if Path(config.output).exists() else place
+    output = local_output(config)
+    root = output if output.exists() and not is_url(config.output) else place
     here = config.model_copy(update={"backend": _here(config)})
     device = build.choose_device(here.backend)
     runner = build.make_runner(here, root / CACHE, build.make_backend(here.backend), device, QuietListener())

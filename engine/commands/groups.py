@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.artifacts.secrets import masked
+from engine.commands.stored_runs import here
 from engine.execution.console import plain_console
 
 if TYPE_CHECKING:
@@ -23,6 +24,10 @@ Overrides = Annotated[
     typer.Argument(metavar="KEY=VALUE", help="Config overrides: loop.rounds=3 data.root=DIR."),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, <output>/<name>.")]
+ReadRun = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, <output>/<name>, or s3://...", callback=here)
+]
+"""A run that a command reads and does not change."""
 Round = Annotated[
     int | None, typer.Option("--round", min=0, help="Round of the classifier; default: the champion's.")
 ]
@@ -44,7 +49,7 @@ config_app = typer.Typer(help="Explain config keys, or show a config in full.", 
 
 @export_app.command("data")
 def export_data(
-    run: Run,
+    run: ReadRun,
     out: Out,
     layout: Annotated[
         str,
@@ -61,7 +66,7 @@ def export_data(
 
 @export_app.command("model")
 def export_model(
-    run: Run,
+    run: ReadRun,
     out: Out,
     round_number: Round = None,
     arm: Arm = None,

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from engine.artifacts.own_output import mark
 from engine.config import Config
+from engine.config.places import is_url
 from engine.errors import DataError
 
 
@@ -44,7 +45,7 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 def say_output_inside_data(config: Config, console: Console) -> None:
     """Say in one line that the output lies inside ``data.root``: it is allowed, and never read as data."""
-    if config.data.root is None:
+    if config.data.root is None or is_url(config.output):
         return
     root, output = Path(config.data.root).expanduser().resolve(), Path(config.output).resolve()
     if root.is_dir() and output.is_relative_to(root):

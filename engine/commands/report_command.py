@@ -12,6 +12,7 @@ from rich.text import Text
 from engine import build
 from engine.commands.finished_run import read_report
 from engine.commands.output_folder import writable_file
+from engine.commands.stored_runs import all_here, written_back
 from engine.errors import ConfigError, DataError
 from engine.store.run_folder import flat_config
 from engine.study.answer import Answer
@@ -36,10 +37,11 @@ def report(runs: Sequence[Path], console: Console, *, out: Path | None = None) -
             raise ConfigError(
                 "--out: one run's page is written into its own folder; leave it out, or give several runs"
             )
-        return _one(runs[0], console)
+        with written_back(runs[0]) as run:
+            return _one(run, console)
     if out is None:
         raise ConfigError("--out: name a folder for the study page and JSON of several runs")
-    return _study(runs, out, console)
+    return _study(all_here(runs), out, console)
 
 
 def say(answer: Answer, protocol: str, console: Console, *, simulated: bool = False) -> None:

@@ -17,6 +17,7 @@ from engine.artifacts.accept import AcceptFacts
 from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
+from engine.config.places import is_url
 from engine.errors import ConfigError
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
@@ -71,7 +72,9 @@ def show(
         console.print(line)
     for line in ending_lines(report):
         console.print(line, style="yellow")
-    if config.tracking.kind == "mlflow" and config.tracking.uri is None:
+    if is_url(config.output):
+        console.print(f"stored   {config.output.rstrip('/')}/{config.name}", soft_wrap=True)
+    if config.tracking.kind == "mlflow" and config.tracking.uri is None and not is_url(config.output):
         console.print(mlflow_line(config), soft_wrap=True)
     console.print(
         "research software, not a medical device; one run with one seed proves no gain", style="dim"

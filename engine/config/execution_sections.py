@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, field_validator
 
-from engine.config.places import Address
+from engine.config.places import Address, Folder
 from engine.config.sections import Section
 
 _USER_AND_PASSWORD: Final = re.compile(r"(?!file:|sqlite:)[^.~][^@\s]*:[^@\s]*@")
@@ -44,6 +44,13 @@ class BackendConfig(Section):
         0.0,
         description="least minutes between two checkpoints of a training; 0: one every checkpoint_every steps. "
         "A checkpoint of Stable Diffusion is 15 GB",
+    )
+    scratch: Folder | None = Field(
+        None,
+        description="folder for this machine's copies where output is s3://...; null: HARDCASE_SCRATCH, else a cache folder",
+    )
+    scratch_gb: Annotated[float, Field(gt=0.0)] = Field(
+        100.0, description="copies of stages that no process uses are removed above this"
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="autocast precision; bf16 or fp16 for a GPU"

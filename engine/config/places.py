@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator
 
 _VARIABLE: Final = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _FILE_ADDRESS: Final = re.compile(r"(sqlite:///|file:(?://)?)(?=[~$])")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL_AS_PATH: Final = re.compile(r"([a-z][a-z0-9+.-]+):/{1,2}(.*)")
+_BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]+")
+STORE_SCHEME: Final = "s3"
+"""The one kind of object store whose conditional writes are relied on."""
 _ADDRESS: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 
 
@@ -43,6 +49,37 @@ def expanded_address(value: Any) -> Any:
     if found := _FILE_ADDRESS.match(value):
         return found[1] + expanded(value[found.end() :])
     return value if _ADDRESS.match(value) else expanded(value)
+
+
+def is_url(text: str) -> bool:
+    """Return whether an output or a run is named by a URL."""
+    return bool(_URL.match(text))
+
+
+def url_of(path: Path | str) -> str | None:
+    """Return the URL that a command was given as a path (which has one slash left of two), None for a path."""
+    found = _URL_AS_PATH.match(str(path))
+    return f"{found[1]}://{found[2].rstrip('/')}" if found else None
+
+
+def url_problem(url: str) -> str:
+    """Say why nothing can lie at a URL, "" where it can."""
+    if not url.startswith(f"{STORE_SCHEME}://"):
+        return (
+            f"is a URL, and of these only {STORE_SCHEME}://BUCKET/PREFIX can hold runs (they need its conditional writes); "
+            "give one, or a folder that every worker can reach (a shared or mounted disk)"
+        )
+    rest = url.removeprefix(f"{STORE_SCHEME}://")
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
+        return (
+            "holds credentials or parameters; give s3://BUCKET/PREFIX alone, and credentials by AWS_PROFILE or "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not _BUCKET.fullmatch(rest.partition("/")[0]):
+        return "names no bucket; give s3://BUCKET/PREFIX"
+    if "//" in rest or set(rest.split("/")) & {".", ".."}:
+        return "has an empty part, . or .. in its prefix; give s3://BUCKET/PREFIX"
+    return ""
 
 
 LOCAL: Final = BeforeValidator(checked)

@@ -39,7 +39,7 @@ class Config(Section):
         "run", description="run folder under output"
     )
     seed: Seed = Field(0, description="seed of the split and the foundation (VAE, embedder, denoiser, judge)")
-    output: Folder = Field("runs", description="folder for runs and the stage cache")
+    output: Folder = Field("runs", description="folder for runs and the stage cache, or s3://BUCKET/PREFIX")
     data: DataConfig = Field(DataConfig(), description="where images come from")
     embedder: EmbedderConfig = Field(EmbedderConfig(), description="CLIP multi-level embeddings")
     vae: VaeConfig = Field(VaeConfig(), description="the autoencoder")

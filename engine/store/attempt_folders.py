@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import filelock
+
 from engine.artifacts.whole_files import write_text
 from engine.training.set_aside import NOTE
 
@@ -115,6 +117,13 @@ class StagePlace:
         over = self.final.with_name(f"{self.final.name}.attempt-{_token()}{OVER}")
         path.rename(over)
         return over
+
+
+def stage_lock(final: Path) -> filelock.FileLock:
+    """Return the lock that one writer of a stage holds; the system frees it when its owner dies."""
+    folder = final.parent / ".locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(folder / f"{final.name}.lock")
 
 
 def _token() -> str:

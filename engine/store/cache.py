@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,9 +19,10 @@ from engine.artifacts.own_output import mark
 from engine.artifacts.stage_manifest import StageManifest
 from engine.execution.backend import Backend, StageCall
 from engine.stages.base import P, Stage
-from engine.store.attempt_folders import AttemptFolder, StagePlace
+from engine.store.attempt_folders import AttemptFolder, StagePlace, stage_lock
 from engine.store.attempting import attempted
 from engine.store.files import checksums
+from engine.store.finished_stages import FinishedStages, finished_stages
 from engine.store.verified import damaged_file, sizes_of
 from engine.types import Failure
 
@@ -109,9 +110,22 @@ class StageCache:
     root: Path
     verified: dict[Path, StageFolder] = field(default_factory=dict)
 
+    @cached_property
+    def finished(self) -> FinishedStages:
+        """Where finished stages lie besides."""
+        return finished_stages(self.root)
+
     def find(self, name: str, key: str) -> StageFolder | None:
         """Return the finished folder, sizes compared each time, checksums once; None where absent or damaged."""
-        path = self.root / f"{name}-{key}"
+        found = self._found(name, key)
+        path = self._place(name, key).final
+        if self.finished.settle(path, sound=found is not None):
+            self.verified.pop(path, None)
+            found = self._found(name, key)
+        return found
+
+    def _found(self, name: str, key: str) -> StageFolder | None:
+        path = self._place(name, key).final
         manifest = stage_manifest.find(path)
         if manifest is None or damaged_file(path, manifest, thorough=path not in self.verified) is not None:
             self.verified.pop(path, None)
@@ -133,9 +147,16 @@ class StageCache:
             FullDiskError, MachineError: the machine stopped it, whatever library found out.
             StageError: workers or nodes were lost too often.
         """
-        place, start = self._place(name, key), time.perf_counter()
         self.root.mkdir(parents=True, exist_ok=True)
         mark(self.root, "stages")
+        with self.finished.held(self._place(name, key).final) as shared:
+            ready = self.find(name, key) if shared else None  # of another machine that held it before
+            return ready or self._fill(name, key, recipe, work)
+
+    def _fill(
+        self, name: str, key: str, recipe: Mapping[str, Any], work: Callable[[AttemptFolder, int], None]
+    ) -> StageFolder:
+        place, start = self._place(name, key), time.perf_counter()
         seconds = 0.0
 
         def whole(attempt: AttemptFolder, halvings: int) -> None:
@@ -145,11 +166,13 @@ class StageCache:
             _write_manifest(attempt.out, {**recipe, "key": key, "seconds": seconds})
 
         attempt, failed = attempted(place, name, whole)
-        ready = self.find(name, key)
+        ready = self._found(name, key)
         if ready is not None:  # of a process that lost its lock, or of one that took it from this one
             place.forget_attempts()
             return ready
         place.publish(attempt)
+        if self.finished.publish(place.final) and (ready := self._found(name, key)) is not None:
+            return ready
         folder = StageFolder(
             name=name, key=key, path=place.final, seconds=seconds, cached=False, failed=failed
         )
@@ -160,6 +183,7 @@ class StageCache:
         """Drop a finished folder and its checkpoints."""
         place = self._place(name, key)
         self.verified.pop(place.final, None)
+        self.finished.forget(place.final)
         shutil.rmtree(place.final, ignore_errors=True)
         place.forget_attempts()
 
@@ -172,9 +196,7 @@ class StageCache:
 
     def lock(self, name: str, key: str) -> filelock.FileLock:
         """Return the lock that one writer of this stage holds; the system frees it when its owner dies."""
-        folder = self.root / ".locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return filelock.FileLock(folder / f"{name}-{key}.lock")
+        return stage_lock(self._place(name, key).final)
 
 
 def _key(recipe: Mapping[str, Any]) -> str:

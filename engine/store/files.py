@@ -12,7 +12,9 @@ from typing import Any
 from engine.artifacts.digests import checksum
 from engine.artifacts.json_text import parse_json
 from engine.artifacts.plain_files import require_plain_file
+from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import whole_file, write_text
+from engine.config.places import is_url, url_problem
 from engine.errors import ConfigError, DataError
 
 
@@ -61,15 +63,13 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def check_output(output: str) -> None:
-    """Refuse a URL as output, which is no folder (ConfigError)."""
-    if "://" in output:
-        raise ConfigError(
-            f"output: {output} is a URL; give a folder that every worker can reach (a shared or mounted disk)"
-        )
+    """Refuse a URL as output at which no run can lie (ConfigError)."""
+    if is_url(output) and (problem := url_problem(output)):
+        raise ConfigError(f"output: {masked(output)} {problem}")
 
 
-def ensure_writable(folder: Path) -> None:
-    """Make ``folder`` and prove that a file can be written there.
+def ensure_writable(folder: Path, key: str = "output") -> None:
+    """Make ``folder`` and prove that a file can be written there; ``key`` names the config key to change.
 
     Raises:
         DataError: it cannot; names the folder and the reason.
@@ -81,5 +81,5 @@ def ensure_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise DataError(
-            f"output: {folder} is not writable ({error.strerror}); give output=FOLDER that you may write to"
+            f"{key}: {folder} is not writable ({error.strerror}); give {key}=FOLDER that you may write to"
         ) from None

@@ -16,20 +16,25 @@ from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.run_links import refuse_links_out
 from engine.artifacts.run_stages import StageLine
+from engine.artifacts.secrets import masked
 from engine.artifacts.stage_manifest import StageManifest
 from engine.config import Config, dump_yaml, read_tree
 from engine.config.known_keys import section_at
+from engine.config.places import url_of
 from engine.errors import ConfigError, DamagedError, DataError
 from engine.store.cache import StageFolder
 from engine.store.files import check_output, ensure_writable
+from engine.store.finished_stages import finished_stages
 from engine.store.kept_files import read_config
+from engine.store.local_copy import open_output
 from engine.store.verified import PublishedFiles, damaged_file
 
 CHECKED_WHEN_OPENED = (".json", ".parquet", ".yaml")
 """Files of a run folder that are small; weights and pictures are checked by who reads them."""
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "backend.stages_at_once", "backend.checkpoint_minutes",
-               "data.root", "data.images", "data.unlabelled_images", "data.workers")  # fmt: skip
+               "backend.scratch", "backend.scratch_gb", "data.root", "data.images", "data.unlabelled_images",
+               "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 
 
@@ -51,7 +56,7 @@ class RunFolder:
             ConfigError: a run of that name was made by another config (names the keys that differ), or is being written.
         """
         check_output(config.output)
-        path = Path(config.output) / config.name
+        path = open_output(config) / config.name
         ensure_writable(path.parent)
         refuse_links_out(path)
         if report_json.schema_of(path) < report_json.SCHEMA_VERSION and has_results(path):
@@ -81,6 +86,11 @@ class RunFolder:
             DataError: it is none, or a file in it is damaged (named, with the command that makes it again).
         """
         layout = RunLayout(path)
+        if url := url_of(path):
+            raise ConfigError(
+                f"{masked(url)}: this command works in a run folder on this machine; bring the run here with "
+                f"`hardcase fetch {masked(url)} DIR`, then give DIR/{layout.path.name}"
+            )
         if not layout.config.is_file():
             raise DataError(
                 f"{path}: no run folder (config.yaml is missing); give the folder `hardcase run` printed"
@@ -169,6 +179,7 @@ class RunFolder:
         if role not in self.roles:
             raise DataError(f"{self.path}: has no {role}; known: {', '.join(sorted(self.roles))}")
         path = self.cache_root / self.roles[role]
+        finished_stages(self.cache_root).fetch(path)
         if not StageManifest.present(path):
             raise DataError(
                 f"{path}: the stage cache of {self.path} is gone; rerun `hardcase run` to compute it again"

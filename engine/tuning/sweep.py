@@ -16,6 +16,7 @@ from engine import build
 from engine.artifacts.run_layout import TRIALS, RunLayout
 from engine.checked_config import load
 from engine.config import Config
+from engine.config.places import is_url
 from engine.data.fingerprint import fingerprint
 from engine.errors import ConfigError, StageError, StoppedError
 from engine.pipeline.run_report import tracked_dataset
@@ -66,6 +67,10 @@ def tune(
 
 def _check(config: Config) -> tuple[SearchSpace, Objective]:
     """Prove that every choice can be run before anything is computed."""
+    if is_url(config.output):
+        raise ConfigError(
+            "output: a sweep's trials share a folder, so it cannot lie in an object store; give output=FOLDER"
+        )
     space = read_space(config)
     objective = Objective(metric=config.tune.metric)
     if config.tune.scheduler == "asha" and config.tune.grace_rounds > config.loop.rounds:

@@ -10,6 +10,9 @@ import pytest
 from engine import build
 from tests.conftest import once
 from tests.integration.tiny import SOFT, labels_config, tiny_config
+from tests.s3_server import bucket, proxy, s3_server
+
+__all__ = ["bucket", "proxy", "s3_server"]
 
 
 @pytest.fixture(scope="session")

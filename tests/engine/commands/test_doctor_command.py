@@ -85,7 +85,7 @@ def test_it_fails_where_something_is_missing(tmp_path, closed):
     [
         ("data.root=/nonexistent", "data data.root: /nonexistent does not exist; give"),
         ("backend.device=mps", "device backend.device: mps is not available here; use"),
-        ("output=s3://x/y", "disk output: s3://x/y is a URL; give a folder"),
+        ("output=gs://x/y", "disk output: gs://x/y is a URL, and of these only s3://"),
         ("classifier.model=resnet999", "models classifier.model: 'resnet999' is none of"),
         ("judge.model=regnetx_0", "models judge.model: 'regnetx_0' is none of"),
         ("embedder.pretrained=/nonexistent", "models embedder.pretrained: /nonexistent does not"),

@@ -173,7 +173,7 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     [
         ({"vae": {"pretrained": "/nowhere"}}, "vae.pretrained: /nowhere does not exist"),
         ({"classifier": {"model": "resnet999"}}, "classifier.model: 'resnet999' is none of"),
-        ({"output": "s3://x/y"}, "output: s3://x/y is a URL"),
+        ({"output": "gs://x/y", "tracking": {"kind": "none"}}, "output: gs://x/y is a URL"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_refuses(tree: dict[str, Any], message: str, tmp_path: Path) -> None:

@@ -1,0 +1,281 @@
+"""The run folder in an object store: a lease for its one writer, its files stored as they change, fetched for readers."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import filelock
+
+from engine.artifacts import checksums_json
+from engine.artifacts.own_output import MARKER as OWN
+from engine.artifacts.run_layout import RunLayout
+from engine.artifacts.run_progress import RunProgress
+from engine.artifacts.secrets import masked
+from engine.artifacts.whole_files import write_text
+from engine.config import Config
+from engine.config.places import is_url, url_problem
+from engine.errors import ConfigError, DataError, StoreError
+from engine.store import leases
+from engine.store.cache import Listener, StageFolder
+from engine.store.finished_stages import LEASES
+from engine.store.leases import HeldError, Lease, LeaseState
+from engine.store.local_copy import LocalCopy, open_copy
+from engine.store.store_answers import ChangedError
+
+URL: Final = "s3://BUCKET/PREFIX/NAME"
+LARGE: Final = 32 * 2**20
+"""Bytes above which a file travels in parts, without a condition."""
+TRIES: Final = 5
+"""How often a run that is being written is read again until nothing changed meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """One run of a local copy: its folder here, and what lies in the store under its name."""
+
+    copy: LocalCopy
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Its folder here."""
+        return self.copy.folder / self.name
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.copy.store.address(self.name)
+
+    @property
+    def lease_key(self) -> str:
+        """Where its lease lies."""
+        return f"{LEASES}/{self.name}.json"
+
+    @contextmanager
+    def written(self) -> Iterator[RunMirror]:
+        """Hold the run as its one writer, with its folder here as the writer before left it.
+
+        Raises:
+            ConfigError: another process writes it.
+            StoreError: the store refuses or is silent.
+        """
+        with self._alone_here():
+            self.copy.store.check()
+            lease = self._lease()
+            try:
+                mine = lease.before is not None and lease.before.owner == self.copy.owner
+                if not mine or not RunLayout(self.path).config.exists():
+                    self.pull()
+                mirror = RunMirror(run=self, lease=lease)
+                try:
+                    yield mirror
+                except Exception as error:
+                    if not isinstance(error, StoreError):
+                        with contextlib.suppress(StoreError):
+                            mirror.push()
+                    raise
+                mirror.push()
+            finally:
+                lease.release()
+
+    def fetch(self) -> Path:
+        """Bring the run here for reading and return its folder; one that this machine writes is here already.
+
+        Raises:
+            DataError: there is no such run.
+            StoreError: the store refuses or is silent.
+        """
+        state = LeaseState.of(self.copy.store.read(self.lease_key))
+        if state is not None and state.owner == self.copy.owner and RunLayout(self.path).config.exists():
+            return self.path
+        with self._alone_here():
+            self.pull()
+        if not RunLayout(self.path).config.is_file():
+            raise DataError(f"{self.url}: no run lies there (config.yaml is missing); give {URL}")
+        return self.path
+
+    def pull(self) -> None:
+        """Make the folder here what is stored; a run that is being written is read until nothing changes meanwhile."""
+        before = self.copy.store.list(self.name)
+        if not before:  # nothing was stored yet: what is here stays
+            return
+        for _ in range(TRIES):
+            self._fetch_all(before)
+            after = self.copy.store.list(self.name)
+            if after == before:
+                return
+            before = after
+        raise StoreError(f"{self.url}: is being written all the time; try again")
+
+    def _fetch_all(self, stored: dict[str, str]) -> None:
+        known = self.known()
+        for name in _files(self.path).keys() - stored.keys():
+            (self.path / name).unlink()
+        for name, tag in stored.items():
+            target = self.path / name
+            if known.get(name) == (tag, *_stamp(target)):
+                continue
+            partial = target.with_name(f".{target.name}.fetched.partial")
+            if self.copy.store.download(f"{self.name}/{name}", partial):
+                partial.replace(target)
+                known[name] = (tag, *_stamp(target))
+        self.remember(known)
+
+    def known(self) -> dict[str, tuple[str, int, int]]:
+        """Return {file: tag in the store, bytes here, time here in ns} as both were when they were last the same."""
+        try:
+            found = json.loads(self._known_file.read_text(encoding="utf-8"))
+            return {name: (tag, size, time) for name, (tag, size, time) in found.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            return {}  # then everything travels again
+
+    def remember(self, known: Mapping[str, tuple[str, int, int]]) -> None:
+        """Write what ``known`` returns."""
+        write_text(self._known_file, json.dumps(known))
+
+    @property
+    def _known_file(self) -> Path:
+        return self.copy.folder / f".{self.name}.known.json"
+
+    @contextmanager
+    def _alone_here(self) -> Iterator[None]:
+        """Keep other processes of this machine away: they share its id in leases."""
+        lock = filelock.FileLock(self.copy.folder / f".{self.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise ConfigError(
+                f"{self.url}: another hardcase process is writing this run; wait for it, or give name=OTHER"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lease(self) -> Lease:
+        try:
+            return leases.take(self.copy.store, self.lease_key, self.copy.owner)
+        except HeldError as error:
+            raise ConfigError(
+                f"{self.url}: is being written on {error.state.host} (its lease lasts {leases.SECONDS:.0f} s from each sign "
+                "of life); wait for it, or give name=OTHER"
+            ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMirror:
+    """Stores the files of a run folder that have changed, as the owner of its lease."""
+
+    run: StoredRun
+    lease: Lease
+
+    def push(self) -> None:
+        """Store what has changed since the last time; what is gone here goes there.
+
+        Raises:
+            FencedError: another owner took the run over; nothing was stored.
+            StoreError: the store refuses or is silent.
+        """
+        run, known, here = self.run, self.run.known(), _files(self.run.path)
+        changed = {name: stamp for name, stamp in here.items() if known.get(name, ("",))[1:] != stamp}
+        if not changed and known.keys() == here.keys():
+            return
+        self.lease.renew()
+        for name in sorted(
+            changed, key=lambda name: name != checksums_json.FILE
+        ):  # it holds old and new ones
+            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
+                self._put(name, known.get(name, (None,))[0])
+        stored = run.copy.store.list(run.name)
+        for name in stored.keys() - here.keys():
+            run.copy.store.remove(f"{run.name}/{name}")
+        run.remember({name: (stored[name], *stamp) for name, stamp in here.items() if name in stored})
+
+    def _put(self, name: str, tag: str | None) -> None:
+        """Store a file over the version of ``tag``; where another is there, only as the owner that this still is.
+
+        So a driver that slept after it had renewed replaces nothing that its successor wrote.
+        """
+        path, key, store = self.run.path / name, f"{self.run.name}/{name}", self.run.copy.store
+        if path.stat().st_size > LARGE:  # weights: they are written once
+            store.upload(path, key)
+            return
+        data = path.read_bytes()
+        try:
+            store.write(key, data, new=tag is None, replacing=tag)
+        except ChangedError:
+            self.lease.renew()
+            store.write(key, data)
+
+    def listening(self, inner: Listener) -> Listener:
+        """Return a listener that passes everything on, and stores the run folder after each stage that was computed."""
+        return _Mirroring(inner, self)
+
+
+@dataclass(frozen=True)
+class _Mirroring:
+    """A listener that stores the run folder after each stage that was computed."""
+
+    inner: Listener
+    mirror: RunMirror
+
+    def stage_started(self, name: str, key: str) -> None:
+        """Pass it on."""
+        self.inner.stage_started(name, key)
+
+    def progress(self, key: str, what: str, done: int, total: int) -> None:
+        """Pass it on."""
+        self.inner.progress(key, what, done, total)
+
+    def stage_finished(self, folder: StageFolder) -> None:
+        """Pass it on; after a stage that was computed store what has changed."""
+        self.inner.stage_finished(folder)
+        if not folder.cached:
+            self.mirror.push()
+
+
+@contextmanager
+def stored_run(config: Config) -> Iterator[RunMirror | None]:
+    """Hold the run of a config in its object store as its one writer; None, and nothing is done, for a folder."""
+    if not is_url(config.output):
+        yield None
+        return
+    copy = open_copy(config.output, config.backend.scratch, config.backend.scratch_gb)
+    with StoredRun(copy=copy, name=config.name).written() as mirror:
+        yield mirror
+
+
+def run_at(url: str) -> StoredRun:
+    """Return the run at ``s3://BUCKET/PREFIX/NAME`` (ConfigError: no run can lie there)."""
+    home, _, name = url.rstrip("/").rpartition("/")
+    if problem := url_problem(home):
+        raise ConfigError(
+            f"{masked(url)}: {problem}" if is_url(home) else f"{masked(url)}: names no run; give {URL}"
+        )
+    return StoredRun(copy=open_copy(home), name=name)
+
+
+def _files(run: Path) -> dict[str, tuple[int, int]]:
+    """Return {file below a run folder: bytes, time in ns} of what is stored: no locks, no half written files."""
+    found = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run)
+        hidden = any(part.startswith(".") for part in name.parts) and name.name != OWN
+        if not hidden and name.name != RunProgress.FILE and path.is_file():
+            found[name.as_posix()] = _stamp(path)
+    return found
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return a file's bytes and time in ns, zeros where it is absent."""
+    try:
+        facts = path.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns
