@@ -74,10 +74,10 @@ def wire(
     device = choose_device(config.backend)
     folder = folder if folder is not None else RunFolder.create(config)
     backend = make_backend(config.backend)
-    alone = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
-    runner = (
-        SideBySide(alone) if config.backend.kind == "ray" and config.backend.stages_at_once != 1 else alone
-    )
+    runner: StageRunner | SideBySide
+    runner = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
+    if config.backend.kind == "ray" and config.backend.stages_at_once != 1:
+        runner = SideBySide(runner, backend.slot)
     tracker = make_tracker(config) if track else NullTracker()
     return Wiring(config=config, folder=folder, runner=runner, backend=backend, tracker=tracker)
 

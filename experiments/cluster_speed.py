@@ -110,8 +110,7 @@ def _in_turn(
                 start = time.perf_counter()
                 folder, report = build.run(loaded)
                 seconds = time.perf_counter() - start
-                lines = [json.loads(line) for line in (folder.path / run_stages.LOG).read_text().splitlines()]
-            ran = [line["seconds"] for line in lines if line["ran"]]
+                ran = [line.seconds for line in run_stages.read_log(folder.path) if line.ran]
             found.append({"way": way, "seconds": seconds, "in_stages": sum(ran), "stages": len(ran)})
             reports.append(_figures(report))
             print(found[-1], flush=True)
@@ -125,7 +124,7 @@ def _in_turn(
 def _figures(report: Mapping[str, Any]) -> Any:
     """What a report says apart from seconds and places."""
     rounds = [{key: value for key, value in entry.items() if key != "seconds"} for entry in report["rounds"]]
-    return json.loads(json.dumps(rounds))
+    return json.dumps(rounds, sort_keys=True)
 
 
 @contextmanager
@@ -140,6 +139,9 @@ def cluster(*cpus: int) -> Iterator[str]:
     try:
         yield found.address
     finally:
+        import ray
+
+        ray.shutdown()
         found.shutdown()
 
 
@@ -153,6 +155,10 @@ SLEEPING = base.Stage(name="index", params=Params, run=lambda _context, _params:
 """A stage that neither trains nor maps, by whose name the driver knows that its task holds a CPU itself."""
 
 
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 class SleepingBackend(RayBackend):
     """Ray's backend whose tasks only sleep."""
 
@@ -164,7 +170,7 @@ class SleepingBackend(RayBackend):
         """Begin a task that holds what the stage would, and sleeps."""
         import ray
 
-        return ray.remote(time.sleep).options(**work.stage_resources).remote(self.seconds)
+        return ray.remote(_sleep).options(**work.stage_resources).remote(self.seconds)
 
 
 def simulated(workers: int, seconds: float) -> dict[str, Any]:
@@ -173,9 +179,9 @@ def simulated(workers: int, seconds: float) -> dict[str, Any]:
 
     with cluster(workers) as address, tempfile.TemporaryDirectory(prefix="hardcase-speed-") as place:
         backend = SleepingBackend(BackendConfig(kind="ray", address=address, threads=1), seconds)
-        ray.get([ray.remote(time.sleep).options(num_cpus=1).remote(5.0) for _ in range(workers)])
+        ray.get([ray.remote(_sleep).options(num_cpus=1).remote(5.0) for _ in range(workers)])
         alone = StageRunner(StageCache(Path(place)), backend, 1, "cpu", "float32", QuietListener())
-        runner = SideBySide(alone)
+        runner = SideBySide(alone, backend.slot)
         start = time.perf_counter()
         folders = [runner(SLEEPING, Params(number=n)) for n in range(STAGES_PER_WORKER * workers)]
         slept = sum(folder.seconds for folder in folders)

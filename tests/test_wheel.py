@@ -64,7 +64,8 @@ def test_every_package_that_is_imported_is_declared_for_those_who_need_it() -> N
             names = {canonicalize_name(name) for name in distributions[module]} - {"hardcase"}
             wanted = {BROUGHT_BY.get(name, name) for name in names}
             extras = set().union(*(named.get(name, set()) for name in wanted))
-            usable = {"", "export", "review"} if path.match("review/*") or "onnx" in module else {""}
+            usable = {"", *(["export", "review"] if path.match("review/*") or "onnx" in module else [])}
+            usable |= {"s3"} if path.match("store/*") else set()
             assert not names or extras & usable, (
                 f"{path}: {module} is of {sorted(names)}, which is not declared"
             )
@@ -84,7 +85,7 @@ def test_the_wheel_names_version_command_and_extras(wheel: Path) -> None:
         commands = archive.read(f"{info}/entry_points.txt").decode()
     assert metadata["Version"] == engine.__version__
     assert "hardcase = engine.cli:main" in commands
-    assert set(metadata.get_all("Provides-Extra", [])) == {"export", "review", "cluster", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {"export", "review", "cluster", "docs", "s3", "dev"}
     (cluster,) = [
         line for line in metadata.get_all("Requires-Dist", []) if line.endswith('extra == "cluster"')
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -58,6 +59,10 @@ class Backend(Protocol):
 
     def run(self, call: StageCall, progress: Progress) -> None:
         """Run one stage to its end; raises what the stage raised, or AttemptError where its worker or node was lost."""
+        ...
+
+    def slot(self) -> AbstractContextManager[None]:
+        """Hold one of the places of stages that run side by side; wait until one is free."""
         ...
 
     def stop(self) -> None:
@@ -132,6 +137,10 @@ class LocalBackend:
     def run(self, call: StageCall, progress: Progress) -> None:
         """Run the stage here."""
         run_here(call, progress, self.checkpoint_minutes)
+
+    def slot(self) -> AbstractContextManager[None]:
+        """Wait for nothing: one stage runs, in the caller's thread."""
+        return nullcontext()
 
     def stop(self) -> None:
         """Do nothing: whoever calls this is not running a stage."""

@@ -58,10 +58,6 @@ class RayBackend:
             ConfigError: Ray starts here now and has fewer GPUs than a worker asks for.
         """
         cpus = self._connect()
-        with self._slot():
-            self._run(call, progress, cpus)
-
-    def _run(self, call: StageCall, progress: Progress, cpus: int) -> None:
         import ray
         from ray.exceptions import RayError
 
@@ -132,8 +128,9 @@ class RayBackend:
             return self.cpus
 
     @contextmanager
-    def _slot(self) -> Iterator[None]:
-        """Wait until a stage more may run; StoppedError where none may any more."""
+    def slot(self) -> Iterator[None]:
+        """Wait until a stage more may run beside the others; StoppedError where none may any more."""
+        self._connect()
         while not self.slots.acquire(timeout=POLL_SECONDS):
             if self._stopping.is_set():
                 raise StoppedError(SIGTERM)

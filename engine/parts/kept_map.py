@@ -23,8 +23,6 @@ from typing import Any, Final, TypeVar
 import numpy as np
 
 from engine.artifacts.digests import checksum
-from engine.diffusion.states import State
-from engine.diffusion.synthesis import Synthesized
 from engine.parts.context import ChunkWorker, Map
 from engine.training.set_aside import set_aside
 
@@ -104,15 +102,15 @@ class _Shards:
 
 
 def _pack(result: Any) -> dict[str, Any]:
-    """Return a chunk's result as named arrays."""
-    if isinstance(result, Synthesized):
-        states = {
-            f"{_STATES}/{n}/{name}": value
-            for n, state in enumerate(result.states)
-            for name, value in vars(state).items()
-        }
-        return {_IMAGES: result.images_BHWC, _EVALUATIONS: result.evaluations, **states}
-    return {_ARRAY: result}
+    """Return a chunk's result, an array or what ``synthesize`` maps to, as named arrays."""
+    if isinstance(result, np.ndarray):
+        return {_ARRAY: result}
+    states = {
+        f"{_STATES}/{n}/{name}": value
+        for n, state in enumerate(result.states)
+        for name, value in vars(state).items()
+    }
+    return {_IMAGES: result.images_BHWC, _EVALUATIONS: result.evaluations, **states}
 
 
 def _results(arrays: Mapping[str, Any], count: int) -> list[Any]:
@@ -127,6 +125,9 @@ def _results(arrays: Mapping[str, Any], count: int) -> list[Any]:
 def _unpack(part: Mapping[str, Any]) -> Any:
     if _IMAGES not in part:
         return part[_ARRAY]
+    from engine.diffusion.states import State  # imports torch
+    from engine.diffusion.synthesis import Synthesized
+
     states: dict[int, dict[str, Any]] = {}
     for name, value in part.items():
         if name.startswith(f"{_STATES}/"):

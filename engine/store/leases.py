@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.secrets import masking_logger
 from engine.errors import FencedError, HardcaseError
 from engine.store.object_store import ObjectStore, Stored
@@ -39,7 +40,7 @@ class LeaseState:
     def of(cls, stored: Stored | None) -> LeaseState | None:
         """Read it; None where there is none, or none that can be read."""
         try:
-            found = json.loads(stored.data) if stored is not None else {}
+            found = parse_json(stored.data) if stored is not None else {}
             return cls(
                 owner=str(found["owner"]), host=str(found["host"]), counter=int(found["counter"]),
                 expires=float(found["expires"]),

@@ -16,6 +16,7 @@ from typing import Final
 
 import filelock
 
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.own_output import mark
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
@@ -96,7 +97,7 @@ def open_copy(url: str, scratch: str | None = None, gigabytes: float = GIGABYTES
 def copy_in(folder: Path) -> LocalCopy | None:
     """Return the local copy that lies in ``folder``, None where that is an output of its own."""
     try:
-        facts = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        facts = parse_json((folder / MARKER).read_text(encoding="utf-8"))
         return LocalCopy(folder=folder, url=facts["url"], owner=facts["owner"], gigabytes=facts["gigabytes"])
     except FileNotFoundError:
         return None

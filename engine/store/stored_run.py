@@ -13,6 +13,7 @@ from typing import Final
 import filelock
 
 from engine.artifacts import checksums_json
+from engine.artifacts.json_text import parse_json
 from engine.artifacts.own_output import MARKER as OWN
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.run_progress import RunProgress
@@ -130,7 +131,7 @@ class StoredRun:
     def known(self) -> dict[str, tuple[str, int, int]]:
         """Return {file: tag in the store, bytes here, time here in ns} as both were when they were last the same."""
         try:
-            found = json.loads(self._known_file.read_text(encoding="utf-8"))
+            found = parse_json(self._known_file.read_text(encoding="utf-8"))
             return {name: (tag, size, time) for name, (tag, size, time) in found.items()}
         except (OSError, ValueError, TypeError, AttributeError):
             return {}  # then everything travels again

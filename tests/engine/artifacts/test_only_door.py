@@ -29,6 +29,13 @@ SEARCHED: Final = ("engine", "experiments")
 ALLOWED: Final[Mapping[str, str]] = {
     "engine/data/readers": "the user's own data",
     "engine/store/files.py": "JSON that commands write for people",
+    "engine/store/finished_stages.py": "a manifest as an object store holds it",
+    "engine/store/leases.py": "who holds a run in an object store",
+    "engine/store/local_copy.py": "what a local copy is a copy of",
+    "engine/store/stored_run.py": "what was the same here and in the store",
+    "engine/commands/classified_rows.py": "tables that commands write for people",
+    "engine/commands/image_table.py": "tables that commands write for people",
+    "engine/parts/kept_map.py": "what a map that was interrupted has made",
     "engine/tuning/journal.py": "the sweep's journal, whose lines are its own",
     "engine/tuning/ray_tune.py": "settings that travel to Ray's workers as text",
     "engine/tracking": "ids and calls that a tracking server is sent",
@@ -43,6 +50,8 @@ ALLOWED: Final[Mapping[str, str]] = {
     "engine/config/safe_weights.py": "model folders that others made",
     "engine/config/pretrained_parts.py": "model folders that others made",
     "experiments/audit_lesions.py": "its own search, kept to be counted anew",
+    "experiments/faults.py": "files of runs, compared as they are",
+    "experiments/lib/faulted_run.py": "what a run notes of itself for the experiment",
     "experiments/lib/keeping.py": "results, and notes of measurements under way",
     "experiments/table1/set_files.py": "results: the kept cells of one training set",
 }

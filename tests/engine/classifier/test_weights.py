@@ -72,7 +72,7 @@ def test_own_weights_as_pretrained_keep_stem_and_normalisation(tmp_path):
             lambda p: save_file(
                 load_file(p), p, metadata={"hardcase": json.dumps({**read_json(p), "stem": "odd"})}
             ),
-            "stem 'odd' is not known",
+            "stem of its header: Input should be 'library', 'small' or 'unstrided'",
         ),
     ],
 )

@@ -24,6 +24,7 @@ TREES: dict[str, dict[str, Any]] = {
     "judge.pretrained": {},
     "evaluation.inception": {"evaluation": {"features": "inception"}},
     "tracking.uri": {},
+    "backend.scratch": {},
 }
 """Every key that names a path, and what must stand beside it."""
 STAYS = ("data.", "embedder.", "vae.", "denoiser.", "classifier.", "judge.")

@@ -90,7 +90,10 @@ def test_a_name_for_the_one_number(tmp_path: Path) -> None:
     ("tasks", "message"),
     [
         ("{", r"export\.json: is no valid JSON .*export the project from Label Studio again, as JSON"),
-        ("[" * 100_000, r"export\.json: is no export of Label Studio"),
+        (
+            "[" * 100_000,
+            r"export\.json: is no valid JSON \(its brackets are nested too deeply\); export the project",
+        ),
         ({"tasks": []}, r"export\.json: holds no list of tasks"),
         ([{"image": "U1.jpg", "dx": "mel"}], r"export\.json, task 1: has no data and annotations.*JSON_MIN"),
         ([task("U1.jpg"), task("")], r"task 2: data names no image; give each task a key image_id or image"),
