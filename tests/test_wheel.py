@@ -25,6 +25,7 @@ PACKAGES = ("engine", "policies")
 IMPORT = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
 BROUGHT_BY = {
     "annotated-types": "pydantic", "pydantic-core": "pydantic", "markupsafe": "jinja2", "huggingface-hub": "transformers",
+    "botocore": "s3fs", "aiobotocore": "s3fs", "fsspec": "s3fs",
 }  # fmt: skip
 """Packages that come with a declared one, whose interface they are part of."""
 

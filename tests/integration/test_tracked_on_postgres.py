@@ -12,7 +12,6 @@ import pytest
 
 from engine import build
 from engine.config import Config
-from engine.tracking import registry
 from engine.tracking.run_log import RunLog
 from tests.integration.postgres import Cluster, Server, cluster_and_server
 from tests.integration.tiny import tiny_config
@@ -143,10 +142,10 @@ def test_what_a_killed_server_and_database_missed_is_there_once(
     cluster.start()
     server.upgrade()
     server.start()
-    with monkeypatch.context() as patch:  # the model is begun, its files are not there
-        patch.setattr(registry, "_stamp", dies_once(registry._stamp, server.kill))
+    with monkeypatch.context() as patch:  # a file of round 1 is sent a second time, its end is not
+        patch.setattr(RunLog, "_artifacts", dies_once(RunLog._artifacts, server.kill))
         play(config)
-    assert "register_champion" in outbox.read_text()
+    assert "log_round/0001" in outbox.read_text()
 
     server.start()
     play(config)

@@ -90,6 +90,7 @@ def test_lists_of_numbers() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy  # study pages of folds are made in tests of the study
 def test_two_folds_end_in_one_study(config: Path) -> None:
     run_study(config, ["loop.arms=[real, random, hard]"], quiet_console(), folds="0-1")
     study = json.loads((config.parent / "runs" / "a-study" / "study.json").read_text())

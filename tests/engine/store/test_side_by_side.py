@@ -187,7 +187,7 @@ def without_seconds(report: dict[str, Any]) -> dict[str, Any]:
 def test_a_run_side_by_side_reports_what_one_after_the_other_does(tmp_path: Path, compare: str) -> None:
     alone, _, told_alone = loop_of(tmp_path / "alone", Slow(0), compare, beside=False)
     expected = alone.play()
-    for seed in range(3):
+    for seed in range(2):
         backend = Slow(seed)
         loop, runner, told = loop_of(tmp_path / f"beside{seed}", backend, compare, beside=True)
         report = loop.play()
