@@ -53,10 +53,23 @@ def find(folder: Path) -> StageManifest | None:
     """Return the manifest, None where the stage is not finished or its manifest is damaged: it is computed again."""
     path = StageManifest.path(folder)
     try:
-        found = json_object(path)
-        manifest = StageManifest.of(found, path)
+        return _sound(json_object(path), path)
     except DataError:
         return None
+
+
+def of_bytes(data: bytes) -> StageManifest | None:
+    """Return the manifest that an object store holds, None where it is damaged."""
+    try:
+        found = parse_json(data)
+        return _sound(found, Path(FILE)) if isinstance(found, dict) else None
+    except (ValueError, DataError):
+        return None
+
+
+def _sound(found: dict[str, Any], source: Path) -> StageManifest | None:
+    """Return the manifest of a JSON object, None where it differs from its digest (DataError: a key is missing)."""
+    manifest = StageManifest.of(found, source)
     kept = found.pop("digest", None)
     return manifest if kept is None or kept == digest_of(found) else None
 

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from engine.artifacts import stage_manifest
-from engine.artifacts.json_text import parse_json
 from engine.artifacts.own_output import mark
 from engine.artifacts.run_layout import CACHE
 from engine.artifacts.secrets import masking_logger
@@ -255,7 +254,5 @@ def digest_of(files: Mapping[str, str]) -> str:
 
 def _same(stored: Stored, stage: Path) -> bool:
     """Return whether a stored manifest names the same contents as the stage here."""
-    try:
-        return bool(parse_json(stored.data)["files"] == stage_manifest.read(stage).files)
-    except (ValueError, KeyError, TypeError):
-        return False
+    there = stage_manifest.of_bytes(stored.data)
+    return there is not None and there.files == stage_manifest.read(stage).files

@@ -29,7 +29,6 @@ SEARCHED: Final = ("engine", "experiments")
 ALLOWED: Final[Mapping[str, str]] = {
     "engine/data/readers": "the user's own data",
     "engine/store/files.py": "JSON that commands write for people",
-    "engine/store/finished_stages.py": "a manifest as an object store holds it",
     "engine/store/leases.py": "who holds a run in an object store",
     "engine/store/local_copy.py": "what a local copy is a copy of",
     "engine/store/stored_run.py": "what was the same here and in the store",

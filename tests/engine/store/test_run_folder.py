@@ -168,6 +168,11 @@ def test_an_output_that_is_a_file_is_named(tmp_path: Path) -> None:
         RunFolder.create(config(tmp_path))
 
 
+def test_a_url_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="shared or mounted disk"):
+        RunFolder.create(parse_config({"output": "gs://bucket/runs"}))
+
+
 def test_opening_something_else_is_an_error_that_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no run folder"):
         RunFolder.open(tmp_path)
