@@ -95,10 +95,12 @@ class TableSchema:
         if not path.is_file():
             raise DataError(f"{path}: is missing; {self.remedy}")
         try:
-            about = pq.read_metadata(path)
-            self._check(path, about.schema.to_arrow_schema(), columns, empty=about.num_rows == 0)
-            require_room(about, len(columns) or about.num_columns)
-            frame = pd.read_parquet(path, columns=list(columns) or None)
+            # Opened once: pandas opens a path twice, and another process may have put a new file there in between.
+            with pa.OSFile(str(path)) as file:
+                about = pq.read_metadata(file)
+                self._check(path, about.schema.to_arrow_schema(), columns, empty=about.num_rows == 0)
+                require_room(about, len(columns) or about.num_columns)
+                frame = pd.read_parquet(file, columns=list(columns) or None)
         except (OSError, ValueError, pa.ArrowException) as error:
             raise DataError(f"{path}: is no readable parquet file ({_line(error)}); {self.remedy}") from None
         _refuse_paths(path, frame, self.remedy)

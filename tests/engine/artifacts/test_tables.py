@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,11 @@ from engine.artifacts import (
     neighbours,
     pool,
     predictions,
+    schema,
     split,
     synthetic,
 )
+from engine.artifacts.schema import Column, TableSchema
 from engine.errors import DataError
 from tests.engine.artifacts import examples
 from tests.engine.artifacts.examples import write_everything
@@ -323,3 +326,25 @@ def test_asked(written: dict[str, Path], tmp_path: Path) -> None:
     assert asked.read_facts(written["ask"]) == examples.ASKED
     asked.write(wrote.take(np.array([], dtype=np.int64)), examples.ASKED, tmp_path)
     assert len(asked.read(tmp_path)) == 0
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readers answer while others read: pandas alone would take the first file's footer and the second one's pages."""
+    names = Column(name="image_id", kind="text", meaning="which")
+    table = TableSchema(file="a.parquet", stages=(), row="one", columns=(names,), remedy="write it")
+
+    def frame(count: int) -> pd.DataFrame:
+        return pd.DataFrame({"image_id": [f"image {number}" for number in range(count)]})
+
+    table.write(frame(50), tmp_path)
+    real = pd.read_parquet
+
+    def replaced_first(source: Any, **options: Any) -> pd.DataFrame:
+        table.write(frame(3), tmp_path)
+        return real(source, **options)
+
+    monkeypatch.setattr(schema.pd, "read_parquet", replaced_first)
+    assert table.read(tmp_path)["image_id"].tolist() == frame(50)["image_id"].tolist()
+    assert len(real(tmp_path / "a.parquet")) == 3
