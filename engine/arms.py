@@ -234,6 +234,11 @@ SOURCES: Final = tuple(arm.name for arm in _TABLE if arm.makes_images)
 """The arms for which synthetic images are made."""
 
 
+def label_of(name: str) -> str:
+    """Return an arm's label; an unknown one's name."""
+    return ARMS[name].label if name in ARMS else name
+
+
 def in_words(name: str) -> str:
     """Return an arm for readers, after "trained": ``with synthetic hard cases (hard)``; an unknown one by its name."""
-    return f"{ARMS[name].label} ({name})" if name in ARMS else name
+    return f"{label_of(name)} ({name})" if name in ARMS else name

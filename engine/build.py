@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def wire(
     runner: StageRunner | SideBySide
     runner = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
     if config.backend.kind == "ray" and config.backend.stages_at_once != 1:
-        runner = SideBySide(runner, backend.slot)
+        runner = SideBySide(replace(runner, slot=backend.slot))
     tracker = make_tracker(config) if track else NullTracker()
     return Wiring(config=config, folder=folder, runner=runner, backend=backend, tracker=tracker)
 

@@ -14,7 +14,6 @@ they say. ``collect`` writes README.md of what is kept.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from engine.store import StageCache, StageRunner
 from engine.store.files import write_json
 from engine.store.side_by_side import SideBySide
 from experiments.lib.keeping import RESULTS, provenance, read_result, script, this_command, this_script
+from experiments.lib.untimed import untimed
 
 FOLDER = RESULTS / "cluster_speed"
 OVERHEAD_SECONDS, OVERHEAD_SHARE = 25.0, 0.05
@@ -112,19 +112,13 @@ def _in_turn(
                 seconds = time.perf_counter() - start
                 ran = [line.seconds for line in run_stages.read_log(folder.path) if line.ran]
             found.append({"way": way, "seconds": seconds, "in_stages": sum(ran), "stages": len(ran)})
-            reports.append(_figures(report))
+            reports.append(untimed(report))
             print(found[-1], flush=True)
     if any(report != reports[0] for report in reports):
         raise ConfigError(
             f"{config}: the plays differ in a figure of report.json, so their seconds say nothing"
         )
     return found
-
-
-def _figures(report: Mapping[str, Any]) -> Any:
-    """What a report says apart from seconds and places."""
-    rounds = [{key: value for key, value in entry.items() if key != "seconds"} for entry in report["rounds"]]
-    return json.dumps(rounds, sort_keys=True)
 
 
 @contextmanager
@@ -180,8 +174,9 @@ def simulated(workers: int, seconds: float) -> dict[str, Any]:
     with cluster(workers) as address, tempfile.TemporaryDirectory(prefix="hardcase-speed-") as place:
         backend = SleepingBackend(BackendConfig(kind="ray", address=address, threads=1), seconds)
         ray.get([ray.remote(_sleep).options(num_cpus=1).remote(5.0) for _ in range(workers)])
-        alone = StageRunner(StageCache(Path(place)), backend, 1, "cpu", "float32", QuietListener())
-        runner = SideBySide(alone, backend.slot)
+        cache = StageCache(Path(place))
+        alone = StageRunner(cache, backend, 1, "cpu", "float32", QuietListener(), slot=backend.slot)
+        runner = SideBySide(alone)
         start = time.perf_counter()
         folders = [runner(SLEEPING, Params(number=n)) for n in range(STAGES_PER_WORKER * workers)]
         slept = sum(folder.seconds for folder in folders)

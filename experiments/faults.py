@@ -30,6 +30,7 @@ from engine.store import RunFolder
 from engine.store.files import checksums, write_json
 from experiments.lib.faulted_run import begin, read_marks, send
 from experiments.lib.keeping import RESULTS, provenance, read_result, script, this_command, this_script
+from experiments.lib.untimed import untimed
 
 FOLDER = RESULTS / "faults"
 KINDS: Final[Mapping[str, str]] = {
@@ -37,7 +38,6 @@ KINDS: Final[Mapping[str, str]] = {
     "stop": "SIGTERM; the exit code is 143",
     "flip": "kill -9, then one bit of a file of a finished stage or a checkpoint is turned",
 }
-UNTIMED: Final = frozenset({"seconds", "foundation_seconds", "failed_attempts"})
 
 
 def main() -> None:
@@ -136,7 +136,7 @@ class Disturbed:
     def results(self) -> tuple[Any, dict[str, dict[str, str]]]:
         """The report without seconds, and the checksums of what every stage wrote."""
         (run,) = {path.parent for path in (self.place / "runs").glob("*/report.json")}
-        report = _untimed(json.loads((run / "report.json").read_text(encoding="utf-8")))
+        report = untimed(json.loads((run / "report.json").read_text(encoding="utf-8")))
         folder = RunFolder.open(run)
         files = {role: checksums(folder.stage(role).path) for role in folder.roles}
         return report, {
@@ -193,12 +193,6 @@ def _last(marks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "what": last["what"] if inside else None,
         "done": last["done"] if inside else None,
     }
-
-
-def _untimed(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _untimed(inner) for key, inner in value.items() if key not in UNTIMED}
-    return [_untimed(inner) for inner in value] if isinstance(value, list) else value
 
 
 def collect() -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.artifacts.whole_files import write_text
 from engine.commands.exported_run import ExportedRun
-from engine.commands.image_table import write_table
+from engine.commands.image_table import write_images
 from engine.types import ImageArray
 
 IMAGES: Final = "images"
@@ -29,11 +29,9 @@ def write(exported: ExportedRun, target: Path) -> None:
     (target / IMAGES).mkdir()
     (target / ANNOTATIONS).mkdir()
     files = [f"{record['image_id']}.png" for record in exported.records]
-    for row, file in enumerate(files):
-        (target / IMAGES / file).write_bytes(exported.png(row))
-    write_table(exported, range(len(files)), files, target / IMAGES)
+    write_images(exported, range(len(files)), files, target / IMAGES)
     for part in exported.parts():
-        rows = [row for row, record in enumerate(exported.records) if record["split"] == part]
+        rows = exported.rows_of(part)
         tree = {
             "info": _info(exported, part),
             "licenses": [{"id": 1, "name": exported.facts()["licence"], "url": ""}],

@@ -13,7 +13,7 @@ from typing import Any, Final
 from engine.artifacts.predictions import PREFIX
 from engine.artifacts.whole_files import write_text
 from engine.commands.exported_run import ExportedRun
-from engine.commands.image_table import write_table
+from engine.commands.image_table import write_images
 
 DATA: Final = "data"
 LABELLED: Final = ("dx", "predicted", "judge_predicted")
@@ -31,9 +31,7 @@ def write(exported: ExportedRun, target: Path) -> None:
     """Fill ``target`` with data/, metadata.json and samples.json."""
     (target / DATA).mkdir()
     files = [f"{record['image_id']}.png" for record in exported.records]
-    for row, file in enumerate(files):
-        (target / DATA / file).write_bytes(exported.png(row))
-    write_table(exported, range(len(files)), files, target / DATA)
+    write_images(exported, range(len(files)), files, target / DATA)
     facts = exported.facts()
     metadata = {
         "name": facts["run"],

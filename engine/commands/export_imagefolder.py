@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from engine.commands.exported_run import ExportedRun
-from engine.commands.image_table import write_table
+from engine.commands.image_table import write_images
 from engine.data.readers.exported import TABLE
 from engine.errors import DataError
 
@@ -26,7 +26,7 @@ def write(exported: ExportedRun, target: Path) -> None:
         DataError: a class cannot name a folder.
     """
     for dx in exported.classes:
-        if dx in (".", "..") or dx.startswith(".") or "/" in dx or "\0" in dx:
+        if dx.startswith(".") or "/" in dx or "\0" in dx:
             raise DataError(
                 f"--format imagefolder: class {dx!r} cannot name a folder; rename it with data.map_labels, or give another "
                 "format"
@@ -34,11 +34,9 @@ def write(exported: ExportedRun, target: Path) -> None:
     for part in exported.parts():
         for dx in exported.classes:
             (target / part / dx).mkdir(parents=True)
-        rows = [row for row, record in enumerate(exported.records) if record["split"] == part]
+        rows = exported.rows_of(part)
         files = [f"{exported.records[row]['dx']}/{exported.records[row]['image_id']}.png" for row in rows]
-        for row, file in zip(rows, files, strict=True):
-            (target / part / file).write_bytes(exported.png(row))
-        write_table(exported, rows, files, target / part)
+        write_images(exported, rows, files, target / part)
 
 
 def front_matter(exported: ExportedRun) -> str:

@@ -75,9 +75,7 @@ class _Shards:
 
 def _write_part(exported: ExportedRun, part: str, target: Path, most: int) -> list[dict[str, str | int]]:
     """Write the shards of one part; return the file and the images of each."""
-    rows = np.array(
-        [n for n, record in enumerate(exported.records) if record["split"] == part], dtype=np.int64
-    )
+    rows = np.array(exported.rows_of(part), dtype=np.int64)
     if part == "train":
         rows = np.random.default_rng(exported.folder.config.seed).permutation(rows)
     shards = _Shards(target, part, most)

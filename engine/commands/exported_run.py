@@ -21,6 +21,7 @@ from engine.artifacts import champion
 from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.schema import REMEDY
 from engine.commands.exported_rows import real_rows, synthetic_rows, typed
+from engine.diffusion.synthesis import save_png
 from engine.errors import DataError
 from engine.labelling.simulated import in_train
 from engine.parts.dataset import Dataset, open_dataset
@@ -84,6 +85,10 @@ class ExportedRun:
         there = {record["split"] for record in self.records}
         return [part for part in SPLITS if part in there]
 
+    def rows_of(self, part: str) -> list[int]:
+        """Return the rows of a part."""
+        return [row for row, record in enumerate(self.records) if record["split"] == part]
+
     def pixels(self, row: int) -> ImageArray:
         """Return an image's pixels (H, W, 3) uint8 as the run decoded or made it.
 
@@ -104,7 +109,7 @@ class ExportedRun:
     def png(self, row: int) -> bytes:
         """Return an image as PNG that holds pixels alone."""
         buffer = io.BytesIO()
-        Image.fromarray(self.pixels(row)).save(buffer, format="PNG", optimize=False, compress_level=6)
+        save_png(self.pixels(row), buffer)
         return buffer.getvalue()
 
     def lesion_mask(self, row: int) -> ImageArray | None:

@@ -1,8 +1,8 @@
-"""Writes the table beside exported images, ``metadata.parquet``, by which hardcase tells synthetic ones."""
+"""Writes exported images with the table beside them, ``metadata.parquet``, by which hardcase tells synthetic ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +13,11 @@ from engine.commands.exported_run import ExportedRun
 from engine.data.readers.exported import FILE_NAME, TABLE
 
 
-def write_table(exported: ExportedRun, rows: Sequence[int], files: Iterable[str], folder: Path) -> None:
-    """Write the rows of some images into ``folder``; ``files`` are relative to it."""
-    names = pa.array(list(files), pa.string())
-    table = exported.table.take(pa.array(rows, pa.int64())).add_column(0, FILE_NAME, names)
+def write_images(exported: ExportedRun, rows: Sequence[int], files: Sequence[str], folder: Path) -> None:
+    """Write some images, by their rows, and the table of these rows into ``folder``; ``files`` are relative to it."""
+    for row, file in zip(rows, files, strict=True):
+        (folder / file).write_bytes(exported.png(row))
+    table = exported.table.take(pa.array(rows, pa.int64()))
+    table = table.add_column(0, FILE_NAME, pa.array(files, pa.string()))
     with whole_file(folder / TABLE) as partial:
         pq.write_table(table, partial)

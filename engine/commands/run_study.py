@@ -11,6 +11,7 @@ from rich.console import Console
 
 from engine.checked_config import load
 from engine.commands import run_command
+from engine.config import Config
 from engine.errors import ConfigError
 
 FOLD, SET = "data.split.folds", "data.split.train_sets"
@@ -43,26 +44,28 @@ def run_study(
         ConfigError: the config has no folds or sets of these numbers; nothing has begun then.
         HardcaseError: a run could not finish; the same command goes on with it.
     """
-    runs = plan(path, overrides, folds=folds, sets=sets)
+    base, runs = plan(path, overrides, folds=folds, sets=sets)
+    output = Path(base.output)
     if dry_run:
-        run_command.run(path, runs[0], console, dry_run=True)
+        run_command.run(path, next(iter(runs.values())), console, dry_run=True)
         console.print(f"this is the first of {len(runs)} runs; what they share is computed once")
         return
-    finished = []
-    for number, keys in enumerate(runs, start=1):
-        config = load(path, keys)
-        console.print(f"run {number} of {len(runs)}: {config.name}", style="bold")
+    for number, (name, keys) in enumerate(runs.items(), start=1):
+        console.print(f"run {number} of {len(runs)}: {name}", style="bold")
         run_command.run(path, keys, console, fresh=fresh, in_study=True)
-        finished.append(Path(config.output) / config.name)
-    if len(finished) > 1:
+    if len(runs) > 1:
         from engine.commands import report_command
 
-        base = load(path, overrides)
-        report_command.report(finished, console, out=Path(base.output) / f"{base.name}-study")
+        report_command.report([output / name for name in runs], console, out=output / f"{base.name}-study")
 
 
-def plan(path: Path, overrides: Sequence[str], *, folds: str | None, sets: str | None) -> list[list[str]]:
-    """Return the overrides of every run, all checked before the first begins; arguments as for ``run_study``."""
+def plan(
+    path: Path, overrides: Sequence[str], *, folds: str | None, sets: str | None
+) -> tuple[Config, dict[str, list[str]]]:
+    """Return the config without folds and sets, and the overrides of every run by its name; arguments as for ``run_study``.
+
+    All of them are checked, before the first begins.
+    """
     base = load(path, overrides)
     split = base.data.split
     if folds is not None and split.folds is None:
@@ -73,10 +76,11 @@ def plan(path: Path, overrides: Sequence[str], *, folds: str | None, sets: str |
         [None] if folds is None else numbers(folds, "--folds"),
         [None] if sets is None else numbers(sets, "--sets"),
     )
-    runs = [[*overrides, *_keys(base.name, fold, number)] for fold, number in product(*ranges)]
-    for keys in runs:
-        load(path, keys)
-    return runs
+    runs = {}
+    for fold, number in product(*ranges):
+        keys = [*overrides, *_keys(base.name, fold, number)]
+        runs[load(path, keys).name] = keys
+    return base, runs
 
 
 def numbers(text: str, option: str) -> list[int]:

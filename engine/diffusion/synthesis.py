@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -241,6 +241,6 @@ def weights_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def save_png(image_HWC: npt.NDArray[np.uint8], path: Path) -> None:
-    """Write one uint8 RGB image; the bytes depend on the pixels alone (fixed compression, no metadata)."""
+def save_png(image_HWC: npt.NDArray[np.uint8], path: Path | BinaryIO) -> None:
+    """Write one uint8 RGB image into a file; the bytes depend on the pixels alone (fixed compression, no metadata)."""
     Image.fromarray(image_HWC).save(path, format="PNG", compress_level=6)

@@ -21,7 +21,8 @@ _OTHER_COLOUR = "#444444"
 
 _HEIGHT = 168
 _LEFT, _GAP, _TOP, _BOTTOM = 30, 26, 26, 30
-_PANEL = 130
+PANEL = 130
+"""Width of a panel in pixels."""
 SMALL_PANEL = 88
 """Width of a panel where many charts stand side by side."""
 _DODGE = 7.0
@@ -66,7 +67,7 @@ def legend_marker(arm: str) -> Markup:
 
 
 def class_chart(
-    name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int], *, width: int = _PANEL
+    name: str, panels: Mapping[str, Sequence[Series]], rounds: Sequence[int], *, width: int = PANEL
 ) -> Markup:
     """Draw one class: a panel per figure (for example sensitivity and specificity), rounds across, 0-100 % upwards."""
     parts = [

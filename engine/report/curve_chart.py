@@ -12,7 +12,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from engine.arms import ARMS, in_words
+from engine.arms import in_words, label_of
 from engine.artifacts.report_json import Figure
 from engine.evaluation.intervals import holds
 from engine.report.charts import colour, marker
@@ -142,7 +142,7 @@ def _names(lines: Sequence[CurveLine], up: Callable[[float], float], x: float) -
         places[position] = min(places[position], lowest - _LINE * (len(places) - 1 - position))
     return Markup("").join(
         Markup('<text class="name" x="{}" y="{:.1f}" fill="{}">{}</text>').format(
-            x, y + 4, colour(arm), ARMS[arm].label if arm in ARMS else arm
+            x, y + 4, colour(arm), label_of(arm)
         )
         for y, (_, arm) in zip(places, ends, strict=True)
     )

@@ -11,7 +11,7 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from engine.arms import ARMS, ENGINE, in_words
+from engine.arms import ARMS, ENGINE, in_words, label_of
 from engine.artifacts.report_json import Figure
 from engine.evaluation.intervals import holds
 from engine.report.charts import colour, marker
@@ -141,11 +141,10 @@ def _names(lines: Sequence[RocLine]) -> Markup:
                     'stroke-width="0.8" opacity="0.6"/>'
                 )
             )
-        label = ARMS[line.arm].label if line.arm in ARMS else line.arm
         auc = number_interval(line.auc, line.lesions)
         drawn.append(
             Markup(
-                f'<text class="name" x="{left:.1f}" y="{y:.1f}" fill="{shade}">{escape(label)}</text>'
+                f'<text class="name" x="{left:.1f}" y="{y:.1f}" fill="{shade}">{escape(label_of(line.arm))}</text>'
                 f'<text class="tick" x="{left:.1f}" y="{y + 12.5:.1f}">AUC {escape(auc)}</text>'
             )
         )

@@ -134,7 +134,7 @@ def _across_rounds(
     name: str,
     rounds: Sequence[Entry],
     figures: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-    width: int = 130,
+    width: int = draw.PANEL,
 ) -> Markup:
     """Draw sensitivity and specificity of ``figures`` of the test part, arms real and hard."""
     panels = {

@@ -7,6 +7,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -221,6 +222,8 @@ class StageRunner:
     listener: Listener
     fresh: bool = False
     done: dict[str, StageFolder] = field(default_factory=dict)
+    slot: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Held while a stage is computed, where stages run side by side; the wait for it is no part of the stage's seconds."""
 
     def __call__(
         self,
@@ -243,8 +246,9 @@ class StageRunner:
                 self.cache.forget(name, key)
             folder = self.cache.find(name, key)
             if folder is None:
-                self.listener.stage_started(name, key)
-                folder = self.cache.fill(name, key, recipe, self._work(key, recipe, inputs))
+                with self.slot():
+                    self.listener.stage_started(name, key)
+                    folder = self.cache.fill(name, key, recipe, self._work(key, recipe, inputs))
             else:
                 self.cache.tidy(name, key)
         self.done[key] = folder

@@ -8,9 +8,8 @@ in the loop alone, and what may run at once follows from what reads what.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -71,16 +70,9 @@ class PendingStage(StageFolder):
 
 
 class SideBySide:
-    """Takes the place of a ``StageRunner`` whose backend can run several stages at once.
+    """Takes the place of a ``StageRunner`` whose backend can run several stages at once."""
 
-    ``slot()`` is held by a stage that is computed, and waits until it may be; what the cache has needs none. The wait is no
-    part of the stage's seconds.
-    """
-
-    def __init__(
-        self, runner: StageRunner, slot: Callable[[], AbstractContextManager[None]] = nullcontext
-    ) -> None:
-        self.slot = slot
+    def __init__(self, runner: StageRunner) -> None:
         self.runner = replace(runner, listener=OneAtATime(runner.listener))
         self.cache = runner.cache
         self.device = runner.device
@@ -111,9 +103,7 @@ class SideBySide:
             ready = {role: _finished(folder) for role, folder in inputs.items()}
             if self._trouble.done():
                 self._trouble.result()
-            key = self.runner.key(stage, params, inputs=ready, seed=seed)
-            with nullcontext() if self.cache.find(stage.name, key) is not None else self.slot():
-                return self.runner(stage, params, inputs=ready, seed=seed)
+            return self.runner(stage, params, inputs=ready, seed=seed)
         except BaseException as error:
             self._fail(error)
             raise

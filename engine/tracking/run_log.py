@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import tempfile
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,12 +19,10 @@ import pandas as pd
 from engine.arms import ARMS
 from engine.artifacts import report_json
 from engine.artifacts.csv_text import write_csv
-from engine.artifacts.json_text import parse_json
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
 from engine.artifacts.visible_text import visible
 from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
-from engine.store import write_json
 from engine.tracking.confusion import confusion_png
 from engine.tracking.flatten import (
     TABLE,
@@ -39,6 +34,7 @@ from engine.tracking.flatten import (
     parameters,
 )
 from engine.tracking.outbox import Entry
+from engine.tracking.remembered import Remembered
 from engine.tracking.sender import RefusedError
 
 ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
@@ -52,15 +48,12 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Marks an experiment as one of model training. MLflow 3.17 opens on traces even so, unless its address says otherwise."""
 
 
-@dataclass
-class RunLog:
+@dataclass(kw_only=True)
+class RunLog(Remembered):
     """Sends the calls of one run folder; ``client`` is an MlflowClient, ``entities`` the module mlflow.entities."""
 
     client: Any
     entities: Any
-    run_folder: Path
-    uri: str
-    experiment: str
     artifact_location: str | None = None
 
     def send(self, entry: Entry) -> None:
@@ -74,26 +67,6 @@ class RunLog:
         if entry.call not in calls:
             raise RefusedError(f"there is no call {entry.call[:40]!r}")
         calls[entry.call](**entry.arguments)
-
-    def state(self) -> dict[str, Any]:
-        """Return mlflow.json's object; an empty one when the run was tracked elsewhere before."""
-        path = RunLayout(self.run_folder).tracking
-        try:
-            state: dict[str, Any] = parse_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            state = {}
-        if not _is_state(state) or (state["tracking_uri"], state["experiment"]) != (
-            self.uri,
-            self.experiment,
-        ):
-            state = {"tracking_uri": self.uri, "experiment": self.experiment, "run_key": uuid.uuid4().hex,
-                     "rounds": {}}  # fmt: skip
-            write_json(path, state)
-        return state
-
-    def remember(self, **changes: Any) -> None:
-        """Merge ``changes`` into mlflow.json."""
-        write_json(RunLayout(self.run_folder).tracking, {**self.state(), **changes})
 
     def parent(self) -> tuple[str, str]:
         """Return (experiment id, parent run id); RefusedError where the run was never started."""
@@ -185,18 +158,10 @@ class RunLog:
         self._params(run, params)
         stale = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
         self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
-        yield run_id, self._time_of(key, digest)
+        yield run_id, self.time_of(key, digest)
         self.client.set_terminated(run_id, status="FINISHED")
         sending = {name: begun for name, begun in self.state().get("sending", {}).items() if name != key}
         self.remember(rounds={**children, key: {"run_id": run_id, "digest": digest}}, sending=sending)
-
-    def _time_of(self, key: str, digest: str) -> int:
-        """Return the time (ms) at which this content was begun to be sent; kept on the disk until it is sent."""
-        sending = self.state().get("sending", {})
-        if sending.get(key, {}).get("digest") != digest:
-            sending = {**sending, key: {"digest": digest, "time": int(time.time() * 1000)}}
-            self.remember(sending=sending)
-        return int(sending[key]["time"])
 
     def finish(self, status: str) -> None:
         """Attach the run's own files and tags to the parent run and close it."""
@@ -307,16 +272,6 @@ def within(run_folder: Path, name: str) -> Path:
     if not path.resolve().is_relative_to(run_folder.resolve()):
         raise RefusedError(f"{name} does not lie in the run folder")
     return path
-
-
-def _is_state(state: Any) -> bool:
-    """Whether an object of mlflow.json is one that this version goes on with."""
-    kinds = {"tracking_uri": str, "experiment": str, "run_key": str, "rounds": dict}
-    return (
-        isinstance(state, dict)
-        and all(isinstance(state.get(name), kind) for name, kind in kinds.items())
-        and re.fullmatch(r"[0-9a-f]{32}", state["run_key"]) is not None
-    )
 
 
 def _asks_an_oracle(config: Mapping[str, Any]) -> bool:

@@ -87,7 +87,7 @@ def roc_block(run: RunFiles, replicate: Replicate | None) -> dict[str, Any] | No
             {
                 "arm": arm,
                 "key": draw.legend_marker(arm),
-                "threshold": _threshold_text(entry),
+                "threshold": _score_text(_threshold(entry)),
                 **{name: figure_text(entry.test, figure) for name, figure in names.items()},
             }
         )
@@ -116,8 +116,8 @@ def missed_block(run: RunFiles, replicate: Replicate | None) -> dict[str, Any] |
         "arm": ENGINE,
         "other": baseline if theirs is not None else None,
         "round": run.report.last_round(ENGINE),
-        "threshold": f"{ours.threshold:.3f}",
-        "other_threshold": NOTHING if theirs is None else f"{theirs.threshold:.3f}",
+        "threshold": _score_text(ours.threshold),
+        "other_threshold": _score_text(None if theirs is None else theirs.threshold),
         "n": int(missed_N.sum()),
         "n_lesions": len(set(lesion_N[missed_N].tolist())),
         "of": int(truth_N.sum()),
@@ -164,20 +164,25 @@ def _cases(
 def _called(run: RunFiles, replicate: Replicate, arm: str) -> _Called | None:
     """Return what an arm calls malignant; None where report.json names no threshold."""
     entry = _entry(run, arm)
-    threshold = (entry.test.get("malignant") or {}).get("threshold") if entry is not None else None
+    threshold = None if entry is None else _threshold(entry)
     if threshold is None or arm not in replicate.arms:
         return None
     score_N = malignant_score(replicate.test.prob[arm], replicate.malignant_columns)
-    return _Called(threshold=float(threshold), score_N=score_N, malignant_N=score_N >= threshold)
+    return _Called(threshold=threshold, score_N=score_N, malignant_N=score_N >= threshold)
 
 
 def _entry(run: RunFiles, arm: str) -> RoundEntry | None:
     return run.report.entry(run.report.last_round(ENGINE) or 0, arm)
 
 
-def _threshold_text(entry: RoundEntry) -> str:
-    threshold = (entry.test.get("malignant") or {}).get("threshold")
-    return NOTHING if threshold is None else f"{threshold:.3f}"
+def _threshold(entry: RoundEntry) -> float | None:
+    """Return the operating point that val fixed, None where it fixed none."""
+    found = (entry.test.get("malignant") or {}).get("threshold")
+    return None if found is None else float(found)
+
+
+def _score_text(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 def _shown(replicate: Replicate) -> list[str]:

@@ -52,7 +52,7 @@ def test_what_to_type_next_is_the_study_that_a_claim_needs_and_works(
     words = shlex.split(said.partition("   (")[0])
     assert words[:2] == ["hardcase", "run"] and Path(words[2]) == folder.path / "config.yaml"
     how = {words[3].removeprefix("--"): words[4]}
-    found = plan(Path(words[2]), words[5:], folds=how.get("folds"), sets=how.get("sets"))
+    _, found = plan(Path(words[2]), words[5:], folds=how.get("folds"), sets=how.get("sets"))
     assert len(found) == runs
 
 

@@ -6,6 +6,8 @@ import json
 import random
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,24 @@ class Slow(VariedBackend):
 
     def stop(self) -> None:
         pass
+
+
+def test_as_many_stages_run_as_there_are_slots_and_what_the_cache_has_needs_none(tmp_path: Path) -> None:
+    backend, slots, taken = Slow(0), threading.Semaphore(2), []
+
+    @contextmanager
+    def slot() -> Iterator[None]:
+        with slots:
+            taken.append(1)
+            yield
+
+    for _ in range(2):
+        alone = StageRunner(StageCache(tmp_path), backend, 1, "cpu", "float32", QuietListener(), slot=slot)
+        runner = SideBySide(alone)
+        folders = [runner(VAE, Params(a=a)) for a in range(12)]
+        assert all(folder.path.is_dir() for folder in folders)
+        runner.close()
+    assert backend.most == 2 and len(taken) == 12, "the second time all were ready"
 
 
 class Told(NullTracker):
