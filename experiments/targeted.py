@@ -28,7 +28,7 @@ from experiments.lib.keeping import require_engine, require_frozen, run_or_colle
 from experiments.lib.settings import develop, kept, on_val
 from experiments.lib.targeted_study import collect_study
 
-FROZEN: Final[str | None] = None
+FROZEN: Final[str | None] = "da6afe7"
 """The commit whose engine scores the study; None while settings are still chosen, and nothing is scored."""
 
 GATES: Final = "policy.acceptance={name: default}"

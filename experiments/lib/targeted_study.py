@@ -29,6 +29,8 @@ PANELS: Final[Mapping[str, str]] = {
     "malignant.sensitivity": "malignant sensitivity\nat 90 % specificity",
 }
 """What the picture and the tables show: the endpoints, then that of the first study."""
+SETS: Final = 2
+"""Training sets per fold, as the protocol froze them."""
 EFFECT: Final = 0.02
 """The protocol's target of hard minus classical, for which power is told."""
 
@@ -67,10 +69,13 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
 
 
 def unfinished(files: Sequence[Mapping[str, Any]]) -> str:
-    """Return what forbids a claim: folds that are missing, or have fewer training sets than others; "" for nothing."""
+    """Return what forbids a claim: folds or training sets of the protocol that are not scored; "" for nothing."""
     sets = Counter(file["fold"] for file in files)
-    unequal = len(set(sets.values())) > 1
-    return missing(len(sets)) or ("folds have unequal numbers of training sets" if unequal else "")
+    if absent := missing(len(sets)):
+        return absent
+    if set(sets.values()) != {SETS}:
+        return f"{len(files)} training sets are scored; the protocol says {SETS} per fold"
+    return ""
 
 
 def lines(study: Study, rows: Sequence[PowerRow]) -> list[str]:

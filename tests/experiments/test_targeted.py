@@ -18,7 +18,7 @@ from engine.store.files import read_json, write_json
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import open_replicate
 from experiments import targeted
-from experiments.lib import folds
+from experiments.lib import folds, targeted_study
 from experiments.lib.keeping import EXPERIMENTS, this_command
 from experiments.lib.outcomes import pack_cases, scored_arm
 from experiments.lib.targeted_study import PANELS, collect_study
@@ -47,7 +47,8 @@ def study_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path) -> None:
+def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targeted_study, "SETS", 1)
     arms = ("real", "classical", "random", "hard")
     runs = opened(
         tmp_path / "runs", folds=True, replicates=5, arms=arms, primary=ENDPOINTS, gain={"hard": 0.8},
@@ -97,12 +98,13 @@ def arm_auc(run: Replicate, arm: str) -> float:
     return float(np.mean([roc_auc_score(truth, score) for score in scores]))
 
 
-def test_a_fold_with_more_training_sets_than_others_forbids_a_claim(tmp_path: Path) -> None:
-    from experiments.lib.targeted_study import unfinished
-
-    whole = [{"fold": fold, "set": 0} for fold in range(5)]
+def test_a_study_without_all_training_sets_of_the_protocol_forbids_a_claim() -> None:
+    unfinished = targeted_study.unfinished
+    whole = [{"fold": fold, "set": number} for fold in range(5) for number in range(targeted_study.SETS)]
     assert unfinished(whole) == ""
-    assert unfinished([*whole, {"fold": 2, "set": 1}]) == "folds have unequal numbers of training sets"
+    assert unfinished(whole[:-1]) == "9 training sets are scored; the protocol says 2 per fold"
+    assert unfinished([entry for entry in whole if entry["set"] == 0]).startswith("5 training sets are scored")
+    assert unfinished([entry for entry in whole if entry["fold"]]) == "4 of 5 folds are scored"
 
 
 def test_replicates_with_other_endpoints_are_refused(tmp_path: Path) -> None:
