@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifacts.run_layout import arm_label
+from engine.tracking.arm_model import upload
 from engine.tracking.outbox import FOLDER
-from engine.tracking.run_log import KEY, RunLog, within
+from engine.tracking.run_log import RunLog, within
 from engine.tracking.sender import RefusedError
 
 ALIAS = "champion"
@@ -70,25 +71,13 @@ def _remember(log: RunLog, digest: str, done: Mapping[str, str]) -> None:
 
 
 def _logged_model(log: RunLog, champion: Mapping[str, Any], digest: str, folder: Path) -> str:
-    """Create MLflow's logged model, upload its files and tie it to the child run it came from.
-
-    One whose upload was cut short is found by its key and goes on.
-    """
-    experiment_id, parent_id = log.parent()
-    arm = arm_label(int(champion["round"]), champion["arm"])
-    source = log.state()["rounds"].get(arm, {}).get("run_id", parent_id)
-    key = f"{log.state()['run_key']}/{digest}"
-    begun = log.client.search_logged_models([experiment_id], filter_string=f"tags.`{KEY}` = '{key}'")
-    created = begun[0] if begun else log.client.create_logged_model(
-        experiment_id, name="champion", source_run_id=source, tags={KEY: key}
-    )  # fmt: skip
+    """Upload the files to the logged model of this (round, arm); an upload that was cut short is done again."""
+    parent_id = log.parent()[1]
+    number, arm = int(champion["round"]), str(champion["arm"])
+    source = log.state()["rounds"].get(arm_label(number, arm), {}).get("run_id", parent_id)
+    created = log.logged_model(number, arm, digest.rpartition("/")[2], source)
     _stamp(folder / "MLmodel", created, source)
-    log.client.log_model_artifacts(created.model_id, str(folder))
-    log.client.finalize_logged_model(created.model_id, "READY")
-    outputs = log.client.get_run(source).outputs
-    if created.model_id not in [output.model_id for output in (outputs.model_outputs if outputs else [])]:
-        output = log.entities.LoggedModelOutput(created.model_id, int(champion["round"]))
-        log.client.log_outputs(source, [output])
+    upload(log.client, created, str(folder))
     return str(created.model_id)
 
 

@@ -13,6 +13,9 @@ from engine.artifacts.json_text import parse_json
 from engine.artifacts.run_layout import RunLayout
 from engine.store import write_json
 
+KEY = "hardcase.key"
+"""Tag by which what was created just before a kill is found again."""
+
 
 @dataclass(kw_only=True)
 class Remembered:

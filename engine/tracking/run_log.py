@@ -7,54 +7,38 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from engine.arms import ARMS
 from engine.artifacts import report_json
-from engine.artifacts.csv_text import write_csv
+from engine.artifacts.classifier_fit import WEIGHTS
+from engine.artifacts.digests import checksum
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
 from engine.artifacts.visible_text import visible
 from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
-from engine.tracking.confusion import confusion_png
-from engine.tracking.flatten import (
-    TABLE,
-    failed_attempts,
-    figures_table,
-    headline,
-    metric_name,
-    metrics,
-    parameters,
-)
+from engine.tracking.arm_model import arm_model
+from engine.tracking.flatten import failed_attempts, headline, metrics, parameters
 from engine.tracking.outbox import Entry
-from engine.tracking.remembered import Remembered
+from engine.tracking.repeatable import Requests
+from engine.tracking.round_files import log_files
 from engine.tracking.sender import RefusedError
 
-ARTIFACT_KINDS = (".json", ".parquet", ".png", ".html")
-KEY = "hardcase.key"
-"""Tag by which what was created just before a kill is found again."""
-BATCH = 100
-"""Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
+BESIDES = "run"
+"""Folder of a parent run's files other than the report, which MLflow lists after it."""
+PARTS = {"val": "validation", "test": "testing"}
+"""Parts that have figures, and what MLflow calls their use."""
 SIMULATED = {"labels": MARK}
 """Tag and parameter of a run whose figures rest on labels of an oracle."""
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""Marks an experiment as one of model training. MLflow 3.17 opens on traces even so, unless its address says otherwise."""
 
 
 @dataclass(kw_only=True)
-class RunLog(Remembered):
-    """Sends the calls of one run folder; ``client`` is an MlflowClient, ``entities`` the module mlflow.entities."""
-
-    client: Any
-    entities: Any
-    artifact_location: str | None = None
+class RunLog(Requests):
+    """Sends the calls of one run folder."""
 
     def send(self, entry: Entry) -> None:
         """Send one call; raises RefusedError where it cannot succeed, whatever the client raises otherwise."""
@@ -77,23 +61,27 @@ class RunLog(Remembered):
 
     def start(self, config: Mapping[str, Any], dataset: Mapping[str, Any]) -> None:
         """Open or resume the parent run: parameters, tags, dataset."""
-        experiment_id = self._experiment()
+        experiment_id = self.open_experiment()
         state = self.state()
-        run = self._run(experiment_id, state.get("run_id"), state["run_key"], config.get("name", "run"), {})
+        run = self.find_or_create(
+            experiment_id, state.get("run_id"), state["run_key"], config.get("name", "run"), {}
+        )
         if run.info.run_id != state.get("run_id"):
             self.remember(experiment_id=experiment_id, run_id=run.info.run_id, rounds={}, sending={})
         run_id = run.info.run_id
         self.client.update_run(run_id, status="RUNNING")
-        self._params(run, parameters(config))
+        self.params(run, parameters(config))
         if _asks_an_oracle(config) or in_train(self.run_folder):
             self._mark_simulated(run)
         tags = {k: v for k, v in dataset.items() if isinstance(v, str | int | bool) and k != "name"}
-        self._batches(
+        self.batches(
             run_id, tags=[self.entities.RunTag(f"dataset.{k}", visible(str(v))) for k, v in tags.items()]
         )
-        if state.get("dataset") != dataset.get("digest"):
-            self.client.log_inputs(run_id, datasets=[self._dataset(dataset)])
-            self.remember(dataset=dataset.get("digest"))
+        name, digest = str(dataset.get("name", "data")), str(dataset.get("digest", ""))
+        if state.get("dataset") != digest:
+            profile = json.dumps({"counts": dataset.get("counts", {})})
+            self.client.log_inputs(run_id, datasets=[self.dataset(name, digest, "training", profile)])
+        self.remember(dataset=digest, dataset_name=name)
 
     def log_round(self, report: Mapping[str, Any], folder: str) -> None:
         """Log one (round, arm) as a child run and its headline figures on the parent."""
@@ -111,11 +99,9 @@ class RunLog(Remembered):
                 return
             run_id, time_ms = child
             shown_figures = headline(report, arm == main_arm(round_number))
-            self._metrics(run_id, metrics(report), round_number, time_ms)
-            self._metrics(self.parent()[1], shown_figures, round_number, time_ms)
-            self._artifacts(run_id, files)
-            self._figures(run_id, report)
-            self._confusion(run_id, report)
+            self._arm_metrics(run_id, report, files, time_ms)
+            self.metrics(self.parent()[1], shown_figures, round_number, time_ms)
+            log_files(self.client, run_id, files, report)
 
     def log_trial(self, trial: Mapping[str, Any]) -> None:
         """Log one trial of a sweep as a child run: its settings, its val figures with step = round."""
@@ -128,8 +114,8 @@ class RunLog(Remembered):
                 return
             run_id, time_ms = child
             for round_number, figures in trial["val"].items():
-                self._metrics(run_id, figures, int(round_number), time_ms)
-            self._metrics(run_id, {f"seconds/{k}": v for k, v in trial["seconds"].items()}, 0, time_ms)
+                self.metrics(run_id, figures, int(round_number), time_ms)
+            self.metrics(run_id, {f"seconds/{k}": v for k, v in trial["seconds"].items()}, 0, time_ms)
 
     @contextmanager
     def _child(
@@ -152,12 +138,12 @@ class RunLog(Remembered):
             yield None
             return
         run_key = f"{self.state()['run_key']}/{key}"
-        run = self._run(experiment_id, children.get(key, {}).get("run_id"), run_key, name,
+        run = self.find_or_create(experiment_id, children.get(key, {}).get("run_id"), run_key, name,
                         {"mlflow.parentRunId": parent_id, **tags})  # fmt: skip
         run_id = str(run.info.run_id)
-        self._params(run, params)
+        self.params(run, params)
         stale = {k: v for k, v in tags.items() if run.data.tags.get(k) != v}
-        self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
+        self.batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in stale.items()])
         yield run_id, self.time_of(key, digest)
         self.client.set_terminated(run_id, status="FINISHED")
         sending = {name: begun for name, begun in self.state().get("sending", {}).items() if name != key}
@@ -166,104 +152,51 @@ class RunLog(Remembered):
     def finish(self, status: str) -> None:
         """Attach the run's own files and tags to the parent run and close it."""
         _, run_id = self.parent()
-        for path in RunLayout(self.run_folder).attached:
+        layout = RunLayout(self.run_folder)
+        besides = BESIDES if layout.page.is_file() else None
+        for path in layout.attached:
             if path.is_file():
-                self.client.log_artifact(run_id, str(path))
+                self.client.log_artifact(run_id, str(path), None if path == layout.page else besides)
         report = report_json.read_if_written(self.run_folder)
         if report is not None:
             names = [n for n in ("protocol", "split_digest", "config_digest") if n in report.model_fields_set]
             tags = {name: str(getattr(report, name)) for name in names} | failed_attempts(report)
-            self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
+            self.batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
             if in_run(self.run_folder, report):
                 self._mark_simulated(self.client.get_run(run_id))
         self.client.set_terminated(run_id, status=status)
 
-    def _params(self, run: Any, params: Mapping[str, str]) -> None:
-        """Log the parameters that a run does not have yet: MLflow refuses to change one."""
-        known = run.data.params
-        new = [self.entities.Param(k, v) for k, v in params.items() if k not in known]
-        self._batches(str(run.info.run_id), params=new)
-
     def _mark_simulated(self, run: Any) -> None:
-        self._params(run, SIMULATED)
+        self.params(run, SIMULATED)
         run_id = str(run.info.run_id)
-        self._batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in SIMULATED.items()])
+        self.batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in SIMULATED.items()])
 
-    def _experiment(self) -> str:
-        found = self.client.get_experiment_by_name(self.experiment)
-        if found is None:
-            return str(
-                self.client.create_experiment(
-                    self.experiment, artifact_location=self.artifact_location, tags=KIND
-                )
-            )
-        if found.lifecycle_stage == "deleted":
-            raise RefusedError(
-                f"experiment {self.experiment} is deleted; restore it or give tracking.experiment=OTHER"
-            )
-        if not found.tags.keys() & KIND.keys():
-            for key, value in KIND.items():
-                self.client.set_experiment_tag(found.experiment_id, key, value)
-        return str(found.experiment_id)
+    def _arm_metrics(self, run_id: str, report: Mapping[str, Any], files: Path, time_ms: int) -> None:
+        """Log all figures of a (round, arm), those of val and test tied to its model and to the part they are of."""
+        number, arm, state, flat = int(report["round"]), str(report["arm"]), self.state(), metrics(report)
+        if (weights := files / WEIGHTS).is_file():
+            model = self.logged_model(number, arm, checksum(weights)[:16], run_id)
+            name, digest = state.get("dataset_name", "data"), str(state.get("dataset") or "")
+            for part, use in PARTS.items():
+                own = {key: flat.pop(key) for key in tuple(flat) if key.startswith(f"{part}/")}
+                if own:
+                    dataset = self.dataset(f"{name}, {part}", digest, use)
+                    self.client.log_inputs(run_id, datasets=[dataset])
+                    tied = {
+                        "model_id": model.model_id,
+                        "dataset_name": dataset.dataset.name,
+                        "dataset_digest": dataset.dataset.digest,
+                    }
+                    self.metrics(run_id, own, number, time_ms, tied)
+        self.metrics(run_id, flat, number, time_ms)
 
-    def _run(
-        self, experiment_id: str, run_id: str | None, key: str, name: str, tags: Mapping[str, str]
-    ) -> Any:
-        """Return the run of ``key``: by id, else by its tag, else a new one."""
-        query = f"tags.`{KEY}` = '{key}'"
-        found = self.client.search_runs([experiment_id], filter_string=query, max_results=10)
-        for run in found:
-            if run_id is None or run.info.run_id == run_id:
-                return run
-        if found:
-            return found[0]
-        return self.client.create_run(experiment_id, run_name=name, tags={**tags, KEY: key})
-
-    def _dataset(self, dataset: Mapping[str, Any]) -> Any:
-        source = json.dumps({"uri": str(RunLayout(self.run_folder).split.resolve())})
-        entity = self.entities.Dataset(
-            name=str(dataset.get("name", "data")),
-            digest=str(dataset.get("digest", ""))[:36],
-            source_type="local",
-            source=source,
-            profile=json.dumps({"counts": dataset.get("counts", {})}),
-        )
-        return self.entities.DatasetInput(entity, [self.entities.InputTag("mlflow.data.context", "training")])
-
-    def _metrics(self, run_id: str, values: Mapping[str, float], step: int, time_ms: int) -> None:
-        self._batches(
-            run_id,
-            metrics=[self.entities.Metric(metric_name(k), v, time_ms, step) for k, v in values.items()],
-        )
-
-    def _batches(self, run_id: str, **items: list[Any]) -> None:
-        for kind, entries in items.items():
-            for start in range(0, len(entries), BATCH):
-                self.client.log_batch(run_id, **{kind: entries[start : start + BATCH]})
-
-    def _artifacts(self, run_id: str, folder: Path) -> None:
-        files = sorted(p for p in folder.glob("*") if p.is_file()) if folder.is_dir() else []
-        for path in files:
-            if path.suffix in ARTIFACT_KINDS and not path.name.startswith("."):
-                self.client.log_artifact(run_id, str(path))
-
-    def _figures(self, run_id: str, report: Mapping[str, Any]) -> None:
-        """Log every figure with its interval as one table, which MLflow shows as such."""
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / "figures.csv"
-            write_csv(pd.DataFrame(figures_table(report), columns=list(TABLE)), path)
-            self.client.log_artifact(run_id, str(path))
-
-    def _confusion(self, run_id: str, report: Mapping[str, Any]) -> None:
-        for split in ("val", "test"):
-            table = (report.get(split) or {}).get("confusion")
-            if not table:
-                continue
-            title = f"round {report['round']} {report['arm']}, {split}"
-            with tempfile.TemporaryDirectory() as scratch:
-                path = Path(scratch) / f"confusion_{split}.png"
-                path.write_bytes(confusion_png(table["classes"], table["counts"], title))
-                self.client.log_artifact(run_id, str(path))
+    def logged_model(self, number: int, arm: str, digest: str, source: str) -> Any:
+        """Return the logged model of a (round, arm) with these weights, an output of the run ``source``."""
+        key = f"{self.state()['run_key']}/{arm_label(number, arm)}/{digest}"
+        return arm_model(
+            self.client, self.entities, self.parent()[0],
+            key=key, name=f"round {number} {arm}", source=source, step=number,
+        )  # fmt: skip
 
 
 def within(run_folder: Path, name: str) -> Path:

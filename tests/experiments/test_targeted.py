@@ -103,7 +103,9 @@ def test_a_study_without_all_training_sets_of_the_protocol_forbids_a_claim() -> 
     whole = [{"fold": fold, "set": number} for fold in range(5) for number in range(targeted_study.SETS)]
     assert unfinished(whole) == ""
     assert unfinished(whole[:-1]) == "9 training sets are scored; the protocol says 2 per fold"
-    assert unfinished([entry for entry in whole if entry["set"] == 0]).startswith("5 training sets are scored")
+    assert unfinished([entry for entry in whole if entry["set"] == 0]).startswith(
+        "5 training sets are scored"
+    )
     assert unfinished([entry for entry in whole if entry["fold"]]) == "4 of 5 folds are scored"
 
 

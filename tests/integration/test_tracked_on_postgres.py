@@ -57,7 +57,9 @@ def contents(uri: str) -> dict[str, Any]:
     return {
         "experiment": experiment.tags.get("mlflow.experimentKind"),
         "runs": sorted((described(client, run) for run in runs), key=lambda run: run["name"]),
-        "models": sorted((m.name, str(m.status), model_files(client, m.model_id)) for m in models),
+        "models": sorted(
+            (m.name, str(m.status), model_files(client, m.model_id), figures_of(m)) for m in models
+        ),
         "versions": sorted(sorted(kept(v.tags).items()) for v in versions),
         "champion": kept(client.get_model_version_by_alias("finished", "champion").tags),
     }  # fmt: skip
@@ -67,6 +69,11 @@ def model_files(client: Any, model_id: str) -> list[str]:
     """What lies at the top of a model, without what MLflow puts into a local store when somebody loads it by its name."""
     found = [item.path for item in client.list_logged_model_artifacts(model_id)]
     return sorted(path for path in found if path != "registered_model_meta")
+
+
+def figures_of(model: Any) -> list[tuple[str, float, int, str, str]]:
+    """Every figure of a model, with its round and the images it is of."""
+    return sorted((m.key, m.value, m.step, m.dataset_name, m.dataset_digest) for m in model.metrics)
 
 
 def described(client: Any, run: Any) -> dict[str, Any]:
@@ -100,7 +107,7 @@ def files(client: Any, run_id: str, folder: str | None = None) -> list[str]:
 
 def digest(client: Any, run_id: str, path: str) -> str:
     """The checksum of a logged file; "" of those that say when or where the run was made."""
-    if path in ("report.html", "config.yaml", "report.json"):
+    if Path(path).name in ("report.html", "config.yaml", "report.json"):
         return ""
     return hashlib.sha256(Path(client.download_artifacts(run_id, path)).read_bytes()).hexdigest()
 

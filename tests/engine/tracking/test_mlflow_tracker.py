@@ -215,8 +215,66 @@ def test_parent_holds_config_dataset_tags_and_report(tracked):
     assert parent.data.tags["split_digest"] == "s"
     inputs = parent.inputs.dataset_inputs
     assert [(i.dataset.name, i.dataset.digest) for i in inputs] == [("phantom", "d" * 36)]
-    names = {f.path for f in client.list_artifacts(parent.info.run_id)}
-    assert {"report.html", "report.json", "champion.json"} <= names
+    run_id = parent.info.run_id
+    assert [f.path for f in client.list_artifacts(run_id)] == ["report.html", "run"], "the report comes first"
+    besides = {f.path for f in client.list_artifacts(run_id, "run")}
+    assert {"run/report.json", "run/champion.json"} <= besides
+
+
+def models_of(client):
+    found = client.search_logged_models([client.get_experiment_by_name("demo").experiment_id])
+    assert len({model.name for model in found}) == len(found)
+    return {model.name: model for model in found}
+
+
+def test_each_arm_is_a_model_with_its_figures_of_val_and_test(tracked):
+    """Once, after a resume too: the figure, its part's images, and the child run that has it as output."""
+    _, client, _ = tracked
+    models, (named, _) = models_of(client), runs_of(client)
+    assert sorted(models) == ["round 0 real", "round 1 hard", "round 1 real"]
+    for name, model in models.items():
+        assert str(model.status) == "READY" and model.source_run_id == named[name].info.run_id
+        tied = {(m.key, m.dataset_name): m.value for m in model.metrics}
+        assert (
+            len(tied)
+            == len(model.metrics)
+            == sum(key.startswith(("val/", "test/")) for key in named[name].data.metrics)
+        )
+        assert (
+            tied["test/malignant/sensitivity", "phantom, test"]
+            == named[name].data.metrics["test/malignant/sensitivity"]
+        )
+        assert {m.dataset_digest for m in model.metrics} == {"d" * 36}
+        uses = {
+            item.dataset.name: {tag.key: tag.value for tag in item.tags}["mlflow.data.context"]
+            for item in named[name].inputs.dataset_inputs
+        }
+        assert uses == {"phantom, val": "validation", "phantom, test": "testing"}
+    (best,) = client.search_logged_models(
+        [client.get_experiment_by_name("demo").experiment_id],
+        order_by=[{"field_name": "metrics.test/malignant/sensitivity", "ascending": False}],
+        max_results=1,
+    )
+    assert best.name == "round 1 hard"
+
+
+def test_a_model_whose_files_stayed_in_the_run_folder_says_so_until_it_is_crowned(tracked):
+    _, client, _ = tracked
+    kept_here = {name: model.tags.get("mlflow.model.isExternal") for name, model in models_of(client).items()}
+    assert kept_here == {"round 0 real": None, "round 1 hard": None, "round 1 real": "true"}
+    crowned = client.get_model_version_by_alias("demo", "champion").tags["hardcase.model_id"]
+    assert crowned == models_of(client)["round 1 hard"].model_id
+
+
+def test_without_weights_an_arm_has_figures_and_no_model(tmp_path):
+    run = make_run(tmp_path)
+    (run / "rounds/0000/classifier.safetensors").unlink()
+    tracker = make_tracker(tmp_path)
+    tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+    tracker.log_round(make_report(0, "real", 0.6), run / "rounds/0000", run)
+    client = client_of(tmp_path)
+    assert models_of(client) == {}
+    assert runs_of(client)[0]["round 0 real"].data.metrics["val/accuracy"] == pytest.approx(0.6)
 
 
 def test_children_hold_reports_tables_sheets_and_confusion_but_no_weights(tracked):
@@ -469,19 +527,20 @@ def test_what_was_sent_in_part_is_there_once_when_it_is_sent_again(tmp_path, mon
     def cut_short(owner, name):
         whole, calls = getattr(owner, name), []
 
-        def once(*args):
+        def once(*args, **named):
             calls.append(args)
             if len(calls) == 1:
                 raise OSError("cut off")
-            return whole(*args)
+            return whole(*args, **named)
 
         monkeypatch.setattr(owner, name, once)
 
     shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
     run, name = make_run(tmp_path), 'it\'s "a" test'
-    cut_short(run_log.RunLog, "_artifacts")
+    cut_short(run_log.RunLog, "metrics")
+    cut_short(run_log, "log_files")
     cut_short(registry, "_stamp")
-    for _ in range(3):  # twice cut off
+    for _ in range(4):  # three times cut off
         play(MlflowTracker(output=tmp_path / "runs", experiment=name, export=export), run)
     assert not (run / "tracking_outbox").exists()
     client = client_of(tmp_path)
@@ -493,8 +552,10 @@ def test_what_was_sent_in_part_is_there_once_when_it_is_sent_again(tmp_path, mon
             history = client.get_metric_history(found.info.run_id, metric)
             assert len({m.step for m in history}) == len(history), (found.info.run_name, metric)
     models = client.search_logged_models([experiment])
-    assert sorted(str(model.status) for model in models) == ["READY", "READY"]
+    assert [str(model.status) for model in models] == ["READY"] * 3
+    for model in models:
+        assert len({metric.key for metric in model.metrics}) == len(model.metrics) > 0
     outputs = [client.get_run(r.info.run_id).outputs.model_outputs for r in runs]
-    assert sorted(map(len, outputs)) == [0, 0, 1, 1]
+    assert sorted(map(len, outputs)) == [0, 1, 1, 1]
     versions = [v for v in client.search_model_versions() if v.name == name]
     assert sorted(v.tags["round"] for v in versions) == ["0", "1"]
