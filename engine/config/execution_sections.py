@@ -65,6 +65,9 @@ class TrackingConfig(Section):
         None, description="tracking server; null: MLFLOW_TRACKING_URI, else mlflow.db beside output"
     )
     experiment: str | None = Field(None, description="experiment name; null: the config's name")
+    system_metrics: bool = Field(
+        False, description="log processor, memory, disk and GPUs of the machine that drives the run"
+    )
 
     @field_validator("uri")
     @classmethod

@@ -20,6 +20,7 @@ from engine.artifacts.run_layout import RunLayout, arm_label
 from engine.artifacts.secrets import MASK, without_secrets
 from engine.errors import DataError
 from engine.tracking.champion_model import export_champion
+from engine.tracking.machine_watch import MachineWatch
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
 from engine.tracking.run_log import RunLog
@@ -56,6 +57,7 @@ class MlflowTracker:
         uri: str | None = None,
         give_up_after: float = GIVE_UP_AFTER,
         notify: Callable[[str], None] = LOG.warning,
+        system_metrics: bool = False,
     ) -> None:
         """Take the places to log to; nothing is opened before ``start``."""
         given = uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(output)
@@ -68,6 +70,8 @@ class MlflowTracker:
         self._patience = LOCAL_PATIENCE if self._local else give_up_after
         self._finish_patience = FINISH_PATIENCE * give_up_after / GIVE_UP_AFTER
         self._notify = notify
+        self._system_metrics = system_metrics
+        self._watch: MachineWatch | None = None
         self._log: RunLog | None = None
         self._open: Callable[[], RunLog] | None = None
         self._sender: Sender | None = None
@@ -80,6 +84,7 @@ class MlflowTracker:
             experiment=config.tracking.experiment or config.name,
             export=export or partial(export_champion, fit=config.data.fit),
             uri=config.tracking.uri,
+            system_metrics=config.tracking.system_metrics,
         )
 
     def start(self, *, config: Mapping[str, Any], dataset: Mapping[str, Any], run_folder: Path) -> None:
@@ -88,6 +93,8 @@ class MlflowTracker:
         self._open = partial(self._open_log, run_folder)
         self._sender = Sender(Outbox(run_folder), self._send, notify=self._notify)
         self._call("start", "start", config=dict(config), dataset=dict(dataset))
+        if self._system_metrics and self._log is not None and "run_id" in (state := self._log.state()):
+            self._watch = MachineWatch(self.uri, state["run_id"])
 
     def _open_log(self, run_folder: Path) -> RunLog:
         """Open the store; a database file that cannot be written fails at once (MLflow would try for minutes)."""
@@ -121,6 +128,9 @@ class MlflowTracker:
 
     def finish(self, status: str, run_folder: Path) -> None:
         """Settle who is champion and close the parent run; a server that failed is tried once more."""
+        if self._watch is not None:
+            self._watch.stop(self._patience)
+            self._watch = None
         if self._sender is not None:
             self._sender.retry()
             self._patience = max(self._patience, self._finish_patience)

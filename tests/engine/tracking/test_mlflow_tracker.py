@@ -174,6 +174,7 @@ def test_metrics_have_the_contracts_names_and_the_round_as_step(tracked):
     assert data.metrics["test/malignant/sensitivity"] == pytest.approx(0.75)
     assert data.metrics["val/balanced_accuracy"] == pytest.approx(0.8)
     assert "val/auc" not in data.metrics
+    assert not [name for name in named["demo"].data.metrics if name.startswith("system/")]
     history = client.get_metric_history(named["round 1 hard"].info.run_id, "test/sensitivity/mel")
     assert [m.step for m in history] == [1]
 
@@ -397,7 +398,9 @@ def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
     tmp_path, silent_server, short_requests
 ):
     run, told = make_run(tmp_path), []
-    tracker = make_tracker(tmp_path, silent_server, give_up_after=1.0, notify=told.append)
+    tracker = make_tracker(
+        tmp_path, silent_server, give_up_after=1.0, notify=told.append, system_metrics=True
+    )
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
     begin = time.monotonic()
     for number in range(20):
@@ -408,6 +411,37 @@ def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
     assert time.monotonic() - begin < 4
     assert len(kept(run)) == 22
     assert told
+
+
+def test_the_machine_is_watched_where_that_is_asked_for_until_the_run_ends(
+    tmp_path, monkeypatch, mlflow_tables
+):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
+    run = make_run(tmp_path)
+    steps = []
+    for _ in range(2):
+        tracker = make_tracker(tmp_path, system_metrics=True)
+        tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not seen_since(tmp_path, steps):
+            time.sleep(0.1)
+        tracker.finish("KILLED", run)
+        steps = [m.step for m in cpu_history(tmp_path)]
+        assert steps == sorted(set(steps)), "a resumed run goes on with the next step"
+    assert runs_of(client_of(tmp_path))[0]["demo"].info.status == "KILLED"
+    time.sleep(0.3)
+    assert [m.step for m in cpu_history(tmp_path)] == steps, "nothing is watched after the end"
+
+
+def cpu_history(tmp_path):
+    client = client_of(tmp_path)
+    parent = runs_of(client)[0]["demo"].info.run_id
+    return client.get_metric_history(parent, "system/cpu_utilization_percentage")
+
+
+def seen_since(tmp_path, steps):
+    return len(cpu_history(tmp_path)) > len(steps)
 
 
 def test_a_model_that_cannot_be_exported_is_told_and_stops_nothing(tmp_path):
