@@ -65,15 +65,16 @@ def wire(
     fresh: bool = False,
     folder: RunFolder | None = None,
     track: bool = True,
+    profile: bool = False,
 ) -> Wiring:
-    """Build the parts; makes or reopens the run folder unless one is given.
+    """Build the parts; makes or reopens the run folder unless one is given. ``profile``: stages tell what takes their time.
 
     Raises:
         ConfigError, DataError: the run folder is another config's, not writable, or Ray does not answer.
     """
     device = choose_device(config.backend)
     folder = folder if folder is not None else RunFolder.create(config)
-    backend = make_backend(config.backend)
+    backend = make_backend(config.backend, folder.layout.profile if profile else None)
     runner: StageRunner | SideBySide
     runner = make_runner(config, folder.cache_root, backend, device, listener or QuietListener(), fresh=fresh)
     if config.backend.kind == "ray" and config.backend.stages_at_once != 1:
@@ -88,25 +89,33 @@ def open_run(path: Path) -> RunFolder:
 
 
 def run(
-    config: Config, *, listener: Listener | None = None, fresh: bool = False
+    config: Config, *, listener: Listener | None = None, fresh: bool = False, profile: bool = False
 ) -> tuple[RunFolder, dict[str, Any]]:
-    """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object."""
+    """Run the whole loop (or resume it) and write the report; returns the run folder and report.json's object.
+
+    Args:
+        config: what to run.
+        listener: hears of every stage.
+        fresh: compute every stage anew.
+        profile: leave a trace and a table of operations of every stage that is computed, in RUN/profile.
+    """
     check_models(config)
     with stored_run(config) as mirror:
         folder = RunFolder.create(config)
         listener = listener or QuietListener()
-        return _run(config, folder, listener if mirror is None else mirror.listening(listener), fresh=fresh)
+        told = listener if mirror is None else mirror.listening(listener)
+        return _run(config, folder, told, fresh=fresh, profile=profile)
 
 
 def _run(
-    config: Config, folder: RunFolder, listener: Listener, *, fresh: bool
+    config: Config, folder: RunFolder, listener: Listener, *, fresh: bool, profile: bool
 ) -> tuple[RunFolder, dict[str, Any]]:
     if folder.layout.is_sweep:
         raise ConfigError(f"{folder.path}: holds a sweep of `hardcase tune`; give name=OTHER")
     lock = folder.begin()
     noted = NotedProgress(listener, folder.path)
     try:
-        wiring = wire(config, listener=noted, fresh=fresh, folder=folder)
+        wiring = wire(config, listener=noted, fresh=fresh, folder=folder, profile=profile)
         try:
             report = wiring.loop().play()
         finally:
@@ -189,13 +198,13 @@ def make_runner(
     )
 
 
-def make_backend(config: BackendConfig) -> Backend:
-    """Return the local backend, or Ray's."""
+def make_backend(config: BackendConfig, profile: Path | None = None) -> Backend:
+    """Return the local backend, or Ray's; ``profile``: folder in which stages tell what takes their time."""
     if config.kind == "local":
-        return LocalBackend(config.checkpoint_minutes)
+        return LocalBackend(config.checkpoint_minutes, profile)
     from engine.execution.ray_backend import RayBackend
 
-    return RayBackend(config)
+    return RayBackend(config, profile)
 
 
 def make_tracker(config: Config) -> Tracker:
@@ -216,11 +225,12 @@ def run_stage_here(
     inputs: Mapping[str, Path],
     seed: int,
     progress: Callable[[str, str, int, int], None],
+    profile: Path | None = None,
 ) -> Path:
     """Run one stage in this process into the new folder ``out``, beside the cache; return ``out``.
 
-    ``inputs`` may hold more folders than the stage takes. Checkpoints go to ``<out>.checkpoint``. ``progress``: a
-    listener's; the stage has no key, so it is told "".
+    ``profile``: folder for a trace and a table of what takes its time. ``inputs`` may hold more folders than the
+    stage takes. Checkpoints go to ``<out>.checkpoint``. ``progress``: a listener's; the stage has no key, so it is told "".
     """
     out.mkdir()
     call = StageCall(
@@ -234,7 +244,7 @@ def run_stage_here(
         precision=config.backend.precision,
         checkpoint=out.resolve().with_name(f"{out.name}.checkpoint"),
     )
-    run_here(call, partial(progress, ""))
+    run_here(call, partial(progress, ""), profile=profile)
     return out
 
 

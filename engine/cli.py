@@ -100,18 +100,29 @@ def run(
             "--sets", metavar="0-9", help="A run per training set, likewise; with --folds: of every fold."
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Leave a trace and a table of operations per stage in RUN/profile."),
+    ] = False,
 ) -> None:
     """Run the loop of a config, or resume it; with --folds or --sets a whole study."""
     if folds is not None or sets is not None:
         from engine.commands import run_study
 
         run_study.run_study(
-            config, overrides or [], plain_console(), folds=folds, sets=sets, fresh=fresh, dry_run=dry_run
+            config,
+            overrides or [],
+            plain_console(),
+            folds=folds,
+            sets=sets,
+            fresh=fresh,
+            dry_run=dry_run,
+            profile=profile,
         )
         return
     from engine.commands import run_command
 
-    run_command.run(config, overrides or [], plain_console(), fresh=fresh, dry_run=dry_run)
+    run_command.run(config, overrides or [], plain_console(), fresh=fresh, dry_run=dry_run, profile=profile)
 
 
 @app.command()

@@ -161,6 +161,11 @@ class RunLayout:
         return self.figures / "contact_sheet.png"
 
     @property
+    def profile(self) -> Path:
+        """Traces and tables of what takes a stage's time, of runs that were asked for them."""
+        return self.path / "profile"
+
+    @property
     def journal(self) -> Path:
         """A sweep's journal."""
         return self.path / JOURNAL

@@ -34,6 +34,7 @@ def run(
     fresh: bool = False,
     dry_run: bool = False,
     in_study: bool = False,
+    profile: bool = False,
 ) -> None:
     """Run (or resume) the loop of a config file and say where everything is; ``in_study``: others of its study follow.
 
@@ -51,8 +52,10 @@ def run(
         return
     say_output_inside_data(config, console)
     start = time.monotonic()
-    folder, report = build.run(config, listener=RichListener(console), fresh=fresh)
+    folder, report = build.run(config, listener=RichListener(console), fresh=fresh, profile=profile)
     console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
+    if profile:
+        say_profile(folder.layout.profile, console)
     show(folder, report, config, console, in_study=in_study)
 
 
@@ -83,6 +86,19 @@ def show(
     console.print(f"report   {folder.layout.page}")
     if not in_study:
         console.print(f"next     {next_command(folder, report)}", soft_wrap=True, highlight=False)
+
+
+def say_profile(folder: Path, console: Console) -> None:
+    """Say where the tables and traces are, or why there are none."""
+    from engine.execution.profiling import collect
+
+    found = collect(folder)
+    if found is None:
+        console.print(
+            "profile  nothing was computed: every stage was in the cache; --fresh computes them anew"
+        )
+    else:
+        console.print(f"profile  {found}", soft_wrap=True)
 
 
 def next_command(folder: RunFolder, report: Mapping[str, Any]) -> str:

@@ -120,11 +120,16 @@ def synthesize(
             "--states", min=0, max=24, help="Draw so many looks on the way from noise into states.png."
         ),
     ] = 0,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Leave a trace and a table of operations in OUT/profile.")
+    ] = False,
 ) -> None:
     """Make new images of one class with a run's generator, each with its provenance."""
     from engine.commands import synthesize_command
 
-    synthesize_command.synthesize(run, dx, count, out, plain_console(), seed=seed, states=states)
+    synthesize_command.synthesize(
+        run, dx, count, out, plain_console(), seed=seed, states=states, profile=profile
+    )
 
 
 def fetch(

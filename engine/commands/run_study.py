@@ -26,6 +26,7 @@ def run_study(
     sets: str | None = None,
     fresh: bool = False,
     dry_run: bool = False,
+    profile: bool = False,
 ) -> None:
     """Run (or resume) a config on each fold and training set, as ``<name>-fold-0-set-0``, then write the study page of all.
 
@@ -39,6 +40,7 @@ def run_study(
         sets: training sets, likewise.
         fresh: compute every stage anew.
         dry_run: plan the first run only.
+        profile: leave tables and traces of every stage that is computed.
 
     Raises:
         ConfigError: the config has no folds or sets of these numbers; nothing has begun then.
@@ -52,7 +54,7 @@ def run_study(
         return
     for number, (name, keys) in enumerate(runs.items(), start=1):
         console.print(f"run {number} of {len(runs)}: {name}", style="bold")
-        run_command.run(path, keys, console, fresh=fresh, in_study=True)
+        run_command.run(path, keys, console, fresh=fresh, in_study=True, profile=profile)
     if len(runs) > 1:
         from engine.commands import report_command
 

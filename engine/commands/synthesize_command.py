@@ -22,6 +22,7 @@ from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
 from engine.config import GENERATOR_PARTS, Config
 from engine.errors import DataError
+from engine.execution.profiling import collect
 from engine.execution.progress import RichListener
 from engine.stages import accept as accept_stage
 from engine.stages import condition as condition_stage
@@ -34,6 +35,7 @@ PROVENANCE = (
     "image_id", "file", "dx", "parent_image_id", "parent_lesion_id", "neighbour_ids", "weights", "seed", "accepted",
     "reasons", "judge_p", "judge_predicted", "nearest_train_id", "nearest_train_distance", "mixing", "checkpoint",
 )  # fmt: skip
+PROFILE = "profile"
 NOTICE = f"""{own_output.NOTICE} No patient has these lesions, but generated images can
 reproduce training images: handle them as patient data and under the licence of the data they were made from.
 provenance.csv names each image's parent, neighbours, seed, and what judge and nearest train image say of it.
@@ -41,14 +43,22 @@ provenance.csv names each image's parent, neighbours, seed, and what judge and n
 
 
 def synthesize(
-    run: Path, dx: str, count: int, out: Path, console: Console, *, seed: int = 0, states: int = 0
+    run: Path,
+    dx: str,
+    count: int,
+    out: Path,
+    console: Console,
+    *,
+    seed: int = 0,
+    states: int = 0,
+    profile: bool = False,
 ) -> pd.DataFrame:
     """Write ``count`` PNGs of class ``dx`` and provenance.csv into the new folder ``out``.
 
     Parents are train lesions of the class, drawn at random; neighbours, mixing and gates are those of the run's
     config; adversarial guidance, where the config has it, pushes against the last round's hard arm. Rejected images
     are kept and marked, with the reason. The same seed gives the same images. ``states`` draws so many looks on the
-    way from noise to image into states.png.
+    way from noise to image into states.png, ``profile`` leaves tables and traces of what takes the time in ``profile``.
 
     Raises:
         DataError: no run folder, an unfinished foundation, an unknown class, or ``out`` is not empty.
@@ -61,7 +71,10 @@ def synthesize(
     if dx not in classes:
         raise DataError(f"--class: {dx} is none of the run's classes; choose from {', '.join(classes)}")
     with new_folder(out) as target, tempfile.TemporaryDirectory(prefix="hardcase-synthesize-") as place:
-        frame = Generator(folder, parts, Path(place), console, states).make(dx, count, seed)
+        tables = target / PROFILE if profile else None
+        frame = Generator(folder, parts, Path(place), console, states, tables).make(dx, count, seed)
+        if tables is not None:
+            collect(tables)
         made = Path(place) / "synthesize"
         if states:
             shutil.copyfile(made / STATES, target / STATES)
@@ -83,6 +96,7 @@ class Generator:
     scratch: Path
     console: Console
     states: int = 0
+    profile: Path | None = None
 
     def make(self, dx: str, count: int, seed: int) -> pd.DataFrame:
         """Make the images; returns one row an image with the columns PROVENANCE."""
@@ -114,6 +128,7 @@ class Generator:
             inputs=made,
             seed=seed,
             progress=listener.progress,
+            profile=self.profile,
         )
         made[stage.name] = out
         seconds = time.perf_counter() - start

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from engine.execution.profiling import watched
 from engine.parts.context import ChunkWorker, Launch, Map, StageContext
 from engine.parts.kept_map import KeptMap
 from engine.stages import run_stage
@@ -37,6 +38,12 @@ class StageCall:
     precision: str
     checkpoint: Path
     halvings: int = 0
+
+    @property
+    def title(self) -> str:
+        """The stage as its folder in the cache is called, its name alone outside of the cache."""
+        folder, _, attempt = self.out.parent.name.partition(".attempt-")
+        return folder if attempt else self.stage
 
     def context(self, *, progress: Progress, mapper: Map, launch: Launch) -> StageContext:
         """Return the context the stage sees, with the backend's ways to map and train."""
@@ -115,17 +122,20 @@ class LocalLaunch:
         fit(env)
 
 
-def run_here(call: StageCall, progress: Progress, checkpoint_minutes: float = 0.0) -> None:
-    """Run a stage in this process, mapping and training here too."""
-    run_stage(
-        call.stage,
-        call.context(
-            progress=progress,
-            mapper=LocalMap(progress),
-            launch=LocalLaunch(call.threads, call.device, call.precision, progress, checkpoint_minutes),
-        ),
-        call.params,
-    )
+def run_here(
+    call: StageCall, progress: Progress, checkpoint_minutes: float = 0.0, profile: Path | None = None
+) -> None:
+    """Run a stage in this process, mapping and training here too; ``profile``: where it is told what takes its time."""
+    with watched(profile, call.title, call.device, progress) as told:
+        run_stage(
+            call.stage,
+            call.context(
+                progress=told,
+                mapper=LocalMap(told),
+                launch=LocalLaunch(call.threads, call.device, call.precision, told, checkpoint_minutes),
+            ),
+            call.params,
+        )
 
 
 @dataclass(frozen=True)
@@ -133,10 +143,11 @@ class LocalBackend:
     """Runs every stage in this process."""
 
     checkpoint_minutes: float = 0.0
+    profile: Path | None = None
 
     def run(self, call: StageCall, progress: Progress) -> None:
         """Run the stage here."""
-        run_here(call, progress, self.checkpoint_minutes)
+        run_here(call, progress, self.checkpoint_minutes, self.profile)
 
     def slot(self) -> AbstractContextManager[None]:
         """Wait for nothing: one stage runs, in the caller's thread."""

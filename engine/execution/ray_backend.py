@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from signal import SIGTERM
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,14 @@ class RayBackend:
     Ray is imported and started when the first stage runs, so a rerun that finds every stage in the cache pays nothing.
     """
 
-    def __init__(self, config: BackendConfig) -> None:
-        """Connect where ``backend.address`` is given.
+    def __init__(self, config: BackendConfig, profile: Path | None = None) -> None:
+        """Connect where ``backend.address`` is given; ``profile``: folder in which workers tell what takes their time.
 
         Raises:
             ConfigError: nothing answers there (within seconds), or it has fewer GPUs than a worker asks for.
         """
         self.config = config
+        self.profile = profile
         self.cpus: int | None = None
         self.owns_ray = False
         self.slots = threading.Semaphore(0)
@@ -69,6 +71,7 @@ class RayBackend:
             call=call,
             cpus_per_task=max(1, min(call.threads, cpus)),
             note=ProgressFile(note),
+            profile=self.profile,
         )
         reference = self.submit(call, work)
         try:

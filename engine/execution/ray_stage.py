@@ -12,7 +12,9 @@ from __future__ import annotations
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -21,11 +23,11 @@ from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
 from engine.errors import StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
-from engine.execution.progress_file import ProgressFile
+from engine.execution.profiling import watched, watched_from_here
 from engine.execution.ray_causes import found_in
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
-from engine.training.plan import TrainEnv
+from engine.training.plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -38,7 +40,8 @@ class StageWork:
     config: BackendConfig
     call: StageCall
     cpus_per_task: int
-    note: ProgressFile
+    note: Progress
+    profile: Path | None = None
 
     @property
     def delegates(self) -> bool:
@@ -73,7 +76,7 @@ class StageWork:
         size = self.actors(len(chunks))
         results = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             _ChunkActor,
-            fn_constructor_args=(worker, self.call.threads),
+            fn_constructor_args=(worker, self),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=size),
             num_cpus=self._cpus_beside(size),
@@ -154,9 +157,10 @@ def stage_task(call: StageCall, work: StageWork) -> None:
     """
     if not call.out.is_dir():
         raise StageError(f"stage {call.stage}: {call.out} is gone, this attempt was given up")
-    context = call.context(progress=work.note, mapper=work.map, launch=work.launch)
     try:
-        run_stage(call.stage, context, call.params)
+        with nullcontext(work) if work.delegates else watching(work) as here:
+            context = call.context(progress=here.note, mapper=here.map, launch=here.launch)
+            run_stage(call.stage, context, call.params)
     except Exception as error:
         found: BaseException | None = found_in(error)
         if found is error:
@@ -168,29 +172,51 @@ def stage_task(call: StageCall, work: StageWork) -> None:
 
 def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
     """Train in this task, which holds what the stage's does not."""
-    work.train_here(fit)
+    with watching(work) as here:
+        here.train_here(fit)
+
+
+@contextmanager
+def watching(work: StageWork) -> Iterator[StageWork]:
+    """Yield the work with a note that watches what this process computes for it, where a profile is asked for."""
+    call = work.call
+    with watched(work.profile, call.title, call.device, work.note) as told:
+        yield replace(work, note=told)
 
 
 class _ChunkActor:
     """One actor of a map: loads the worker once, applies it to one chunk per call."""
 
-    def __init__(self, worker: ChunkWorker[Any, Any], threads: int) -> None:
+    def __init__(self, worker: ChunkWorker[Any, Any], work: StageWork) -> None:
         import torch
 
-        torch.set_num_threads(threads)
+        call = work.call
+        torch.set_num_threads(call.threads)
+        self.what, self.done = f"{call.stage} on one actor", 0
+        self.step = watched_from_here(work.profile, call.title, call.device)
         self.function = worker.load()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         result = self.function(pickle.loads(batch["chunk"][0]))  # noqa: S301  (our own process tree)
+        self.done += 1
+        self.step(self.what, self.done, self.done)
         return {"position": batch["position"], "result": [pickle.dumps(result)]}
 
 
 def _train_worker(config: dict[str, Any]) -> None:
-    """Run the training function on one Ray Train worker."""
-    import ray.train.torch
+    """Run the training function on one Ray Train worker; the first one is watched where that is asked for."""
+    import ray.train
 
     work: StageWork = config["work"]
-    call, context = work.call, ray.train.get_context()
+    context = ray.train.get_context()
+    with watching(work) if context.get_world_rank() == 0 else nullcontext(work) as here:
+        _train_in(here, context, config["fit"])
+
+
+def _train_in(work: StageWork, context: Any, fit: Callable[[TrainEnv], None]) -> None:
+    import ray.train.torch
+
+    call = work.call
     device = str(ray.train.torch.get_device()) if call.device != "cpu" else "cpu"
     env = TrainEnv(
         rank=context.get_world_rank(),
@@ -202,4 +228,4 @@ def _train_worker(config: dict[str, Any]) -> None:
         checkpoint_minutes=work.config.checkpoint_minutes,
     )
     env.begin()
-    config["fit"](env)
+    fit(env)

@@ -371,8 +371,11 @@ def test_synthesize_writes_images_with_provenance_that_a_seed_repeats(finished_r
             tmp_path / name,
             "--seed",
             seed,
+            *(["--profile"] if name == "b" else []),
         )
         assert code == 0, error
+    assert "## synthesize" in (tmp_path / "b" / "profile" / "operations.md").read_text()
+    assert not (tmp_path / "a" / "profile").exists()
     a, b, c = (pd.read_csv(tmp_path / name / "provenance.csv", keep_default_na=False) for name in "abc")
     assert len(a) == 4
     assert set(a["dx"]) == {"mel"}

@@ -47,7 +47,7 @@ class Watched:
 @pytest.mark.slow
 def test_stages_train_and_map_as_their_specs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched()
-    monkeypatch.setattr(build, "make_backend", lambda _config: watched)
+    monkeypatch.setattr(build, "make_backend", lambda *_: watched)
     config = tiny_config(
         str(tmp_path),
         data={"phantom": {"lesions": 42, "views": 1, "imbalance": 0.0}},

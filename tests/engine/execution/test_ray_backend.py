@@ -20,14 +20,13 @@ from engine.classifier.train import FitJob, run_job
 from engine.commands.cluster_findings import visited
 from engine.config import BackendConfig
 from engine.errors import ConfigError, StageError
-from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_backend import RayBackend
 from engine.stages import run_stage
-from engine.store import RunFolder
 from engine.store.files import checksums
 from engine.training.plan import TrainEnv
 from tests.engine.classifier.test_train import make_job, snapped, taught
+from tests.engine.execution.again import call_again, files, stage_folder
 from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
 from tests.processes import Forked
@@ -58,27 +57,6 @@ def results(run: Path) -> tuple[Any, dict[str, str]]:
     return figures(report), checksums(run / "rounds" / "0001" / "synthetic")
 
 
-def call_again(run: Path, role: str, out: Path) -> StageCall:
-    """Return the call that fills ``out`` as the run's stage was filled, from the same inputs."""
-    stages = RunFolder.open(run).cache_root
-    recipe = json.loads((stage_folder(run, role) / "stage.json").read_text(encoding="utf-8"))
-    fields = ("stage", "params", "seed", "threads", "device", "precision")
-    out.mkdir(parents=True)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    checkpoint.mkdir()
-    inputs = {name: next(stages.glob(f"*-{key}")) for name, key in recipe["inputs"].items()}
-    return StageCall(out=out, checkpoint=checkpoint, inputs=inputs, **{name: recipe[name] for name in fields})
-
-
-def stage_folder(run: Path, role: str) -> Path:
-    return RunFolder.open(run).stage(role).path
-
-
-def files(folder: Path) -> dict[str, str]:
-    """Checksums of what a stage wrote."""
-    return {name: digest for name, digest in checksums(folder).items() if name != "stage.json"}
-
-
 @pytest.fixture(scope="module")
 def two_nodes() -> Iterator[str]:
     from ray.cluster_utils import Cluster
@@ -96,8 +74,8 @@ def backend_on(two_nodes: str) -> Iterator[Callable[..., Any]]:
     """Make a backend on the two nodes."""
     made = []
 
-    def make(**settings: Any) -> RayBackend:
-        made.append(RayBackend(BackendConfig(kind="ray", address=two_nodes, **settings)))
+    def make(profile: Path | None = None, **settings: Any) -> RayBackend:
+        made.append(RayBackend(BackendConfig(kind="ray", address=two_nodes, **settings), profile))
         return made[-1]
 
     yield make
@@ -186,8 +164,9 @@ def test_actors_on_two_nodes_give_the_local_bits(
     tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any], role: str
 ) -> None:
     call = call_again(tiny_run, role, tmp_path / "out")
-    backend_on(map_workers=2).run(call, lambda *_: None)
+    backend_on(map_workers=2, profile=tmp_path / "profile").run(call, lambda *_: None)
     assert files(call.out) == files(stage_folder(tiny_run, role))
+    assert "on one actor" in (tmp_path / "profile" / f"{call.title}.md").read_text()
 
 
 @pytest.mark.slow
@@ -213,7 +192,7 @@ def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
     call = replace(next(iter(calls.values())), out=root / "all")
     config = BackendConfig(kind="ray", train_workers=workers)
     note = ProgressFile(root / "progress.json")
-    work = StageWork(config=config, call=call, cpus_per_task=1, note=note)
+    work = StageWork(config=config, call=call, cpus_per_task=1, note=note, profile=root / "profile")
     ray.get(ray.remote(launch_all).options(num_cpus=0).remote(work, fits))
     return {name: call.out for name, call in calls.items()}
 
@@ -243,6 +222,8 @@ def test_one_train_worker_gives_the_local_bits(
     run_job(taught_job(tmp_path / "here"), TrainEnv())
     for name in ("classifier.safetensors", "early.safetensors", "classifier.json"):
         assert (tmp_path / "taught" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
+    (told,) = (tmp_path / "profile").glob("*.md")
+    assert "5 steps after the first" in told.read_text(), "the first worker is watched"
 
 
 @pytest.mark.slow

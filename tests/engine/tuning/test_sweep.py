@@ -87,7 +87,7 @@ class Recorder(NullTracker):
 def _here(monkeypatch: pytest.MonkeyPatch) -> None:
     CLASSIFIERS[:] = [0.5, 0.6, 0.7, 0.55, 0.65, 0.8, 0.9, 0.9]
     SharedBackend.calls_of_all, Recorder.events, InProcess.left = [], [], 10**6
-    monkeypatch.setattr(build, "make_backend", lambda _config: SharedBackend())
+    monkeypatch.setattr(build, "make_backend", lambda *_: SharedBackend())
     monkeypatch.setattr(build, "make_tracker", lambda _config: Recorder())
     monkeypatch.setattr(ray_tune, "Cluster", InProcess)
 
