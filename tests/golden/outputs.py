@@ -105,6 +105,10 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
 """Sections over tests/integration/tiny.py and ``SECTIONS``, by the name of the run."""
 
 
+DIGITS = 9
+"""Significant digits of a number in JSON that are held; on two kinds of one vendor's processors the 15th differed."""
+
+
 def machine() -> dict[str, str]:
     """Return what another machine may differ in so that the same code writes other bytes."""
     mark = {name: version(name) for name in PACKAGES}
@@ -116,17 +120,28 @@ def play(name: str, output: Path) -> tuple[dict[str, dict[str, Any]], dict[str, 
     """Play run ``name`` in this process; returns {role: record} and report.json without what ``RUN_ONLY`` names.
 
     A record is {stage, version, inputs, output}: ``inputs`` digests the params and the *outputs* of the input stages,
-    ``output`` the checksums of the stage's files.
+    ``output`` the checksums of the stage's files, of JSON its values.
     """
     folder, report = build.run(_config(name, output))
-    return records(folder), _kept(report)
+    return records(folder), kept(report)
 
 
 def records(folder: RunFolder) -> dict[str, dict[str, Any]]:
     """Return {role: {stage, version, inputs, output}} of a finished run whose stages all have a role."""
     manifests = {value: read_json(folder.cache_root / value / MANIFEST) for value in folder.roles.values()}
-    outputs = {manifest["key"]: _digest(manifest["files"]) for manifest in manifests.values()}
+    outputs = {
+        manifest["key"]: _digest(_files(folder.cache_root / value, manifest["files"]))
+        for value, manifest in manifests.items()
+    }
     return {role: _record(manifests[value], outputs) for role, value in sorted(folder.roles.items())}
+
+
+def _files(folder: Path, checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Return the checksums of a stage's files; of JSON its values, rounded: matrix libraries differ in the last digits."""
+    return {
+        name: kept(read_json(folder / name)) if name.endswith(".json") else checksum
+        for name, checksum in checksums.items()
+    }
 
 
 def _record(manifest: Mapping[str, Any], outputs: Mapping[str, str]) -> dict[str, Any]:
@@ -158,10 +173,13 @@ def _config(name: str, output: Path) -> Config:
     return tiny_config(str(output), name=name, **{**SECTIONS, **RUNS[name]})
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
+    """Return what is held of a report or of a stage's JSON: without RUN_ONLY, numbers to DIGITS."""
     if isinstance(value, Mapping):
-        return {k: _kept(v) for k, v in value.items() if k not in RUN_ONLY}
-    return [_kept(v) for v in value] if isinstance(value, list) else value
+        return {k: kept(v) for k, v in value.items() if k not in RUN_ONLY}
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    return [kept(v) for v in value] if isinstance(value, list) else value
 
 
 def _digest(value: Mapping[str, Any]) -> str:

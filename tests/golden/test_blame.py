@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.golden.blame import blame
+from tests.golden.outputs import kept
 
 
 def record(stage: str, version: int = 1, inputs: str = "i", output: str = "o") -> dict[str, Any]:
@@ -74,3 +75,8 @@ def test_roles_that_came_or_went_are_named() -> None:
         "role foundation/judge is pinned but was not played: run `python -m tests.golden.write`",
         "role foundation/gan is new: run `python -m tests.golden.write`",
     ]
+
+
+def test_numbers_in_json_are_held_to_nine_digits() -> None:
+    assert kept({"a": [1.0000003667282649]}) == kept({"a": [1.000000366728265]})
+    assert kept({"a": 1.00000001}) != kept({"a": 1.00000002})
