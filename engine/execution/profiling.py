@@ -7,6 +7,7 @@ which pays for what is made once; fewer where they take longer than SECONDS. A s
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ OPERATIONS: Final = "operations.md"
 class Watch:
     """Watches what its thread computes between calls; callable like the Progress that it passes on.
 
+    Calls of other threads than the one that began are passed on and no more: the profiler would end the process.
+
     Attributes:
         target: where the trace and the table go, without their endings.
         title: what the table says is watched.
@@ -48,7 +51,8 @@ class Watch:
     progress: Progress
     _profiler: Any = None
     _steps: int = -1
-    _since: float = field(default=0.0)
+    _since: float = 0.0
+    _thread: int = field(default_factory=threading.get_ident)
 
     def begin(self) -> Watch:
         """Watch from here to the first step, which is kept unless a later one comes."""
@@ -58,7 +62,7 @@ class Watch:
     def __call__(self, what: str, done: int, total: int) -> None:
         """Pass the step on; begin or end the watching with it where that is due."""
         self.progress(what, done, total)
-        if self._profiler is None:
+        if self._profiler is None or threading.get_ident() != self._thread:
             return
         self._steps += 1
         if self._steps == 0:
@@ -67,10 +71,10 @@ class Watch:
         elif self._steps == STEPS or time.monotonic() - self._since >= SECONDS:
             self._stop(f"{what}, {self._steps} steps after the first")
 
-    def end(self) -> None:
-        """Keep what is watched, if that is more than nothing after the first step."""
+    def end(self, whole: str = "the whole stage") -> None:
+        """Keep what is watched, if that is more than nothing after the first step; ``whole``: what all of it is."""
         if self._profiler is not None and self._steps != 0:
-            self._stop("the whole stage" if self._steps < 0 else f"{self._steps} steps after the first")
+            self._stop(whole if self._steps < 0 else f"{self._steps} steps after the first")
         elif self._profiler is not None:
             self._profiler.__exit__(None, None, None)
             self._profiler = None
@@ -133,15 +137,21 @@ def table(title: str, what: str, seconds: float, rows: Sequence[Operation]) -> s
     return "\n".join(lines) + "\n"
 
 
-def watched_from_here(folder: Path | None, name: str, device: str) -> Progress:
-    """Return what to call after each chunk of work that has no end of its own (an actor's); None watches nothing."""
-    if folder is None:
-        return _unheard
-    return Watch(target=folder / name, title=name, device=device, progress=_unheard).begin()
-
-
 def _unheard(what: str, done: int, total: int) -> None:
     """Do nothing."""
+
+
+@contextmanager
+def watched_chunk(folder: Path | None, name: str, device: str) -> Iterator[None]:
+    """Watch the work of the block as a whole, one chunk of a map that began elsewhere; None watches nothing."""
+    if folder is None:
+        yield
+        return
+    watch = Watch(target=folder / name, title=name, device=device, progress=_unheard).begin()
+    try:
+        yield
+    finally:
+        watch.end("one chunk, on one worker")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
 from engine.errors import StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
-from engine.execution.profiling import watched, watched_from_here
+from engine.execution.profiling import watched, watched_chunk
 from engine.execution.ray_causes import found_in
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
@@ -31,6 +31,8 @@ from engine.training.plan import Progress, TrainEnv
 
 C = TypeVar("C")
 R = TypeVar("R")
+WATCHED_CHUNKS = 2
+"""Chunks of an actor that are watched where a profile is asked for. The later one is kept: the first makes what is made once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,16 +192,15 @@ class _ChunkActor:
     def __init__(self, worker: ChunkWorker[Any, Any], work: StageWork) -> None:
         import torch
 
-        call = work.call
-        torch.set_num_threads(call.threads)
-        self.what, self.done = f"{call.stage} on one actor", 0
-        self.step = watched_from_here(work.profile, call.title, call.device)
+        self.work, self.chunks = work, 0
+        torch.set_num_threads(work.call.threads)
         self.function = worker.load()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        result = self.function(pickle.loads(batch["chunk"][0]))  # noqa: S301  (our own process tree)
-        self.done += 1
-        self.step(self.what, self.done, self.done)
+        call, self.chunks = self.work.call, self.chunks + 1
+        profile = self.work.profile if self.chunks <= WATCHED_CHUNKS else None
+        with watched_chunk(profile, call.title, call.device):
+            result = self.function(pickle.loads(batch["chunk"][0]))  # noqa: S301  (our own process tree)
         return {"position": batch["position"], "result": [pickle.dumps(result)]}
 
 

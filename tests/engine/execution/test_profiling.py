@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import torch
 from engine import build
 from engine.execution import profiling
 from engine.execution.backend import LocalBackend
-from engine.execution.profiling import OPERATIONS, TABLE, TRACE, operations, table, watched, watched_from_here
+from engine.execution.profiling import OPERATIONS, TABLE, TRACE, operations, table, watched, watched_chunk
 from tests.engine.execution.again import call_again, files, stage_folder
 from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
@@ -62,7 +63,8 @@ def test_slow_steps_are_watched_for_some_seconds(tmp_path: Path, monkeypatch: py
 def test_without_a_folder_nothing_is_watched() -> None:
     with watched(None, "vae-1", "cpu", no_progress) as progress:
         assert progress is no_progress
-    watched_from_here(None, "vae-1", "cpu")("vae", 1, 1)
+    with watched_chunk(None, "vae-1", "cpu"):
+        step("a chunk")
 
 
 def test_what_a_stage_raises_is_raised_and_what_was_watched_is_kept(tmp_path: Path) -> None:
@@ -70,6 +72,25 @@ def test_what_a_stage_raises_is_raised_and_what_was_watched_is_kept(tmp_path: Pa
         step("before")
         raise RuntimeError("loss is NaN")
     assert (tmp_path / f"vae-1{TRACE}").exists()
+
+
+def test_a_chunk_is_watched_as_a_whole_and_a_later_one_takes_its_place(tmp_path: Path) -> None:
+    for chunk in range(2):
+        with watched_chunk(tmp_path, "predict-1", "cpu"):
+            step(f"chunk {chunk}")
+    assert "Watched: one chunk, on one worker;" in (tmp_path / f"predict-1{TABLE}").read_text()
+    trace = gzip.decompress((tmp_path / f"predict-1{TRACE}").read_bytes()).decode()
+    assert "chunk 1" in trace and "chunk 0" not in trace
+
+
+def test_steps_of_another_thread_are_told_and_not_watched(tmp_path: Path) -> None:
+    told: list[int] = []
+    with watched(tmp_path, "vae-1", "cpu", lambda _what, done, _total: told.append(done)) as progress:
+        other = threading.Thread(target=lambda: [progress("vae", done, 3) for done in (1, 2, 3)])
+        other.start()
+        other.join()
+    assert told == [1, 2, 3]
+    assert "Watched: the whole stage;" in (tmp_path / f"vae-1{TABLE}").read_text()
 
 
 def test_the_table_has_the_most_expensive_operations_first() -> None:

@@ -166,7 +166,7 @@ def test_actors_on_two_nodes_give_the_local_bits(
     call = call_again(tiny_run, role, tmp_path / "out")
     backend_on(map_workers=2, profile=tmp_path / "profile").run(call, lambda *_: None)
     assert files(call.out) == files(stage_folder(tiny_run, role))
-    assert "on one actor" in (tmp_path / "profile" / f"{call.title}.md").read_text()
+    assert "one chunk, on one worker" in (tmp_path / "profile" / f"{call.title}.md").read_text()
 
 
 @pytest.mark.slow
