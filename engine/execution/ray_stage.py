@@ -32,7 +32,7 @@ from engine.training.plan import Progress, TrainEnv
 C = TypeVar("C")
 R = TypeVar("R")
 WATCHED_CHUNKS = 2
-"""Chunks of an actor that are watched where a profile is asked for. The later one is kept: the first makes what is made once."""
+"""Chunks of an actor that are watched for a profile. The later one is kept: the first makes what is made once."""
 
 
 @dataclass(frozen=True, kw_only=True)
