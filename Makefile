@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-heavy test-fast bench bench-full lint format docs clean install
+.PHONY: demo test test-heavy test-faults test-fast bench bench-full lint format docs clean install
 
 install: $(STAMP)
 
@@ -31,6 +31,12 @@ test-fast: $(STAMP)
 
 test-heavy: $(STAMP)
 	$(BIN)/python -m pytest -m heavy --durations=5
+
+# Every kill, lost node, damaged file and full disk, those that `make test` leaves out too.
+test-faults: RAY = $(shell grep -rl --include='test_*.py' 'mark\.ray' tests)
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "faults and not ray" --durations=5
+	$(BIN)/python -m pytest $(RAY) -m "faults and ray" --durations=5
 
 # Speed beside what one would write without hardcase: a quarter of an hour on a quiet machine, or all sizes.
 bench: $(STAMP)

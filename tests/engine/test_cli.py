@@ -190,12 +190,14 @@ def test_config_explain():
 def test_options_reach_the_command(config, monkeypatch):
     seen = {}
 
-    def run(path, overrides, console, *, fresh, dry_run):
-        seen.update(path=path, overrides=overrides, fresh=fresh, dry_run=dry_run)
+    def run(path, overrides, console, *, fresh, dry_run, profile):
+        seen.update(path=path, overrides=overrides, fresh=fresh, dry_run=dry_run, profile=profile)
 
     monkeypatch.setattr(run_command, "run", run)
-    assert hardcase("run", config, "a.b=1", "--fresh", "c=[2, 3]", "--dry-run").exit_code == 0
-    assert seen == {"path": config, "overrides": ["a.b=1", "c=[2, 3]"], "fresh": True, "dry_run": True}
+    assert hardcase("run", config, "a.b=1", "--fresh", "c=[2, 3]", "--dry-run", "--profile").exit_code == 0
+    assert seen == {
+        "path": config, "overrides": ["a.b=1", "c=[2, 3]"], "fresh": True, "dry_run": True, "profile": True,
+    }  # fmt: skip
 
 
 def test_data_commands_share_the_runs_cache(config, tmp_path):

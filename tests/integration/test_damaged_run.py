@@ -15,6 +15,8 @@ from engine.artifacts.checksums_json import FILE as PUBLISHED
 from tests.engine.training.test_checkpoints import empty, flip, truncate
 from tests.integration.tiny import copy_stages
 
+pytestmark = pytest.mark.faults
+
 UNCHECKED = {"report.html", "stages.jsonl", PUBLISHED, ".lock", ".hardcase.json", "mlflow.json"}
 """Written again by the command that reads them, or read by none; ``checksums.json`` has a test of its own."""
 

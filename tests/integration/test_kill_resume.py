@@ -16,6 +16,8 @@ from engine.store.files import checksums
 from tests.integration.tiny import tiny_tree
 from tests.processes import hardcase
 
+pytestmark = pytest.mark.faults
+
 TIMING = {"seconds", "foundation_seconds"}
 KILLS = int(os.environ.get("HARDCASE_KILLS", "2"))
 """CI has time for two; HARDCASE_KILLS=10 python -m pytest -s tests/integration/test_kill_resume.py takes some minutes."""

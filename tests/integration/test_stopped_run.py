@@ -14,6 +14,8 @@ from tests.integration.test_kill_resume import figures, finish
 from tests.integration.tiny import copy_stages, tiny_tree
 from tests.processes import hardcase
 
+pytestmark = pytest.mark.faults
+
 
 def command(root: Path, name: str) -> list[str]:
     """The command of ``tiny_run``, tracked: on the way from the denoiser to its end there is time for a signal."""

@@ -12,12 +12,11 @@ import pytest
 
 from engine import build
 from engine.config import Config
-from engine.tracking import registry
-from engine.tracking.run_log import RunLog
+from engine.tracking import registry, run_log
 from tests.integration.postgres import Cluster, Server, cluster_and_server
 from tests.integration.tiny import tiny_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.no_cover, pytest.mark.timeout(1800)]
 
 ITS_OWN = ("hardcase.key", "hardcase.run", "hardcase.model_id", "mlflow.parentRunId", "mlflow.user")
 """Tags whose values are ids."""
@@ -155,7 +154,7 @@ def test_what_a_killed_server_and_database_missed_is_there_once(
 
     server.start()
     with monkeypatch.context() as patch:  # metrics of round 1 are there, its files and its end are not
-        patch.setattr(RunLog, "_artifacts", dies_once(RunLog._artifacts, crash))
+        patch.setattr(run_log, "log_files", dies_once(run_log.log_files, crash))
         play(config)
     assert "log_round/0001" in outbox.read_text()
 

@@ -27,7 +27,7 @@ from tests.integration.test_kill_resume import finish
 from tests.integration.tiny import copy_stages, tiny_tree
 from tests.processes import hardcase
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.ray]
 
 SPACE = {
     "policy.mining.name": ["margin", "entropy", "random"],

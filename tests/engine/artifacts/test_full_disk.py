@@ -27,6 +27,8 @@ from engine.store.attempt_folders import AttemptFolder
 from engine.store.files import copy_file, write_json
 from engine.training.checkpoints import save_tensors
 
+pytestmark = pytest.mark.faults
+
 SIZE = 400_000
 NOISE = np.random.default_rng(0)
 

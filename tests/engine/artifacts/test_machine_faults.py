@@ -25,6 +25,8 @@ from engine.store.attempt_folders import AttemptFolder
 from tests.integration.tiny import tiny_tree
 from tests.processes import Forked, command
 
+pytestmark = pytest.mark.faults
+
 MEMORY: dict[str, Callable[[], object]] = {
     "numpy": lambda: np.empty((1 << 50,), dtype=np.uint8),
     "numpy, too big": lambda: np.empty((1 << 62, 1 << 10)),

@@ -49,8 +49,10 @@ ALLOWED: Final[Mapping[str, str]] = {
     "engine/config/safe_weights.py": "model folders that others made",
     "engine/config/pretrained_parts.py": "model folders that others made",
     "experiments/audit_lesions.py": "its own search, kept to be counted anew",
-    "experiments/faults.py": "files of runs, compared as they are",
+    "experiments/lib/disturbed.py": "files of runs, compared as they are",
     "experiments/lib/faulted_run.py": "what a run notes of itself for the experiment",
+    "experiments/lib/lost_node.py": "what an attempt notes of where it runs",
+    "experiments/lost_nodes.py": "reports of runs, compared as they are",
     "experiments/lib/keeping.py": "results, and notes of measurements under way",
     "experiments/table1/set_files.py": "results: the kept cells of one training set",
 }

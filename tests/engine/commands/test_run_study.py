@@ -56,7 +56,9 @@ def test_every_fold_of_every_set_is_run_in_order_and_then_the_study(config: Path
 
 def test_one_run_makes_no_study_and_a_dry_run_plans_the_first(config: Path, played: list[Any]) -> None:
     run_study(config, [], quiet_console(), folds="1", fresh=True)
-    assert played == [("data.split.folds.use=1", "name=a-fold-1", ("fresh", True), ("in_study", True))]
+    assert played == [
+        ("data.split.folds.use=1", "name=a-fold-1", ("fresh", True), ("in_study", True), ("profile", False))
+    ]
     run_study(config, [], Console(quiet=True), sets="0,1", dry_run=True)
     assert played[1:] == [("data.split.train_sets.use=[0]", "name=a-set-0", ("dry_run", True))]
 

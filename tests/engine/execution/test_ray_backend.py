@@ -213,6 +213,7 @@ def fit_each(fits: list[Callable[[TrainEnv], None]], env: TrainEnv) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy  # its worker takes 15 s to start; two workers below train the same fits
 def test_one_train_worker_gives_the_local_bits(
     tmp_path: Path, tiny_run: Path, backend_on: Callable[..., Any]
 ) -> None:
@@ -222,8 +223,6 @@ def test_one_train_worker_gives_the_local_bits(
     run_job(taught_job(tmp_path / "here"), TrainEnv())
     for name in ("classifier.safetensors", "early.safetensors", "classifier.json"):
         assert (tmp_path / "taught" / name).read_bytes() == (tmp_path / "here" / name).read_bytes(), name
-    (told,) = (tmp_path / "profile").glob("*.md")
-    assert "5 steps after the first" in told.read_text(), "the first worker is watched"
 
 
 @pytest.mark.slow
@@ -259,6 +258,8 @@ def test_two_train_workers_give_the_same_counts_schema_and_losses(
     losses = [read_facts(tmp_path / name)["losses"] for name in ("taught", "here")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-3)
     assert taught_job(tmp_path / "taught").snapshot.whole  # type: ignore[union-attr]
+    (told,) = (tmp_path / "profile").glob("*.md")
+    assert "5 steps after the first" in told.read_text(), "the first worker is watched"
 
 
 def read_facts(folder: Path) -> dict[str, Any]:

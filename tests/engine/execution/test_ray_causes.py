@@ -19,7 +19,7 @@ from ray import exceptions as rays  # noqa: E402
 
 from engine.execution.ray_causes import found_in  # noqa: E402
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.faults, pytest.mark.ray]
 NODE = "c0" * 28
 
 

@@ -18,6 +18,8 @@ from engine.execution import stop_signals
 from engine.training.stop_request import deferred, requested
 from tests.processes import Forked, command
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:

@@ -24,6 +24,8 @@ from engine.training.set_aside import NOTE
 from engine.types import Cause
 from tests.engine.store.test_cache import VAE, Params
 
+pytestmark = pytest.mark.faults
+
 LOST = AttemptError(Cause.WORKER_LOST, "signal 9")
 
 Step = Callable[[StageCall], None]

@@ -11,6 +11,8 @@ from engine.store.leases import HeldError, Lease, take
 from engine.store.object_store import ObjectStore
 from tests.s3_server import Proxy
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def store(bucket: str) -> ObjectStore:

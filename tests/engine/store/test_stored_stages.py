@@ -24,6 +24,8 @@ from engine.training.plan import Progress
 from tests.processes import Forked
 from tests.s3_server import Proxy
 
+pytestmark = pytest.mark.faults
+
 
 class Params(base.Params):
     """One number."""

@@ -17,6 +17,8 @@ from tests.engine.store.test_cache import VAE, CountingBackend, Params, make_run
 from tests.engine.training.test_checkpoints import empty, flip, truncate
 from tests.integration.tiny import tiny_config
 
+pytestmark = pytest.mark.faults
+
 STUBS = ["[]", "{}", '{"seconds": 1}', '{"seconds": "x", "files": {}}', '{"seconds": 1, "files": []}',
          '{"seconds": 1, "files": {"result.txt": 3}}', "null", "",
          '{"seconds": 1, "files": {}, "sizes": {"a": "b"}}']  # fmt: skip

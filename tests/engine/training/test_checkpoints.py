@@ -24,6 +24,8 @@ from engine.training.set_aside import is_sealed, said_in, seal
 from tests.engine.training.test_loop import fit, model, noisy_loss, plan
 from tests.processes import Forked
 
+pytestmark = pytest.mark.faults
+
 
 def killed_at(folder: Path, step: int, **changes: object) -> None:
     """Train until ``step`` is about to be computed, then stop as a kill would."""
