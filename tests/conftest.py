@@ -1,4 +1,4 @@
-"""Shared by every test: one torch thread, no network; and what whole runs of all pytest processes share."""
+"""Shared by every test: one thread, no network; and what whole runs of all pytest processes share."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
+for _pool in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+):  # idle threads of two processes on two cores wait by spinning
+    os.environ.setdefault(_pool, "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

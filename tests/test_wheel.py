@@ -78,6 +78,12 @@ def test_the_version_stands_in_one_place_and_is_cited() -> None:
     assert f"## [{engine.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
+def test_a_tagged_commit_has_the_version_of_its_tag() -> None:
+    call = ["git", "tag", "--points-at", "HEAD", "v*"]
+    tags = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    assert set(tags) <= {f"v{engine.__version__}"}
+
+
 @pytest.mark.slow
 def test_the_wheel_names_version_command_and_extras(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:

@@ -31,7 +31,7 @@ def every_stage() -> Iterator[Stage[Any]]:
 
 
 def run_stage(name: str, context: StageContext, params: Mapping[str, Any]) -> None:
-    """Run a stage; torch's thread count is set first, since results depend on it.
+    """Run a stage; the thread counts of torch and of matrix libraries are set first, since results depend on them.
 
     Args:
         name: which stage.
@@ -44,6 +44,8 @@ def run_stage(name: str, context: StageContext, params: Mapping[str, Any]) -> No
     stage = find(name)
     stage.check_inputs(context.inputs)
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(context.threads)
-    stage.run(context, stage.params.from_json(params))
+    with threadpool_limits(context.threads):
+        stage.run(context, stage.params.from_json(params))

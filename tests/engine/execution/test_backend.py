@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from engine import build
 from engine.config import BackendConfig
 from engine.execution import backend as backends
 from engine.execution.backend import LocalBackend, LocalLaunch, LocalMap, StageCall
+from engine.parts.context import StageContext
 from engine.stages import find, run_stage
+from engine.stages.base import Params, Stage
 from engine.training.plan import Progress, TrainEnv
 from tests.fakes import no_progress
 from tests.integration.tiny import tiny_config
@@ -89,3 +94,27 @@ def test_trainings_hear_how_far_apart_their_checkpoints_are(
     for chosen in (backend, LocalBackend()):
         chosen.run(call, no_progress)
     assert [env.checkpoint_minutes for env in seen] == [5.0, 0.0]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_stage_has_the_threads_that_it_is_given_and_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Matrix libraries take every core by themselves: sums, and the speed of what runs beside, would depend on the machine."""
+    seen: list[set[int]] = []
+
+    def run(context: StageContext, params: Params) -> None:
+        np.ones((64, 64)) @ np.ones((64, 64))
+        pools = [p["num_threads"] for p in threadpool_info() if p["user_api"] in ("blas", "openmp")]
+        seen.append({*pools, torch.get_num_threads()})
+
+    stage = Stage(name="vae", params=Params, run=run, files={})
+    monkeypatch.setattr("engine.stages.find", lambda _name: stage)
+    with threadpool_limits(3):
+        call = StageCall(
+            stage="vae", out=tmp_path, inputs={}, params={}, seed=0, threads=threads, device="cpu",
+            precision="float32", checkpoint=tmp_path,
+        )  # fmt: skip
+        LocalBackend().run(call, no_progress)
+        assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == {3}, "as before"
+    assert seen == [{threads}]
