@@ -8,11 +8,9 @@ import shutil
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-for _pool in (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-):  # idle threads of two processes on two cores wait by spinning
-    os.environ.setdefault(_pool, "1")
+# Idle threads of two processes on two cores wait by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

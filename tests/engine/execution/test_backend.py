@@ -100,7 +100,7 @@ def test_trainings_hear_how_far_apart_their_checkpoints_are(
 def test_a_stage_has_the_threads_that_it_is_given_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
 ) -> None:
-    """Matrix libraries take every core by themselves: sums, and the speed of what runs beside, would depend on the machine."""
+    """Matrix libraries take every core by themselves: sums, and the speed of what runs beside, depend on the machine."""
     seen: list[set[int]] = []
 
     def run(context: StageContext, params: Params) -> None:
