@@ -32,20 +32,20 @@ def connect(address: str | None, num_cpus: int | None = None) -> None:
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    if address is None:
-        _start_here(num_cpus, quiet)
-    else:
-        probe(address)
-        try:
-            ray.init(
-                address=address, **quiet
-            )  # not what was found: Ray takes this node's token for auto alone
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"backend.address: {address} did not accept the connection ({first_line(error)}); where the cluster asks "
-                "for a token set RAY_AUTH_MODE=token, or give auto on one of its nodes"
-            ) from None
-    stop_signals.install()  # Ray puts a handler of its own in place, which ends without a word
+    with stop_signals.kept():  # Ray puts handlers of its own in place, which end without a word
+        if address is None:
+            _start_here(num_cpus, quiet)
+        else:
+            probe(address)
+            try:
+                ray.init(
+                    address=address, **quiet
+                )  # not what was found: Ray takes this node's token for auto alone
+            except (ConnectionError, RuntimeError, ValueError) as error:
+                raise ConfigError(
+                    f"backend.address: {address} did not accept the connection ({first_line(error)}); where the cluster "
+                    "asks for a token set RAY_AUTH_MODE=token, or give auto on one of its nodes"
+                ) from None
     _quiet_data()
 
 

@@ -10,6 +10,7 @@ another error of it, ``unwrapped`` raises it as itself.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import signal
@@ -51,6 +52,39 @@ def unwrapped() -> Iterator[None]:
         if stop is None:
             raise
         raise stop from None
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep the process's handlers over a block in which compiled code puts its own in place, in whichever thread it runs.
+
+    Python itself lets the main thread alone change them; Ray is started by whichever thread has the first stage to run.
+    """
+    numbers = [number for name in SIGNALS if (number := getattr(signal, name, None)) is not None]
+    before = {number: _handler_of(number) for number in numbers}
+    in_main = threading.current_thread() is threading.main_thread()
+    python = {number: signal.getsignal(number) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in python.items():
+            if in_main and handler is not None:
+                signal.signal(number, handler)
+            _set_handler(number, before[number])
+
+
+def _handler_of(number: int) -> int | None:
+    """Return the address of the function that the system calls for a signal (0: the default, 1: none)."""
+    get = ctypes.pythonapi.PyOS_getsig
+    get.argtypes, get.restype = [ctypes.c_int], ctypes.c_void_p
+    found: int | None = get(number)
+    return found
+
+
+def _set_handler(number: int, address: int | None) -> None:
+    put = ctypes.pythonapi.PyOS_setsig
+    put.argtypes, put.restype = [ctypes.c_int, ctypes.c_void_p], ctypes.c_void_p
+    put(number, address)
 
 
 def _not_raised(others: Callable[[Any], object], found: sys.UnraisableHookArgs) -> None:

@@ -20,9 +20,11 @@ from engine.config import BackendConfig
 from engine.errors import StageError, StoppedError
 from engine.execution import stop_signals
 from engine.execution.backend import StageCall
+from engine.execution.ray_address import connect
 from engine.execution.ray_backend import RayBackend
 from engine.training.plan import TrainEnv
 from tests.fakes import no_progress
+from tests.processes import Forked
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.ray
@@ -159,3 +161,38 @@ def test_a_stop_while_ray_waits_is_a_stop(
     finally:
         for number, handler in kept.items():
             signal.signal(number, handler)
+
+
+def stops_itself() -> None:
+    """Start Ray in another thread, as stages side by side do, then get a SIGTERM while this one waits."""
+    stop_signals.install()
+    starting = threading.Thread(target=connect, args=(None, 1))
+    starting.start()
+    starting.join()
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(30)
+    except StoppedError as stopped:
+        time.sleep(4)  # as long as a checkpoint takes; Ray's own handler aborts the process after three
+        print("stopped in order")
+        sys.exit(stopped.exit_code)
+
+
+@pytest.mark.timeout(300)
+def test_a_stop_is_one_whichever_thread_started_ray(tmp_path: Path) -> None:
+    process = Forked(tmp_path / "said.txt", stops_itself)
+    assert process.wait() == 143, process.said()
+    assert "stopped in order" in process.said()
+
+
+def test_handlers_of_a_program_around_ours_stay(one_gpu: None) -> None:
+    def theirs(_number: int, _frame: object) -> None:
+        """Of a program that uses hardcase as a library."""
+
+    before = signal.signal(signal.SIGTERM, theirs)
+    try:
+        with stop_signals.kept():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is theirs
+    finally:
+        signal.signal(signal.SIGTERM, before)
