@@ -20,6 +20,7 @@ from engine.config import BackendConfig, Config
 from engine.config.places import is_url
 from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
+from engine.execution.peak_memory import PeakMemory
 from engine.execution.progress import QuietListener, RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import lay_data
@@ -40,18 +41,24 @@ GPU_COUNTS = (1, 4, 8)
 
 @dataclass
 class PilotListener:
-    """Measures what one unit (a step, a chunk) of each stage costs, start-up left out, and shows the stages as they run."""
+    """Measures what one unit (a step, a chunk) of each stage costs, start-up left out, and the most memory it holds.
+
+    It shows the stages as they run.
+    """
 
     rates: dict[str, float] = field(default_factory=dict)
     overhead: dict[str, float] = field(default_factory=dict)
     marks: dict[str, list[tuple[float, int]]] = field(default_factory=dict)
     began: float = 0.0
     shown: Listener = field(default_factory=QuietListener)
+    memory: PeakMemory = field(default_factory=lambda: PeakMemory("cpu"))
+    peaks: dict[str, int] = field(default_factory=dict)
 
     def stage_started(self, name: str, key: str) -> None:
         """Begin to measure a stage; the pilot's stages run one after the other."""
         self.shown.stage_started(name, key)
         self.marks = {}
+        self.memory.begin()
         self.began = time.perf_counter()
 
     def progress(self, key: str, what: str, done: int, total: int) -> None:
@@ -64,6 +71,7 @@ class PilotListener:
         self.shown.stage_finished(folder)
         if folder.cached:
             return
+        self.peaks[folder.name] = max(self.memory.end(), self.peaks.get(folder.name, 0))
         longest = max(self.marks.values(), key=lambda marks: marks[-1][0] - marks[0][0], default=[])
         if len(longest) == 1:  # too short for two marks: its start-up counts as work
             longest = [(self.began, 0), *longest]
@@ -88,7 +96,7 @@ def dry_run(config: Config, console: Console) -> None:
         sizes = _sizes(config, data)
         work = plan_work(config, sizes, data)
         console.print(_sizes_line(config, data))
-    listener = PilotListener()
+    listener = PilotListener(memory=PeakMemory(build.choose_device(_here(config))))
     _pilot(config, sizes, listener, console)
     total = _print_times(work, listener, console)
     shared = ", ".join(f"{n}: {hours_range(total / n)}" for n in GPU_COUNTS if n > 1)
@@ -117,17 +125,28 @@ def two_digits(value: float) -> str:
 
 def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Console) -> float:
     """Print one row per stage; return the seconds of all."""
-    table = Table(title="What it takes here", caption="steps, chunks or images x measured seconds + start-up")
-    for column in ("stage", "runs", "units", "s/unit", "minutes"):
+    table = Table(
+        title="What it takes here",
+        caption="steps, chunks or images x measured seconds + start-up; GiB: the most that "
+        f"{_whose(listener.memory)} held in the pilot, at the run's batch sizes",
+    )
+    for column in ("stage", "runs", "units", "s/unit", "minutes", "GiB"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     total = 0.0
     for stage, planned in work.items():
         rate, extra = listener.rates.get(stage, 0.0), listener.overhead.get(stage, 0.0)
         seconds = planned.runs * extra + planned.units * rate
         total += seconds
-        table.add_row(stage, str(planned.runs), str(planned.units), f"{rate:.3f}", f"{seconds / 60:.1f}")
+        held = f"{listener.peaks[stage] / 2**30:.1f}" if listener.peaks.get(stage) else ""
+        table.add_row(
+            stage, str(planned.runs), str(planned.units), f"{rate:.3f}", f"{seconds / 60:.1f}", held
+        )
     console.print(table)
     return total
+
+
+def _whose(memory: PeakMemory) -> str:
+    return "the GPU" if memory.device.startswith("cuda") else "a process"
 
 
 def _parts(data: Mapping[str, StageFolder]) -> dict[str, int]:

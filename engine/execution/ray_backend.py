@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from engine.execution.ray_stage import StageWork
 
 POLL_SECONDS = 0.5
+CANCEL_SECONDS = 10.0
+"""How long a stage that is cancelled may take to end: Ray is left while none is on its way, or it hangs for a minute."""
 MOST_AT_ONCE = 64
 """How many stages run side by side at most, however large the cluster is."""
 
@@ -79,6 +81,7 @@ class RayBackend:
                 while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
                     if self._stopping.is_set():
                         ray.cancel(reference, force=True)
+                        ray.wait([reference], timeout=CANCEL_SECONDS)
                         raise StoppedError(SIGTERM)
                     latest = ProgressFile(note).read()
                     if latest is not None:

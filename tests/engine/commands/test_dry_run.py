@@ -163,6 +163,7 @@ def test_a_dry_run_says_hours_and_leaves_nothing(tmp_path: Path) -> None:
     for stage in ("embedder", "denoiser", "classifier", "synthesize"):
         assert stage in said
     assert re.search(r"(less than 2 minutes|[\d.]+ to [\d.]+ (minutes|h)) on this device, from a pilot", said)
+    assert re.search(r"denoiser *│ *1 │ *\d+ │ *[\d.]+ │ *[\d.]+ │ *([1-9]|0\.[1-9])", said), "GiB"
     assert "✓ denoiser" in said and "✓ classifier" in said, "the pilot shows its stages"
     assert not re.search(r"\d\.\d\d h", said), "no hours to a hundredth"
     assert not (tmp_path / "out").exists()
