@@ -29,7 +29,7 @@ from engine.tracking.round_files import log_files
 from engine.tracking.sender import RefusedError
 
 BESIDES = "run"
-"""Folder of a parent run's files other than the report, which MLflow lists after it."""
+"""Folder of a parent run's files other than the report, so that this is the one file on top."""
 PARTS = {"val": "validation", "test": "testing"}
 """Parts that have figures, and what MLflow calls their use."""
 SIMULATED = {"labels": MARK}

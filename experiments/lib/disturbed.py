@@ -8,6 +8,7 @@ import os
 import random
 import shutil
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from rich.console import Console
 
 from engine import build
 from engine.commands.stored_runs import fetch
-from engine.store import RunFolder
+from engine.store import RunFolder, leases
 from engine.store.files import checksums
 from engine.store.local_copy import SCRATCH
 from experiments.lib.faulted_run import begin, read_marks, send
@@ -158,8 +159,9 @@ class Stored(Disturbed):
         return next((self.place / "machine").glob("*/stages"), self.place / "machine" / "nothing yet")
 
     def lose(self) -> None:
-        """Lose the machine's disk; the bucket stays."""
+        """Lose the machine's disk; the bucket stays, and its lease lasts until the dead machine is given up."""
         shutil.rmtree(self.place / "machine")
+        time.sleep(leases.SECONDS + 5)
 
 
 @contextmanager

@@ -217,7 +217,7 @@ def test_parent_holds_config_dataset_tags_and_report(tracked):
     inputs = parent.inputs.dataset_inputs
     assert [(i.dataset.name, i.dataset.digest) for i in inputs] == [("phantom", "d" * 36)]
     run_id = parent.info.run_id
-    assert [f.path for f in client.list_artifacts(run_id)] == ["report.html", "run"], "the report comes first"
+    assert [f.path for f in client.list_artifacts(run_id)] == ["report.html", "run"], "the report is on top"
     besides = {f.path for f in client.list_artifacts(run_id, "run")}
     assert {"run/report.json", "run/champion.json"} <= besides
 
