@@ -1,4 +1,4 @@
-"""Whether a run on a cluster ends as one on this machine alone, also where every stage in turn loses its node.
+"""Whether a run on a cluster ends as one on this machine alone, also where stage after stage loses its node.
 
 usage: python -m experiments.lost_nodes run CONFIG [--nodes 3] [--with key=value ...]
        python -m experiments.lost_nodes collect
@@ -126,10 +126,10 @@ def collect() -> Path:
     met = Counter(one["stage"].rpartition("-")[0] for one in kept["taken"])
     same, seconds = kept["same"], kept["seconds"]
     lines = [
-        "# A run whose every stage loses its node ends as one on one machine",
+        "# A run whose stages lose their nodes ends as one on one machine",
         "",
         f"`{kept['config']}` on {kept['nodes']} nodes of {CPUS} CPU. Report and files of all stages equal those of the",
-        f"local backend: on it **{_said(same['cluster'])}**, with a loss in every stage **{_said(same['losing'])}**.",
+        f"local backend: on it **{_said(same['cluster'])}**, with the losses below **{_said(same['losing'])}**.",
         "",
         f"{len(kept['taken'])} losses: {dict(Counter(one['what'] for one in kept['taken']))}. What the driver counted: "
         f"{kept['failed']}.",

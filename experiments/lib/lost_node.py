@@ -120,7 +120,13 @@ def nodes(count: int, cpus: int) -> Iterator[Any]:
     """Start a cluster of ``count`` nodes with ``cpus`` CPUs each, beside a head that has none."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = (
+        Cluster(  # hooks at exit could be set by the main thread alone, which is not the one that adds nodes
+            initialize_head=True,
+            shutdown_at_exit=False,
+            head_node_args={"num_cpus": 0, "include_dashboard": False},
+        )
+    )
     for _ in range(count):
         cluster.add_node(num_cpus=cpus)
     cluster.wait_for_nodes()

@@ -21,6 +21,8 @@ pytestmark = [
 
 OTHERS = {"likelihood", "gan", "ask"}
 """Stages that the config does not come to."""
+QUICK = {"mine"}
+"""A stage that may map over images and here has none to map, so that it holds nowhere."""
 
 
 @pytest.mark.ray
@@ -31,7 +33,8 @@ def test_a_run_whose_every_stage_loses_its_node_ends_as_one_alone() -> None:
     found = lost_nodes.run(EXPERIMENTS / "configs" / "faults_16.yaml", ["loop.rounds=1"], 3)
     assert found["same"] == {"cluster": True, "losing": True}
     met = {one["stage"].rpartition("-")[0] for one in found["taken"] if one["what"] == "node"}
-    assert met == set(NAMES) - OTHERS == set(found["stages"])
+    assert met == set(NAMES) - OTHERS - QUICK
+    assert set(found["stages"]) == set(NAMES) - OTHERS
     assert set(found["failed"]) <= {"node lost", "worker lost"}, "no fault of ours came up"
 
 
@@ -46,4 +49,4 @@ def test_the_page_says_what_was_lost(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write_json(tmp_path / "result.json", kept)
     said = lost_nodes.collect().read_text()
     assert "| `vae` | 1 | 1 | vae 2 of 16 |" in said and "| `mine` | 1 | 0 |  |" in said
-    assert "on it **yes**" in said and "with a loss in every stage **NO**" in said
+    assert "on it **yes**" in said and "with the losses below **NO**" in said
