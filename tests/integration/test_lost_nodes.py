@@ -11,13 +11,7 @@ from engine.store.files import write_json
 from experiments import lost_nodes
 from experiments.lib.keeping import EXPERIMENTS
 
-pytestmark = [
-    pytest.mark.faults,
-    pytest.mark.ray,
-    pytest.mark.slow,
-    pytest.mark.heavy,
-    pytest.mark.timeout(1800),
-]
+pytestmark = pytest.mark.faults
 
 OTHERS = {"likelihood", "gan", "ask"}
 """Stages that the config does not come to."""
