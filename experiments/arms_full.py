@@ -24,7 +24,6 @@ from experiments.lib import keeping
 from experiments.lib.contrasts_plot import draw_contrasts
 from experiments.lib.folds import missing, replicates, score
 from experiments.lib.keeping import (
-    read_result,
     require_engine,
     require_frozen,
     require_same,
@@ -32,6 +31,7 @@ from experiments.lib.keeping import (
     script,
 )
 from experiments.lib.outcomes import DRAWS, ENDPOINTS
+from experiments.lib.parted import first_files, read_parted
 from experiments.lib.study_beside import challenging
 from experiments.lib.study_tables import challenging_lines, class_lines, percent, study_lines
 
@@ -95,7 +95,7 @@ def finished(folder: Path) -> tuple[list[dict[str, Any]], dict[int, set[int]]]:
     Raises:
         ConfigError: folds of different configs.
     """
-    files = [read_result(path) for path in sorted(folder.glob("fold_*.json"))]
+    files = [read_parted(path) for path in first_files(folder, "fold_*.json")]
     for file in files:
         what = f"fold {file['fold']}, seed {file['cases']['seed']}"
         require_same(files[0]["config"], file["config"], what, "run it again, or move its file away")

@@ -12,11 +12,11 @@ from engine import build
 from engine.artifacts.run_files import read_run
 from engine.config import Config
 from engine.execution.progress import RichListener
-from engine.store.files import write_json
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import open_replicate
 from experiments.lib.keeping import provenance, this_command
 from experiments.lib.outcomes import beside, pack_cases, scored_arm, unpack
+from experiments.lib.parted import write_parted
 
 FOLDS: Final = 5
 """Outer folds of the protocols."""
@@ -28,12 +28,12 @@ def missing(scored: int) -> str:
 
 
 def score(config: Config, title: str, path: Path, facts: Mapping[str, Any]) -> Path:
-    """Play a fold and keep every arm's predictions of the last round for its val and test lesions in ``path``.
+    """Play a fold and keep every arm's predictions of the last round for its val and test lesions.
 
     Args:
         config: what all folds have in common, and which it is; killed, the same call goes on.
         title: what the replicate is called, and with dashes the end of its run's name.
-        path: the file that is written.
+        path: the file that is written; where arms are many, others beside it.
         facts: which replicate it is, kept beside its figures.
     """
     config = config.model_copy(update={"name": f"{config.name}-{title.replace(' ', '-')}"})
@@ -41,7 +41,7 @@ def score(config: Config, title: str, path: Path, facts: Mapping[str, Any]) -> P
     replicate = open_replicate(read_run(place.path), title)
     start = next(entry for entry in report["rounds"] if entry["round"] == 0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
+    write_parted(
         path,
         {
             **provenance(this_command(), config),

@@ -19,8 +19,9 @@ from engine.study.power_study import PowerRow, power_study
 from engine.study.record import study_record
 from experiments.lib.contrasts_plot import draw_contrasts
 from experiments.lib.folds import missing, replicates
-from experiments.lib.keeping import provenance, read_result, require_same, this_command
+from experiments.lib.keeping import provenance, require_same, this_command
 from experiments.lib.outcomes import DRAWS
+from experiments.lib.parted import divide, first_files, read_parted
 from experiments.lib.study_tables import ends, points
 
 PANELS: Final[Mapping[str, str]] = {
@@ -45,7 +46,10 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
     Raises:
         ConfigError: replicates of different configs, or with endpoints that are not the protocol's.
     """
-    files = [read_result(path) for path in sorted(folder.glob("study_*_*.json"))]
+    paths = first_files(folder, "study_*_*.json")
+    for path in paths:
+        divide(path)  # the frozen engine writes one file
+    files = [read_parted(path) for path in paths]
     if not files:
         return None
     for file in files:

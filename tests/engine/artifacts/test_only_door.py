@@ -54,6 +54,7 @@ ALLOWED: Final[Mapping[str, str]] = {
     "experiments/lib/lost_node.py": "what an attempt notes of where it runs",
     "experiments/lost_nodes.py": "reports of runs, compared as they are",
     "experiments/lib/keeping.py": "results, and notes of measurements under way",
+    "experiments/lib/parted.py": "results: the arms of one replicate",
     "experiments/table1/set_files.py": "results: the kept cells of one training set",
 }
 """Files that read or write what is no artifact, with what that is."""
