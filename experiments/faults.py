@@ -19,7 +19,7 @@ import argparse
 import random
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -63,9 +63,9 @@ def main() -> None:
         if "lost" in found.kinds and not found.stored:
             parser.error("--kinds lost: without --stored the disk that is lost is all there is")
         with s3_bucket() if found.stored else nullcontext() as bucket:
-            figures = run(found.config, found.overrides, found.count, found.kinds, found.seed, bucket)
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        write_json(FOLDER / NAMES[found.stored], {**provenance(this_command()), **figures})
+            for figures in run(found.config, found.overrides, found.count, found.kinds, found.seed, bucket):
+                FOLDER.mkdir(parents=True, exist_ok=True)
+                write_json(FOLDER / NAMES[found.stored], {**provenance(this_command()), **figures})
     print(collect())
 
 
@@ -76,8 +76,11 @@ def run(
     kinds: Sequence[str],
     seed: int,
     bucket: str | None = None,
-) -> dict[str, Any]:
-    """Let ``count`` faults happen, to runs in ``bucket`` where one is given; returns one entry per fault and one per run."""
+) -> Iterator[dict[str, Any]]:
+    """Let ``count`` faults happen, to runs in ``bucket`` where one is given.
+
+    Yields one entry per fault and one per run, of all that ended so far, each time a run has ended.
+    """
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="hardcase-faults-") as place:
         whole = Disturbed(config, overrides, Path(place) / "whole")
@@ -108,7 +111,7 @@ def run(
             print(f"run {len(runs)}: {len(met)} faults, {'right' if right else 'WRONG'}", flush=True)
             if right:
                 one.remove()
-    return {"seed": seed, "steps": steps, "faults": faults, "runs": runs}
+            yield {"seed": seed, "steps": steps, "faults": list(faults), "runs": list(runs)}
 
 
 def collect() -> Path:
