@@ -15,7 +15,6 @@ loopback; there, ``lost`` is kill -9 and the loss of the machine's disk, after w
 
 from __future__ import annotations
 
-import argparse
 import random
 import tempfile
 import time
@@ -29,7 +28,7 @@ import numpy as np
 from engine.artifacts.whole_files import write_text
 from engine.store.files import write_json
 from experiments.lib.disturbed import Disturbed, Stored, s3_bucket
-from experiments.lib.keeping import RESULTS, provenance, read_result, script, this_command, this_script
+from experiments.lib.keeping import RESULTS, provenance, read_result, run_or_collect, script, this_command
 
 FOLDER = RESULTS / "faults"
 NAMES: Final[Mapping[bool, str]] = {False: "result.json", True: "stored.json"}
@@ -46,18 +45,11 @@ KINDS: Final[Mapping[str, str]] = {
 
 def main() -> None:
     """Run or collect."""
-    parser = argparse.ArgumentParser(
-        prog=this_script(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    running = actions.add_parser("run")
-    running.add_argument("config", type=Path)
+    parser, _, running = run_or_collect(__doc__)
     running.add_argument("--count", type=int, default=100)
     running.add_argument("--kinds", nargs="+", choices=tuple(KINDS), default=["kill", "stop", "flip"])
     running.add_argument("--stored", action="store_true")
     running.add_argument("--seed", type=int, default=0)
-    running.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
-    actions.add_parser("collect")
     found = parser.parse_args()
     if found.action == "run":
         if "lost" in found.kinds and not found.stored:

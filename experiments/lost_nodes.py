@@ -11,7 +11,6 @@ the same files of every stage. ``collect`` writes results/lost_nodes/README.md.
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 import time
@@ -26,8 +25,16 @@ from engine.artifacts import run_stages
 from engine.artifacts.whole_files import write_text
 from engine.config import BackendConfig
 from engine.store import RunFolder
-from engine.store.files import checksums, write_json
-from experiments.lib.keeping import RESULTS, provenance, read_result, script, this_command, this_script
+from engine.store.files import checksums
+from experiments.lib.keeping import (
+    RESULTS,
+    provenance,
+    read_result,
+    run_or_collect,
+    save,
+    script,
+    this_command,
+)
 from experiments.lib.lost_node import HoldingBackend, Leaving, nodes
 from experiments.lib.untimed import untimed
 
@@ -37,20 +44,12 @@ CPUS = 1
 
 def main() -> None:
     """Run or collect."""
-    parser = argparse.ArgumentParser(
-        prog=this_script(), description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    actions = parser.add_subparsers(dest="action", required=True)
-    running = actions.add_parser("run")
-    running.add_argument("config", type=Path)
+    parser, _, running = run_or_collect(__doc__)
     running.add_argument("--nodes", type=int, default=3)
-    running.add_argument("--with", dest="overrides", nargs="+", default=[], metavar="KEY=VALUE")
-    actions.add_parser("collect")
     found = parser.parse_args()
     if found.action == "run":
         figures = run(found.config, found.overrides, found.nodes)
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        write_json(FOLDER / "result.json", {**provenance(this_command()), **figures})
+        save("lost_nodes", {**provenance(this_command()), **figures})
     print(collect())
 
 
