@@ -11,7 +11,6 @@ the same files of every stage. ``collect`` writes results/lost_nodes/README.md.
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
 from collections import Counter
@@ -24,8 +23,6 @@ from engine import build
 from engine.artifacts import run_stages
 from engine.artifacts.whole_files import write_text
 from engine.config import BackendConfig
-from engine.store import RunFolder
-from engine.store.files import checksums
 from experiments.lib.keeping import (
     RESULTS,
     provenance,
@@ -36,7 +33,7 @@ from experiments.lib.keeping import (
     this_command,
 )
 from experiments.lib.lost_node import HoldingBackend, Leaving, nodes
-from experiments.lib.untimed import untimed
+from experiments.lib.untimed import results
 
 FOLDER = RESULTS / "lost_nodes"
 CPUS = 1
@@ -99,24 +96,17 @@ def holding(signs: Path) -> Any:
 def play(config: Path, overrides: Sequence[str], output: Path) -> dict[str, Any]:
     """Play the config; returns its seconds, its results, which stages were computed, and which attempts failed."""
     start = time.perf_counter()
-    folder, _ = build.run(build.load(config, [*overrides, f"output={output}"]))
+    folder, report = build.run(build.load(config, [*overrides, f"output={output}"]))
     seconds = time.perf_counter() - start
-    report = json.loads(folder.layout.report.read_text(encoding="utf-8"))
     ran = [line.stage for line in run_stages.read_log(folder.path) if line.ran]
     causes = [f["cause"] for found in report.get("failed_attempts", {}).values() for f in found]
     print(f"{output.name}: {seconds:.0f} s, {len(ran)} stages, {dict(Counter(causes))}", flush=True)
     return {
         "seconds": round(seconds, 1),
-        "results": (untimed(report), files(folder)),
+        "results": results(folder.path),
         "stages": dict(Counter(ran)),
         "failed": dict(Counter(causes)),
     }
-
-
-def files(folder: RunFolder) -> dict[str, dict[str, str]]:
-    """Return the checksums of what every stage of a run wrote."""
-    found = {role: checksums(folder.stage(role).path) for role in folder.roles}
-    return {role: {n: d for n, d in own.items() if n != "stage.json"} for role, own in found.items()}
 
 
 def collect() -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import random
@@ -20,11 +19,10 @@ from rich.console import Console
 
 from engine import build
 from engine.commands.stored_runs import fetch
-from engine.store import RunFolder, leases
-from engine.store.files import checksums
+from engine.store import leases
 from engine.store.local_copy import SCRATCH
 from experiments.lib.faulted_run import begin, read_marks, send
-from experiments.lib.untimed import untimed
+from experiments.lib.untimed import results
 
 
 class Disturbed:
@@ -85,12 +83,7 @@ class Disturbed:
     def results(self) -> tuple[Any, dict[str, dict[str, str]]]:
         """The report without seconds, and the checksums of what every stage wrote."""
         (run,) = {path.parent for path in self.outputs().glob("*/report.json")}
-        report = untimed(json.loads((run / "report.json").read_text(encoding="utf-8")))
-        folder = RunFolder.open(run)
-        files = {role: checksums(folder.stage(role).path) for role in folder.roles}
-        return report, {
-            role: {n: d for n, d in found.items() if n != "stage.json"} for role, found in files.items()
-        }
+        return results(run)
 
     def repeated(self, fault: Mapping[str, Any]) -> int | None:
         """How many steps of the piece of work in flight were made again; None where none was in flight."""
