@@ -28,6 +28,7 @@ from engine.execution.ray_causes import found_in
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
 from engine.training.plan import Progress, TrainEnv
+from engine.training.threads import use_threads
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -190,10 +191,8 @@ class _ChunkActor:
     """One actor of a map: loads the worker once, applies it to one chunk per call."""
 
     def __init__(self, worker: ChunkWorker[Any, Any], work: StageWork) -> None:
-        import torch
-
         self.work, self.chunks = work, 0
-        torch.set_num_threads(work.call.threads)
+        use_threads(work.call.threads)
         self.function = worker.load()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:

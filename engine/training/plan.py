@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.config import OptimConfig
+from engine.training.threads import use_threads
 
 if TYPE_CHECKING:
     import torch
@@ -40,10 +41,8 @@ class TrainEnv:
     checkpoint_minutes: float = 0.0
 
     def begin(self) -> None:
-        """Set torch's thread count; reused workers keep the last task's otherwise (results depend on it)."""
-        import torch  # seeds and plans are read by commands that need no torch
-
-        torch.set_num_threads(self.threads)
+        """Set the thread count; reused workers keep the last task's otherwise (results depend on it)."""
+        use_threads(self.threads)
 
     def part(self, piece: int, pieces: int) -> TrainEnv:
         """Return the environment of one of several pieces of this worker's shard (gradient accumulation)."""

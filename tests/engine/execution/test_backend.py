@@ -118,3 +118,14 @@ def test_a_stage_has_the_threads_that_it_is_given_and_no_others(
         LocalBackend().run(call, no_progress)
         assert {p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"} == {3}, "as before"
     assert seen == [{threads}]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_trains_or_maps_elsewhere_has_them_too(threads: int) -> None:
+    """A Ray worker is in no stage of its own: it sets what it has when it begins, whatever the task before it had."""
+    kept = torch.get_num_threads()
+    with threadpool_limits(3):
+        TrainEnv(threads=threads).begin()
+        pools = [p["num_threads"] for p in threadpool_info() if p["user_api"] in ("blas", "openmp")]
+        assert {*pools, torch.get_num_threads()} == {threads}
+    torch.set_num_threads(kept)
