@@ -78,7 +78,7 @@ def show(
     if is_url(config.output):
         console.print(f"stored   {config.output.rstrip('/')}/{config.name}", soft_wrap=True)
     if config.tracking.kind == "mlflow" and config.tracking.uri is None and not is_url(config.output):
-        console.print(mlflow_line(config), soft_wrap=True)
+        console.print(mlflow_line(config, folder.path), soft_wrap=True)
     console.print(
         "research software, not a medical device; one run with one seed proves no gain", style="dim"
     )
@@ -154,9 +154,11 @@ def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def mlflow_line(config: Config) -> str:
-    """Say where the tracked run is seen: MLflow 3 opens on its pages for language models unless told otherwise."""
-    address = "http://127.0.0.1:5000/#/experiments?workflowType=machine_learning"
+def mlflow_line(config: Config, run_folder: Path | None = None) -> str:
+    """Say where MLflow shows a run's arms by round, or all runs and sweeps where no folder is given."""
+    from engine.tracking.saved_view import page
+
+    address = f"http://127.0.0.1:5000{page(run_folder)}"
     store = shlex.quote(f"sqlite:///{mlflow_database(config)}")
     return f"mlflow   mlflow ui --backend-store-uri {store}; then {address}"
 

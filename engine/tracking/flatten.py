@@ -79,13 +79,18 @@ def headline(report: Mapping[str, Any], main: bool) -> dict[str, float]:
     """
     arm, flat = report["arm"], metrics(report)
     names = {
-        f"{part} {words}/{arm}": f"{part}/{name}"
+        headline_name(part, words, arm): f"{part}/{name}"
         for part in ("test", "val")
         for words, name in HEADLINE.items()
     }
     names[f"training images accepted/{arm}"] = "n_accepted"
     found = {metric_name(shown): flat[name] for shown, name in names.items() if name in flat}
     return found | ({name: flat[name] for name in flat if name.startswith(BY_CLASS)} if main else {})
+
+
+def headline_name(part: str, words: str, arm: str) -> str:
+    """Return the name of a figure of HEADLINE on the parent run: ``test malignant sensitivity/hard``."""
+    return metric_name(f"{part} {words}/{arm}")
 
 
 def figures_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.artifacts.run_layout import RunLayout
+from engine.tracking import saved_view
 from engine.tracking.flatten import metric_name
 from engine.tracking.remembered import KEY, Remembered
 from engine.tracking.sender import RefusedError
@@ -49,6 +50,13 @@ class Requests(Remembered):
             for key, value in KIND.items():
                 self.client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
+
+    def show_arm(self, arm: str, time_ms: int) -> None:
+        """Add an arm to the saved view of the experiment."""
+        experiment_id = self.state()["experiment_id"]
+        found = self.client.get_experiment(experiment_id).tags.get(saved_view.TAG)
+        if (text := saved_view.with_arm(found, arm, time_ms)) is not None:
+            self.client.set_experiment_tag(experiment_id, saved_view.TAG, text)
 
     def find_or_create(
         self, experiment_id: str, run_id: str | None, key: str, name: str, tags: Mapping[str, str]

@@ -101,6 +101,7 @@ class RunLog(Requests):
             shown_figures = headline(report, arm == main_arm(round_number))
             self._arm_metrics(run_id, report, files, time_ms)
             self.metrics(self.parent()[1], shown_figures, round_number, time_ms)
+            self.show_arm(arm, time_ms)
             log_files(self.client, run_id, files, report)
 
     def log_trial(self, trial: Mapping[str, Any]) -> None:

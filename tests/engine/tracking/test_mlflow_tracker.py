@@ -14,6 +14,7 @@ from engine.artifacts import labels
 from engine.artifacts.labels import ORACLE, Answer
 from engine.config.loading import parse_config
 from engine.config.tracking_place import database_problems
+from engine.tracking import saved_view
 from engine.tracking.mlflow_tracker import MlflowTracker, default_uri
 
 pytestmark = pytest.mark.slow
@@ -128,6 +129,21 @@ def test_the_experiment_is_marked_as_model_training(tracked):
     _, client, _ = tracked
     tags = client.get_experiment_by_name("demo").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.slow
+def test_the_saved_view_shows_what_the_parent_run_has(tracked):
+    run, client, _ = tracked
+    experiment = client.get_experiment_by_name("demo")
+    view = json.loads(json.loads(experiment.tags[saved_view.TAG])["state"])
+    lines = {name for chart in view["compareRunCharts"] for name in chart["selectedMetricKeys"]}
+    columns = {name.removeprefix("metrics.`").rstrip("`") for name in view["selectedColumns"][1:]}
+    logged = set(runs_of(client)[0]["demo"].data.metrics)
+    assert lines == {name for name in logged if name.startswith(("test ", "val "))} | {
+        f"{part} malignant AUC/{arm}" for part in ("test", "val") for arm in ("hard", "real")
+    }  # null here
+    assert columns < lines
+    assert f"/experiments/{experiment.experiment_id}/runs?" in saved_view.page(run)
 
 
 @pytest.mark.slow
