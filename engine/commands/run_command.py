@@ -18,7 +18,6 @@ from engine.checked_config import load
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.config.places import is_url
-from engine.errors import ConfigError
 from engine.execution.progress import RichListener
 from engine.store import RunFolder
 
@@ -68,6 +67,7 @@ def show(
     from engine.labelling.simulated import in_run
     from engine.report.blocks.evidence import run_answer
     from engine.report.summary import summary_table
+    from engine.study.next_step import next_step
 
     simulated = in_run(folder.path, report_json.read(folder.path))
     console.print(summary_table(report, simulated=simulated))
@@ -85,7 +85,8 @@ def show(
     say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
     if not in_study:
-        console.print(f"next     {next_command(folder, report)}", soft_wrap=True, highlight=False)
+        step = next_step(folder.layout, report["stopping"]["action"], str(folder.path))
+        console.print(f"next     {step.command}   ({step.purpose})", soft_wrap=True, highlight=False)
 
 
 def say_profile(folder: Path, console: Console) -> None:
@@ -99,29 +100,6 @@ def say_profile(folder: Path, console: Console) -> None:
         )
     else:
         console.print(f"profile  {found}", soft_wrap=True)
-
-
-def next_command(folder: RunFolder, report: Mapping[str, Any]) -> str:
-    """Return what to type next: what the run waits for, the study that a claim needs, or the classifier's use."""
-    if report["stopping"]["action"] == "review":
-        return f"hardcase review {shlex.quote(str(folder.path))}"
-    from engine.study.comparison import FEWEST_REPLICATES
-
-    split, path, keys = folder.config.data.split, folder.layout.config, list[str]()
-    if split.train_sets is not None:
-        options = f"--sets 0-{min(FEWEST_REPLICATES, split.train_sets.count) - 1}"
-    elif split.folds is not None:
-        options = f"--folds 0-{split.folds.count - 1}"
-    else:
-        options, keys = (
-            f"--folds 0-{FEWEST_REPLICATES - 1}",
-            [f"data.split.folds={{count: {FEWEST_REPLICATES}}}"],
-        )
-    try:
-        load(path, keys)
-    except ConfigError:  # an official split is not dealt anew
-        return f"hardcase predict {shlex.quote(str(folder.path))} PHOTOGRAPHS --csv predictions.csv"
-    return f"{shlex.join(['hardcase', 'run', str(path), *options.split(), *keys])}   (the study that a claim needs)"
 
 
 def ending_lines(report: Mapping[str, Any]) -> list[str]:

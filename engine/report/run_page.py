@@ -16,6 +16,7 @@ from engine.artifacts.run_files import RunFiles, read_run
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import write_text
+from engine.errors import ConfigError
 from engine.evaluation.figures import in_sentence
 from engine.labelling.simulated import in_run
 from engine.report import tables
@@ -33,6 +34,7 @@ from engine.report.wording import (
     headline,
     percent,
 )
+from engine.study.next_step import NextStep, next_step
 from engine.study.pools import OWN, pools_of
 from engine.study.run_replicates import endpoints_of
 
@@ -73,6 +75,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "summary": _summary(run, rounds),
         "champion": _champion(run),
         "stopping": report.stopping.to_json(),
+        "next_step": _next_step(run),
         "arms": list(dict.fromkeys(entry.arm for entry in report.rounds)),
         "chart_arms": [arm for arm in tables.CHART_ARMS if report.of_arm(arm)],
         "rounds": tables.rounds_table(rounds, tables.COLUMNS),
@@ -102,6 +105,14 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "config_text": masked(run.config_text),
         "nothing": NOTHING,
     }
+
+
+def _next_step(run: RunFiles) -> NextStep | None:
+    """What to type next, with the run's folder as RUN; None where its config is not one of this version."""
+    try:
+        return next_step(RunLayout(run.path), run.report.stopping.action, "RUN")
+    except ConfigError:
+        return None
 
 
 def _headline(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> str:

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 from engine.arms import ARMS, in_words
 from engine.data.diagnoses import recognise
 from engine.report import charts as draw
-from engine.report.wording import percent
+from engine.report.wording import VERDICTS, percent
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,7 +39,12 @@ def _environment() -> Environment:
     )
     environment.filters |= {"percent": percent, "stacked": stacked, "points": points, "in_full": in_full}
     environment.filters["in_words"] = in_words
-    environment.globals |= {"key": draw.legend_marker, "arm_name": arm_name, "anchor": anchor}
+    environment.globals |= {
+        "key": draw.legend_marker,
+        "arm_name": arm_name,
+        "anchor": anchor,
+        "verdicts": VERDICTS,
+    }
     return environment
 
 

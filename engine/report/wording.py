@@ -10,6 +10,7 @@ from engine.artifacts.report_json import Figure, figure_in
 from engine.evaluation.figures import is_share
 from engine.evaluation.intervals import SHARE, holds, lesions_behind, no_interval
 from engine.labelling.oracle import MARK
+from engine.study.verdict import Verdict
 
 NOTHING = "–"
 Interval = Mapping[str, Any] | Figure
@@ -33,6 +34,13 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
     ),
 }
 """Title and explanation of each protocol of report.json."""
+
+VERDICTS: Mapping[Verdict, str] = {
+    "helped": "Hard cases helped",
+    "hurt": "Hard cases hurt",
+    "not shown": "Not shown that hard cases help",
+}
+"""The verdict as the first words of a page."""
 
 FORMATS: Mapping[str, str] = {
     "ham10000": "HAM10000",

@@ -13,6 +13,7 @@ import pytest
 
 from engine.report.run_page import render_report, write_report
 from engine.report.templating import TEMPLATES, in_full, points, stacked
+from engine.study.comparison import FEWEST_REPLICATES
 from tests.engine.report.fake_run import make_run
 
 FORBIDDEN = (
@@ -170,6 +171,26 @@ def test_the_answer_comes_first_and_one_run_shows_nothing(page: str) -> None:
         "an unknown amount against training with random synthetic images (random) (random was not run): not shown. Why: 1 "
         "training set;" in text
     )
+
+
+def test_the_verdict_stands_before_its_figures_and_the_next_command_after_them(page: str, run: Path) -> None:
+    text = words(page)
+    verdict, figures, step = (
+        text.index(said)
+        for said in (
+            "Not shown that hard cases help",
+            "Hard cases changed",
+            f"Next: hardcase run RUN/config.yaml --folds 0-{FEWEST_REPLICATES - 1}",
+        )
+    )
+    assert verdict < figures < step < text.index("What was found")
+    assert str(run) not in page, "a page is the same wherever its run lies"
+
+
+def test_a_config_of_another_version_has_no_next_command(run: Path, tmp_path: Path) -> None:
+    copy = altered(run, tmp_path)
+    (copy / "config.yaml").write_text("name: a\nno_key_of_ours: 1\n")
+    assert "Next:" not in words(render_report(copy))
 
 
 def test_the_first_screen_has_a_picture_beside_the_answer(page: str, run: Path, tmp_path: Path) -> None:

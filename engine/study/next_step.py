@@ -1,0 +1,51 @@
+"""What to type after a run: what it waits for, the study that a claim needs, or the classifier's use."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from engine.artifacts.run_layout import RunLayout
+from engine.checked_config import load
+from engine.errors import ConfigError
+from engine.study.comparison import FEWEST_REPLICATES
+from engine.types.stopping import Action
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextStep:
+    """A command line, and what it is for."""
+
+    command: str
+    purpose: str
+
+
+def next_step(layout: RunLayout, action: str, run: str) -> NextStep:
+    """Return the step after the run of ``layout``, which ended with ``action``; the command names its folder ``run``.
+
+    Raises:
+        ConfigError: config.yaml of the run is missing or is not one of this version.
+    """
+    if action == Action.FAILED:
+        command = shlex.join(["hardcase", "run", f"{run}/{layout.config.name}"])
+        return NextStep(command=command, purpose="the rest of the run; what is done is kept")
+    if action == Action.REVIEW:
+        return NextStep(
+            command=shlex.join(["hardcase", "review", run]), purpose="your verdicts, for which the run waits"
+        )
+    split = load(layout.config).data.split
+    keys: list[str] = []
+    if split.train_sets is not None:
+        options = ["--sets", f"0-{min(FEWEST_REPLICATES, split.train_sets.count) - 1}"]
+    elif split.folds is not None:
+        options = ["--folds", f"0-{split.folds.count - 1}"]
+    else:
+        options = ["--folds", f"0-{FEWEST_REPLICATES - 1}"]
+        keys = [f"data.split.folds={{count: {FEWEST_REPLICATES}}}"]
+    try:
+        load(layout.config, keys)
+    except ConfigError:  # an official split is not dealt anew
+        command = shlex.join(["hardcase", "predict", run, "PHOTOGRAPHS", "--csv", "predictions.csv"])
+        return NextStep(command=command, purpose="the classifier's use")
+    command = shlex.join(["hardcase", "run", f"{run}/{layout.config.name}", *options, *keys])
+    return NextStep(command=command, purpose="the study that a claim needs")
