@@ -172,7 +172,7 @@ class _Objective:
         target, weight = self._of(self.job.targets_NC, rows), self._of(self.job.loss_weight_N, rows)
         logits: Any = self.model(x)
         loss = batch_loss(logits.float(), label, self.job.config.label_smoothing, target, weight)
-        return loss * (len(rows) * self.env.world / batch)
+        return loss * self.env.share_of_mean(len(rows), batch)
 
     def _of(self, values_N: FloatArray | None, rows: npt.NDArray[np.int64]) -> Tensor | None:
         """Return the rows' values as float32 on the device; None where there are none."""

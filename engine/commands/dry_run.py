@@ -104,7 +104,9 @@ def dry_run(config: Config, console: Console) -> None:
         f"{hours_range(total)} on this device, from a pilot of a few steps; ideal split over workers as fast as it: {shared}"
     )
     if config.backend.kind == "ray":
-        trainings = "; each training some 15 s more (train_workers)" if config.backend.train_workers else ""
+        trainings = (
+            "; each training some 15 s more (train_workers)" if config.backend.most_train_workers else ""
+        )
         console.print(f"measured in this process; Ray adds its start-up, about 20 s{trainings}", style="dim")
 
 

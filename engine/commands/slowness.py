@@ -29,7 +29,10 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
         found.append(
             ("backend.threads", f"{config.backend.threads} threads on {cores} cores slow each other down")
         )
-    if config.backend.kind == "ray" and max(config.backend.map_workers, config.backend.train_workers) > cores:
+    if (
+        config.backend.kind == "ray"
+        and max(config.backend.map_workers, config.backend.most_train_workers) > cores
+    ):
         found.append(
             ("backend", f"more workers than the {cores} cores here; fine on a cluster, slow on this machine")
         )

@@ -5,12 +5,31 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from engine.config.places import Address, Folder
 from engine.config.sections import Section
 
 _USER_AND_PASSWORD: Final = re.compile(r"(?!file:|sqlite:)[^.~][^@\s]*:[^@\s]*@")
+
+
+def _number_or_range(workers: object) -> object:
+    """Return a number as it stands, a list of two as a tuple; refuse what is neither."""
+    if isinstance(workers, int) and not isinstance(workers, bool) and workers >= 0:
+        return workers
+    if (
+        isinstance(workers, list | tuple)
+        and len(workers) == 2
+        and all(type(count) is int for count in workers)
+    ):
+        fewest, most = workers
+        if 1 <= fewest <= most:
+            return fewest, most
+    raise ValueError("give a number, 0 or more, or [fewest, most] with 1 <= fewest <= most")
+
+
+Workers = Annotated[int | tuple[int, int], BeforeValidator(_number_or_range)]
+"""A number of workers, or the fewest and the most of an elastic training."""
 
 
 class BackendConfig(Section):
@@ -26,8 +45,10 @@ class BackendConfig(Section):
     threads: Annotated[int, Field(ge=1)] = Field(
         2, description="torch threads per stage; results differ between 1 and 2"
     )
-    train_workers: Annotated[int, Field(ge=0)] = Field(
-        0, description="Ray Train workers a training; 0: in the stage's own task"
+    train_workers: Workers = Field(
+        0,
+        description="Ray Train workers per training; 0: in the stage's own task; [fewest, most]: as many as the cluster "
+        "has room for, also when machines go or come in the middle of a training",
     )
     map_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="actors per map over images; 0: in the stage's own task"
@@ -55,6 +76,11 @@ class BackendConfig(Section):
     precision: Literal["float32", "bf16", "fp16"] = Field(
         "float32", description="autocast precision; bf16 or fp16 for a GPU"
     )
+
+    @property
+    def most_train_workers(self) -> int:
+        """Ray Train workers that a training has at most; 0: none."""
+        return self.train_workers if isinstance(self.train_workers, int) else self.train_workers[1]
 
 
 class TrackingConfig(Section):

@@ -103,9 +103,9 @@ class Config(Section):
                 f"classifier.mix.finish_on_real ({mix.finish_on_real}) leaves no step for added images; "
                 f"later rounds have {shortest}"
             )
-        if mix is not None and mix.split_batchnorm and self.backend.train_workers > 1:
+        if mix is not None and mix.split_batchnorm and self.backend.most_train_workers > 1:
             yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
-        if self.backend.kind == "local" and self.backend.train_workers > 1:
+        if self.backend.kind == "local" and self.backend.most_train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
         yield from self._batch_problems()
 
@@ -135,7 +135,7 @@ class Config(Section):
 
     def _batch_problems(self) -> Iterator[str]:
         """Batches of which a worker would get no image, or that teach a small CLIP nothing."""
-        workers = self.backend.train_workers
+        workers = self.backend.most_train_workers
         for name in ("embedder", "vae", "denoiser", "gan", "classifier", "judge"):
             size = getattr(self, name).batch_size
             if size < workers:

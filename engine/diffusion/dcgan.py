@@ -136,7 +136,7 @@ class GanObjective:
         frozen = {name: value.detach() for name, value in judge.named_parameters()}
         generator_loss = -functional_call(judge, frozen, (fake, label)).mean()
         loss: Tensor = discriminator_loss + generator_loss
-        return loss
+        return loss * self.env.share_of_mean(len(rows), total)
 
 
 def save_gan(gan: Gan, classes: tuple[str, ...], side: int, config: GanConfig, folder: Path) -> None:

@@ -96,10 +96,10 @@ class DenoiserObjective:
     env: TrainEnv
 
     def __call__(self, rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
-        """Return the scalar loss of the latents ``rows``."""
+        """Return the scalar loss of the latents ``rows``; the mean over workers is that of the global batch."""
         shape = self.data.latents_N2chw.shape[2:]
         draws = draw(self.config, shape, self.data.neighbours_NK.shape[1], generator, self.env)
-        return self.loss(rows, draws).mean()
+        return self.loss(rows, draws).mean() * self.env.share_of_mean(len(rows), self.config.batch_size)
 
     def loss(self, rows: npt.NDArray[np.int64], draws: Draws) -> Tensor:
         """Return the weighted loss of each example, (B,)."""

@@ -66,7 +66,8 @@ class VaeObjective:
             noise = torch.randn(total, *mean.shape[1:], generator=generator)[mine].to(mean)
             latent = mean + (0.5 * logvar).exp() * noise
         recon = self.vae.decode(latent).sample
-        return vae_loss(pixels, recon, mean, logvar, self.config.loss.model_dump())
+        loss = vae_loss(pixels, recon, mean, logvar, self.config.loss.model_dump())
+        return loss * self.env.share_of_mean(len(rows), total)
 
 
 def jitter_regions(pixels_BCHW: Tensor, draws_BD: Tensor, strength: float) -> Tensor:

@@ -99,13 +99,14 @@ class LocalMap:
 
 @dataclass(frozen=True)
 class LocalLaunch:
-    """Trains in this process."""
+    """Trains in this process; ``warned`` as ``TrainEnv`` has it."""
 
     threads: int
     device: str
     precision: str
     progress: Progress
     checkpoint_minutes: float = 0.0
+    warned: Callable[[], bool] | None = None
 
     def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
         """Call ``fit`` with an environment of one worker."""
@@ -117,6 +118,7 @@ class LocalLaunch:
             precision=self.precision,
             progress=self.progress,
             checkpoint_minutes=self.checkpoint_minutes,
+            warned=self.warned,
         )
         env.begin()
         fit(env)

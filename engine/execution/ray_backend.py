@@ -153,7 +153,7 @@ def at_once(config: BackendConfig, cpus: float, gpus: float) -> int:
     """
     if config.stages_at_once is not None:
         return config.stages_at_once
-    workers = max(1, config.train_workers, config.map_workers)
+    workers = max(1, config.most_train_workers, config.map_workers)
     fit = cpus // (config.threads * workers)
     if config.gpus_per_worker > 0:
         fit = min(fit, gpus // (config.gpus_per_worker * workers))

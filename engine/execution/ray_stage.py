@@ -10,9 +10,8 @@ Every worker must see the stage cache under the same path (one machine, or a sha
 from __future__ import annotations
 
 import pickle
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,8 +22,10 @@ from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
 from engine.errors import StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
-from engine.execution.profiling import watched, watched_chunk
+from engine.execution.profiling import watched_chunk
 from engine.execution.ray_causes import found_in
+from engine.execution.ray_drains import notice_for, this_node
+from engine.execution.ray_training import train_on_workers, watching
 from engine.parts.context import ChunkWorker
 from engine.stages import find, run_stage
 from engine.training.plan import Progress, TrainEnv
@@ -38,19 +39,25 @@ WATCHED_CHUNKS = 2
 
 @dataclass(frozen=True, kw_only=True)
 class StageWork:
-    """How a stage's task trains and maps: in itself, or in tasks and on workers of their own."""
+    """How a stage's task trains and maps: in itself, or in tasks and on workers of their own.
+
+    ``home`` is the node of the stage's task: when that goes, what it has begun elsewhere goes too.
+    """
 
     config: BackendConfig
     call: StageCall
     cpus_per_task: int
     note: Progress
     profile: Path | None = None
+    home: str = ""
 
     @property
     def delegates(self) -> bool:
         """Whether train workers or map actors do some of the stage's work; then its own task does none of it."""
         spec = find(self.call.stage)
-        return (spec.trains and self.config.train_workers > 0) or (spec.maps and self.config.map_workers > 0)
+        return (spec.trains and self.config.most_train_workers > 0) or (
+            spec.maps and self.config.map_workers > 0
+        )
 
     @property
     def stage_resources(self) -> dict[str, Any]:
@@ -110,8 +117,8 @@ class StageWork:
 
     def launch(self, fit: Callable[[TrainEnv], None]) -> None:
         """Train on ``train_workers`` Ray Train workers; with none, in this task, or in another where this holds nothing."""
-        if self.config.train_workers > 0:
-            self._train_on_workers(fit)
+        if self.config.most_train_workers > 0:
+            train_on_workers(self, fit)
         elif self.delegates:
             self._train_in_a_task(fit)
         else:
@@ -121,34 +128,12 @@ class StageWork:
         """Train in this process."""
         call = self.call
         minutes = self.config.checkpoint_minutes
-        LocalLaunch(call.threads, call.device, call.precision, self.note, minutes)(fit)
+        warned = notice_for([self.home])
+        LocalLaunch(call.threads, call.device, call.precision, self.note, minutes, warned)(fit)
 
     def _train_in_a_task(self, fit: Callable[[TrainEnv], None]) -> None:
         task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
         ray.get(task.remote(self, fit))
-
-    def _train_on_workers(self, fit: Callable[[TrainEnv], None]) -> None:
-        import ray.train.torch  # a second of imports, for stages that train on workers alone
-
-        call = self.call
-        with tempfile.TemporaryDirectory(dir=call.out.parent, prefix=".ray-train-") as storage:
-            trainer = ray.train.torch.TorchTrainer(
-                _train_worker,
-                train_loop_config={"fit": fit, "work": self},
-                scaling_config=ray.train.ScalingConfig(
-                    num_workers=self.config.train_workers,
-                    use_gpu=self.config.gpus_per_worker > 0,
-                    resources_per_worker=self._train_resources(),
-                ),
-                run_config=ray.train.RunConfig(storage_path=storage, name=call.stage),
-            )
-            trainer.fit()
-
-    def _train_resources(self) -> dict[str, float]:
-        total = int(ray.cluster_resources().get("CPU", 1))
-        share = max(0.5, min(float(self.cpus_per_task), (total - 0.5) / self.config.train_workers))
-        gpus = {"GPU": self.config.gpus_per_worker} if self.config.gpus_per_worker > 0 else {}
-        return {"CPU": share, **gpus}
 
 
 def stage_task(call: StageCall, work: StageWork) -> None:
@@ -160,6 +145,7 @@ def stage_task(call: StageCall, work: StageWork) -> None:
     """
     if not call.out.is_dir():
         raise StageError(f"stage {call.stage}: {call.out} is gone, this attempt was given up")
+    work = replace(work, home=this_node())
     try:
         with nullcontext(work) if work.delegates else watching(work) as here:
             context = call.context(progress=here.note, mapper=here.map, launch=here.launch)
@@ -179,14 +165,6 @@ def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
         here.train_here(fit)
 
 
-@contextmanager
-def watching(work: StageWork) -> Iterator[StageWork]:
-    """Yield the work with a note that watches what this process computes for it, where a profile is asked for."""
-    call = work.call
-    with watched(work.profile, call.title, call.device, work.note) as told:
-        yield replace(work, note=told)
-
-
 class _ChunkActor:
     """One actor of a map: loads the worker once, applies it to one chunk per call."""
 
@@ -201,31 +179,3 @@ class _ChunkActor:
         with watched_chunk(profile, call.title, call.device):
             result = self.function(pickle.loads(batch["chunk"][0]))  # noqa: S301  (our own process tree)
         return {"position": batch["position"], "result": [pickle.dumps(result)]}
-
-
-def _train_worker(config: dict[str, Any]) -> None:
-    """Run the training function on one Ray Train worker; the first one is watched where that is asked for."""
-    import ray.train
-
-    work: StageWork = config["work"]
-    context = ray.train.get_context()
-    with watching(work) if context.get_world_rank() == 0 else nullcontext(work) as here:
-        _train_in(here, context, config["fit"])
-
-
-def _train_in(work: StageWork, context: Any, fit: Callable[[TrainEnv], None]) -> None:
-    import ray.train.torch
-
-    call = work.call
-    device = str(ray.train.torch.get_device()) if call.device != "cpu" else "cpu"
-    env = TrainEnv(
-        rank=context.get_world_rank(),
-        world=context.get_world_size(),
-        device=device,
-        threads=call.threads,
-        precision=call.precision,
-        progress=work.note,
-        checkpoint_minutes=work.config.checkpoint_minutes,
-    )
-    env.begin()
-    fit(env)

@@ -60,8 +60,9 @@ class Watcher(Protocol):
 
 
 class Objective(Protocol):
-    """What a trainer supplies: the loss on one shard of a batch, as a scalar that averages over its examples.
+    """What a trainer supplies: the loss on one shard of a batch, as a scalar.
 
+    Its mean over workers must be the loss of the global batch, also of shards of unequal size: ``TrainEnv.share_of_mean``.
     To be trained with ``accumulate`` above 1 it is a dataclass that slices its draws by its field ``env``.
     """
 
@@ -86,6 +87,7 @@ def train(
 
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but
     not within ``env.checkpoint_minutes`` of the last one, and resumed from where it is whole and of this plan and model.
+    One more is written after a step in which ``env.warned`` tells that a machine is about to go.
     ``objective`` computes the loss with ``model`` in the mode it was given.
 
     A request to stop (``engine.training.stop_request``) is followed after the step, with a checkpoint of it.
@@ -119,7 +121,8 @@ def train(
             watcher(step + 1, partial(_averaged, model, average))
         asked = requested()
         due = (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due()
-        if env.is_main and (due or asked is not None):
+        warned = env.is_main and env.warned is not None and env.warned()
+        if env.is_main and (due or warned or asked is not None):
             state = scaler.state_dict()
             save_checkpoint(model, optimizer, average, losses, checkpoint, state, identity=identity)
             clock.restart()
@@ -180,7 +183,6 @@ def _gradients(
 ) -> Tensor:
     """Add the gradients of this worker's shard of the global batch, in ``accumulate`` pieces; return its mean loss."""
     total = torch.zeros((), device=env.device)
-    size = len(env.shard(batch))
     for piece in range(plan.accumulate):
         here = env if plan.accumulate == 1 else env.part(piece, plan.accumulate)
         loss_of = objective if plan.accumulate == 1 else replace(objective, env=here)  # type: ignore[type-var]
@@ -190,7 +192,7 @@ def _gradients(
         with _attention(env):  # backward too: gradient checkpointing runs the forward pass again there
             with autocast(env):
                 loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
-            share = loss if plan.accumulate == 1 else loss * (len(rows) / size)
+            share = loss if plan.accumulate == 1 else loss * (1 / plan.accumulate)
             scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         total = total + share.detach()
     return total

@@ -29,7 +29,8 @@ Progress = Callable[[str, int, int], None]
 class TrainEnv:
     """The process a training runs in: its place among the workers, device, threads and where progress goes.
 
-    ``checkpoint_minutes`` is the least time between two of its checkpoints.
+    ``checkpoint_minutes`` is the least time between two of its checkpoints. ``warned`` is asked after each step whether a
+    machine of the training is about to go; a true answer brings a checkpoint.
     """
 
     rank: int = 0
@@ -39,6 +40,7 @@ class TrainEnv:
     precision: str = "float32"
     progress: Progress | None = None
     checkpoint_minutes: float = 0.0
+    warned: Callable[[], bool] | None = None
 
     def begin(self) -> None:
         """Set the thread count; reused workers keep the last task's otherwise (results depend on it)."""
@@ -51,6 +53,13 @@ class TrainEnv:
     def shard(self, batch: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return this worker's slice of a global batch."""
         return np.array_split(batch, self.world)[self.rank]
+
+    def share_of_mean(self, size: int, batch: int) -> float:
+        """Return the factor of a shard's mean loss over ``size`` examples, by which the workers' mean is the batch's.
+
+        It is 1 where all shards are equally large; a batch of 8 falls to three workers as 3, 3 and 2.
+        """
+        return size * self.world / batch
 
     @property
     def is_main(self) -> bool:

@@ -59,6 +59,13 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("synthesis: {guidance_interval: [0.9, 0.1]}", ["guidance_interval"]),
         ("synthesis: {sampler: magic}", ["synthesis.sampler", "'dpmpp_sde'"]),
         ("backend: {train_workers: 2}", ["backend.train_workers", "ray"]),
+        ("backend: {train_workers: [1, 2]}", ["backend.train_workers", "ray"]),
+        (
+            "backend: {kind: ray, train_workers: [3, 2]}",
+            ["backend.train_workers: ", "fewest <= most"],
+        ),
+        ("backend: {kind: ray, train_workers: [0, 2]}", ["backend.train_workers: ", "1 <= fewest"]),
+        ("backend: {kind: ray, train_workers: [1, 2, 3]}", ["backend.train_workers: ", "[fewest, most]"]),
         ("loop: {arms: [hard, all_real], mine_from: crossfit}", ["all_real", "mine_from: mine"]),
         ("data: {split: {train_sets: {use: 10}}}", ["train_sets", "use 10 is no set", "0 to 9"]),
         ("data: {split: {train_sets: {use: [1, 1]}}}", ["train_sets", "names a set twice"]),
@@ -218,3 +225,13 @@ def test_what_a_study_is_planned_on_changes_no_stage() -> None:
     for stage in (evaluate, features, likelihood, predict):
         assert stage.Params.of(plain).to_json() == stage.Params.of(other).to_json()
     assert fidelity.Params.of(plain).to_json() == fidelity.Params.of(other).to_json()
+
+
+def test_a_range_of_train_workers_travels_through_a_config_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("backend: {kind: ray, train_workers: [1, 4]}\n")
+    config = load_config(path)
+    assert (config.backend.train_workers, config.backend.most_train_workers) == ((1, 4), 4)
+    path.write_text(dump_yaml(config))
+    assert load_config(path) == config
+    assert load_config(path, ["backend.train_workers=[2, 3]"]).backend.train_workers == (2, 3)

@@ -8,7 +8,7 @@ from engine.config import GanConfig
 from engine.diffusion.dcgan import GanObjective, GanSampler, build_gan, save_gan
 from engine.errors import ConfigError
 from engine.training.loop import train
-from engine.training.plan import TrainEnv, TrainPlan
+from engine.training.plan import TrainEnv, TrainPlan, step_generator
 
 CONFIG = GanConfig(width=8, latent=6, batch_size=8, steps=5)
 RNG = np.random.default_rng(0)
@@ -16,9 +16,9 @@ IMAGES = RNG.integers(0, 256, (12, 16, 16, 3)).astype(np.uint8)
 LABELS = np.arange(12) % 3
 
 
-def objective(gan, config=CONFIG):
+def objective(gan, config=CONFIG, **env):
     return GanObjective(
-        gan=gan, images=lambda rows: IMAGES[rows], labels_N=LABELS, config=config, env=TrainEnv()
+        gan=gan, images=lambda rows: IMAGES[rows], labels_N=LABELS, config=config, env=TrainEnv(**env)
     )
 
 
@@ -66,6 +66,18 @@ def test_each_part_learns_from_its_own_loss_alone():
     together = gradients(lambda gan: gan.generator)
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(together, alone(), strict=True))
     assert all(bool((g != 0).any()) for g in gradients(lambda gan: gan.discriminator))
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_average_to_the_whole_batch(world):
+    gan = build_gan(CONFIG, 3, 16, seed=0).eval()  # batch norm looks at what a worker sees
+    rows = np.arange(8)
+
+    def loss(**env):
+        drawn = step_generator(0, "gan", 0)
+        return objective(gan, **env)(TrainEnv(**env).shard(rows), 0, drawn).item()
+
+    assert np.mean([loss(rank=rank, world=world) for rank in range(world)]) == pytest.approx(loss(), rel=1e-5)
 
 
 def test_training_moves_both_and_resumes_in_the_same_bits(tmp_path):

@@ -98,6 +98,18 @@ def test_shards_are_slices_of_one_global_draw():
         assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(whole, name))
 
 
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_average_to_the_whole_batch(world):
+    rows = np.arange(8)
+
+    def loss(**env):
+        return objective(Spy(), config(), **env)(TrainEnv(**env).shard(rows), 0, generator()).item()
+
+    shards = [loss(rank=rank, world=world) for rank in range(world)]
+    assert np.mean(shards) == pytest.approx(loss(), rel=1e-5)
+    assert len(set(shards)) == world
+
+
 def test_forward_process_and_conditions_reach_the_model():
     spy = Spy()
     drops = {"drop_prompt": 0.0, "drop_lesion": 0.0, "drop_all": 0.0}
