@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.execution.profiling import watched
-from engine.parts.context import ChunkWorker, Launch, Map, StageContext
+from engine.parts.context import ChunkWorker, Launch, LaunchAll, Map, StageContext
 from engine.parts.kept_map import KeptMap
 from engine.stages import run_stage
 
@@ -45,7 +45,9 @@ class StageCall:
         folder, _, attempt = self.out.parent.name.partition(".attempt-")
         return folder if attempt else self.stage
 
-    def context(self, *, progress: Progress, mapper: Map, launch: Launch) -> StageContext:
+    def context(
+        self, *, progress: Progress, mapper: Map, launch: Launch, launch_all: LaunchAll | None = None
+    ) -> StageContext:
         """Return the context the stage sees, with the backend's ways to map and train."""
         return StageContext(
             out=self.out,
@@ -58,6 +60,7 @@ class StageCall:
             progress=progress,
             map=KeptMap(mapper, self.checkpoint),
             launch=launch,
+            launch_all=launch_all,
         )
 
 

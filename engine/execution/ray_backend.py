@@ -46,6 +46,7 @@ class RayBackend:
         self.profile = profile
         self.cpus: int | None = None
         self.owns_ray = False
+        self.places = 1
         self.slots = threading.Semaphore(0)
         self._connecting = threading.Lock()
         self._stopping = threading.Event()
@@ -74,6 +75,7 @@ class RayBackend:
             cpus_per_task=max(1, min(call.threads, cpus)),
             note=ProgressFile(note),
             profile=self.profile,
+            places=self.places,
         )
         reference = self.submit(call, work)
         try:
@@ -83,14 +85,14 @@ class RayBackend:
                         ray.cancel(reference, force=True)
                         ray.wait([reference], timeout=CANCEL_SECONDS)
                         raise StoppedError(SIGTERM)
-                    latest = ProgressFile(note).read()
+                    latest = ProgressFile(note).latest()
                     if latest is not None:
                         progress(*latest)
                 ray.get(reference)
         except RayError as error:
             raise ray_causes.found_in(error) from error
         finally:
-            note.unlink(missing_ok=True)
+            ProgressFile(note).remove()
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process
                 LOG.warning("%s", line)
 
@@ -129,8 +131,8 @@ class RayBackend:
                 total = ray.cluster_resources()
                 check_gpus(self.config.gpus_per_worker, total.get("GPU", 0))
                 self.cpus = int(total.get("CPU", 1))
-                for _ in range(at_once(self.config, self.cpus, total.get("GPU", 0))):
-                    self.slots.release()
+                self.places = at_once(self.config, self.cpus, total.get("GPU", 0))
+                self.slots.release(self.places)
             return self.cpus
 
     @contextmanager

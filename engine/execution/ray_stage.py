@@ -23,16 +23,19 @@ from engine.config import BackendConfig
 from engine.errors import StageError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
 from engine.execution.profiling import watched_chunk
+from engine.execution.progress_file import part_of
 from engine.execution.ray_causes import found_in
 from engine.execution.ray_drains import notice_for, this_node
 from engine.execution.ray_training import train_on_workers, watching
-from engine.parts.context import ChunkWorker
+from engine.parts.context import ChunkWorker, Fit
 from engine.stages import find, run_stage
 from engine.training.plan import Progress, TrainEnv
 from engine.training.threads import use_threads
 
 C = TypeVar("C")
 R = TypeVar("R")
+APART_FROM = 4
+"""A cluster with room for so many stages has some left for the folds of one: beside judge, generator and first training."""
 WATCHED_CHUNKS = 2
 """Chunks of an actor that are watched for a profile. The later one is kept: the first makes what is made once."""
 
@@ -41,7 +44,8 @@ WATCHED_CHUNKS = 2
 class StageWork:
     """How a stage's task trains and maps: in itself, or in tasks and on workers of their own.
 
-    ``home`` is the node of the stage's task: when that goes, what it has begun elsewhere goes too.
+    ``home`` is the node of the stage's task: when that goes, what it has begun elsewhere goes too. ``places`` says how many
+    stages the cluster has room for at once.
     """
 
     config: BackendConfig
@@ -50,14 +54,20 @@ class StageWork:
     note: Progress
     profile: Path | None = None
     home: str = ""
+    places: int = 1
 
     @property
     def delegates(self) -> bool:
-        """Whether train workers or map actors do some of the stage's work; then its own task does none of it."""
+        """Whether workers, actors or tasks do some of the stage's work; then its own task does none of it."""
         spec = find(self.call.stage)
-        return (spec.trains and self.config.most_train_workers > 0) or (
-            spec.maps and self.config.map_workers > 0
-        )
+        trains, maps = self.config.most_train_workers > 0, self.config.map_workers > 0
+        return (spec.trains and trains) or (spec.maps and maps) or self.fits_apart
+
+    @property
+    def fits_apart(self) -> bool:
+        """Whether each of the stage's trainings runs in a task of its own, beside the others."""
+        wide = self.places >= APART_FROM and self.config.most_train_workers == 0
+        return wide and find(self.call.stage).fits_apart
 
     @property
     def stage_resources(self) -> dict[str, Any]:
@@ -80,6 +90,9 @@ class StageWork:
         if not self.delegates or not chunks:
             yield from LocalMap(self.note)(worker, chunks, what, before)
             return
+        if self.config.map_workers == 0:
+            yield from self._map_in_a_task(worker, chunks, what, before)
+            return
         import ray.data  # a second of imports, for stages that map on actors alone
 
         rows = [{"position": i, "chunk": pickle.dumps(chunk)} for i, chunk in enumerate(chunks)]
@@ -95,6 +108,16 @@ class StageWork:
             max_task_retries=0,
         )
         yield from self._in_order(results, len(rows), what, before)
+
+    def _map_in_a_task(
+        self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int
+    ) -> Iterator[R]:
+        """Map in one task that holds what this one does not; results come as they are made."""
+        task = ray.remote(_map_task).options(
+            **self._resources, name=f"map:{self.call.stage}", num_returns="streaming"
+        )
+        for reference in task.remote(self, worker, list(chunks), what, before):
+            yield ray.get(reference)
 
     def actors(self, chunks: int) -> int:
         """Return on how many actors so many chunks are mapped: half as many after an attempt that ran out of memory."""
@@ -124,6 +147,21 @@ class StageWork:
         else:
             self.train_here(fit)
 
+    def launch_all(self, fits: Sequence[Fit]) -> None:
+        """Train each in a task of its own, as many at once as Ray has room for; the first error ends the others."""
+        task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
+        waiting = [
+            task.remote(replace(self, note=part_of(self.note, number)), fit)
+            for number, fit in enumerate(fits)
+        ]
+        try:
+            while waiting:
+                done, waiting = ray.wait(waiting)
+                ray.get(done)
+        finally:
+            for reference in waiting:
+                ray.cancel(reference, force=True)
+
     def train_here(self, fit: Callable[[TrainEnv], None]) -> None:
         """Train in this process."""
         call = self.call
@@ -148,7 +186,12 @@ def stage_task(call: StageCall, work: StageWork) -> None:
     work = replace(work, home=this_node())
     try:
         with nullcontext(work) if work.delegates else watching(work) as here:
-            context = call.context(progress=here.note, mapper=here.map, launch=here.launch)
+            context = call.context(
+                progress=here.note,
+                mapper=here.map,
+                launch=here.launch,
+                launch_all=here.launch_all if here.fits_apart else None,
+            )
             run_stage(call.stage, context, call.params)
     except Exception as error:
         found: BaseException | None = found_in(error)
@@ -163,6 +206,15 @@ def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
     """Train in this task, which holds what the stage's does not."""
     with watching(work) as here:
         here.train_here(fit)
+
+
+def _map_task(
+    work: StageWork, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int
+) -> Iterator[R]:
+    """Map in this task, which holds what the stage's does not."""
+    use_threads(work.call.threads)
+    with watching(work) as here:
+        yield from LocalMap(here.note)(worker, chunks, what, before)
 
 
 class _ChunkActor:

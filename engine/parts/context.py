@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from engine.training.plan import Progress, TrainEnv
@@ -43,11 +43,23 @@ class Map(Protocol):
         ...
 
 
+Fit: TypeAlias = "Callable[[TrainEnv], None]"
+"""A training: picklable (functools.partial of a module-level function over paths and settings)."""
+
+
 class Launch(Protocol):
     """Run a training function in one process or on several workers; it writes its files when ``env.is_main``."""
 
-    def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
-        """``fit`` must be picklable (functools.partial of a module-level function over paths and settings)."""
+    def __call__(self, fit: Fit) -> None:
+        """Train to the end."""
+        ...
+
+
+class LaunchAll(Protocol):
+    """Run trainings that do not wait for each other, side by side."""
+
+    def __call__(self, fits: Sequence[Fit]) -> None:
+        """Train all of them to the end; the first error ends the others."""
         ...
 
 
@@ -56,7 +68,8 @@ class StageContext:
     """Everything a stage may use besides its params.
 
     ``out`` is an empty folder to fill. ``inputs`` maps a role to a finished stage folder. ``checkpoint`` is this
-    attempt's folder, and holds the whole files of the attempt before. ``device`` is a torch device string.
+    attempt's folder, and holds the whole files of the attempt before. ``device`` is a torch device string. ``launch_all`` is
+    there where several trainings may run at once.
     """
 
     out: Path
@@ -69,12 +82,22 @@ class StageContext:
     progress: Progress
     map: Map
     launch: Launch
+    launch_all: LaunchAll | None = None
 
 
 def launch_fit(context: StageContext, fit: Callable[..., None], **arguments: object) -> None:
     """Launch a module-level ``fit(env, *, seed, checkpoint, out, ...)`` with what every training needs of the context."""
     places = {"seed": context.seed, "checkpoint": context.checkpoint, "out": context.out}
     context.launch(functools.partial(fit, **places, **arguments))
+
+
+def launch_each(context: StageContext, fits: Sequence[Fit]) -> None:
+    """Launch trainings that do not wait for each other: side by side where there is room, else one after the other."""
+    if context.launch_all is not None and len(fits) > 1:
+        context.launch_all(fits)
+        return
+    for fit in fits:
+        context.launch(fit)
 
 
 def numbered(inputs: Mapping[str, Path], role: str) -> list[Path]:

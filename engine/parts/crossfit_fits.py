@@ -18,11 +18,12 @@ from engine.classifier.snapshot import Snapshot
 from engine.classifier.targets import target_probabilities
 from engine.classifier.train import FitConfig, FitJob, make_plan, run_job
 from engine.config import MixConfig
-from engine.parts.context import StageContext
+from engine.parts.context import StageContext, launch_each
 from engine.parts.dataset import Dataset
 from engine.parts.judge_folds import logit_worker
 from engine.training.checkpoints import digest_of, plan_facts
 from engine.training.folds import lesion_folds
+from engine.training.plan import TrainEnv
 from engine.training.set_aside import is_sealed, seal
 from engine.types import FloatArray, IntArray, LesionTable
 
@@ -76,7 +77,7 @@ def crossfit(
     mix: MixConfig | None = None,
     early: float | None = None,
 ) -> Crossfit:
-    """Run ``folds`` fits through ``context.launch`` over the train images at positions ``train``; predict out of fold.
+    """Run ``folds`` fits over the train images at positions ``train``, side by side where there is room, and predict.
 
     A fold's fit sees the train images of the other folds and those of ``extras`` that were made of no lesion of this one.
     A fold whose weights lie whole under ``context.checkpoint`` (an attempt that was killed) is not fitted again. ``early``
@@ -88,9 +89,7 @@ def crossfit(
     table, label_N, rows = dataset.table.take(train), dataset.labels[train], dataset.rows[train]
     fold_N = lesion_folds(dataset.group_N[train], table.dx, folds, context.seed)
     images = decoded_images.IMAGES.path(context.inputs["images"])
-    prob_NC = np.zeros((len(train), len(dataset.classes)))
-    early_NC = None if early is None else np.zeros_like(prob_NC)
-    paths = []
+    jobs: list[FitJob] = []
     for fold in range(folds):
         inside, outside = np.flatnonzero(fold_N != fold), np.flatnonzero(fold_N == fold)
         held_out = frozenset(str(lesion) for lesion in table.lesion_id[outside])
@@ -112,31 +111,38 @@ def crossfit(
             weights=context.checkpoint / judge_file.WEIGHTS.format(fold=fold),
             checkpoint=context.checkpoint / f"fold_{fold}",
         )
-        snapshot = _fit(context, job, early)
+        jobs.append(job if early is None else replace(job, snapshot=_snapshot(job, early, _identity(job))))
+    launch_each(context, [functools.partial(run_and_seal, job) for job in jobs if not _is_fitted(job)])
+    prob_NC = np.zeros((len(train), len(dataset.classes)))
+    early_NC = None if early is None else np.zeros_like(prob_NC)
+    for fold, job in enumerate(jobs):
+        outside = np.flatnonzero(fold_N == fold)
         prob_NC[outside] = _predict(context, job.weights, images, rows[outside], f"{name} out of fold")
-        if early_NC is not None and snapshot is not None:
-            early_NC[outside] = _predict(context, snapshot, images, rows[outside], f"{name} early")
-        paths.append(job.weights)
+        if early_NC is not None and job.snapshot is not None:
+            early_NC[outside] = _predict(
+                context, job.snapshot.weights, images, rows[outside], f"{name} early"
+            )
     return Crossfit(
         table=table,
         label_N=label_N,
         fold_N=fold_N,
         prob_NC=prob_NC,
-        weights=tuple(paths),
+        weights=tuple(job.weights for job in jobs),
         early_NC=early_NC,
     )
 
 
-def _fit(context: StageContext, job: FitJob, early: float | None) -> Path | None:
-    """Do one fold's fit unless all that it writes lies there whole; returns the weights after ``early`` of its steps."""
-    identity = _identity(job)
-    if early is not None:
-        job = replace(job, snapshot=_snapshot(job, early, identity))
-    fitted = is_sealed(job.weights, identity, "this fold is fitted again")
-    if not fitted or (job.snapshot is not None and not job.snapshot.whole):
-        context.launch(functools.partial(run_job, job))
-        seal(job.weights, identity)
-    return None if job.snapshot is None else job.snapshot.weights
+def run_and_seal(job: FitJob, env: TrainEnv) -> None:
+    """Fit a fold; what it wrote is marked as whole."""
+    run_job(job, env)
+    if env.is_main:
+        seal(job.weights, _identity(job))
+
+
+def _is_fitted(job: FitJob) -> bool:
+    """Whether all that a fold's fit writes lies there whole."""
+    fitted = is_sealed(job.weights, _identity(job), "this fold is fitted again")
+    return fitted and (job.snapshot is None or job.snapshot.whole)
 
 
 def _snapshot(job: FitJob, early: float, identity: str) -> Snapshot:

@@ -103,6 +103,7 @@ class Stage(Generic[P]):
         optional: further roles that it may be given; ``accept_#`` stands for one per round.
         version: of the code that makes the output.
         trains: whether it trains by ``context.launch``.
+        fits_apart: whether it trains several models that do not wait for each other.
         maps: whether it maps over images by ``context.map``.
         foundation: whether it is computed once per split and shared by every arm, seed and trial.
         wanted: of a foundation stage: whether a run of this config needs it.
@@ -118,6 +119,7 @@ class Stage(Generic[P]):
     optional: tuple[str, ...] = ()
     version: int = 1
     trains: bool = False
+    fits_apart: bool = False
     maps: bool = False
     foundation: bool = False
     wanted: Callable[[Config], bool] = lambda _config: True

@@ -140,6 +140,7 @@ STAGE = base.Stage(
     inputs=("images", "split"),
     optional=("accept_#", "synthesize_#"),
     trains=True,
+    fits_apart=True,
     saving="lower classifier.batch_size",
     maps=True,
     units=lambda params, _sizes: params.folds * params.classifier.steps,

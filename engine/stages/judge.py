@@ -155,6 +155,7 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split"),
     trains=True,
+    fits_apart=True,
     saving="lower judge.batch_size",
     maps=True,
     foundation=True,

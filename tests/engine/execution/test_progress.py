@@ -10,6 +10,7 @@ from rich.console import Console
 
 from engine.execution import progress
 from engine.execution.progress import RichListener
+from engine.execution.progress_file import ProgressFile, part_of
 from engine.store import StageFolder
 
 
@@ -40,3 +41,18 @@ def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
     listener.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=1.0, cached=True))
     assert not listener.tasks
     assert "ready" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_trainings_side_by_side_are_one_bar(tmp_path: Path) -> None:
+    note = ProgressFile(tmp_path / "progress.json")
+    note("judge", 1, 1)
+    for number, done in enumerate((3, 10)):
+        part = part_of(note, number)
+        part(f"fold {number + 1}/2", done, 10)
+    assert note.latest() == ("fold 1/2 and 1 beside it", 13, 20)
+    part_of(note, 0)("fold 1/2", 10, 10)
+    note("judge on val", 4, 4)
+    assert note.latest() == ("judge on val", 4, 4)
+    note.remove()
+    assert not list(tmp_path.iterdir())
+    assert part_of(print, 0) is print

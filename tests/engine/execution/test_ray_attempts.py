@@ -131,6 +131,40 @@ def test_a_training_whose_worker_is_killed_goes_on_from_its_checkpoint(
     assert (tmp_path / ".handed_on").read_text().startswith("checkpoint-00000003-")
 
 
+class Apart(ray_stage.StageWork):
+    """Notes in which process each fold is fitted; the first attempt's second fold dies where a file asks for that."""
+
+    def launch_all(self, fits: Sequence[Callable[[TrainEnv], None]]) -> None:
+        cache = self.call.out.parent.parent
+        dies = (cache / ".dies").exists() and ".attempt-1-" in self.call.out.parent.name
+        write_text(cache / f".asked-{len(list(cache.glob('.asked-*')))}", str(len(fits)))
+        super().launch_all([
+            functools.partial(noted, fit, cache, number, dies and number == 1)
+            for number, fit in enumerate(fits)
+        ])  # fmt: skip
+
+
+def noted(fit: Callable[[TrainEnv], None], cache: Path, number: int, dies: bool, env: TrainEnv) -> None:
+    write_text(cache / f".fold-{number}", str(os.getpid()))
+    until = time.monotonic() + 30
+    while not (cache / f".fold-{1 - number}").exists() and time.monotonic() < until:
+        time.sleep(0.05)  # the other one runs beside it
+    assert (cache / f".fold-{1 - number}").exists()
+    (functools.partial(dies_after_a_checkpoint, fit) if dies else fit)(env)
+
+
+@pytest.mark.parametrize("dies", [False, pytest.param(True, marks=pytest.mark.heavy)])
+def test_folds_are_fitted_side_by_side_where_there_is_room(
+    tmp_path: Path, tiny_run: Path, one_node: None, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    monkeypatch.setattr(ray_stage, "StageWork", Apart)
+    (tmp_path / ".dies").touch() if dies else None
+    folder = again(tiny_run, "foundation/judge", tmp_path, stages_at_once=4)
+    assert_as_undisturbed(tiny_run, "foundation/judge", folder, *([Cause.WORKER_LOST] if dies else []))
+    assert len({(tmp_path / f".fold-{number}").read_text() for number in range(2)}) == 2
+    assert (tmp_path / ".asked-0").read_text() == "2"
+
+
 @pytest.mark.parametrize(
     ("role", "backend"),
     [

@@ -255,11 +255,11 @@ def test_early_predictions_are_out_of_fold_and_of_the_weights_after_a_share_of_t
 @pytest.mark.parametrize(("share", "step"), [(0.01, 1), (0.15, 2), (0.2, 2), (1.0, 10)])
 def test_a_share_of_the_steps_is_at_least_one_step(tmp_path, inputs, share, step):
     jobs = []
-    with pytest.raises(FileNotFoundError):  # nothing is fitted
+    with pytest.raises(DataError):  # nothing is fitted
         run_stage(
             crossfit, tmp_path / "out", inputs, early(share), launch=lambda fit: jobs.append(fit.args[0])
         )
-    assert [job.snapshot.step for job in jobs] == [step]
+    assert [job.snapshot.step for job in jobs] == [step] * PARAMS.folds
 
 
 @pytest.mark.slow
