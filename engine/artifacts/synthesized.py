@@ -8,8 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar, Final
 
+import numpy as np
 from pydantic import Field
 
+from engine.artifacts.full_disk import allocated_memmap
 from engine.artifacts.json_record import JsonRecord
 from engine.artifacts.schema import ArraySchema
 from engine.types import ImageArray
@@ -50,6 +52,16 @@ def read(folder: Path) -> ImageArray:
 def open_images(folder: Path) -> ImageArray:
     """Return the same as a read-only memmap (DataError as ``read``)."""
     return IMAGES.read(folder, mapped=True)
+
+
+def allocate(shape: tuple[int, ...], folder: Path) -> ImageArray:
+    """Return ``images.npy`` (S, H, W, 3) as a memmap to be filled, its room on the disk reserved: a round may exceed memory.
+
+    Raises:
+        OSError: the disk has not that much room.
+    """
+    images: ImageArray = allocated_memmap(IMAGES.path(folder), np.uint8, shape)
+    return images
 
 
 def write(images_SHWC: ImageArray, folder: Path) -> None:

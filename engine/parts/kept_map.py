@@ -49,14 +49,16 @@ class KeptMap:
         """Yield one result per chunk, in order: first those that are kept, then those that are made now."""
         digest = hashlib.sha256(pickle.dumps(list(chunks), protocol=5)).hexdigest()[:16]
         shards = _Shards(self.folder / f"map-{next(self.numbers):03d}-{digest}")
-        kept = shards.read()
-        yield from kept
-        if kept and len(kept) == len(chunks):
+        kept = 0
+        for results in shards.read():
+            kept += len(results)
+            yield from results
+        if kept and kept == len(chunks):
             return
-        made, first, since = [], len(kept), time.monotonic()
+        made, first, since = [], kept, time.monotonic()
         complete = False
         try:
-            for result in self.inner(worker, chunks[len(kept) :], what, before + len(kept)):
+            for result in self.inner(worker, chunks[kept:], what, before + kept):
                 made.append(result)
                 if time.monotonic() - since > EVERY_SECONDS:
                     shards.write(first, made)
@@ -83,22 +85,23 @@ class _Shards:
         np.savez(unnamed, **arrays)
         unnamed.replace(self.folder / f"{first:08d}-{len(results):08d}-{checksum(unnamed)[:32]}.npz")
 
-    def read(self) -> list[Any]:
-        """Return the results of the first chunks, as far as whole shards go without a gap."""
-        found: list[Any] = []
+    def read(self) -> Iterator[list[Any]]:
+        """Yield the results of the first chunks shard by shard, as far as whole ones go without a gap."""
+        found = 0
         for path in sorted(self.folder.glob("*.npz")) if self.folder.is_dir() else ():
             match = _NAME.fullmatch(path.name)
-            if match is None or int(match[1]) != len(found):
+            if match is None or int(match[1]) != found:
                 continue
             try:
                 if checksum(path)[:32] != match[3]:
                     raise ValueError("its checksum differs")
                 with np.load(path, allow_pickle=False) as arrays:
-                    found += _results(arrays, int(match[2]))
+                    results = _results(arrays, int(match[2]))
             except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
                 set_aside(path, f"is damaged ({error})", "its chunks are made again")
                 break
-        return found
+            found += len(results)
+            yield results
 
 
 def _pack(result: Any) -> dict[str, Any]:

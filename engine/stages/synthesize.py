@@ -19,7 +19,7 @@ from engine.parts.generators.table import GENERATORS
 from engine.report.sheets import draw_states
 from engine.stages import base
 from engine.stages.outputs import File
-from engine.types import FloatArray, IntArray
+from engine.types import FloatArray, ImageArray, IntArray
 
 DRAWN = 6
 """Samples whose states are drawn."""
@@ -97,27 +97,27 @@ def run(context: StageContext, params: Params) -> None:
     )
     samples = conditioning.read_samples(context.inputs["condition"])
     sample_id = samples.sample_id
-    rows = np.arange(len(sample_id), dtype=np.int64)
     chunks = batches(strengths(config, samples.difficulty_S), config.batch_size)
-    pieces, evaluations = [], 0
-    for made in context.map(worker, chunks, "synthesize"):
-        pieces.append(made.images_BHWC)
+    images: ImageArray | None = None
+    evaluations = 0
+    for rows_B, made in zip(chunks, context.map(worker, chunks, "synthesize"), strict=True):
+        if images is None:
+            images = synthesized.allocate((len(sample_id), *made.images_BHWC.shape[1:]), context.out)
+        images[rows_B] = made.images_BHWC
         evaluations += made.evaluations * len(made.images_BHWC)
         if made.states:
             draw_states(made.states, context.out / synthesized.STATES, DRAWN)
-    if not pieces:
+    if images is None:
         side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
-        pieces = [np.zeros((0, side, side, 3), dtype=np.uint8)]
-    images = np.concatenate(pieces)
-    images = images[np.argsort(np.concatenate([*chunks, rows[:0]]), kind="stable")]
-    synthesized.write(images, context.out)
+        images = np.zeros((0, side, side, 3), dtype=np.uint8)
+        synthesized.write(images, context.out)
     (context.out / synthesized.PICTURES).mkdir()
     for name, image in zip(sample_id.tolist(), images, strict=True):
         save_png(image, context.out / synthetic.picture(name))
     weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
     facts = SynthesisFacts(
         generator=config.generator,
-        nfe=evaluations / len(rows) if len(rows) else None,
+        nfe=evaluations / len(sample_id) if len(sample_id) else None,
         sampler=config.sampler,
         steps=config.steps,
         checkpoint=weights_digest(weights[-1]) if weights else "",

@@ -65,6 +65,20 @@ def test_a_stopped_map_goes_on_where_it_was(tmp_path: Path) -> None:
         assert result.dtype == np.float64
 
 
+def test_kept_results_are_read_shard_by_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All images of a big round are more than the memory has."""
+    monkeypatch.setattr(kept_map, "EVERY_SECONDS", 0.0)
+    list(mapped(tmp_path, Worker()))
+    assert len(shards(tmp_path)) == len(CHUNKS)
+    opened: list[str] = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **how: opened.append(str(path)) or load(path, **how))
+    results = mapped(tmp_path, Worker())
+    for count in (1, 2, 3):
+        next(results)
+        assert len(opened) == count
+
+
 def test_images_and_states_come_back_as_they_were(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         list(mapped(tmp_path, Worker(images=True, stop_at=8)))

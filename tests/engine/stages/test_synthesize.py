@@ -1,6 +1,8 @@
 """Stage synthesize: files, the same bytes whoever makes them, parents and prompts, nothing to do."""
 
 import json
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from engine.classifier.weights import describe, open_logits, save_classifier
 from engine.config import Config
 from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.steering import hardness
-from engine.diffusion.synthesis import weights_digest
+from engine.diffusion.synthesis import Synthesized, weights_digest
 from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
 from engine.types import strings
@@ -70,6 +72,31 @@ def test_bytes_are_the_same_in_any_process_layout(tmp_path, inputs):
     assert np.array_equal(one, three)
     for path in (tmp_path / "one" / "synthetic").iterdir():
         assert path.read_bytes() == (tmp_path / "three" / "synthetic" / path.name).read_bytes()
+
+
+def test_memory_does_not_grow_with_the_round(tmp_path, inputs, monkeypatch):
+    """800 images of 128 px are 39 MB, and a chunk of 32 is 1.6 MB."""
+    count, side = 800, 128
+    samples = SimpleNamespace(
+        sample_id=strings([f"s{n}" for n in range(count)]), difficulty_S=np.full(count, np.nan)
+    )
+    monkeypatch.setattr(synthesize.conditioning, "read_samples", lambda folder: samples)
+    monkeypatch.setattr(synthesize, "save_png", lambda image, path: None)
+
+    def made(worker, chunks, what):
+        for chunk in chunks:
+            yield Synthesized(
+                images_BHWC=np.full((len(chunk), side, side, 3), chunk[0] % 251, np.uint8), evaluations=1
+            )
+
+    tracemalloc.start()
+    params = synthesize.Params.of(tiny(synthesis={"batch_size": 32}))
+    run_stage(synthesize, tmp_path / "s", inputs, params, map=made)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    images = np.load(tmp_path / "s" / "images.npy")
+    assert images.shape == (count, side, side, 3) and images[33].max() == 32
+    assert peak < images.nbytes / 4
 
 
 def conditioned(folder, inputs, frame, levels):
