@@ -12,10 +12,11 @@ from engine.artifacts import conditioning, decoded_images, synthesized, syntheti
 from engine.artifacts.synthesized import SynthesisFacts
 from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
 from engine.config.synthesis_section import LARGEST_VAE_CHUNK
-from engine.diffusion.synthesis import save_png, weights_digest
+from engine.diffusion.synthesis import weights_digest
 from engine.parts.context import StageContext
 from engine.parts.generators.diffusion import strengths
 from engine.parts.generators.table import GENERATORS
+from engine.parts.sample_pictures import write_pictures
 from engine.report.sheets import draw_states
 from engine.stages import base
 from engine.stages.outputs import File
@@ -111,9 +112,8 @@ def run(context: StageContext, params: Params) -> None:
         side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
         images = np.zeros((0, side, side, 3), dtype=np.uint8)
         synthesized.write(images, context.out)
-    (context.out / synthesized.PICTURES).mkdir()
-    for name, image in zip(sample_id.tolist(), images, strict=True):
-        save_png(image, context.out / synthetic.picture(name))
+    del images  # a memmap is written to the file when it goes
+    write_pictures(context, sample_id.tolist())
     weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
     facts = SynthesisFacts(
         generator=config.generator,

@@ -17,6 +17,7 @@ from engine.config import Config
 from engine.diffusion.codec import LatentCodec, images_to_tensor
 from engine.diffusion.steering import hardness
 from engine.diffusion.synthesis import Synthesized, weights_digest
+from engine.parts import sample_pictures
 from engine.parts.dataset import open_dataset
 from engine.stages import preview, synthesize
 from engine.types import strings
@@ -81,7 +82,7 @@ def test_memory_does_not_grow_with_the_round(tmp_path, inputs, monkeypatch):
         sample_id=strings([f"s{n}" for n in range(count)]), difficulty_S=np.full(count, np.nan)
     )
     monkeypatch.setattr(synthesize.conditioning, "read_samples", lambda folder: samples)
-    monkeypatch.setattr(synthesize, "save_png", lambda image, path: None)
+    monkeypatch.setattr(sample_pictures, "save_png", lambda image, path: None)
 
     def made(worker, chunks, what):
         for chunk in chunks:
@@ -97,6 +98,28 @@ def test_memory_does_not_grow_with_the_round(tmp_path, inputs, monkeypatch):
     images = np.load(tmp_path / "s" / "images.npy")
     assert images.shape == (count, side, side, 3) and images[33].max() == 32
     assert peak < images.nbytes / 4
+
+
+def test_many_pictures_are_written_by_the_workers_of_a_map_and_none_is_left_out(
+    tmp_path, inputs, monkeypatch
+):
+    """An attempt that goes on behind kept chunks has a folder of its own, in which their files are not."""
+    whole = run(tmp_path / "whole", inputs)
+    monkeypatch.setattr(sample_pictures, "MANY", 2)
+    monkeypatch.setattr(sample_pictures, "CHUNK", 2)
+    asked = []
+
+    def skips_the_first(worker, chunks, what):
+        if what == "pictures":
+            asked.append(len(chunks))
+            chunks = chunks[1:]
+        return map(worker.load(), chunks)
+
+    again = run(tmp_path / "again", inputs, map=skips_the_first)
+    assert asked == [3] and np.array_equal(whole, again)
+    pictures = [sorted((tmp_path / name / "synthetic").iterdir()) for name in ("whole", "again")]
+    assert [p.name for p in pictures[0]] == [p.name for p in pictures[1]] and len(pictures[1]) == 6
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(*pictures, strict=True))
 
 
 def conditioned(folder, inputs, frame, levels):
