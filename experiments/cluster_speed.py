@@ -3,12 +3,14 @@
 usage: python -m experiments.cluster_speed overhead CONFIG [--repeats 2] [--with key=value ...]
        python -m experiments.cluster_speed beside CONFIG [--repeats 2] [--with key=value ...]
        python -m experiments.cluster_speed simulated [--workers 1 2 4 ...] [--seconds 10]
+       python -m experiments.cluster_speed gathered [--sides 64 128 256] [--megabytes 1500]
        python -m experiments.cluster_speed collect
 
 ``overhead`` plays a config on the local backend and on Ray on this machine, one stage after the other, in turn. ``beside``
 plays it on two nodes of one core each, one stage after the other and side by side, in turn, and compares the reports.
 ``simulated`` lets stages that only sleep go through the real driver, cache and scheduler, on nodes that have as many CPUs as
-they say. ``collect`` writes README.md of what is kept.
+they say. ``gathered`` lets two actors that compute nothing send images to the process that gathers a round, which writes
+them as ``synthesize`` does, and times one process that writes PNG files. ``collect`` writes README.md of what is kept.
 """
 
 from __future__ import annotations
@@ -18,22 +20,28 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine import build
-from engine.artifacts import run_stages
+from engine.artifacts import run_stages, synthesized
 from engine.artifacts.whole_files import write_text
 from engine.config import BackendConfig
+from engine.diffusion.synthesis import Synthesized, save_png
 from engine.errors import ConfigError
+from engine.execution.backend import StageCall
 from engine.execution.progress import QuietListener
 from engine.execution.ray_backend import RayBackend
+from engine.execution.ray_stage import StageWork
+from engine.parts.kept_map import KeptMap
 from engine.stages import base
 from engine.store import StageCache, StageRunner
 from engine.store.files import write_json
 from engine.store.side_by_side import SideBySide
+from engine.types import IntArray
 from experiments.lib.keeping import RESULTS, provenance, read_result, script, this_command, this_script
 from experiments.lib.untimed import untimed
 
@@ -43,6 +51,8 @@ OVERHEAD_SECONDS, OVERHEAD_SHARE = 25.0, 0.05
 FASTER, EFFICIENT = 1.6, 0.9
 """The targets: side by side on two nodes of one core, and simulated workers kept busy."""
 STAGES_PER_WORKER = 4
+SENT, PICTURES = 32, 500
+"""Images per chunk that actors send, and how many are written as PNG files."""
 
 
 def main() -> None:
@@ -59,6 +69,9 @@ def main() -> None:
     simulating = actions.add_parser("simulated")
     simulating.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16, 32, 64])
     simulating.add_argument("--seconds", type=float, default=10.0)
+    gathering = actions.add_parser("gathered")
+    gathering.add_argument("--sides", type=int, nargs="+", default=[64, 128, 256])
+    gathering.add_argument("--megabytes", type=int, default=1500)
     actions.add_parser("collect")
     found = parser.parse_args()
     if found.action == "simulated":
@@ -66,6 +79,8 @@ def main() -> None:
             "simulated",
             {"rows": [simulated(n, found.seconds) for n in found.workers], "seconds": found.seconds},
         )
+    elif found.action == "gathered":
+        keep("gathered", {"rows": [gathered(side, found.megabytes) for side in found.sides]})
     elif found.action == "overhead":
         keep("overhead", overhead(found.config, found.overrides, found.repeats))
     elif found.action == "beside":
@@ -189,11 +204,60 @@ def simulated(workers: int, seconds: float) -> dict[str, Any]:
     return row
 
 
+@dataclass(frozen=True)
+class Painter:
+    """Stands for a generator that takes no time: sends the same noise for every chunk."""
+
+    side: int
+
+    def load(self) -> Callable[[IntArray], Synthesized]:
+        """Return the function from rows to images."""
+        shape = (SENT, self.side, self.side, 3)
+        noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        return lambda rows: Synthesized(images_BHWC=noise[: len(rows)], evaluations=1)
+
+
+def gathered(side: int, megabytes: int) -> dict[str, Any]:
+    """Return how many images a second one process gathers from two actors and writes, and writes as PNG files."""
+    count = SENT * max(4, megabytes * 1_000_000 // (SENT * side * side * 3))
+    chunks = [np.arange(first, first + SENT) for first in range(0, count, SENT)]
+    with cluster(3) as address, tempfile.TemporaryDirectory(prefix="hardcase-speed-") as place:
+        import ray
+
+        ray.init(address=address, log_to_driver=False)
+        out, kept = Path(place) / "out", Path(place) / "checkpoint"
+        out.mkdir()
+        call = StageCall(
+            stage="synthesize", out=out, inputs={}, params={}, seed=0, threads=1, device="cpu",
+            precision="float32", checkpoint=kept,
+        )  # fmt: skip
+        config = BackendConfig(kind="ray", map_workers=2, threads=1)
+        work = StageWork(config=config, call=call, cpus_per_task=1, note=lambda *_: None)
+        results = KeptMap(work.map, kept)(Painter(side), chunks, "gathered")
+        images = synthesized.allocate((count, side, side, 3), out)
+        images[chunks[0]] = next(results).images_BHWC  # actors and Ray Data have begun
+        start = time.perf_counter()
+        for rows, made in zip(chunks[1:], results, strict=True):
+            images[rows] = made.images_BHWC
+        del images
+        seconds = time.perf_counter() - start
+        some = synthesized.open_images(out)[:PICTURES]
+        begun = time.perf_counter()
+        for number, image in enumerate(some):
+            save_png(image, out / f"{number}.png")
+        writing = time.perf_counter() - begun
+    row = {"side": side, "images": count, "per_second": (count - SENT) / seconds,
+           "megabytes_per_second": (count - SENT) * side * side * 3 / seconds / 1e6,
+           "png_per_second": len(some) / writing}  # fmt: skip
+    print(row, flush=True)
+    return row
+
+
 def collect() -> Path:
     """Write README.md of what is kept."""
     lines = ["# What Ray costs, and what it saves", ""]
     parts: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
-        "overhead": _overhead, "beside": _beside, "simulated": _simulated,
+        "overhead": _overhead, "beside": _beside, "simulated": _simulated, "gathered": _gathered,
     }  # fmt: skip
     for name, text in parts.items():
         path = FOLDER / f"{name}.json"
@@ -259,6 +323,25 @@ def _simulated(kept: Mapping[str, Any]) -> list[str]:
         "",
         "| workers | stages | seconds | busy |",
         "|---|---|---|---|",
+        *rows,
+    ]
+
+
+def _gathered(kept: Mapping[str, Any]) -> list[str]:
+    rows = [
+        f"| {row['side']} | {row['images']:,} | {row['per_second']:,.0f} | {row['megabytes_per_second']:,.0f} | "
+        f"{row['png_per_second']:,.0f} |"
+        for row in kept["rows"]
+    ]
+    return [
+        "## A round's images, gathered by one process",
+        "",
+        "Two actors that compute nothing, on the same two cores as the process that gathers: it receives chunks of "
+        f"{SENT} images in order, keeps shards every 20 s, and writes `images.npy`. Beside it one process that writes PNG "
+        "files of noise, which compress worst.",
+        "",
+        "| side | images | gathered per second | MB per second | PNG files per second |",
+        "|---|---|---|---|---|",
         *rows,
     ]
 

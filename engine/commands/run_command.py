@@ -86,7 +86,8 @@ def show(
     console.print(f"report   {folder.layout.page}")
     if not in_study:
         step = next_step(folder.layout, report["stopping"]["action"], str(folder.path))
-        console.print(f"next     {step.command}   ({step.purpose})", soft_wrap=True, highlight=False)
+        if step is not None:
+            console.print(f"next     {step.command}   ({step.purpose})", soft_wrap=True, highlight=False)
 
 
 def say_profile(folder: Path, console: Console) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from engine.artifacts.json_text import parse_json
@@ -37,12 +37,16 @@ class ProgressFile:
         return [ProgressFile(path) for path in sorted(self.path.parent.glob(f"{self.path.name}.part-*"))]
 
     def latest(self) -> tuple[str, int, int] | None:
-        """Return how far the stage is; of several trainings side by side all their steps, under the first one's name."""
-        found = [note for part in self.parts if (note := part.read()) is not None]
-        if not found or all(done >= total for _, done, total in found):
+        """Return how far the stage is; of several trainings side by side all their steps, under the first one's name.
+
+        Those that have not begun count like the others.
+        """
+        parts = self.parts
+        begun = [note for part in parts if (note := part.read()) is not None and note[2] > 0]
+        if not begun or (len(begun) == len(parts) and all(done >= total for _, done, total in begun)):
             return self.read()
-        beside = f" and {len(found) - 1} beside it" if len(found) > 1 else ""
-        return found[0][0] + beside, sum(done for _, done, _ in found), sum(total for *_, total in found)
+        total = sum(total for *_, total in begun) * len(parts) // len(begun)
+        return f"{begun[0][0]}, {len(parts)} side by side", sum(done for _, done, _ in begun), total
 
     def remove(self) -> None:
         """Remove the note, and those of its parts."""
@@ -62,4 +66,6 @@ def part_of(note: Progress, number: int) -> Progress:
     """Return the note of one of several trainings that run side by side; one that is no file stays as it is."""
     if not isinstance(note, ProgressFile):
         return note
-    return ProgressFile(note.path.with_name(f"{note.path.name}.part-{number:02d}"))
+    part = ProgressFile(note.path.with_name(f"{note.path.name}.part-{number:02d}"))
+    part("", 0, 0)  # it has not begun
+    return replace(part, said=0.0)  # clocks differ between machines

@@ -1,8 +1,8 @@
-"""A stage inside its Ray task: training on Ray Train or in a task, maps over actor pools of Ray Data, and who holds what.
+"""A stage inside its Ray task: how it trains (on Ray Train, in tasks) and maps (in a task, over actors), and who holds what.
 
 CPUs and GPUs belong to whoever computes. A stage that leaves no work to workers computes in its own task, which holds them.
 One that leaves some of it to workers holds nothing, or it would wait for the GPU it holds itself; its other work then runs
-in a task (a training) or on one actor (a map) that ask for their own.
+in tasks that ask for their own.
 
 Every worker must see the stage cache under the same path (one machine, or a shared disk).
 """
@@ -21,6 +21,7 @@ import ray
 from engine.artifacts.machine_faults import mendable
 from engine.config import BackendConfig
 from engine.errors import StageError
+from engine.execution.attempts import AttemptError
 from engine.execution.backend import LocalLaunch, LocalMap, StageCall
 from engine.execution.profiling import watched_chunk
 from engine.execution.progress_file import part_of
@@ -36,6 +37,8 @@ C = TypeVar("C")
 R = TypeVar("R")
 APART_FROM = 4
 """A cluster with room for so many stages has some left for the folds of one: beside judge, generator and first training."""
+CHUNKS_AHEAD = 8
+"""How many results a task that maps may be ahead of who takes them."""
 WATCHED_CHUNKS = 2
 """Chunks of an actor that are watched for a profile. The later one is kept: the first makes what is made once."""
 
@@ -66,7 +69,7 @@ class StageWork:
     @property
     def fits_apart(self) -> bool:
         """Whether each of the stage's trainings runs in a task of its own, beside the others."""
-        wide = self.places >= APART_FROM and self.config.most_train_workers == 0
+        wide = self.places >= APART_FROM and self.config.most_train_workers == 0 and self.call.halvings == 0
         return wide and find(self.call.stage).fits_apart
 
     @property
@@ -86,7 +89,10 @@ class StageWork:
         }
 
     def map(self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int = 0) -> Iterator[R]:
-        """Map in this task, or over an actor pool: one Ray Data row per chunk, results in the order of the chunks."""
+        """Map in this task, in one of its own, or over an actor pool; results come in the order of the chunks.
+
+        Of an actor pool a chunk is one row of Ray Data.
+        """
         if not self.delegates or not chunks:
             yield from LocalMap(self.note)(worker, chunks, what, before)
             return
@@ -114,10 +120,17 @@ class StageWork:
     ) -> Iterator[R]:
         """Map in one task that holds what this one does not; results come as they are made."""
         task = ray.remote(_map_task).options(
-            **self._resources, name=f"map:{self.call.stage}", num_returns="streaming"
+            **self._resources,
+            name=f"map:{self.call.stage}",
+            num_returns="streaming",
+            _generator_backpressure_num_objects=CHUNKS_AHEAD,
         )
-        for reference in task.remote(self, worker, list(chunks), what, before):
-            yield ray.get(reference)
+        results = task.remote(self, worker, list(chunks), what, before)
+        try:
+            for reference in results:
+                yield ray.get(reference)
+        finally:  # of one that ended nothing is left to cancel
+            ray.cancel(results, force=True)
 
     def actors(self, chunks: int) -> int:
         """Return on how many actors so many chunks are mapped: half as many after an attempt that ran out of memory."""
@@ -148,19 +161,32 @@ class StageWork:
             self.train_here(fit)
 
     def launch_all(self, fits: Sequence[Fit]) -> None:
-        """Train each in a task of its own, as many at once as Ray has room for; the first error ends the others."""
+        """Train each in a task of its own, as many at once as Ray has room for.
+
+        Where one loses its machine the others are waited for, so that the next attempt does none of them again; any other
+        error ends them.
+        """
         task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
         waiting = [
             task.remote(replace(self, note=part_of(self.note, number)), fit)
             for number, fit in enumerate(fits)
         ]
+        lost: AttemptError | None = None
         try:
             while waiting:
-                done, waiting = ray.wait(waiting)
-                ray.get(done)
+                (done,), waiting = ray.wait(waiting)
+                try:
+                    ray.get(done)
+                except ray.exceptions.RayError as error:
+                    found = found_in(error)
+                    if not isinstance(found, AttemptError):
+                        raise
+                    lost = found
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
+        if lost is not None:
+            raise lost
 
     def train_here(self, fit: Callable[[TrainEnv], None]) -> None:
         """Train in this process."""

@@ -74,11 +74,16 @@ def _failures() -> Any:
 
 
 def _resources(work: StageWork) -> dict[str, float]:
-    """Return what each worker holds: a share of the CPUs, where a fixed number has to fit; of a range, whole ones."""
+    """Return what each worker holds: a share of the CPUs, so that a fixed number fits, or the fewest of a range."""
     workers, share = work.config.train_workers, float(work.cpus_per_task)
+    total = int(ray.cluster_resources().get("CPU", 1))
     if isinstance(workers, int):
-        total = int(ray.cluster_resources().get("CPU", 1))
         share = max(0.5, min(share, (total - 0.5) / workers))
+    else:
+        largest = max(
+            (int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]), default=1
+        )
+        share = max(1.0, min(share, total // workers[0], largest))
     gpus = {"GPU": work.config.gpus_per_worker} if work.config.gpus_per_worker > 0 else {}
     return {"CPU": share, **gpus}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from engine.arms import ARMS
 from engine.artifacts.generator_parts import GanFacts
+from engine.classifier.batchnorm import globalize_batch_norm
 from engine.config import Config, GanConfig
 from engine.diffusion.dcgan import GanObjective, build_gan, save_gan
 from engine.parts.context import StageContext, launch_fit
@@ -52,6 +53,8 @@ def fit(
     rows = dataset.where("train")
     side = int(dataset.images_NHWC.shape[1])
     gan = build_gan(config, len(dataset.classes), side, derive_seed(seed, "gan", "init"))
+    if env.world > 1:
+        globalize_batch_norm(gan)
     source = image_source(dataset)
     labels = dataset.labels[rows]
     objective = GanObjective(

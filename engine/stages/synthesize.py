@@ -112,7 +112,9 @@ def run(context: StageContext, params: Params) -> None:
         side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
         images = np.zeros((0, side, side, 3), dtype=np.uint8)
         synthesized.write(images, context.out)
-    del images  # a memmap is written to the file when it goes
+    if isinstance(images, np.memmap):
+        images.flush()  # or another node that reads the file sees zeros
+    del images
     write_pictures(context, sample_id.tolist())
     weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
     facts = SynthesisFacts(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from engine.artifacts.run_layout import RunLayout
 from engine.checked_config import load
+from engine.config import SplitConfig
 from engine.errors import ConfigError
 from engine.study.comparison import FEWEST_REPLICATES
 from engine.types.stopping import Action
@@ -20,8 +21,10 @@ class NextStep:
     purpose: str
 
 
-def next_step(layout: RunLayout, action: str, run: str) -> NextStep:
+def next_step(layout: RunLayout, action: str, run: str) -> NextStep | None:
     """Return the step after the run of ``layout``, which ended with ``action``; the command names its folder ``run``.
+
+    None for one of several runs of a study: the study has a page of its own.
 
     Raises:
         ConfigError: config.yaml of the run is missing or is not one of this version.
@@ -33,7 +36,10 @@ def next_step(layout: RunLayout, action: str, run: str) -> NextStep:
         return NextStep(
             command=shlex.join(["hardcase", "review", run]), purpose="your verdicts, for which the run waits"
         )
-    split = load(layout.config).data.split
+    config = load(layout.config)
+    split = config.data.split
+    if config.name.endswith(tuple(_marks(split))):
+        return None
     keys: list[str] = []
     if split.train_sets is not None:
         options = ["--sets", f"0-{min(FEWEST_REPLICATES, split.train_sets.count) - 1}"]
@@ -49,3 +55,9 @@ def next_step(layout: RunLayout, action: str, run: str) -> NextStep:
         return NextStep(command=command, purpose="the classifier's use")
     command = shlex.join(["hardcase", "run", f"{run}/{layout.config.name}", *options, *keys])
     return NextStep(command=command, purpose="the study that a claim needs")
+
+
+def _marks(split: SplitConfig) -> list[str]:
+    """Return how the names of a study's runs end that use this fold and this training set."""
+    marks = [] if split.folds is None else [f"-fold-{split.folds.use}"]
+    return marks + [f"-set-{n}" for n in (split.train_sets.use if split.train_sets is not None else [])]

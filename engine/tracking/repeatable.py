@@ -57,6 +57,7 @@ class Requests(Remembered):
         found = self.client.get_experiment(experiment_id).tags.get(saved_view.TAG)
         if (text := saved_view.with_arm(found, arm, time_ms)) is not None:
             self.client.set_experiment_tag(experiment_id, saved_view.TAG, text)
+        self.remember(view=saved_view.VIEW)
 
     def find_or_create(
         self, experiment_id: str, run_id: str | None, key: str, name: str, tags: Mapping[str, str]

@@ -101,8 +101,8 @@ class RunLog(Requests):
             shown_figures = headline(report, arm == main_arm(round_number))
             self._arm_metrics(run_id, report, files, time_ms)
             self.metrics(self.parent()[1], shown_figures, round_number, time_ms)
-            self.show_arm(arm, time_ms)
             log_files(self.client, run_id, files, report)
+            self.show_arm(arm, time_ms)
 
     def log_trial(self, trial: Mapping[str, Any]) -> None:
         """Log one trial of a sweep as a child run: its settings, its val figures with step = round."""

@@ -5,7 +5,9 @@ MLflow keeps such a view in a tag of the experiment. By itself its list shows no
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +19,8 @@ from engine.tracking.flatten import HEADLINE, headline_name
 VIEW: Final = "hardcase"
 """Its key in the address of a page: ``?viewStateShareKey=hardcase``."""
 TAG: Final = f"mlflow.sharedViewState.{VIEW}"
+PACKED: Final = "deflate;"
+"""How MLflow's pages mark a state that is compressed (zlib) and in base64."""
 NAME: Final = "Arms by round"
 """What MLflow's menu "Views" calls it."""
 SECTION: Final = "arms-by-round"
@@ -55,9 +59,10 @@ def page(run_folder: Path | None) -> str:
 
 
 def _experiment(run_folder: Path) -> int | None:
-    """Return the id of a run's experiment; None where nothing of it was sent yet."""
+    """Return the id of a run's experiment; None where the view was not sent to it (yet)."""
     try:
-        return int(parse_json(RunLayout(run_folder).tracking.read_text(encoding="utf-8"))["experiment_id"])
+        state = parse_json(RunLayout(run_folder).tracking.read_text(encoding="utf-8"))
+        return int(state["experiment_id"]) if state["view"] else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -74,7 +79,7 @@ def with_arm(found: str | None, arm: str, now_ms: int) -> str | None:
     if arm in arms:
         return None
     made = now_ms if kept is None else kept["createdAt"]
-    state = json.dumps(state_of((*arms, arm)))
+    state = _packed(state_of((*arms, arm)))
     return json.dumps({"name": NAME, "createdAt": made, "updatedAt": made, "state": state})
 
 
@@ -124,6 +129,21 @@ def _read(found: str | None) -> dict[str, Any] | None:
     return dict(kept) if mine else None
 
 
+def _packed(state: Mapping[str, Any]) -> str:
+    """Return a state as MLflow's pages pack theirs: servers before 3.17 keep 5,000 characters of a tag."""
+    return PACKED + base64.b64encode(zlib.compress(json.dumps(state).encode(), 9)).decode()
+
+
+def unpacked(state: str) -> dict[str, Any]:
+    """Return a packed state (ValueError: it is none)."""
+    if not state.startswith(PACKED):
+        raise ValueError("not packed")
+    try:
+        found = parse_json(zlib.decompress(base64.b64decode(state.removeprefix(PACKED))))
+    except zlib.error as error:
+        raise ValueError("not packed") from error
+    return dict(found)
+
+
 def _arms(state: str) -> tuple[str, ...]:
-    arms: Mapping[str, Any] = json.loads(state)
-    return tuple(str(arm) for arm in arms["arms"])
+    return tuple(str(arm) for arm in unpacked(state)["arms"])

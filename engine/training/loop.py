@@ -181,7 +181,7 @@ def _gradients(
     scaler: torch.amp.GradScaler,
     step: int,
 ) -> Tensor:
-    """Add the gradients of this worker's shard of the global batch, in ``accumulate`` pieces; return its mean loss."""
+    """Add the gradients of this worker's shard of the global batch, in ``accumulate`` pieces; return the loss."""
     total = torch.zeros((), device=env.device)
     for piece in range(plan.accumulate):
         here = env if plan.accumulate == 1 else env.part(piece, plan.accumulate)

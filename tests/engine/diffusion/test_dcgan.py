@@ -1,14 +1,20 @@
 """The conditional GAN: shapes, seeds, whose gradient reaches whom, class and seed in the samples, saving."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.multiprocessing import start_processes
 
+from engine.classifier.batchnorm import globalize_batch_norm
 from engine.config import GanConfig
 from engine.diffusion.dcgan import GanObjective, GanSampler, build_gan, save_gan
 from engine.errors import ConfigError
 from engine.training.loop import train
 from engine.training.plan import TrainEnv, TrainPlan, step_generator
+from tests.processes import CONTEXT
 
 CONFIG = GanConfig(width=8, latent=6, batch_size=8, steps=5)
 RNG = np.random.default_rng(0)
@@ -78,6 +84,30 @@ def test_workers_average_to_the_whole_batch(world):
         return objective(gan, **env)(TrainEnv(**env).shard(rows), 0, drawn).item()
 
     assert np.mean([loss(rank=rank, world=world) for rank in range(world)]) == pytest.approx(loss(), rel=1e-5)
+
+
+def worker(rank, world, folder):
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    gan = globalize_batch_norm(build_gan(CONFIG, 3, 16, seed=0))
+    log = train(gan, objective(gan, rank=rank, world=world), np.ones(12), plan_of_three(), TrainEnv(rank=rank, world=world),
+                Path(folder) / str(rank))  # fmt: skip
+    if rank == 0:
+        np.save(Path(folder) / "losses.npy", np.array(log.losses))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def plan_of_three():
+    return TrainPlan.of(CONFIG, name="gan", seed=0, steps=3)
+
+
+@pytest.mark.slow
+def test_three_workers_agree_with_one(tmp_path):
+    """Batch norm looks at the whole batch, whoever holds which part of it."""
+    start_processes(worker, (3, str(tmp_path)), nprocs=3, start_method=CONTEXT.get_start_method())
+    gan = build_gan(CONFIG, 3, 16, seed=0)
+    log = train(gan, objective(gan), np.ones(12), plan_of_three(), TrainEnv(), tmp_path / "one")
+    assert np.load(tmp_path / "losses.npy") == pytest.approx(log.losses, rel=1e-4)
 
 
 def test_training_moves_both_and_resumes_in_the_same_bits(tmp_path):

@@ -46,11 +46,14 @@ def test_a_terminal_shows_a_bar(tmp_path: Path) -> None:
 def test_trainings_side_by_side_are_one_bar(tmp_path: Path) -> None:
     note = ProgressFile(tmp_path / "progress.json")
     note("judge", 1, 1)
+    parts = [part_of(note, number) for number in range(3)]
+    assert note.latest() == ("judge", 1, 1)
     for number, done in enumerate((3, 10)):
-        part = part_of(note, number)
-        part(f"fold {number + 1}/2", done, 10)
-    assert note.latest() == ("fold 1/2 and 1 beside it", 13, 20)
-    part_of(note, 0)("fold 1/2", 10, 10)
+        ProgressFile(parts[number].path)(f"fold {number + 1}/2", done, 10)
+    assert note.latest() == ("fold 1/2, 3 side by side", 13, 30), "the third has not begun"
+    ProgressFile(parts[0].path)("fold 1/2", 10, 10)
+    assert note.latest() == ("fold 1/2, 3 side by side", 20, 30)
+    ProgressFile(parts[2].path)("fold 3/3", 10, 10)
     note("judge on val", 4, 4)
     assert note.latest() == ("judge on val", 4, 4)
     note.remove()

@@ -153,6 +153,35 @@ def noted(fit: Callable[[TrainEnv], None], cache: Path, number: int, dies: bool,
     (functools.partial(dies_after_a_checkpoint, fit) if dies else fit)(env)
 
 
+@pytest.mark.parametrize(
+    ("stage", "places", "halvings", "workers", "apart"),
+    [
+        ("judge", 4, 0, 0, True),
+        ("crossfit", 9, 0, 0, True),
+        ("judge", 3, 0, 0, False),
+        ("judge", 4, 1, 0, False),
+        ("judge", 4, 0, 1, False),
+        ("vae", 4, 0, 0, False),
+    ],
+)
+def test_when_trainings_of_a_stage_run_apart(
+    tmp_path: Path, stage: str, places: int, halvings: int, workers: int, apart: bool
+) -> None:
+    """Where there is room; not on the workers of Ray Train, and one after the other after want of memory."""
+    call = StageCall(
+        stage=stage, out=tmp_path, inputs={}, params={}, seed=0, threads=1, device="cpu", precision="float32",
+        checkpoint=tmp_path, halvings=halvings,
+    )  # fmt: skip
+    work = ray_stage.StageWork(
+        config=BackendConfig(kind="ray", train_workers=workers),
+        call=call,
+        cpus_per_task=1,
+        note=ProgressFile(tmp_path / "note"),
+        places=places,
+    )
+    assert work.fits_apart is apart and work.delegates is (apart or workers > 0)
+
+
 @pytest.mark.parametrize("dies", [False, pytest.param(True, marks=pytest.mark.heavy)])
 def test_folds_are_fitted_side_by_side_where_there_is_room(
     tmp_path: Path, tiny_run: Path, one_node: None, monkeypatch: pytest.MonkeyPatch, dies: bool

@@ -69,14 +69,26 @@ def work_of(folder: Path, workers: Any) -> ray_stage.StageWork:
 
 
 @pytest.mark.parametrize(
-    ("workers", "asked", "cpus"), [(2, 2, 0.75), ((1, 4), (1, 4), 1.0), ((2, 3), (2, 3), 1.0)]
+    ("workers", "threads", "nodes", "cpus"),
+    [
+        (2, 1, [2], 0.75),
+        ((1, 4), 1, [2], 1.0),
+        ((1, 4), 8, [4, 4], 4.0),
+        ((2, 4), 2, [3], 1.0),
+        ((2, 4), 2, [1, 1, 1], 1.0),
+        ((2, 3), 2, [8], 2.0),
+    ],
 )
 def test_what_ray_train_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Any, asked: Any, cpus: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: Any, threads: int, nodes: list[int], cpus: float
 ) -> None:
-    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
-    scaling = ray_training._scaling(work_of(tmp_path, workers))
-    assert scaling.num_workers == asked
+    """The fewest fit, whatever the machines are like."""
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": float(sum(nodes))})
+    there = [{"Alive": True, "Resources": {"CPU": float(count)}} for count in nodes]
+    gone = {"Alive": False, "Resources": {"CPU": 64.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [*there, gone])
+    scaling = ray_training._scaling(replace(work_of(tmp_path, workers), cpus_per_task=threads))
+    assert scaling.num_workers == workers
     assert scaling.resources_per_worker == {"CPU": cpus}
 
 
@@ -87,6 +99,7 @@ def test_a_ray_that_takes_no_range_is_named(tmp_path: Path, monkeypatch: pytest.
     import ray.train
 
     monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr(ray, "nodes", lambda: [])
     monkeypatch.setattr(ray.train, "ScalingConfig", older)
     with pytest.raises(ConfigError, match=r"backend\.train_workers: Ray .* takes no range; give a number"):
         ray_training._scaling(work_of(tmp_path, (1, 2)))

@@ -135,7 +135,7 @@ def test_the_experiment_is_marked_as_model_training(tracked):
 def test_the_saved_view_shows_what_the_parent_run_has(tracked):
     run, client, _ = tracked
     experiment = client.get_experiment_by_name("demo")
-    view = json.loads(json.loads(experiment.tags[saved_view.TAG])["state"])
+    view = saved_view.unpacked(json.loads(experiment.tags[saved_view.TAG])["state"])
     lines = {name for chart in view["compareRunCharts"] for name in chart["selectedMetricKeys"]}
     columns = {name.removeprefix("metrics.`").rstrip("`") for name in view["selectedColumns"][1:]}
     logged = set(runs_of(client)[0]["demo"].data.metrics)
