@@ -136,7 +136,7 @@ def take(
     owner: str,
     *,
     seconds: float = SECONDS,
-    patience: float = 0.0,
+    patience: float | None = 0.0,
     waiting: Callable[[LeaseState], None] = lambda _state: None,
 ) -> Lease:
     """Take a lease that is free, has ended, or is this owner's already, and keep renewing it.
@@ -146,23 +146,24 @@ def take(
         key: under which key.
         owner: an id that lasts: whoever has it holds a lock that no other process with this id can hold.
         seconds: how long it lasts from each renewal.
-        patience: seconds to wait for another owner.
+        patience: seconds to wait for another owner; None: until its lease ends, or it renews it and so shows that it lives.
         waiting: is told once who that is.
 
     Raises:
         HeldError: another owner still holds it.
         StoreError: the store does not answer.
     """
-    until, told = time.monotonic() + patience, False
+    until, first = time.monotonic() + (patience or 0.0), None
     while True:
         stored = store.read(key)
         before = LeaseState.of(stored)
         if before is not None and before.owner != owner and before.expires > time.time():
-            if time.monotonic() >= until:
+            lives = first is not None and (first.owner, first.expires) != (before.owner, before.expires)
+            if lives if patience is None else time.monotonic() >= until:
                 raise HeldError(before)
-            if not told:
+            if first is None:
                 waiting(before)
-                told = True
+                first = before
             time.sleep(min(LOOK_SECONDS, seconds / 4))
             continue
         counter = 1 if before is None else before.counter + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from engine.artifacts.json_text import parse_json
 from engine.artifacts.own_output import MARKER as OWN
 from engine.artifacts.run_layout import RunLayout
 from engine.artifacts.run_progress import RunProgress
-from engine.artifacts.secrets import masked
+from engine.artifacts.secrets import masked, masking_logger
 from engine.artifacts.whole_files import write_text
 from engine.config import Config
 from engine.config.places import is_url, url_problem
@@ -29,6 +30,7 @@ from engine.store.leases import HeldError, Lease, LeaseState
 from engine.store.local_copy import LocalCopy, open_copy
 from engine.store.store_answers import ChangedError
 
+LOG = masking_logger("hardcase.store")
 URL: Final = "s3://BUCKET/PREFIX/NAME"
 LARGE: Final = 32 * 2**20
 """Bytes above which a file travels in parts, without a condition."""
@@ -161,12 +163,20 @@ class StoredRun:
 
     def _lease(self) -> Lease:
         try:
-            return leases.take(self.copy.store, self.lease_key, self.copy.owner)
+            return leases.take(
+                self.copy.store, self.lease_key, self.copy.owner, patience=None, waiting=self._say_waiting
+            )
         except HeldError as error:
             raise ConfigError(
                 f"{self.url}: is being written on {error.state.host} (its lease lasts {leases.SECONDS:.0f} s from each sign "
                 "of life); wait for it, or give name=OTHER"
             ) from None
+
+    def _say_waiting(self, state: LeaseState) -> None:
+        left = max(0.0, state.expires - time.time())
+        LOG.warning(
+            "%s: was written on %s; waiting up to %.0f s for a sign of life", self.url, state.host, left
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,7 +80,11 @@ def test_a_run_that_another_machine_writes_is_refused_and_one_whose_store_is_gon
 ) -> None:
     monkeypatch.setattr(object_store, "PATIENCE", 0.3)
     config = tiny_config(f"{bucket}/team", name="tiny")
-    other = leases.take(ObjectStore(f"{bucket}/team"), run_at(f"{bucket}/team/tiny").lease_key, "other")
+    monkeypatch.setattr(leases, "LOOK_SECONDS", 0.2)
+    key = run_at(f"{bucket}/team/tiny").lease_key
+    other = leases.take(
+        ObjectStore(f"{bucket}/team"), key, "other", seconds=3
+    )  # it shows that it lives every second
     with pytest.raises(ConfigError, match=f"{bucket}/team/tiny: is being written on .*; wait for it"):
         build.run(config)
     other.release()

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from engine.errors import FencedError
+from engine.store import leases
 from engine.store.leases import HeldError, Lease, take
 from engine.store.object_store import ObjectStore
 from tests.s3_server import Proxy
@@ -53,6 +54,24 @@ def test_a_dead_owner_is_replaced_and_fenced_off_when_it_wakes(
     after.renew()
     with pytest.raises(HeldError):
         take(store, "lease", "c", seconds=30)
+
+
+def test_a_dead_owner_is_waited_for_and_one_that_lives_is_not(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "LOOK_SECONDS", 0.05)
+    with monkeypatch.context() as patch:
+        patch.setattr(Lease, "keep", lambda lease: lease)
+        take(store, "lease", "dead", seconds=0.5)
+    told: list[str] = []
+    second = take(
+        store, "lease", "b", seconds=1.5, patience=None, waiting=lambda state: told.append(state.owner)
+    )
+    assert (told, second.state.counter) == (["dead"], 2)
+    with pytest.raises(HeldError):
+        take(store, "lease", "c", patience=None)
+    second.release()
+    take(store, "lease", "c", patience=None).release()
 
 
 def test_a_living_owner_keeps_its_lease_through_a_short_outage(store: ObjectStore, proxy: Proxy) -> None:
