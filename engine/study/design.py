@@ -108,11 +108,11 @@ def _check_folds(runs: Sequence[Replicate]) -> None:
                 f"{one.name} and {other.name} share {shared} of {len(ours)} and {len(theirs)} test lesions: neither one "
                 "test set nor folds of a cross-validation; give runs of one study"
             )
-        strangers = theirs - one.all_lesions
-        if strangers:
+        strangers = theirs - one.all_lesions if one.whole else frozenset()
+        if strangers or not one.all_lesions & other.all_lesions:
             raise DataError(
-                f"{one.name} and {other.name} are no folds of one cross-validation: {len(strangers)} test lesions of the "
-                "second are unknown to the first; give runs of one data set"
+                f"{one.name} and {other.name} are no folds of one cross-validation: {len(strangers or theirs)} test "
+                "lesions of the second are unknown to the first; give runs of one data set"
             )
 
 

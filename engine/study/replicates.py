@@ -78,7 +78,8 @@ class Replicate:
 
     ``parts`` holds the lesion ids of each part; ``references`` are arms that were trained on real images no other arm sees:
     to look at, not a bar to clear. ``pools`` says what an arm trained on: two arms with the same text had the same images
-    (``engine.study.pools``); an arm that is absent is not known.
+    (``engine.study.pools``); an arm that is absent is not known. ``whole`` says whether its parts hold every lesion of the
+    data: those of other training sets are left out of a run whose generator sees its own images alone.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Replicate:
     val: Part
     test: Part
     pools: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
 
     def same_pool(self, arm: str, other: str) -> bool:
         """Whether two arms are known to have trained on the same images."""

@@ -5,7 +5,7 @@ The first seed's predictions lie in the folder of (round, arm), those of a furth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -139,6 +139,7 @@ def replicate_of(
         references=references,
         val=val,
         test=test,
+        whole=is_whole(parts, config),
     )
 
 
@@ -205,6 +206,12 @@ def _part(
         prob={arm: many[0] for arm, many in prob.items()},
         further={arm: tuple(many[1:]) for arm, many in prob.items() if len(many) > 1},
     )
+
+
+def is_whole(parts: Collection[str], config: Mapping[str, Any]) -> bool:
+    """Whether these parts of a run's split hold every lesion of its data; other training sets may be left out of it."""
+    sets = ((config.get("data") or {}).get("split") or {}).get("train_sets")
+    return not sets or "pool" in parts
 
 
 def _parts(split: SplitTable, config: Mapping[str, Any]) -> dict[str, frozenset[str]]:

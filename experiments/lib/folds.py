@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from engine.artifacts.run_files import read_run
 from engine.config import Config
 from engine.execution.progress import RichListener
 from engine.study.replicates import Replicate
-from engine.study.run_replicates import open_replicate
+from engine.study.run_replicates import is_whole, open_replicate
 from experiments.lib.keeping import provenance, this_command
 from experiments.lib.outcomes import beside, pack_cases, scored_arm, unpack
 from experiments.lib.parted import write_parted
@@ -64,7 +65,9 @@ def last_round(report: Mapping[str, Any], arm: str) -> dict[str, Any]:
 
 def replicates(files: Iterable[Mapping[str, Any]]) -> list[Replicate]:
     """Return each file's replicate: every arm's predictions for its val and test parts."""
-    return [
-        unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
-        for file in files
-    ]
+    found = []
+    for file in files:
+        run = unpack(file["cases"], {arm: entry["outcome"] for arm, entry in file["arms"].items()})
+        whole = run.whole and is_whole(run.parts, file["config"])  # files of before do not say so themselves
+        found.append(replace(run, whole=whole))
+    return found

@@ -41,6 +41,7 @@ def pack_cases(run: Replicate) -> dict[str, Any]:
         },
         "references": sorted(run.references),
         **({"pools": dict(run.pools)} if run.pools else {}),
+        **({} if run.whole else {"whole": False}),
         "parts": {name: "\n".join(sorted(lesions)) for name, lesions in run.parts.items()},
         **{name: _pack_part(getattr(run, name)) for name in PARTS},
     }
@@ -92,6 +93,7 @@ def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> R
         parts={name: frozenset(text.split("\n")) for name, text in cases["parts"].items()},
         references=frozenset(cases["references"]),
         pools=cases.get("pools", {}),
+        whole=cases.get("whole", True),
         val=val,
         test=test,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from engine.artifacts.run_files import read_run
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.store.files import read_json, write_json
+from engine.study.contrasts import make_study
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import open_replicate
 from experiments import targeted
 from experiments.lib import folds, targeted_study
+from experiments.lib.folds import replicates
 from experiments.lib.keeping import EXPERIMENTS, this_command
-from experiments.lib.outcomes import pack_cases, scored_arm
+from experiments.lib.outcomes import pack_arm, pack_cases, scored_arm, unpack
+from experiments.lib.parted import read_parted
 from experiments.lib.targeted_study import PANELS, collect_study
 from tests.experiments.fake_replicates import opened
 
@@ -45,6 +49,20 @@ def keep(folder: Path, run: Replicate, fold: int, number: int = 0, **config: Any
 def study_of(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "result.json").read_text())["study"]
     return found
+
+
+def test_folds_whose_files_leave_out_other_training_sets_are_collected(tmp_path: Path) -> None:
+    """Files of the frozen engine do not say that they leave lesions out; their config does."""
+    runs = opened(tmp_path / "runs", folds=True, replicates=2, arms=("real", "hard"), primary=ENDPOINTS)
+    split = {"split": {"train_sets": {"use": [2]}}}
+    for fold, run in enumerate(runs):
+        some = frozenset(sorted(run.lesions("train"))[:30])
+        keep(tmp_path, replace(run, parts={**run.parts, "train": some}), fold, data=split)
+    found = replicates([read_parted(path) for path in sorted(tmp_path.glob("study_*.json"))])
+    assert [run.whole for run in found] == [False, False]
+    assert make_study(found, draws=20).design.kind == "cross-validation"
+    again = unpack(pack_cases(found[0]), {arm: pack_arm(found[0], arm) for arm in found[0].arms})
+    assert not again.whole
 
 
 def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

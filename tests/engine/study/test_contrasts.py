@@ -265,6 +265,30 @@ def test_a_classifiers_own_training_sets_are_told_from_the_pool(tmp_path: Path) 
     found = open_replicate(replace(run, config=config))
     assert found.lesions("train") == set(split["lesion_id"][split["train_set"] == 1])
     assert found.lesions("pool") == set(split["lesion_id"][split["train_set"] == 0])
+    assert found.whole
+    split[split["train_set"] != 0].to_parquet(
+        path / "split.parquet"
+    )  # a generator that sees its own images alone
+    alone = open_replicate(replace(read_run(path), config=config))
+    assert alone.lesions("train") == found.lesions("train") and not alone.whole
+
+
+def test_folds_that_each_train_on_some_lesions_are_a_cross_validation(folds: list[Replicate]) -> None:
+    """Test lesions of one are, for another, in the train part that its training set leaves out."""
+    some = [
+        replace(
+            run,
+            whole=False,
+            parts={part: run.lesions(part) for part in ("val", "test")}
+            | {"train": frozenset(sorted(run.lesions("train"))[:40])},
+        )
+        for run in folds
+    ]
+    assert some[2].lesions("test") - some[0].all_lesions
+    assert make_study(some, draws=20).design.kind == "cross-validation"
+    parts = {name: frozenset(f"b{lesion}" for lesion in lesions) for name, lesions in some[1].parts.items()}
+    with pytest.raises(DataError, match="no folds of one cross-validation"):
+        make_study([some[0], replace(some[1], parts=parts)], draws=20)
 
 
 def test_a_reference_arm_is_no_bar(runs: list[Replicate]) -> None:
