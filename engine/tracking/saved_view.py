@@ -122,7 +122,7 @@ def _chart(part: str, words: str, arms: tuple[str, ...]) -> dict[str, Any]:
 def _read(found: str | None) -> dict[str, Any] | None:
     """Return a view as this module wrote it; None where there is none, or somebody changed it."""
     try:
-        kept = json.loads(found or "null")
+        kept = parse_json(found or "null")
         mine = kept["createdAt"] == kept["updatedAt"] and isinstance(_arms(kept["state"]), tuple)
     except (TypeError, KeyError, ValueError):
         return None
