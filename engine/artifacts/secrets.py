@@ -12,9 +12,10 @@ MASK: Final = "***"
 _USER: Final = re.compile(r"(://)[^/?#\s\"'<>]*@")
 """User and password of an address: what stands before the last @ of its host part."""
 _PARAMETER: Final = re.compile(
-    r"([?&;][\w.-]*(?:token|passw|pwd|secret|key|sig|auth|credential)[\w.-]*=)[^&;\s\"'#<>]+", re.IGNORECASE
+    r"([?&;](?!viewStateShareKey=)[\w.-]*(?:token|passw|pwd|secret|key|sig|auth|credential)[\w.-]*=)[^&;\s\"'#<>]+",
+    re.IGNORECASE,
 )
-"""A parameter of an address whose name says that it is secret."""
+"""A parameter of an address whose name says that it is secret; the name of a view in MLflow's pages is none."""
 
 
 def masked(text: str) -> str:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from engine.commands.run_command import ending_lines
+import io
+from pathlib import Path
+
+from engine.artifacts.secrets import MASK
+from engine.commands.run_command import ending_lines, mlflow_line
+from engine.execution.console import plain_console
+from engine.tracking.saved_view import page
+from tests.integration.tiny import tiny_config
 
 
 def test_a_roll_back_says_why_a_later_round_is_not_champion() -> None:
@@ -22,3 +29,12 @@ def test_only_what_a_person_has_to_know_is_said() -> None:
     review = {"action": "review", "reason": "fill in review.csv"}
     assert ending_lines({"stopping": review, "champion": None}) == ["review  fill in review.csv"]
     assert ending_lines({"stopping": {"action": "stop", "reason": "done"}, "champion": None}) == []
+
+
+def test_the_address_of_the_tracked_run_is_printed_as_it_is(tmp_path: Path) -> None:
+    """The console masks what looks like a key in an address."""
+    (tmp_path / "mlflow.json").write_text('{"experiment_id": "3", "view": "hardcase"}')
+    console = plain_console(file=io.StringIO(), width=300)
+    console.print(mlflow_line(tiny_config(str(tmp_path)), tmp_path), soft_wrap=True)
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert f"http://127.0.0.1:5000{page(tmp_path)}" in printed and MASK not in printed
