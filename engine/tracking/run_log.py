@@ -19,6 +19,7 @@ from engine.artifacts.classifier_fit import WEIGHTS
 from engine.artifacts.digests import checksum
 from engine.artifacts.run_layout import RunLayout, arm_label, main_arm
 from engine.artifacts.visible_text import visible
+from engine.errors import HardcaseError
 from engine.labelling.oracle import MARK
 from engine.labelling.simulated import in_run, in_train
 from engine.tracking.arm_model import arm_model
@@ -26,6 +27,7 @@ from engine.tracking.flatten import failed_attempts, headline, metrics, paramete
 from engine.tracking.outbox import Entry
 from engine.tracking.repeatable import Requests
 from engine.tracking.round_files import log_files
+from engine.tracking.saved_view import VERDICT
 from engine.tracking.sender import RefusedError
 
 BESIDES = "run"
@@ -162,6 +164,7 @@ class RunLog(Requests):
         if report is not None:
             names = [n for n in ("protocol", "split_digest", "config_digest") if n in report.model_fields_set]
             tags = {name: str(getattr(report, name)) for name in names} | failed_attempts(report)
+            tags |= verdict_of(self.run_folder) if report.rounds else {}
             self.batches(run_id, tags=[self.entities.RunTag(k, v) for k, v in tags.items()])
             if in_run(self.run_folder, report):
                 self._mark_simulated(self.client.get_run(run_id))
@@ -198,6 +201,17 @@ class RunLog(Requests):
             self.client, self.entities, self.parent()[0],
             key=key, name=f"round {number} {arm}", source=source, step=number,
         )  # fmt: skip
+
+
+def verdict_of(run_folder: Path) -> dict[str, str]:
+    """Return the tags that say whether hard cases helped: a word, and MLflow's description; none where it cannot be told."""
+    from engine.report.blocks.evidence import run_answer
+
+    try:
+        found = run_answer(run_folder)
+    except HardcaseError:
+        return {}
+    return {VERDICT: found.verdict, "mlflow.note.content": f"{found.sentence} Why: {found.reason}."}
 
 
 def within(run_folder: Path, name: str) -> Path:

@@ -34,7 +34,11 @@ SECTION_STATE: Final[Mapping[str, Any]] = {
     "deleted": False,
     "isGenerated": False,
 }
+VERDICT: Final = "verdict"
+"""Tag of a parent run: helped, hurt or not shown."""
 PARTS: Final = ("test", "val")
+COLUMN_PIXELS: Final = 240
+"""Room for ``test malignant sensitivity/hard`` as a heading."""
 COLUMNS: Final = (
     ("test", "malignant sensitivity", "hard"),
     ("test", "malignant sensitivity", "real"),
@@ -87,9 +91,12 @@ def state_of(arms: Iterable[str]) -> dict[str, Any]:
     """Return the state of MLflow's page of runs: its columns, and one line chart per headline figure of test and val."""
     arms = tuple(arms)
     columns = [f"metrics.`{headline_name(part, words, arm)}`" for part, words, arm in COLUMNS if arm in arms]
+    verdict = f"tags.`{VERDICT}`"
     charts = [_chart(part, words, arms) for part in PARTS for words in HEADLINE]
     return {
-        "selectedColumns": ["attributes.`Models`", *columns],
+        "selectedColumns": [verdict, *columns],
+        "columnOrder": [verdict, *columns],
+        "columnWidths": dict.fromkeys(columns, COLUMN_PIXELS),
         "compareRunCharts": charts,
         "compareRunSections": [SECTION_STATE],
         "isAccordionReordered": True,
@@ -110,6 +117,7 @@ def _chart(part: str, words: str, arms: tuple[str, ...]) -> dict[str, Any]:
         "scaleType": "linear",
         "lineSmoothness": 0,
         "displayPoints": True,
+        "range": {"yMin": 0, "yMax": 1},  # all are shares; a magnified axis makes noise look like a gain
         "useGlobalXaxisKey": False,
         "useGlobalLineSmoothing": True,
         "runsCountToCompare": 10,

@@ -12,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from engine import cli
+from engine.report.blocks.evidence import run_answer
 
 pytestmark = pytest.mark.slow
 
@@ -40,6 +41,9 @@ def test_a_run_leaves_one_parent_and_a_child_for_each_round_and_arm(finished_run
     parent = runs["finished"].info.run_id
     assert "report.html" in {f.path for f in client.list_artifacts(parent)}
     assert "run/report.json" in {f.path for f in client.list_artifacts(parent, "run")}
+    tags, answer = runs["finished"].data.tags, run_answer(finished_run)
+    assert tags["verdict"] == answer.verdict == "not shown"
+    assert tags["mlflow.note.content"] == f"{answer.sentence} Why: {answer.reason}."
     assert not (finished_run / "tracking_outbox").exists()
 
 

@@ -27,11 +27,12 @@ def test_every_chart_has_a_line_per_arm():
     assert ("test malignant sensitivity/real", "test malignant sensitivity/hard",
             "test malignant sensitivity/random") in lines  # fmt: skip
     assert len(lines) == len(charts) == 8
+    assert {(chart["range"]["yMin"], chart["range"]["yMax"]) for chart in charts} == {(0, 1)}
 
 
 def test_columns_are_of_arms_that_ran():
     assert state(grown(["hard"]))["selectedColumns"] == [
-        "attributes.`Models`",
+        "tags.`verdict`",
         "metrics.`test malignant sensitivity/hard`",
         "metrics.`test malignant specificity/hard`",
         "metrics.`test malignant AUC/hard`",
