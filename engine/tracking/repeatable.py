@@ -18,6 +18,12 @@ BATCH = 100
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Marks an experiment as one of model training. MLflow 3.17 opens on traces even so, unless its address says otherwise."""
 
+ABOUT = {
+    "mlflow.note.content": "**hardcase**: with and without synthetic hard cases. Helped? List view, column *verdict*. "
+    "Next step: report.html of a run"
+}
+"""One line, which MLflow shows above the runs of an experiment that hardcase made."""
+
 
 @dataclass(kw_only=True)
 class Requests(Remembered):
@@ -39,7 +45,7 @@ class Requests(Remembered):
         if found is None:
             return str(
                 self.client.create_experiment(
-                    self.experiment, artifact_location=self.artifact_location, tags=KIND
+                    self.experiment, artifact_location=self.artifact_location, tags=KIND | ABOUT
                 )
             )
         if found.lifecycle_stage == "deleted":

@@ -129,6 +129,7 @@ def test_the_experiment_is_marked_as_model_training(tracked):
     _, client, _ = tracked
     tags = client.get_experiment_by_name("demo").tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "verdict" in tags["mlflow.note.content"], "where it says whether hard cases helped"
 
 
 @pytest.mark.slow
