@@ -6,7 +6,7 @@ Shape legend: S samples, H height, W width.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
@@ -54,13 +54,13 @@ def open_images(folder: Path) -> ImageArray:
     return IMAGES.read(folder, mapped=True)
 
 
-def allocate(shape: tuple[int, ...], folder: Path) -> ImageArray:
+def allocate(shape: tuple[int, ...], folder: Path) -> np.memmap[Any, np.dtype[np.uint8]]:
     """Return ``images.npy`` (S, H, W, 3) as a memmap to be filled, its room on the disk reserved: a round may exceed memory.
 
     Raises:
         OSError: the disk has not that much room.
     """
-    images: ImageArray = allocated_memmap(IMAGES.path(folder), np.uint8, shape)
+    images: np.memmap[Any, np.dtype[np.uint8]] = allocated_memmap(IMAGES.path(folder), np.uint8, shape)
     return images
 
 

@@ -13,6 +13,7 @@ from engine.checked_config import load
 from engine.commands import run_command
 from engine.config import Config
 from engine.errors import ConfigError
+from engine.study.study_names import study_name
 
 FOLD, SET = "data.split.folds", "data.split.train_sets"
 
@@ -105,5 +106,4 @@ def numbers(text: str, option: str) -> list[int]:
 def _keys(name: str, fold: int | None, number: int | None) -> list[str]:
     keys = [] if fold is None else [f"{FOLD}.use={fold}"]
     keys += [] if number is None else [f"{SET}.use=[{number}]"]
-    marks = [f"{what}-{n}" for what, n in (("fold", fold), ("set", number)) if n is not None]
-    return [*keys, f"name={'-'.join([name, *marks])}"]
+    return [*keys, f"name={study_name(name, fold, number)}"]

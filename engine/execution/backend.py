@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from engine.execution.profiling import watched
-from engine.parts.context import ChunkWorker, Launch, LaunchAll, Map, StageContext
+from engine.parts.context import ChunkWorker, Fit, Launch, LaunchAll, Map, StageContext
 from engine.parts.kept_map import KeptMap
 from engine.stages import run_stage
 
 if TYPE_CHECKING:
-    from engine.training.plan import Progress, TrainEnv
+    from engine.training.plan import Progress
 
 C = TypeVar("C")
 R = TypeVar("R")
@@ -111,7 +111,7 @@ class LocalLaunch:
     checkpoint_minutes: float = 0.0
     warned: Callable[[], bool] | None = None
 
-    def __call__(self, fit: Callable[[TrainEnv], None]) -> None:
+    def __call__(self, fit: Fit) -> None:
         """Call ``fit`` with an environment of one worker."""
         from engine.training.plan import TrainEnv
 

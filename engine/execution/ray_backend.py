@@ -68,12 +68,12 @@ class RayBackend:
 
         from engine.execution import ray_causes, ray_stage
 
-        note = call.out.with_name(call.out.name + ".progress.json")
+        note = ProgressFile(call.out.with_name(call.out.name + ".progress.json"))
         work = ray_stage.StageWork(
             config=self.config,
             call=call,
             cpus_per_task=max(1, min(call.threads, cpus)),
-            note=ProgressFile(note),
+            note=note,
             profile=self.profile,
             places=self.places,
         )
@@ -85,14 +85,14 @@ class RayBackend:
                         ray.cancel(reference, force=True)
                         ray.wait([reference], timeout=CANCEL_SECONDS)
                         raise StoppedError(SIGTERM)
-                    latest = ProgressFile(note).latest()
+                    latest = note.latest()
                     if latest is not None:
                         progress(*latest)
                 ray.get(reference)
         except RayError as error:
             raise ray_causes.found_in(error) from error
         finally:
-            ProgressFile(note).remove()
+            note.remove()
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process
                 LOG.warning("%s", line)
 

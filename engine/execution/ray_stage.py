@@ -10,7 +10,7 @@ Every worker must see the stage cache under the same path (one machine, or a sha
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +30,7 @@ from engine.execution.ray_drains import notice_for, this_node
 from engine.execution.ray_training import train_on_workers, watching
 from engine.parts.context import ChunkWorker, Fit
 from engine.stages import find, run_stage
-from engine.training.plan import Progress, TrainEnv
+from engine.training.plan import Progress
 from engine.training.threads import use_threads
 
 C = TypeVar("C")
@@ -119,12 +119,8 @@ class StageWork:
         self, worker: ChunkWorker[C, R], chunks: Sequence[C], what: str, before: int
     ) -> Iterator[R]:
         """Map in one task that holds what this one does not; results come as they are made."""
-        task = ray.remote(_map_task).options(
-            **self._resources,
-            name=f"map:{self.call.stage}",
-            num_returns="streaming",
-            _generator_backpressure_num_objects=CHUNKS_AHEAD,
-        )
+        ahead = {"num_returns": "streaming", "_generator_backpressure_num_objects": CHUNKS_AHEAD}
+        task = ray.remote(_map_task).options(**self._resources, **ahead, name=f"map:{self.call.stage}")
         results = task.remote(self, worker, list(chunks), what, before)
         try:
             for reference in results:
@@ -151,12 +147,12 @@ class StageWork:
         free = max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
         return min(float(self.cpus_per_task), free / workers)
 
-    def launch(self, fit: Callable[[TrainEnv], None]) -> None:
+    def launch(self, fit: Fit) -> None:
         """Train on ``train_workers`` Ray Train workers; with none, in this task, or in another where this holds nothing."""
         if self.config.most_train_workers > 0:
             train_on_workers(self, fit)
         elif self.delegates:
-            self._train_in_a_task(fit)
+            ray.get(self._begin_training(fit))
         else:
             self.train_here(fit)
 
@@ -166,9 +162,8 @@ class StageWork:
         Where one loses its machine the others are waited for, so that the next attempt does none of them again; any other
         error ends them.
         """
-        task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
         waiting = [
-            task.remote(replace(self, note=part_of(self.note, number)), fit)
+            replace(self, note=part_of(self.note, number))._begin_training(fit)
             for number, fit in enumerate(fits)
         ]
         lost: AttemptError | None = None
@@ -188,16 +183,17 @@ class StageWork:
         if lost is not None:
             raise lost
 
-    def train_here(self, fit: Callable[[TrainEnv], None]) -> None:
+    def train_here(self, fit: Fit) -> None:
         """Train in this process."""
         call = self.call
         minutes = self.config.checkpoint_minutes
         warned = notice_for([self.home])
         LocalLaunch(call.threads, call.device, call.precision, self.note, minutes, warned)(fit)
 
-    def _train_in_a_task(self, fit: Callable[[TrainEnv], None]) -> None:
+    def _begin_training(self, fit: Fit) -> Any:
+        """Begin a training in a task of its own; return the reference to its end."""
         task = ray.remote(_train_task).options(**self._resources, name=f"train:{self.call.stage}")
-        ray.get(task.remote(self, fit))
+        return task.remote(self, fit)
 
 
 def stage_task(call: StageCall, work: StageWork) -> None:
@@ -228,7 +224,7 @@ def stage_task(call: StageCall, work: StageWork) -> None:
         raise found from None  # the cause may not be picklable
 
 
-def _train_task(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
+def _train_task(work: StageWork, fit: Fit) -> None:
     """Train in this task, which holds what the stage's does not."""
     with watching(work) as here:
         here.train_here(fit)

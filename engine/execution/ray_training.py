@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +13,7 @@ import ray
 from engine.errors import ConfigError
 from engine.execution.profiling import watched
 from engine.execution.ray_drains import nodes_of_all_workers, notice_for
+from engine.parts.context import Fit
 from engine.training.plan import TrainEnv
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ A training that grows begins again at its last checkpoint.
 """
 
 
-def train_on_workers(work: StageWork, fit: Callable[[TrainEnv], None]) -> None:
+def train_on_workers(work: StageWork, fit: Fit) -> None:
     """Call ``fit`` on every worker of Ray Train; ``work`` says how many, and what each asks for."""
     import ray.train.torch  # a second of imports, for stages that train on workers alone
 
@@ -98,7 +99,7 @@ def _train_worker(config: dict[str, Any]) -> None:
         _train_in(here, context, config["fit"])
 
 
-def _train_in(work: StageWork, context: Any, fit: Callable[[TrainEnv], None]) -> None:
+def _train_in(work: StageWork, context: Any, fit: Fit) -> None:
     import ray.train.torch
 
     call = work.call

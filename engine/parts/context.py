@@ -59,7 +59,7 @@ class LaunchAll(Protocol):
     """Run trainings that do not wait for each other, side by side."""
 
     def __call__(self, fits: Sequence[Fit]) -> None:
-        """Train all of them to the end; the first error ends the others."""
+        """Train all of them to the end; an error ends the others, unless it is a machine that was lost."""
         ...
 
 

@@ -21,7 +21,7 @@ CHUNK: Final = 256
 
 @dataclass(frozen=True)
 class PictureWorker:
-    """Writes rows of ``images.npy`` as PNG files, those that are not there; ``sample_id`` names them."""
+    """Writes rows of ``images.npy`` as PNG files; ``sample_id`` names them."""
 
     folder: Path
     sample_id: tuple[str, ...]
@@ -31,26 +31,24 @@ class PictureWorker:
         images = synthesized.open_images(self.folder)
 
         def write(rows: IntArray) -> IntArray:
-            paths = {row: self.folder / synthetic.picture(self.sample_id[row]) for row in rows.tolist()}
-            missing = {row: path for row, path in paths.items() if not path.exists()}
-            for row, path in missing.items():
-                save_png(images[row], path)
-            return np.array([len(missing)])
+            for row in rows.tolist():
+                save_png(images[row], self.folder / synthetic.picture(self.sample_id[row]))
+            return np.array([len(rows)])
 
         return write
 
 
 def write_pictures(context: StageContext, sample_id: Sequence[str]) -> None:
     """Write one PNG per sample of ``images.npy`` in ``context.out``."""
-    (context.out / synthesized.PICTURES).mkdir()
+    folder = context.out / synthesized.PICTURES
+    folder.mkdir()
     worker = PictureWorker(context.out, tuple(sample_id))
     rows = np.arange(len(worker.sample_id))
-    chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     if len(rows) >= MANY:
+        chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
         for _ in context.map(worker, chunks, "pictures"):
             pass
-    write = worker.load()
-    for (
-        chunk
-    ) in chunks:  # all of few; of many those that an attempt before this one had written to its own folder
-        write(chunk)
+    there = {path.name for path in folder.iterdir()}
+    # all of few; of many those whose chunks an attempt before this one had made, in a folder of its own
+    left = [row for row in rows if Path(synthetic.picture(worker.sample_id[row])).name not in there]
+    worker.load()(np.array(left, dtype=np.int64))

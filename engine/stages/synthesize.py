@@ -20,7 +20,7 @@ from engine.parts.sample_pictures import write_pictures
 from engine.report.sheets import draw_states
 from engine.stages import base
 from engine.stages.outputs import File
-from engine.types import FloatArray, ImageArray, IntArray
+from engine.types import FloatArray, IntArray
 
 DRAWN = 6
 """Samples whose states are drawn."""
@@ -99,7 +99,7 @@ def run(context: StageContext, params: Params) -> None:
     samples = conditioning.read_samples(context.inputs["condition"])
     sample_id = samples.sample_id
     chunks = batches(strengths(config, samples.difficulty_S), config.batch_size)
-    images: ImageArray | None = None
+    images = None
     evaluations = 0
     for rows_B, made in zip(chunks, context.map(worker, chunks, "synthesize"), strict=True):
         if images is None:
@@ -110,11 +110,9 @@ def run(context: StageContext, params: Params) -> None:
             draw_states(made.states, context.out / synthesized.STATES, DRAWN)
     if images is None:
         side = int(decoded_images.open_images(context.inputs["images"]).shape[1])
-        images = np.zeros((0, side, side, 3), dtype=np.uint8)
-        synthesized.write(images, context.out)
-    if isinstance(images, np.memmap):
+        synthesized.write(np.zeros((0, side, side, 3), dtype=np.uint8), context.out)
+    else:
         images.flush()  # or another node that reads the file sees zeros
-    del images
     write_pictures(context, sample_id.tolist())
     weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
     facts = SynthesisFacts(

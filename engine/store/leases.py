@@ -158,8 +158,8 @@ def take(
         stored = store.read(key)
         before = LeaseState.of(stored)
         if before is not None and before.owner != owner and before.expires > time.time():
-            lives = first is not None and (first.owner, first.expires) != (before.owner, before.expires)
-            if lives if patience is None else time.monotonic() >= until:
+            lives, late = first is not None and before != first, time.monotonic() >= until
+            if (lives and patience is None) or (late and patience is not None):
                 raise HeldError(before)
             if first is None:
                 waiting(before)

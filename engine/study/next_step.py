@@ -10,6 +10,7 @@ from engine.checked_config import load
 from engine.config import SplitConfig
 from engine.errors import ConfigError
 from engine.study.comparison import FEWEST_REPLICATES
+from engine.study.study_names import study_name
 from engine.types.stopping import Action
 
 
@@ -38,7 +39,7 @@ def next_step(layout: RunLayout, action: str, run: str) -> NextStep | None:
         )
     config = load(layout.config)
     split = config.data.split
-    if config.name.endswith(tuple(_marks(split))):
+    if config.name.endswith(tuple(_endings(split))):
         return None
     keys: list[str] = []
     if split.train_sets is not None:
@@ -57,7 +58,9 @@ def next_step(layout: RunLayout, action: str, run: str) -> NextStep | None:
     return NextStep(command=command, purpose="the study that a claim needs")
 
 
-def _marks(split: SplitConfig) -> list[str]:
-    """Return how the names of a study's runs end that use this fold and this training set."""
-    marks = [] if split.folds is None else [f"-fold-{split.folds.use}"]
-    return marks + [f"-set-{n}" for n in (split.train_sets.use if split.train_sets is not None else [])]
+def _endings(split: SplitConfig) -> list[str]:
+    """Return how the names of a study's runs end that use this fold or one of these training sets."""
+    endings = [] if split.folds is None else [study_name("", split.folds.use, None)]
+    return endings + [
+        study_name("", None, n) for n in (split.train_sets.use if split.train_sets is not None else [])
+    ]

@@ -23,6 +23,8 @@ HEADLINE: Final = {
     "balanced accuracy": "balanced_accuracy",
 }
 """What the parent run shows as curves over rounds, of each part and arm: MLflow draws what stands before / in one group."""
+HEADLINE_PARTS: Final = ("test", "val")
+"""Of which parts the parent run shows them."""
 BY_CLASS: Final = ("test/sensitivity/", "test/specificity/")
 """How the names begin of what the parent run shows of each class, of the main arm alone."""
 TABLE: Final = ("part", "figure", "value", "low", "high")
@@ -80,7 +82,7 @@ def headline(report: Mapping[str, Any], main: bool) -> dict[str, float]:
     arm, flat = report["arm"], metrics(report)
     names = {
         headline_name(part, words, arm): f"{part}/{name}"
-        for part in ("test", "val")
+        for part in HEADLINE_PARTS
         for words, name in HEADLINE.items()
     }
     names[f"training images accepted/{arm}"] = "n_accepted"

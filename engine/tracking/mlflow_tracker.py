@@ -24,7 +24,7 @@ from engine.tracking.machine_watch import MachineWatch
 from engine.tracking.outbox import Entry, Outbox
 from engine.tracking.registry import register
 from engine.tracking.run_log import RunLog
-from engine.tracking.sender import LOG, RefusedError, Sender
+from engine.tracking.sender import LOG, RefusedError, Sender, is_refusal
 
 if TYPE_CHECKING:
     from engine.config import Config
@@ -185,7 +185,7 @@ class MlflowTracker:
             else:
                 self._log.send(entry)
         except MlflowException as error:
-            if _is_refusal(error):
+            if is_refusal(error):
                 raise RefusedError(str(error)) from error
             raise
 
@@ -207,9 +207,3 @@ def quiet_mlflow(patience: float) -> Any:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return mlflow
-
-
-def _is_refusal(error: Any) -> bool:
-    """Whether the server understood and said no (4xx but for login, timeout and load)."""
-    status = int(error.get_http_status_code())
-    return 400 <= status < 500 and status not in (401, 403, 408, 429)

@@ -11,7 +11,7 @@ from engine.artifacts.run_layout import RunLayout
 from engine.tracking import saved_view
 from engine.tracking.flatten import metric_name
 from engine.tracking.remembered import KEY, Remembered
-from engine.tracking.sender import RefusedError
+from engine.tracking.sender import LOG, RefusedError, is_refusal
 
 BATCH = 100
 """Parameters, tags or metrics a request (MLflow takes 100 parameters)."""
@@ -58,11 +58,19 @@ class Requests(Remembered):
         return str(found.experiment_id)
 
     def show_arm(self, arm: str, time_ms: int) -> None:
-        """Add an arm to the saved view of the experiment."""
+        """Add an arm to the saved view of the experiment; a server that will not have it is left without one."""
+        from mlflow.exceptions import MlflowException
+
         experiment_id = self.state()["experiment_id"]
         found = self.client.get_experiment(experiment_id).tags.get(saved_view.TAG)
         if (text := saved_view.with_arm(found, arm, time_ms)) is not None:
-            self.client.set_experiment_tag(experiment_id, saved_view.TAG, text)
+            try:
+                self.client.set_experiment_tag(experiment_id, saved_view.TAG, text)
+            except MlflowException as error:
+                if not is_refusal(error):
+                    raise
+                LOG.warning("the view of arms by round was refused: %s", error)
+                return
         self.remember(view=saved_view.VIEW)
 
     def find_or_create(

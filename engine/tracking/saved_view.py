@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from engine.artifacts.json_text import parse_json
 from engine.artifacts.run_layout import RunLayout
-from engine.tracking.flatten import HEADLINE, headline_name
+from engine.tracking.flatten import HEADLINE, HEADLINE_PARTS, headline_name
 
 VIEW: Final = "hardcase"
 """Its key in the address of a page: ``?viewStateShareKey=hardcase``."""
@@ -36,7 +36,6 @@ SECTION_STATE: Final[Mapping[str, Any]] = {
 }
 VERDICT: Final = "verdict"
 """Tag of a parent run: helped, hurt or not shown."""
-PARTS: Final = ("test", "val")
 COLUMN_PIXELS: Final = 240
 """Room for ``test malignant sensitivity/hard`` as a heading."""
 COLUMNS: Final = (
@@ -92,7 +91,7 @@ def state_of(arms: Iterable[str]) -> dict[str, Any]:
     arms = tuple(arms)
     columns = [f"metrics.`{headline_name(part, words, arm)}`" for part, words, arm in COLUMNS if arm in arms]
     verdict = f"tags.`{VERDICT}`"
-    charts = [_chart(part, words, arms) for part in PARTS for words in HEADLINE]
+    charts = [_chart(part, words, arms) for part in HEADLINE_PARTS for words in HEADLINE]
     return {
         "selectedColumns": [verdict, *columns],
         "columnOrder": [verdict, *columns],

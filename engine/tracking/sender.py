@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from engine.artifacts.secrets import masking_logger
 from engine.tracking.outbox import Entry, Outbox
@@ -14,6 +15,12 @@ LOG = masking_logger("hardcase.tracking")
 
 class RefusedError(Exception):
     """The server answered and will not take this call; sending it again would not help."""
+
+
+def is_refusal(error: Any) -> bool:
+    """Return whether the server understood and said no (4xx but for login, timeout and load)."""
+    status = int(error.get_http_status_code())
+    return 400 <= status < 500 and status not in (401, 403, 408, 429)
 
 
 class Sender:

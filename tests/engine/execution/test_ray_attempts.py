@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 import signal
 import sys
@@ -20,15 +19,12 @@ from engine.config import BackendConfig
 from engine.errors import NoMemoryError
 from engine.execution import ray_stage
 from engine.execution.backend import StageCall
-from engine.execution.progress import QuietListener
 from engine.execution.progress_file import ProgressFile
-from engine.execution.ray_backend import RayBackend
 from engine.stages import find
-from engine.store import RunFolder, StageCache, StageFolder, StageRunner
-from engine.store.files import checksums
 from engine.training import loop
 from engine.training.plan import TrainEnv
 from engine.types import Cause
+from tests.engine.execution.again import again, assert_as_undisturbed
 
 ray = pytest.importorskip("ray")
 pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -40,38 +36,6 @@ def one_node() -> Iterator[None]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
     ray.shutdown()
-
-
-def again(run: Path, role: str, root: Path, **backend: Any) -> StageFolder:
-    """Compute a stage of the run once more, over Ray, in a cache of its own."""
-    source = RunFolder.open(run)
-    path = source.stage(role).path
-    recipe = json.loads((path / "stage.json").read_text(encoding="utf-8"))
-    inputs = {name: _folder(source.cache_root, key) for name, key in recipe["inputs"].items()}
-    runner = StageRunner(
-        StageCache(root), RayBackend(BackendConfig(kind="ray", **backend)), recipe["threads"], recipe["device"],
-        recipe["precision"], QuietListener(),
-    )  # fmt: skip
-    stage = find(recipe["stage"])
-    folder = runner(stage, stage.params.from_json(recipe["params"]), inputs=inputs, seed=recipe["seed"])
-    assert folder.key == recipe["key"]
-    return folder
-
-
-def _folder(stages: Path, key: str) -> StageFolder:
-    (path,) = stages.glob(f"*-{key}")
-    return StageFolder(name=path.name.rpartition("-")[0], key=key, path=path, seconds=0.0, cached=True)
-
-
-def files(folder: Path) -> dict[str, str]:
-    return {name: digest for name, digest in checksums(folder).items() if name != "stage.json"}
-
-
-def assert_as_undisturbed(run: Path, role: str, folder: StageFolder, *causes: Cause) -> None:
-    assert files(folder.path) == files(RunFolder.open(run).stage(role).path)
-    assert [failure.cause for failure in folder.failed] == list(causes)
-    left = {path.name for path in folder.path.parent.iterdir() if not path.name.startswith(".")}
-    assert left == {folder.path.name}
 
 
 class Saboteur(ray_stage.StageWork):

@@ -25,8 +25,7 @@ from engine.execution.ray_drains import DrainNotice
 from engine.store import RunFolder
 from engine.training.plan import TrainEnv
 from engine.types import Cause
-from tests.engine.execution import test_ray_attempts
-from tests.engine.execution.test_ray_attempts import again, assert_as_undisturbed
+from tests.engine.execution.again import again, assert_as_undisturbed
 
 ray = pytest.importorskip("ray")
 
@@ -149,8 +148,7 @@ def machines() -> Iterator[Machines]:
     found.add()
     found.cluster.wait_for_nodes()
     ray.init(address=found.cluster.address, log_to_driver=False)
-    for module in (sys.modules[__name__], test_ray_attempts):
-        ray.cloudpickle.register_pickle_by_value(module)
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield found
     ray.shutdown()
     found.cluster.shutdown()

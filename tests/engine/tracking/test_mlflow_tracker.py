@@ -148,6 +148,25 @@ def test_the_saved_view_shows_what_the_parent_run_has(tracked):
 
 
 @pytest.mark.slow
+def test_a_server_that_refuses_the_view_gets_all_else(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    def refuses(*_arguments):
+        raise MlflowException("its value is too long", INVALID_PARAMETER_VALUE)
+
+    monkeypatch.setattr(MlflowClient, "set_experiment_tag", refuses)
+    run = make_run(tmp_path)
+    play(make_tracker(tmp_path), run)
+    client = client_of(tmp_path)
+    named, runs = runs_of(client)
+    assert {one.info.status for one in runs} == {"FINISHED"} and "round 1 hard" in named
+    assert "viewStateShareKey" not in saved_view.page(run), "an address of a view that is not there"
+    assert not (run / "tracking_outbox").exists()
+
+
+@pytest.mark.slow
 def test_a_kind_that_somebody_chose_stays_and_an_experiment_without_one_gets_it(tmp_path):
     make_run(tmp_path)
     client = client_of(tmp_path)
