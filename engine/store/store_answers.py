@@ -23,6 +23,8 @@ class ChangedError(Exception):
 
 def refusal(url: str, error: Exception) -> Exception | None:
     """Return what to raise for an error that another attempt does not change, None for a passing one."""
+    if isinstance(error, OSError) and error.errno == errno.EBUSY:  # another writer replaced what was being read
+        return None
     status, code = _answer(error)
     if status is None:
         return _unanswered(url, error)
@@ -54,8 +56,6 @@ def _unanswered(url: str, error: Exception) -> Exception | None:
         return StoreError(f"{place}: no credentials were found ({one_line(error)}); {_CREDENTIALS}")
     if isinstance(error, ValueError):  # of the address of a server, or of a region
         return StoreError(f"{place}: {one_line(error)}; check AWS_ENDPOINT_URL and AWS_REGION")
-    if isinstance(error, OSError) and error.errno == errno.EBUSY:  # it changed while it was read
-        return None
     passing = (*S3_RETRYABLE_ERRORS, boto.BotoCoreError, ConnectionError, TimeoutError)
     return None if isinstance(error, passing) else error
 

@@ -83,8 +83,8 @@ def test_a_run_that_another_machine_writes_is_refused_and_one_whose_store_is_gon
     monkeypatch.setattr(leases, "LOOK_SECONDS", 0.2)
     key = run_at(f"{bucket}/team/tiny").lease_key
     other = leases.take(
-        ObjectStore(f"{bucket}/team"), key, "other", seconds=3
-    )  # it shows that it lives every second
+        ObjectStore(f"{bucket}/team"), key, "other", seconds=6
+    )  # it shows that it lives every two seconds
     with pytest.raises(ConfigError, match=f"{bucket}/team/tiny: is being written on .*; wait for it"):
         build.run(config)
     other.release()

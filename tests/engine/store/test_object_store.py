@@ -40,6 +40,30 @@ def test_a_write_whose_answer_was_lost_is_recognised_as_its_own(store: ObjectSto
     assert store.tag("once") == tag
 
 
+def test_what_another_writer_replaces_while_it_is_read_is_read_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lease renewed between the two requests of a read: the answer is 412, which says nothing of a write's condition."""
+    store.write("lease", b"old")
+    opened: list[str] = []
+    files = store._files
+    open_file = files.open
+
+    def opening(path: str, mode: str) -> object:
+        found = open_file(path, mode)
+        assert found.details["ETag"]
+        if not opened:
+            ObjectStore(store.url).write("lease", b"newer")
+        opened.append(path)
+        return found
+
+    monkeypatch.setattr(files, "open", opening)
+    found = store.read("lease")
+    assert found is not None
+    assert (found.data, len(opened)) == (b"newer", 2)
+    assert found.tag == store.tag("lease")
+
+
 def test_short_outages_are_outlived(store: ObjectStore, proxy: Proxy, tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(bytes(range(256)) * 2000)
