@@ -1,3 +1,18 @@
 """hardcase: find the lesions a classifier gets wrong, synthesize more of them, retrain, prove whether it helped."""
 
-__version__ = "0.1.0"
+from __future__ import annotations
+
+__version__: str
+"""What git's tags made of it when hardcase was installed; ``0.0`` for sources that never were."""
+
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: commands that say nothing of it start without."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("hardcase")
+    except PackageNotFoundError:
+        return "0.0"

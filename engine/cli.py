@@ -15,7 +15,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from engine import __version__
 from engine.artifacts.secrets import masked
 from engine.artifacts.visible_text import visible
 from engine.commands import reader_commands, run_commands
@@ -65,6 +64,8 @@ app.add_typer(config_app, name="config")
 
 def _version(value: bool) -> None:
     if value:
+        from engine import __version__
+
         typer.echo(f"hardcase {__version__}")
         raise typer.Exit
 
