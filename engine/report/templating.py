@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -15,6 +16,7 @@ from engine.data.diagnoses import recognise
 from engine.report import charts as draw
 from engine.report.wording import VERDICTS, percent
 
+INTERVAL: Final = re.compile(r"\[[^\[\]]*\d[^\[\]]*\]")
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -38,6 +40,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"percent": percent, "stacked": stacked, "points": points, "in_full": in_full}
+    environment.filters["quiet_intervals"] = quiet_intervals
     environment.filters["in_words"] = in_words
     environment.globals |= {
         "key": draw.legend_marker,
@@ -76,6 +79,11 @@ def stacked(text: str) -> Markup:
 def points(text: str) -> Markup:
     """Put the interval of ``+4.2 points [+1.0, +7.4]`` on a line of its own."""
     return _second_line(text, "[")
+
+
+def quiet_intervals(text: str) -> Markup:
+    """Set every ``[+1.0, +7.4]`` of a sentence smaller, so that the amounts are read first; none is broken over two lines."""
+    return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
 
 
 def _second_line(text: str, opening: str) -> Markup:

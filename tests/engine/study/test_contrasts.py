@@ -85,7 +85,10 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
     assert found[3] == record["answer"]["verdict"] == verdict
     assert record["answer"]["reason"].startswith(why)
     told = re.search(r'class="answer-sentence">(.*?)</p>', page, flags=re.S)
-    assert told is not None and told[1].endswith(in_plain_words(record["answer"]["sentence"]))
+    assert told is not None
+    bare, marked = re.subn(r'<span class="interval">(\[.*?\])</span>', r"\1", told[1])
+    assert marked == bare.count("["), "every interval is set smaller than its amount"
+    assert bare.endswith(in_plain_words(record["answer"]["sentence"]))
     assert told[1].startswith("<strong>LEAKY:</strong>") == (record["protocol"] == "leaky")
 
 
