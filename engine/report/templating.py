@@ -82,7 +82,7 @@ def points(text: str) -> Markup:
 
 
 def quiet_intervals(text: str) -> Markup:
-    """Set every ``[+1.0, +7.4]`` of a sentence smaller, so that the amounts are read first; none is broken over two lines."""
+    """Set every ``[+1.0, +7.4]`` of a sentence smaller, so that amounts are read first; none is broken over two lines."""
     return Markup(INTERVAL.sub(r'<span class="interval">\g<0></span>', str(escape(text))))
 
 

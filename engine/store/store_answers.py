@@ -23,7 +23,7 @@ class ChangedError(Exception):
 
 def refusal(url: str, error: Exception) -> Exception | None:
     """Return what to raise for an error that another attempt does not change, None for a passing one."""
-    if isinstance(error, OSError) and error.errno == errno.EBUSY:  # another writer replaced what was being read
+    if isinstance(error, OSError) and error.errno == errno.EBUSY:  # replaced while it was read
         return None
     status, code = _answer(error)
     if status is None:
