@@ -1,4 +1,4 @@
-"""The run folder in an object store: a lease for its one writer, its files stored as they change, fetched for readers."""
+"""The run folder in an object store: a lease for its one writer, its files fetched for readers."""
 
 from __future__ import annotations
 
@@ -13,27 +13,21 @@ from typing import Final
 
 import filelock
 
-from engine.artifacts import checksums_json
 from engine.artifacts.json_text import parse_json
-from engine.artifacts.own_output import MARKER as OWN
 from engine.artifacts.run_layout import RunLayout
-from engine.artifacts.run_progress import RunProgress
 from engine.artifacts.secrets import masked, masking_logger
 from engine.artifacts.whole_files import write_text
 from engine.config import Config
 from engine.config.places import is_url, url_problem
 from engine.errors import ConfigError, DataError, StoreError
 from engine.store import leases
-from engine.store.cache import Listener, StageFolder
 from engine.store.finished_stages import LEASES
 from engine.store.leases import HeldError, Lease, LeaseState
 from engine.store.local_copy import LocalCopy, open_copy
-from engine.store.store_answers import ChangedError
+from engine.store.run_mirror import RunMirror, files_of, stamp
 
 LOG = masking_logger("hardcase.store")
 URL: Final = "s3://BUCKET/PREFIX/NAME"
-LARGE: Final = 32 * 2**20
-"""Bytes above which a file travels in parts, without a condition."""
 TRIES: Final = 5
 """How often a run that is being written is read again until nothing changed meanwhile."""
 
@@ -118,16 +112,16 @@ class StoredRun:
 
     def _fetch_all(self, stored: dict[str, str]) -> None:
         known = self.known()
-        for name in _files(self.path).keys() - stored.keys():
+        for name in files_of(self.path).keys() - stored.keys():
             (self.path / name).unlink()
         for name, tag in stored.items():
             target = self.path / name
-            if known.get(name) == (tag, *_stamp(target)):
+            if known.get(name) == (tag, *stamp(target)):
                 continue
             partial = target.with_name(f".{target.name}.fetched.partial")
             if self.copy.store.download(f"{self.name}/{name}", partial):
                 partial.replace(target)
-                known[name] = (tag, *_stamp(target))
+                known[name] = (tag, *stamp(target))
         self.remember(known)
 
     def known(self) -> dict[str, tuple[str, int, int]]:
@@ -179,78 +173,6 @@ class StoredRun:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunMirror:
-    """Stores the files of a run folder that have changed, as the owner of its lease."""
-
-    run: StoredRun
-    lease: Lease
-
-    def push(self) -> None:
-        """Store what has changed since the last time; what is gone here goes there.
-
-        Raises:
-            FencedError: another owner took the run over; nothing was stored.
-            StoreError: the store refuses or is silent.
-        """
-        run, known, here = self.run, self.run.known(), _files(self.run.path)
-        changed = {name: stamp for name, stamp in here.items() if known.get(name, ("",))[1:] != stamp}
-        if not changed and known.keys() == here.keys():
-            return
-        self.lease.renew()
-        for name in sorted(
-            changed, key=lambda name: name != checksums_json.FILE
-        ):  # it holds old and new ones
-            with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                self._put(name, known.get(name, (None,))[0])
-        stored = run.copy.store.list(run.name)
-        for name in stored.keys() - here.keys():
-            run.copy.store.remove(f"{run.name}/{name}")
-        run.remember({name: (stored[name], *stamp) for name, stamp in here.items() if name in stored})
-
-    def _put(self, name: str, tag: str | None) -> None:
-        """Store a file over the version of ``tag``; where another is there, only as the owner that this still is.
-
-        So a driver that slept after it had renewed replaces nothing that its successor wrote.
-        """
-        path, key, store = self.run.path / name, f"{self.run.name}/{name}", self.run.copy.store
-        if path.stat().st_size > LARGE:  # weights: they are written once
-            store.upload(path, key)
-            return
-        data = path.read_bytes()
-        try:
-            store.write(key, data, new=tag is None, replacing=tag)
-        except ChangedError:
-            self.lease.renew()
-            store.write(key, data)
-
-    def listening(self, inner: Listener) -> Listener:
-        """Return a listener that passes everything on, and stores the run folder after each stage that was computed."""
-        return _Mirroring(inner, self)
-
-
-@dataclass(frozen=True)
-class _Mirroring:
-    """A listener that stores the run folder after each stage that was computed."""
-
-    inner: Listener
-    mirror: RunMirror
-
-    def stage_started(self, name: str, key: str) -> None:
-        """Pass it on."""
-        self.inner.stage_started(name, key)
-
-    def progress(self, key: str, what: str, done: int, total: int) -> None:
-        """Pass it on."""
-        self.inner.progress(key, what, done, total)
-
-    def stage_finished(self, folder: StageFolder) -> None:
-        """Pass it on; after a stage that was computed store what has changed."""
-        self.inner.stage_finished(folder)
-        if not folder.cached:
-            self.mirror.push()
-
-
 @contextmanager
 def stored_run(config: Config) -> Iterator[RunMirror | None]:
     """Hold the run of a config in its object store as its one writer; None, and nothing is done, for a folder."""
@@ -270,23 +192,3 @@ def run_at(url: str) -> StoredRun:
             f"{masked(url)}: {problem}" if is_url(home) else f"{masked(url)}: names no run; give {URL}"
         )
     return StoredRun(copy=open_copy(home), name=name)
-
-
-def _files(run: Path) -> dict[str, tuple[int, int]]:
-    """Return {file below a run folder: bytes, time in ns} of what is stored: no locks, no half written files."""
-    found = {}
-    for path in sorted(run.rglob("*")):
-        name = path.relative_to(run)
-        hidden = any(part.startswith(".") for part in name.parts) and name.name != OWN
-        if not hidden and name.name != RunProgress.FILE and path.is_file():
-            found[name.as_posix()] = _stamp(path)
-    return found
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return a file's bytes and time in ns, zeros where it is absent."""
-    try:
-        facts = path.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return facts.st_size, facts.st_mtime_ns
