@@ -15,7 +15,18 @@ from typing import Any
 import faiss
 import torch
 
-from experiments.benchmarks import embedding, images, neighbours, retrieval, training_steps, vae_decode
+from experiments.benchmarks import (
+    commands,
+    embedding,
+    forward,
+    images,
+    neighbours,
+    retrieval,
+    rounds,
+    training_steps,
+    vae_decode,
+)  # fmt: skip
+from experiments.benchmarks.plot import draw
 from experiments.benchmarks.report import page
 from experiments.lib.keeping import RESULTS, provenance, read_result, save, script, this_command
 
@@ -29,6 +40,9 @@ ROWS: dict[str, Callable[[int, bool], dict[str, Any]]] = {
     "training_steps": training_steps.measure,
     "vae_decode": vae_decode.measure,
     "embedding": embedding.measure,
+    "forward": forward.measure,
+    "commands": commands.measure,
+    "rounds": rounds.measure,
 }
 
 
@@ -53,6 +67,7 @@ def main() -> None:
     folder = save(NAME, {name: one["provenance"] for name, one in kept.items()})
     rows = {what: row for one in kept.values() for what, row in one["rows"].items()}
     (folder / "README.md").write_text(page(rows, made(kept), NOTES.read_text("utf-8")), "utf-8")
+    draw(rows, folder)
     print((folder / "README.md").read_text("utf-8"))
 
 

@@ -12,6 +12,8 @@ Processor seconds of one thread, ways
 taken in turns in one process; the median ratio and, in brackets, the least and the most of the turns. A ratio of 2: ours is
 twice as fast. {machine}
 
+![how far every row is from its target](ratios.png)
+
 | what | ours | alternative | ratio | target | met |
 |---|---|---|---|---|---|
 """
@@ -40,6 +42,11 @@ def line(name: str, row: Mapping[str, Any]) -> str:
         slopes = f"time n^{row['time_slope']:.2f}, memory n^{row['memory_slope']:.2f}"
         slopes += f"; {row['minutes_at_400k']:.0f} min at 400,000"
         return f"| {name} | {ours} | | {slopes} | memory n^{row['target']} | {met} |"
+    if "value" in row:
+        value, unit = row["value"], row["unit"]
+        found = f"{value['median']:.2f} ({value['least']:.2f} to {value['most']:.2f}) {unit}".rstrip()
+        target = "" if row["target"] is None else f"at most {row['target']:g} {unit}".rstrip()
+        return f"| {name} | {found} | | | {target} | {met} |"
     speeds, unit = row["per_second"], row["unit"]
     others = "; ".join(f"{other} {rate(speeds[other])}" for other in row["ratio"])
     ratios = "; ".join(
@@ -48,6 +55,15 @@ def line(name: str, row: Mapping[str, Any]) -> str:
     recall = f", recall {row['recall']:.3f}" if "recall" in row else ""
     target = "" if row["target"] is None else f"{row['target']:g}"
     return f"| {name} | {rate(speeds['ours'])} {unit}/s{recall} | {others} | {ratios} | {target} | {met} |"
+
+
+def reached(row: Mapping[str, Any]) -> float | None:
+    """Return how far a row is: 1 is its target, 2 twice as good; None without a target, and for slopes."""
+    if row["target"] is None or "sizes" in row:
+        return None
+    if "value" in row:
+        return float(row["target"] / row["value"]["median"])
+    return float(next(iter(row["ratio"].values()))["median"] / row["target"])
 
 
 def rate(per_second: float) -> str:

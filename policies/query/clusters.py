@@ -6,14 +6,16 @@ Legend: N unlabelled candidates, M labelled images, J clusters, F features, K ne
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from sklearn.cluster import MiniBatchKMeans, kmeans_plusplus
 
 from engine.types import BoolArray, FloatArray, IntArray
 from policies.mining import Scores
 from policies.query.distances import Rows, chunks, single, squared_lengths
+
+if TYPE_CHECKING:
+    from sklearn.cluster import MiniBatchKMeans
 
 SMALL: Final = 5
 """Images up to which a cluster is small, as in TypiClust's code."""
@@ -43,6 +45,10 @@ class Clusters:
 
 def cluster(feature_NF: FloatArray, labelled_MF: FloatArray, most: int, rng: np.random.Generator) -> Clusters:
     """Cut candidates and labelled images into at most ``most`` clusters by mini-batch k-means (Sculley 2010)."""
+    from sklearn.cluster import (
+        MiniBatchKMeans,
+    )
+
     seed, total = int(rng.integers(2**31)), len(feature_NF) + len(labelled_MF)
     drawn = np.sort(rng.choice(total, min(total, FITTED), replace=False))
     if total == 0 or most <= 1:
@@ -70,6 +76,8 @@ def starts(sample: Rows, count: int, rng: np.random.Generator) -> Rows:
     In float64 and with one trial per start: MiniBatchKMeans by itself takes eight, in chunks of float32, and ten times
     as long as for all the rest.
     """
+    from sklearn.cluster import kmeans_plusplus
+
     some = np.sort(rng.choice(len(sample), min(len(sample), 3 * max(BATCH, count)), replace=False))
     points = sample[some].astype(np.float64)
     found, _ = kmeans_plusplus(points, count, n_local_trials=1, random_state=int(rng.integers(2**31)))

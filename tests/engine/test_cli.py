@@ -76,6 +76,23 @@ def test_help_imports_nothing_heavy():
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["config", "explain", "policy.mining"], ["config", "show", "experiments/configs/demo.yaml"]],
+    ids=str,
+)
+def test_reading_a_config_imports_no_large_library(arguments):
+    """Policies register when a config is read: one that imports scikit-learn cost every such command two seconds."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from engine.cli import app; "
+        f"assert CliRunner().invoke(app, {arguments!r}).exit_code == 0; assert 'policies.query.typical' in sys.modules; "
+        "large = ('torch', 'mlflow', 'ray', 'pandas', 'timm', 'sklearn', 'scipy', 'matplotlib', 'diffusers', 'pyarrow'); "
+        "print([name for name in large if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
 def test_version():
     from importlib.metadata import version
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from experiments.benchmarks import neighbours, retrieval
-from experiments.benchmarks.report import page
+from engine.artifacts.run_progress import RunProgress
+from experiments.benchmarks import commands, neighbours, retrieval, rounds
+from experiments.benchmarks.plot import draw
+from experiments.benchmarks.report import page, reached
 from experiments.benchmarks.timing import OURS, StepClock, compared, in_turns
 
 
@@ -41,6 +45,34 @@ def test_the_page_has_a_line_per_row() -> None:
     text = page({"decoding": row}, "A machine.", "Why.")
     assert "| decoding | 2 images/s | plain 5 | 0.40 (0.40 to 0.40) | 1 | no |" in text
     assert "- decoding: as documented." in text and text.endswith("Why.")
+
+
+def test_a_bound_from_above_is_met_from_below() -> None:
+    row = rounds.at_most([2.0, 4.0, 2.5], 3.0, "s", "none")
+    assert row["met"] is True and rounds.at_most([3.5], 3.0, "s", "none")["met"] is False
+    text = page({"again": row}, "A machine.", "Why.")
+    assert "| again | 2.50 (2.00 to 4.00) s | | | at most 3 s | yes |" in text
+    assert reached(row) == 1.2
+
+
+def test_the_picture_has_a_dot_per_target(tmp_path: Path) -> None:
+    row = compared({OURS: [0.5], "plain": [0.2]}, 1.0, unit="images", alternative="as documented")
+    untold = compared({OURS: [0.5], "plain": [0.2]}, unit="images", alternative="as documented")
+    assert draw({"decoding": row, "no target": untold}, tmp_path).stat().st_size > 5_000
+    assert reached(row) == 0.4 and reached(untold) is None
+
+
+def test_a_command_is_timed_as_a_process_of_its_own() -> None:
+    assert commands.child(("-c", "sum(range(10**6))")) > commands.child(("-c", "")) > 0
+
+
+def test_how_far_the_denoiser_is_comes_from_the_run_folder(tmp_path: Path) -> None:
+    assert rounds.share_of_denoiser(tmp_path) == 0.0
+    note = RunProgress(stage="denoiser", what="denoiser", done=3, total=4, began=0.0, at=0.0)
+    note.write(tmp_path)
+    assert rounds.share_of_denoiser(tmp_path) == 0.75
+    note.model_copy(update={"stage": "vae"}).write(tmp_path)
+    assert rounds.share_of_denoiser(tmp_path) == 0.0
 
 
 def test_the_retrieval_row_finds_what_a_whole_sort_finds(monkeypatch: pytest.MonkeyPatch) -> None:
