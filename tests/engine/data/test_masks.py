@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from engine.data import masks
 from engine.data.decoding import decode_image
 from engine.data.images import decode_mask
 from engine.data.masks import binary_mask, choose_mask, extract_lesion, lesion_box, otsu_mask, otsu_threshold
@@ -48,6 +50,43 @@ def test_otsu_mask_prefers_the_centre_to_a_dark_corner_and_fills_holes() -> None
     assert not mask[:10, :10].any()
     assert mask[31:33, 31:33].all()
     assert jaccard(mask, disc) > 0.6
+
+
+def otsu_by_scipy(image_HWC: np.ndarray) -> np.ndarray:
+    """The mask by scipy's morphology, as it was written first."""
+    side = min(image_HWC.shape[:2])
+    dark = -ndimage.gaussian_filter(image_HWC[..., 2].astype(np.float64), masks.BLUR * side)
+    threshold = otsu_threshold(dark)
+    skin = float(np.median(dark[dark <= threshold])) if (dark <= threshold).any() else threshold
+    found = dark > threshold - masks.LOWER_THRESHOLD * (threshold - skin)
+    rounds = max(1, round(masks.DILATE * side))
+    found = ndimage.binary_opening(found, iterations=rounds)
+    labels, count = ndimage.label(found)
+    if count:
+        height, width = found.shape
+        y, x = np.mgrid[:height, :width]
+        square = ((y - (height - 1) / 2) ** 2 + (x - (width - 1) / 2) ** 2) / (side / 2) ** 2
+        mass = ndimage.sum_labels(np.exp(-2 * square), labels, range(1, count + 1))
+        found = labels == int(np.argmax(mass)) + 1
+    found = ndimage.binary_dilation(found, iterations=rounds)
+    return np.where(ndimage.binary_fill_holes(found), 255, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(("height", "width"), [(5, 9), (16, 16), (64, 64), (128, 96), (300, 300)])
+def test_otsu_mask_is_that_of_scipys_morphology(height: int, width: int) -> None:
+    """Blobs of all sizes, at the frame's edge too, with holes and diagonal bridges; symmetric frames, whose parts tie."""
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        coarse = rng.random((3 + seed % 9, 3 + seed % 7))
+        blobs = ndimage.zoom(coarse, (height / coarse.shape[0], width / coarse.shape[1]), order=seed % 2)[
+            :height, :width
+        ]
+        blobs = np.pad(blobs, [(0, height - blobs.shape[0]), (0, width - blobs.shape[1])])
+        if seed % 4 == 3:
+            blobs = np.maximum(blobs, blobs[:, ::-1])
+        noisy = np.clip(blobs + rng.normal(scale=0.02 * (seed % 3), size=blobs.shape), 0, 1)
+        image = np.repeat((255 * noisy)[..., None], 3, axis=2).astype(np.uint8)
+        np.testing.assert_array_equal(otsu_mask(image), otsu_by_scipy(image), err_msg=str(seed))
 
 
 def test_constant_image_has_no_lesion_and_falls_back_to_the_whole() -> None:
