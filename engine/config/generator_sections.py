@@ -113,6 +113,12 @@ class DenoiserConfig(BigModelConfig):
     pretrained: Place | None = Field(
         None, description="hub id or folder of a UNet2DConditionModel; null: from scratch"
     )
+    train: Literal["all", "adapter", "lora"] = Field(
+        "all",
+        description="what learns: all weights; adapter: the lesion adapters beside a frozen pre-trained U-Net; lora: these "
+        "and low-rank additions to its attention, merged at the end",
+    )
+    lora_rank: Annotated[int, Field(ge=1)] = Field(16, description="rank of the additions of train: lora")
     beta: Annotated[float, Field(ge=0.0)] = Field(
         1.0, description="adapter strength (Eq. 2); 0: the un-adapted U-Net"
     )
@@ -159,6 +165,15 @@ class DenoiserConfig(BigModelConfig):
         if total > 1.0 + 1e-9:
             raise ValueError(
                 f"drop_prompt, drop_lesion and drop_all sum to {total:g}, more than 1; lower one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _frozen_weights(self) -> DenoiserConfig:
+        if self.train != "all" and self.pretrained is None:
+            raise ValueError(
+                f"train: {self.train} leaves a U-Net as it is that has learned nothing; give denoiser.pretrained, or "
+                "denoiser.train=all"
             )
         return self
 

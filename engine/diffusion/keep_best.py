@@ -15,7 +15,14 @@ from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import write_text
 from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.errors import StageError
-from engine.training.checkpoints import checkpoints_in, digest_of, fill, save_tensors, set_aside_from
+from engine.training.checkpoints import (
+    checkpoints_in,
+    digest_of,
+    fill,
+    learned_tensors,
+    save_tensors,
+    set_aside_from,
+)  # fmt: skip
 from engine.training.set_aside import set_aside
 from engine.types import IntArray
 
@@ -86,10 +93,10 @@ class KeepBest:
             return
         if not self._weights_are_whole():
             raise StageError(f"{self._weights(self.kept)}: is damaged; rerun to resume from before it")
-        fill(self.objective.model.state_dict(), self._weights(self.kept))
+        fill(learned_tensors(self.objective.model), self._weights(self.kept))
 
     def _save(self, step: int) -> None:
-        save_tensors(self.objective.model.state_dict(), self._weights(step))
+        save_tensors(learned_tensors(self.objective.model), self._weights(step))
         self.weights_digest = checksum(self._weights(step))
 
     def _write_log(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
+from engine.diffusion.trained_part import choose_trained, merge
 from engine.parts.context import StageContext, launch_fit
 from engine.parts.dataset import Dataset, open_dataset
 from engine.parts.own_images import sees_unlabelled
@@ -34,6 +35,11 @@ from engine.types import IntArray
 
 class Params(base.GeneratorParams):
     """How the denoiser is made and how levels are fused for it."""
+
+    optional: ClassVar[frozenset[str]] = base.GeneratorParams.optional | {
+        "denoiser.train",
+        "denoiser.lora_rank",
+    }
 
     denoiser: DenoiserConfig
     embedder: EmbedderConfig
@@ -78,6 +84,7 @@ def fit(
     model = build_denoiser(
         config, channels, side, encoder.width, width, derive_seed(seed, "denoiser", "init")
     )
+    choose_trained(model, config, derive_seed(seed, "denoiser", "lora"))
     noise = scheduler_config(config.schedule, config.prediction)
     objective = DenoiserObjective(
         model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
@@ -90,6 +97,7 @@ def fit(
     log = train(model, objective, weights, _plan(config, seed), env, checkpoint, best)
     if env.is_main:
         best.restore()
+        merge(model)
         model.eval()
         save_denoiser(model, out)
         _write_facts(out, best, log, noise)
@@ -147,7 +155,8 @@ STAGE = base.Stage(
     run=run,
     inputs=("images", "split", "embedder", "index", "latents"),
     trains=True,
-    saving="lower denoiser.batch_size, raise denoiser.accumulate or set denoiser.gradient_checkpointing=true",
+    saving="lower denoiser.batch_size, raise denoiser.accumulate, set denoiser.gradient_checkpointing=true, or (with a "
+    "pretrained U-Net) denoiser.train=adapter",
     foundation=True,
     wanted=lambda config: config.synthesis.generator == "diffusion",
     units=lambda params, _sizes: params.denoiser.steps,

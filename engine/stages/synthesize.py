@@ -32,7 +32,7 @@ class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"synthesis": TEACHING}
-    optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk"})
+    optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk", "denoiser.train", "denoiser.lora_rank"})
 
     synthesis: SynthesisConfig
     denoiser: DenoiserConfig

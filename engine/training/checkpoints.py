@@ -35,9 +35,15 @@ HOW = frozenset({"checkpoint_every", "accumulate"})
 
 
 def identity_of(plan: TrainPlan, model: nn.Module) -> str:
-    """Return what a checkpoint must agree with: a digest of the plan and of the model's tensors (names, types, shapes)."""
-    tensors = {name: [str(v.dtype), list(v.shape)] for name, v in model.state_dict().items()}
+    """Return what a checkpoint must agree with: a digest of the plan and of what is learned (names, types, shapes)."""
+    tensors = {name: [str(v.dtype), list(v.shape)] for name, v in learned_tensors(model).items()}
     return digest_of({"plan": plan_facts(plan), "tensors": tensors})
+
+
+def learned_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of ``model.state_dict()`` that a training changes: all but frozen parameters."""
+    frozen = {name for name, p in model.named_parameters(remove_duplicate=False) if not p.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 def plan_facts(plan: TrainPlan) -> dict[str, Any]:
@@ -64,7 +70,7 @@ def save_checkpoint(
 
     ``scaler`` is the state of fp16's gradient scaling (empty without it); ``identity`` as ``resume`` will be given it.
     """
-    tensors = {f"model/{k}": v for k, v in model.state_dict().items()}
+    tensors = {f"model/{k}": v for k, v in learned_tensors(model).items()}
     tensors |= {f"ema/{k}": v for k, v in average.items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in moments.items()}
@@ -145,7 +151,7 @@ def resume(
     for position, (steps, path) in enumerate(found):
         state, why = _state_of(path, steps, identity)
         if not why:
-            fill(model.state_dict(), path, "model/")
+            fill(learned_tensors(model), path, "model/")
             fill(average, path, "ema/")
             _resume_moments(optimizer, path)
             return state["losses"], state["scaler"]

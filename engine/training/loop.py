@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.errors import StageError
-from engine.training.checkpoints import identity_of, resume, save_checkpoint
+from engine.training.checkpoints import identity_of, learned_tensors, resume, save_checkpoint
 from engine.training.plan import (
     CheckpointClock,
     FloatWeights,
@@ -100,7 +100,7 @@ def train(
     model.to(env.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = _optimizer(parameters, plan)
-    average = {k: v.detach().clone() for k, v in model.state_dict().items()} if plan.ema > 0 else {}
+    average = {k: v.detach().clone() for k, v in learned_tensors(model).items()} if plan.ema > 0 else {}
     scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
     identity = identity_of(plan, model)
     losses, scale = resume(model, optimizer, average, checkpoint, identity=identity)
@@ -129,7 +129,7 @@ def train(
         if asked is not None:
             raise asked
     if plan.ema > 0:
-        model.load_state_dict(average)
+        _take(model, average)
     return TrainLog(losses=losses, resumed_from=start)
 
 
@@ -156,12 +156,21 @@ def _attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
 @contextlib.contextmanager
 def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
     """Give the model its averaged weights for a while; ``average`` holds its own meanwhile, so no copy is made of either."""
-    values = [(value, average[name]) for name, value in model.state_dict().items()] if average else []
+    state = model.state_dict()
+    values = [(state[name], mean) for name, mean in average.items()]
     _exchange(values)
     try:
         yield
     finally:
         _exchange(values[::-1])  # backwards, for parameters that go by two names
+
+
+def _take(model: nn.Module, average: Mapping[str, Tensor]) -> None:
+    """Give the model its averaged weights for good."""
+    with torch.no_grad():
+        state = model.state_dict()
+        for name, mean in average.items():
+            state[name].copy_(mean)
 
 
 def _exchange(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
@@ -264,8 +273,9 @@ def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: floa
     """EMA with warm-up min(decay, (1 + t) / (10 + t)); integer buffers are copied."""
     keep = min(decay, (1 + step) / (10 + step))
     with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if value.is_floating_point():
-                average[name].lerp_(value, 1 - keep)
+        state = model.state_dict()
+        for name, mean in average.items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name], 1 - keep)
             else:
-                average[name].copy_(value)
+                mean.copy_(state[name])
