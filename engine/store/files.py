@@ -11,6 +11,7 @@ from typing import Any
 
 from engine.artifacts.digests import checksum
 from engine.artifacts.json_text import parse_json
+from engine.artifacts.own_output import MARKER
 from engine.artifacts.plain_files import require_plain_file
 from engine.artifacts.secrets import masked
 from engine.artifacts.whole_files import whole_file, write_text
@@ -47,13 +48,28 @@ def copy_file(source: Path, target: Path) -> None:
 
 
 def copy_folder(source: Path, target: Path) -> None:
-    """Replace folder ``target`` by a copy of ``source``."""
+    """Replace folder ``target`` by a copy of ``source``; half written and hidden files of a writer beside it are left out.
+
+    A reader of the target finds the one or the other, but for the moment between two renames.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
-    shutil.copytree(source, partial)
-    if target.exists():
-        shutil.rmtree(target)
-    partial.replace(target)
+    mine = uuid.uuid4().hex[:8]
+    partial, before = (
+        target.with_name(f".{target.name}.{mine}"),
+        target.with_name(f".{target.name}.{mine}.old"),
+    )
+    try:
+        shutil.copytree(source, partial, ignore=_hidden)
+        if target.exists():
+            target.rename(before)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _hidden(_folder: str, names: list[str]) -> set[str]:
+    return {name for name in names if name.startswith(".") and name != MARKER}
 
 
 def checksums(folder: Path) -> dict[str, str]:

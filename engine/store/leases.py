@@ -3,6 +3,9 @@
 A lease is one object. It is taken, renewed and given back by conditional writes alone, so of two that try one succeeds. The
 counter grows with every owner. An owner that slept past its end and was replaced finds another counter when it renews, and
 renewing comes before whatever it publishes.
+
+Whether an owner lives is told by its renewals, on the clock of who looks: the clocks of two machines may differ by more than
+a lease lasts.
 """
 
 from __future__ import annotations
@@ -25,16 +28,27 @@ LOG = masking_logger("hardcase.store")
 SECONDS: Final = 60.0
 """How long a lease lasts that is not renewed; it is renewed three times as often."""
 LOOK_SECONDS: Final = 5.0
+LONG_PAST: Final = 900.0
+"""Seconds since its end after which nobody holds a lease, whatever two clocks differ by: nothing is waited for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeaseState:
-    """What the object says: the owner's id, its host, the fencing counter, and when it ends (Unix time; 0: given back)."""
+    """What the object says.
+
+    Attributes:
+        owner: the owner's id.
+        host: its machine.
+        counter: the fencing counter.
+        expires: when it ends by the owner's clock, Unix time; 0: given back.
+        seconds: how long it lasts from each renewal.
+    """
 
     owner: str
     host: str
     counter: int
     expires: float
+    seconds: float = SECONDS
 
     @classmethod
     def of(cls, stored: Stored | None) -> LeaseState | None:
@@ -43,7 +57,7 @@ class LeaseState:
             found = parse_json(stored.data) if stored is not None else {}
             return cls(
                 owner=str(found["owner"]), host=str(found["host"]), counter=int(found["counter"]),
-                expires=float(found["expires"]),
+                expires=float(found["expires"]), seconds=float(found.get("seconds", SECONDS)),
             )  # fmt: skip
         except (ValueError, TypeError, KeyError):
             return None
@@ -122,12 +136,16 @@ class Lease:
     def release(self) -> None:
         """Give it back, so that the next owner need not wait; one that is lost, or cannot be reached, ends by itself."""
         self._ended.set()
-        with self._lock:
+        if not self._lock.acquire(timeout=LOOK_SECONDS):  # a renewal waits for a store that is silent
+            LOG.info("%s: not given back: it is being renewed", self.key)
+            return
+        try:
             state = LeaseState(**{**vars(self.state), "expires": 0.0})
-            try:
-                self.store.write(self.key, state.data(), replacing=self.tag, patience=LOOK_SECONDS)
-            except (ChangedError, HardcaseError) as error:
-                LOG.info("%s: not given back: %s", self.key, error)
+            self.store.write(self.key, state.data(), replacing=self.tag, patience=LOOK_SECONDS)
+        except (ChangedError, HardcaseError) as error:
+            LOG.info("%s: not given back: %s", self.key, error)
+        finally:
+            self._lock.release()
 
 
 def take(
@@ -139,36 +157,47 @@ def take(
     patience: float | None = 0.0,
     waiting: Callable[[LeaseState], None] = lambda _state: None,
 ) -> Lease:
-    """Take a lease that is free, has ended, or is this owner's already, and keep renewing it.
+    """Take a lease that is free, was not renewed for as long as it lasts, or is this owner's already; keep renewing it.
 
     Args:
         store: where it lies.
         key: under which key.
         owner: an id that lasts: whoever has it holds a lock that no other process with this id can hold.
         seconds: how long it lasts from each renewal.
-        patience: seconds to wait for another owner; None: until its lease ends, or it renews it and so shows that it lives.
+        patience: seconds to wait for another owner; None: until it has not renewed its lease for as long as that lasts, or
+            renews it and so shows that it lives.
         waiting: is told once who that is.
 
     Raises:
         HeldError: another owner still holds it.
         StoreError: the store does not answer.
     """
-    until, first = time.monotonic() + (patience or 0.0), None
+    until = time.monotonic() + (patience or 0.0)
+    watched: LeaseState | None = None
+    since = 0.0
     while True:
         stored = store.read(key)
         before = LeaseState.of(stored)
-        if before is not None and before.owner != owner and before.expires > time.time():
-            lives, late = first is not None and before != first, time.monotonic() >= until
-            if (lives and patience is None) or (late and patience is not None):
-                raise HeldError(before)
-            if first is None:
-                waiting(before)
-                first = before
-            time.sleep(min(LOOK_SECONDS, seconds / 4))
-            continue
+        if before is not None and before.owner != owner and before.expires > time.time() - LONG_PAST:
+            now = time.monotonic()
+            if before != watched:
+                if watched is not None and patience is None:
+                    raise HeldError(before)  # it lives
+                if watched is None and patience != 0:
+                    waiting(before)
+                watched, since = before, now
+            if now - since < before.seconds:
+                if patience is not None and now >= until:
+                    raise HeldError(before)
+                time.sleep(min(LOOK_SECONDS, seconds / 4))
+                continue
         counter = 1 if before is None else before.counter + 1
         state = LeaseState(
-            owner=owner, host=socket.gethostname(), counter=counter, expires=time.time() + seconds
+            owner=owner,
+            host=socket.gethostname(),
+            counter=counter,
+            expires=time.time() + seconds,
+            seconds=seconds,
         )
         try:
             tag = store.write(key, state.data(), new=stored is None, replacing=stored.tag if stored else None)

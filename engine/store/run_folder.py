@@ -66,7 +66,7 @@ class RunFolder:
             )
         if not RunLayout(path).config.exists():
             ensure_writable(path)
-            _write_config(path, config)
+            cls(path, config)._claim()
         elif changed := _changes_since(path, config):
             if has_results(path):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -109,6 +109,27 @@ class RunFolder:
         """Where its files lie."""
         return RunLayout(self.path)
 
+    def _claim(self) -> None:
+        """Make a new folder this config's; of two that begin at once the second finds the first one's.
+
+        Raises:
+            ConfigError: another process has made it its own, or writes it already.
+        """
+        lock = self.lock()
+        try:
+            if not self.layout.config.exists():
+                _write_config(self.path, self.config)
+        finally:
+            lock.release()
+        if changed := _changes_since(self.path, self.config):
+            raise self._begun_by_another(changed)
+
+    def _begun_by_another(self, changed: Sequence[str]) -> ConfigError:
+        return ConfigError(
+            f"{self.path}: another process began a run of this name at the same time, with another config "
+            f"({', '.join(changed[:3])}); give name=OTHER"
+        )
+
     def _take_over(self) -> None:
         """Make the folder this config's; the stages of the config before stay in the cache, under keys of their own."""
         lock = self.lock()
@@ -144,10 +165,7 @@ class RunFolder:
         changed = _changes_since(self.path, self.config)
         if changed:
             lock.release()
-            raise ConfigError(
-                f"{self.path}: another process began a run of this name at the same time, with another config "
-                f"({', '.join(changed[:3])}); give name=OTHER"
-            )
+            raise self._begun_by_another(changed)
         return lock
 
     @property

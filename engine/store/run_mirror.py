@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from engine.artifacts import checksums_json
+from engine.artifacts.checksums_json import FILE as CHECKSUMS
 from engine.artifacts.own_output import MARKER as OWN
 from engine.artifacts.run_progress import RunProgress
 from engine.store.cache import Listener, StageFolder
@@ -40,31 +42,57 @@ class RunMirror:
         if not changed and known.keys() == here.keys():
             return
         self.lease.renew()
-        for name in sorted(
-            changed, key=lambda name: name != checksums_json.FILE
-        ):  # it holds old and new ones
+        tags = {name: tag for name, (tag, *_) in known.items()}
+        noted = known.get(CHECKSUMS, ("", 0, 0))[1:]
+        for name in sorted(changed.keys() - {CHECKSUMS}):
             with contextlib.suppress(FileNotFoundError):  # removed meanwhile
-                self._put(name, known.get(name, (None,))[0])
+                path = run.path / name
+                data = None if path.stat().st_size > LARGE else path.read_bytes()
+                noted = self._put_checksums(tags, noted)
+                self._put(name, data, tags)
+        self._put_checksums(tags, noted)
+        self._remove_gone(known, here)
         stored = run.copy.store.list(run.name)
-        for name in stored.keys() - here.keys():
-            run.copy.store.remove(f"{run.name}/{name}")
         run.remember({name: (stored[name], *stamp) for name, stamp in here.items() if name in stored})
 
-    def _put(self, name: str, tag: str | None) -> None:
-        """Store a file over the version of ``tag``; where another is there, only as the owner that this still is.
+    def _put_checksums(self, tags: dict[str, str], noted: tuple[int, ...]) -> tuple[int, int]:
+        """Store the checksums where they have changed since ``noted``, and return their stamp.
 
-        So a driver that slept after it had renewed replaces nothing that its successor wrote.
+        They hold what a file was and what it is about to be, so they go before whatever was read before they were looked at:
+        the main thread may write while another stores what a stage left.
         """
-        path, key, store = self.run.path / name, f"{self.run.name}/{name}", self.run.copy.store
-        if path.stat().st_size > LARGE:  # weights: they are written once
-            store.upload(path, key)
+        path = self.run.path / CHECKSUMS
+        now = stamp(path)
+        if now not in (noted, (0, 0)):
+            self._put(CHECKSUMS, path.read_bytes(), tags)
+        return now
+
+    def _put(self, name: str, data: bytes | None, tags: dict[str, str]) -> None:
+        """Store a file over the version that is known; where another is there, only as the owner that this still is.
+
+        So a driver that slept after it had renewed replaces nothing that its successor wrote. No ``data``: it is large.
+        """
+        key, store = f"{self.run.name}/{name}", self.run.copy.store
+        if data is None:  # weights: they are written once
+            store.upload(self.run.path / name, key)
             return
-        data = path.read_bytes()
+        tag = tags.get(name)
         try:
-            store.write(key, data, new=tag is None, replacing=tag)
+            tags[name] = store.write(key, data, new=tag is None, replacing=tag)
         except ChangedError:
             self.lease.renew()
-            store.write(key, data)
+            tags[name] = store.write(key, data)
+
+    def _remove_gone(self, known: Mapping[str, tuple[str, int, int]], here: Container[str]) -> None:
+        """Remove what this machine stored and does not have any more, as the owner that it still is."""
+        store, gone = self.run.copy.store, [name for name in known if name not in here]
+        if not gone:
+            return
+        self.lease.renew()
+        stored = store.list(self.run.name)
+        for name in gone:
+            if stored.get(name) == known[name][0]:
+                store.remove(f"{self.run.name}/{name}")
 
     def listening(self, inner: Listener) -> Listener:
         """Return a listener that passes everything on, and stores the run folder after each stage that was computed."""
@@ -96,12 +124,15 @@ class _Mirroring:
 def files_of(run: Path) -> dict[str, tuple[int, int]]:
     """Return {file below a run folder: bytes, time in ns} of what is stored: no locks, no half written files."""
     found = {}
-    for path in sorted(run.rglob("*")):
-        name = path.relative_to(run)
-        hidden = any(part.startswith(".") for part in name.parts) and name.name != OWN
-        if not hidden and name.name != RunProgress.FILE and path.is_file():
-            found[name.as_posix()] = stamp(path)
-    return found
+    for folder, folders, files in os.walk(run):  # a folder that goes meanwhile is passed over
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            if (name.startswith(".") and name != OWN) or name == RunProgress.FILE:
+                continue
+            path = Path(folder, name)
+            if (facts := stamp(path)) != (0, 0):
+                found[path.relative_to(run).as_posix()] = facts
+    return dict(sorted(found.items()))
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -24,12 +24,14 @@ from engine.store import leases
 from engine.store.finished_stages import LEASES
 from engine.store.leases import HeldError, Lease, LeaseState
 from engine.store.local_copy import LocalCopy, open_copy
+from engine.store.object_store import FIRST_PAUSE
 from engine.store.run_mirror import RunMirror, files_of, stamp
 
 LOG = masking_logger("hardcase.store")
 URL: Final = "s3://BUCKET/PREFIX/NAME"
-TRIES: Final = 5
-"""How often a run that is being written is read again until nothing changed meanwhile."""
+READ_SECONDS: Final = 600.0
+"""How long a reader waits for another of this machine, and reads a run again that changes while it is read."""
+LONGEST_PAUSE: Final = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +93,7 @@ class StoredRun:
         state = LeaseState.of(self.copy.store.read(self.lease_key))
         if state is not None and state.owner == self.copy.owner and RunLayout(self.path).config.exists():
             return self.path
-        with self._alone_here():
+        with self._alone_here(READ_SECONDS):
             self.pull()
         if not RunLayout(self.path).config.is_file():
             raise DataError(f"{self.url}: no run lies there (config.yaml is missing); give {URL}")
@@ -102,13 +104,19 @@ class StoredRun:
         before = self.copy.store.list(self.name)
         if not before:  # nothing was stored yet: what is here stays
             return
-        for _ in range(TRIES):
+        until, pause = time.monotonic() + READ_SECONDS, FIRST_PAUSE
+        while True:
             self._fetch_all(before)
             after = self.copy.store.list(self.name)
             if after == before:
                 return
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"{self.url}: has changed for {READ_SECONDS:.0f} s while it was read; try again"
+                )
             before = after
-        raise StoreError(f"{self.url}: is being written all the time; try again")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def _fetch_all(self, stored: dict[str, str]) -> None:
         known = self.known()
@@ -141,14 +149,15 @@ class StoredRun:
         return self.copy.folder / f".{self.name}.known.json"
 
     @contextmanager
-    def _alone_here(self) -> Iterator[None]:
-        """Keep other processes of this machine away: they share its id in leases."""
+    def _alone_here(self, patience: float = 0.0) -> Iterator[None]:
+        """Keep other processes of this machine away, which share its id in leases; wait ``patience`` seconds for one."""
         lock = filelock.FileLock(self.copy.folder / f".{self.name}.lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=patience)
         except filelock.Timeout:
             raise ConfigError(
-                f"{self.url}: another hardcase process is writing this run; wait for it, or give name=OTHER"
+                f"{self.url}: another hardcase process of this machine writes or fetches this run; wait for it, or give "
+                "name=OTHER"
             ) from None
         try:
             yield
@@ -167,9 +176,11 @@ class StoredRun:
             ) from None
 
     def _say_waiting(self, state: LeaseState) -> None:
-        left = max(0.0, state.expires - time.time())
         LOG.warning(
-            "%s: was written on %s; waiting up to %.0f s for a sign of life", self.url, state.host, left
+            "%s: was written on %s; waiting up to %.0f s for a sign of life",
+            self.url,
+            state.host,
+            state.seconds,
         )
 
 

@@ -89,11 +89,28 @@ class PublishedFiles:
             path = self.run / name
             if name in self.verified or name not in known or not path.is_file():
                 continue
-            if checksum(path) not in known[name]:
+            if not self._as_noted(path, known[name]):
                 raise DamagedError(
                     f"{path}: is damaged (its checksum differs from {checksums_json.FILE}); {self._remedy(name)}"
                 )
             self.verified.add(name)
+
+    def _as_noted(self, path: Path, noted: tuple[str, ...]) -> bool:
+        """Whether a file has a checksum that is noted; one that a run replaces meanwhile is looked at again.
+
+        A run notes what a file is about to be before it writes: where the notes have not changed the file is damaged.
+        """
+        name = path.relative_to(self.run).as_posix()
+        while True:
+            try:
+                found = checksum(path)
+            except FileNotFoundError:  # removed meanwhile
+                return True
+            if found in noted:
+                return True
+            before, noted = noted, self._known().get(name, ())
+            if noted == before:
+                return False
 
     def _remedy(self, name: str) -> str:
         config = RunLayout(self.run).config

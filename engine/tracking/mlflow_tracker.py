@@ -139,7 +139,7 @@ class MlflowTracker:
         self._call("finish", "finish", status=status)
 
     def _register(self, champion: Mapping[str, Any], run_folder: Path, *, final: bool) -> None:
-        if self._log is None:
+        if self._sender is None:
             return
         number, arm = int(champion["round"]), str(champion["arm"])
         weights = RunLayout(run_folder).weights(number, arm)
@@ -147,7 +147,8 @@ class MlflowTracker:
             weights_digest = checksum(weights)[:16]
             digest = f"{arm_label(number, arm)}/{weights_digest}"
             folder = Outbox(run_folder).folder / f"model-{weights_digest}"
-            if digest not in self._log.state().get("champions", {}) and not (folder / "MLmodel").exists():
+            sent = {} if self._log is None else self._log.state().get("champions", {})
+            if digest not in sent and not (folder / "MLmodel").exists():
                 self._export(weights, folder)
         except Exception as error:
             self._notify(

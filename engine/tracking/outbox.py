@@ -54,7 +54,10 @@ class Outbox:
         """Return what is still to be sent, oldest first; a line cut short by a kill is dropped."""
         path = self.folder / "calls.jsonl"
         with self._lock:
-            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            try:
+                lines = path.read_text(encoding="utf-8").splitlines()
+            except FileNotFoundError:  # none is kept; another process may have sent the last one just now
+                lines = []
         found = []
         for line in lines:
             with contextlib.suppress(ValueError, TypeError):

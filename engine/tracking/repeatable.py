@@ -43,11 +43,7 @@ class Requests(Remembered):
         """Return the experiment's id, made where it is not there; RefusedError where somebody deleted it."""
         found = self.client.get_experiment_by_name(self.experiment)
         if found is None:
-            return str(
-                self.client.create_experiment(
-                    self.experiment, artifact_location=self.artifact_location, tags=KIND | ABOUT
-                )
-            )
+            found = self._new_experiment()
         if found.lifecycle_stage == "deleted":
             raise RefusedError(
                 f"experiment {self.experiment} is deleted; restore it or give tracking.experiment=OTHER"
@@ -56,6 +52,20 @@ class Requests(Remembered):
             for key, value in KIND.items():
                 self.client.set_experiment_tag(found.experiment_id, key, value)
         return str(found.experiment_id)
+
+    def _new_experiment(self) -> Any:
+        """Make the experiment; where another run has made it since this one looked it is that one."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            made = self.client.create_experiment(
+                self.experiment, artifact_location=self.artifact_location, tags=KIND | ABOUT
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return self.client.get_experiment_by_name(self.experiment)
+        return self.client.get_experiment(made)
 
     def show_arm(self, arm: str, time_ms: int) -> None:
         """Add an arm to the saved view of the experiment; a server that will not have it is left without one."""

@@ -11,8 +11,9 @@ import pytest
 
 from engine.config import Config, parse_config
 from engine.errors import ConfigError, DataError
-from engine.store import RunFolder, StageFolder, copy_file, write_json, write_text
+from engine.store import RunFolder, StageFolder, copy_file, run_folder, write_json, write_text
 from engine.store.files import copy_folder, read_json
+from engine.store.kept_files import read_config
 from engine.store.run_folder import flat_config
 
 
@@ -271,3 +272,37 @@ def test_a_trial_shares_its_sweeps_cache_and_only_a_trial_does(tmp_path: Path) -
     assert trial.cache_root == sweep / "trials" / "stages"
     (sweep / "journal.jsonl").touch()
     assert trial.cache_root == tmp_path / "runs" / "stages"
+
+
+def test_of_two_that_begin_a_run_at_once_the_second_finds_the_first_ones_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (config(tmp_path, seed=seed) for seed in (1, 2))
+    ensure, looked = run_folder.ensure_writable, []
+
+    def writable(path: Path, *rest: str) -> None:
+        ensure(path, *rest)
+        if path.name == "a" and not looked:  # the second has seen no config.yaml; now the first begins
+            looked.append(path)
+            RunFolder.create(first).begin().release()
+
+    monkeypatch.setattr(run_folder, "ensure_writable", writable)
+    with pytest.raises(ConfigError, match=r"another process began a run of this name at the same time.*seed"):
+        RunFolder.create(second)
+    assert read_config(tmp_path / "runs" / "a" / "config.yaml").seed == 1
+    RunFolder.create(first).begin().release()
+
+
+def test_a_copy_of_a_folder_that_is_written_leaves_half_written_files_out(tmp_path: Path) -> None:
+    run, target = tmp_path / "run", tmp_path / "out"
+    for name in ("a", ".hardcase.json", ".b.partial"):
+        (run / "sub").mkdir(parents=True, exist_ok=True)
+        (run / "sub" / name).write_text(name)
+    copy_folder(run, target)
+    (run / "sub" / "a").write_text("new")
+    copy_folder(run, target)
+    assert {p.name: p.read_text() for p in (target / "sub").iterdir()} == {
+        "a": "new",
+        ".hardcase.json": ".hardcase.json",
+    }
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out", "run"]

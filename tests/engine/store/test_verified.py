@@ -94,3 +94,26 @@ def test_a_changed_config_is_named_with_what_helps(tmp_path: Path) -> None:
     (run.path / "config.yaml").write_text((run.path / "config.yaml").read_text() + "# changed\n")
     with pytest.raises(DamagedError, match=r"config\.yaml: is damaged .* or run again with name=OTHER"):
         RunFolder.open(run.path)
+
+
+def test_a_file_that_a_run_replaces_while_it_is_read_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, reader = PublishedFiles(tmp_path), PublishedFiles(tmp_path)
+    writer.write(tmp_path / "report.json", "1")
+    known, turns = PublishedFiles._known, []
+
+    def knows(files: PublishedFiles) -> dict[str, tuple[str, ...]]:
+        found = known(files)
+        if files is reader and len(turns) < 3:
+            turns.append(len(turns))
+            for text in ("a", "b"):
+                writer.write(tmp_path / "report.json", f"{len(turns)}{text}")
+        return found
+
+    monkeypatch.setattr(PublishedFiles, "_known", knows)
+    reader.verify(["report.json"])
+    assert len(turns) == 3
+    (tmp_path / "report.json").write_text("damaged")
+    with pytest.raises(DamagedError, match=r"report\.json: is damaged"):
+        PublishedFiles(tmp_path).verify(["report.json"])
