@@ -16,7 +16,7 @@ from engine.parts.dataset import open_dataset
 from engine.parts.own_images import sees_unlabelled
 from engine.planning.architectures import assumed
 from engine.planning.plan import plan_memory, plan_stage
-from engine.planning.remedies import Remedy, remedies
+from engine.planning.remedies import Remedy, least, remedies
 from engine.planning.setting import DataSize, Need, Setting
 from engine.retrieval.tokenizer import build_tokenizer
 
@@ -99,11 +99,17 @@ class MemoryPlan:
             else f"{stage}: is planned to hold {describe(need)}; {_room(self.device)}"
         )
         found = remedies(self.setting, stage, self.fits)
-        return [
-            what,
-            *(_remedy_lines(need, found) or ["  no setting of it makes it fit"]),
-            *self._workers(stage),
-        ]
+        return [what, *(_remedy_lines(need, found) or [self._hopeless(stage)]), *self._workers(stage)]
+
+    def _hopeless(self, stage: str) -> str:
+        """Say what the stage still needs with every setting that could help."""
+        smallest = least(self.setting, stage)
+        if smallest is None:
+            return "  no setting of it makes it fit; run it where there is more"
+        return (
+            f"  no setting of it makes it fit: with {typed(smallest)} it needs {smallest.peak / GIB:.1f} GiB; "
+            "run it where there is more"
+        )
 
     def _workers(self, stage: str) -> list[str]:
         """Say what a worker of the run needs where several share a batch, which a dry run in one process cannot show."""
@@ -120,7 +126,7 @@ class MemoryPlan:
 def describe(need: Need) -> str:
     """Return a need in words: the peak, when it is, and what it is made of, in GiB."""
     parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in need.parts.items() if size >= 0.05 * GIB)
-    return f"{need.peak / GIB:.1f} GiB in {need.moment}" + (f" ({parts})" if parts else "")
+    return f"{need.peak / GIB:.1f} GiB {need.moment}" + (f" ({parts})" if parts else "")
 
 
 def data_size(config: Config, folders: Mapping[str, Path]) -> DataSize:
@@ -145,10 +151,14 @@ def _room(room: Room) -> str:
 def _remedy_lines(need: Need, found: list[Remedy]) -> list[str]:
     """Return one line per remedy: the settings as they are typed, what they save, and what is left."""
     return [
-        f"  fits with {' '.join(f'{key}={_yaml(value)}' for key, value in remedy.settings.items())}: "
-        f"saves {(need.peak - remedy.peak) / GIB:.1f}, needs {remedy.peak / GIB:.1f} GiB"
+        f"  fits with {typed(remedy)}: saves {(need.peak - remedy.peak) / GIB:.1f}, needs {remedy.peak / GIB:.1f} GiB"
         for remedy in found
     ]
+
+
+def typed(remedy: Remedy) -> str:
+    """Return settings as they are typed behind `hardcase run CONFIG`."""
+    return " ".join(f"{key}={_yaml(value)}" for key, value in remedy.settings.items())
 
 
 def _yaml(value: object) -> str:

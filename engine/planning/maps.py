@@ -17,8 +17,9 @@ from engine.diffusion.steering import Steering
 from engine.diffusion.synthesis import guidance_of
 from engine.planning import architectures
 from engine.planning.live_memory import autocast, like_a_gpu, peak_of, weights_of
+from engine.planning.one_training import without_gradients
 from engine.planning.setting import Need, Setting, largest
-from engine.planning.trainings import FLOAT, classifier, without_gradients
+from engine.planning.trainings import FLOAT, classifier
 
 LATENTS_KEPT = 4
 """Latents that a sampler holds besides the denoiser's: noise, the current one, two estimates of second-order samplers."""
@@ -33,10 +34,10 @@ def latents(setting: Setting) -> Need | None:
     chunk = without_gradients(lambda: posterior_mean(model, _pixels(CHUNK, setting.side)))
     held = {"weights": weights_of(model)}
     if setting.gpu:
-        return largest([("a chunk", held | {"activations": chunk})], host=[2 * all_latents], gpu=True)
+        return largest([("in a chunk", held | {"activations": chunk})], host=[2 * all_latents], gpu=True)
     moments = [
-        ("a chunk", held | {"activations": chunk, "data": all_latents}),
-        ("writing", held | {"data": 2 * all_latents}),
+        ("in a chunk", held | {"activations": chunk, "data": all_latents}),
+        ("while writing", held | {"data": 2 * all_latents}),
     ]
     return largest(moments, host=[], gpu=False)
 
@@ -50,7 +51,7 @@ def index(setting: Setting) -> Need:
         lambda: tower(pixel_values=_pixels(CHUNK, side), output_hidden_states=True).hidden_states
     )
     levels = setting.data.train * config.levels * architectures.lesion_width(setting) * FLOAT
-    moments = [("a chunk", {"weights": weights_of(tower), "activations": chunk})]
+    moments = [("in a chunk", {"weights": weights_of(tower), "activations": chunk})]
     return largest(moments, host=[2 * levels], gpu=setting.gpu)
 
 
@@ -59,7 +60,7 @@ def predict(setting: Setting) -> Need:
     model = classifier(setting, setting.config.classifier).eval()
     chunk = without_gradients(lambda: model(_pixels(CHUNK, setting.side, laid_out=True)))
     return largest(
-        [("a chunk", {"weights": weights_of(model), "activations": chunk})], host=[], gpu=setting.gpu
+        [("in a chunk", {"weights": weights_of(model), "activations": chunk})], host=[], gpu=setting.gpu
     )
 
 
@@ -84,16 +85,16 @@ def synthesize(setting: Setting) -> Need | None:
         "latents": LATENTS_KEPT * config.batch_size * int(torch.Size(setting.latent).numel()) * FLOAT,
     }
     with autocast(setting.precision):
-        moments = [("a sampling step", without_gradients(lambda: _sampling_step(setting, model)))]
+        moments = [("in a sampling step", without_gradients(lambda: _sampling_step(setting, model)))]
         if vae is not None:
-            moments.append(("decoding", without_gradients(lambda: _decode(setting, vae))))
+            moments.append(("while decoding", without_gradients(lambda: _decode(setting, vae))))
             if config.edits:
                 images = without_gradients(
                     lambda: posterior_mean(vae, _pixels(config.vae_chunk, setting.side))
                 )
-                moments.append(("encoding parents", images))
+                moments.append(("while encoding parents", images))
         if guides:
-            moments.append(("a gradient of guidance", peak_of(lambda: _steer(setting, vae, guides))))
+            moments.append(("in a gradient of guidance", peak_of(lambda: _steer(setting, vae, guides))))
     return largest(
         [(name, always | {"activations": held}) for name, held in moments], host=[], gpu=setting.gpu
     )

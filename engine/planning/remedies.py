@@ -46,12 +46,17 @@ def remedies(setting: Setting, stage: str, fits: Fits) -> list[Remedy]:
         fits: says whether a need fits the device and this machine.
     """
     levers = dict(_levers(setting.config, stage))
-    strongest = {key: values[-1] for key, values in levers.items()}
-    if _try(setting, stage, fits, strongest) is None:
+    if _try(setting, stage, fits, _strongest(levers)) is None:
         return []
     alone = [_mildest(setting, stage, fits, {}, key, values) for key, values in levers.items()]
     found = [remedy for remedy in alone if remedy is not None]
     return found or _together(setting, stage, fits, levers)
+
+
+def least(setting: Setting, stage: str) -> Remedy | None:
+    """Return all settings that could help at their strongest; None where there are none, or the config would be refused."""
+    settings = _strongest(dict(_levers(setting.config, stage)))
+    return _try(setting, stage, lambda _: True, settings) if settings else None
 
 
 def with_settings(config: Config, settings: Mapping[str, Any]) -> Config | None:
@@ -64,6 +69,10 @@ def with_settings(config: Config, settings: Mapping[str, Any]) -> Config | None:
         return parse_config(tree)
     except ConfigError:
         return None
+
+
+def _strongest(levers: Mapping[str, list[Any]]) -> dict[str, Any]:
+    return {key: values[-1] for key, values in levers.items()}
 
 
 def _mildest(
@@ -112,6 +121,8 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield f"{name}.gradient_checkpointing", [True]
         if getattr(section, "validations", 0):
             yield f"{name}.validations", [0]
+        if getattr(section, "ema", 0.0):
+            yield f"{name}.ema", [0.0]
         if config.backend.precision == "float32":
             yield "backend.precision", ["bf16"]
         smaller = _halved(batch, 1)

@@ -82,7 +82,7 @@ class Need:
     """The memory of a stage when it holds most.
 
     Attributes:
-        moment: when that is.
+        moment: when that is, as "in a step".
         parts: bytes by what they are; together the peak of the device.
         host: bytes of this machine's own memory; on a CPU they are among ``parts``, and this is 0.
     """

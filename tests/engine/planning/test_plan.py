@@ -12,9 +12,9 @@ from torch import nn
 from engine.config import parse_config
 from engine.planning import architectures, trainings
 from engine.planning.live_memory import LiveMemory, autocast, fake_tensors, faked, like_a_gpu, peak_of
+from engine.planning.one_training import Training
 from engine.planning.plan import PLANNERS, plan_memory
 from engine.planning.setting import DataSize, Need, Setting, largest
-from engine.planning.trainings import Training
 
 HAM10000 = DataSize(train=10_015, classes=7, captions=1_040, words=50, tokens=24)
 """All of it: no split trains on more. 1,040 different (diagnosis, site, sex, age) in its table."""
@@ -72,7 +72,7 @@ def test_workers_average_gradients_in_one_buffer_more_and_share_a_batch() -> Non
     with fake_tensors():
         model = nn.Linear(100, 100, bias=False)
         need = Training(model=model, loss=lambda: model(torch.empty(1, 100)).sum()).need(shared)
-    assert need.moment == "averaging over workers"
+    assert need.moment == "while workers average"
     assert need.peak == 40_000 * (1 + 2 + 1 + 1)
 
 
@@ -172,5 +172,5 @@ def test_every_planner_makes_a_plan_with_everything_that_guides() -> None:
     }
     plan = plan_memory(setting(tree), PLANNERS)
     assert plan.keys() == PLANNERS.keys()
-    assert plan["synthesize"].moment == "a gradient of guidance"
+    assert plan["synthesize"].moment == "in a gradient of guidance"
     assert all(need.peak > 2**20 for need in plan.values())

@@ -33,7 +33,7 @@ def found(room: int, **denoiser: Any) -> list[Remedy]:
 
 
 def test_each_setting_that_is_enough_alone_at_its_mildest_value() -> None:
-    """42 bytes in 30: half the examples, or half the bytes of each, make 26; precision and image size change nothing here."""
+    """42 bytes in 30: half the examples, or half the bytes of each, make 26; precision and image size do nothing."""
     assert found(30) == [
         Remedy(settings={"denoiser.accumulate": 2}, peak=26),
         Remedy(settings={"denoiser.gradient_checkpointing": True}, peak=26),

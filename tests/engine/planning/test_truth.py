@@ -17,6 +17,7 @@ import torch
 from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
 from engine.config import Config, parse_config
+from engine.diffusion.dcgan import GanObjective, build_gan
 from engine.diffusion.denoiser import build_denoiser
 from engine.diffusion.pretrained import prepare
 from engine.diffusion.schedule import alphas_bar, scheduler_config
@@ -26,11 +27,19 @@ from engine.diffusion.vae_train import VaeObjective
 from engine.planning.live_memory import fake_tensors
 from engine.planning.plan import PLANNERS
 from engine.planning.setting import DataSize, Need, Setting
+from engine.retrieval.tokenizer import build_tokenizer
+from engine.retrieval.train import Examples
+from engine.retrieval.train import fit as fit_clip
 from engine.training.loop import train
 from engine.training.plan import TrainEnv, TrainPlan
+from engine.types import strings
 from tests.engine.planning.allocated import most_allocated
 
-DATA = DataSize(train=64, classes=7, captions=8, words=60, tokens=24)
+CAPTIONS = strings(
+    [f"dermoscopy of mel on the back, female, age {10 * k}-{10 * k + 9}" for k in range(8)] * 8
+)
+WORDS = build_tokenizer(CAPTIONS.tolist())
+DATA = DataSize(train=64, classes=7, captions=8, words=len(WORDS), tokens=WORDS.model_max_length)
 CLOSE, SSIM = (0.97, 1.02), (0.84, 1.02)
 """Bounds of planned / measured."""
 
@@ -110,7 +119,34 @@ def vae(config: Config, folder: Path) -> Callable[[], Any]:
     return work
 
 
-STAGES = {"classifier": classifier, "denoiser": denoiser, "vae": vae}
+def gan(config: Config, folder: Path) -> Callable[[], Any]:
+    section, side = config.gan, config.data.image_size
+    pictures, env, labels_N = images(side), TrainEnv(), np.arange(DATA.train) % DATA.classes
+
+    def work() -> None:
+        made = build_gan(section, DATA.classes, side, 0)
+        objective = GanObjective(
+            gan=made, images=lambda rows: pictures[rows], labels_N=labels_N, config=section, env=env
+        )
+        plan = TrainPlan.of(section, name="g", seed=0, ema=section.ema)
+        train(made, objective, np.ones(DATA.train), plan, env, folder)
+
+    return work
+
+
+def embedder(config: Config, folder: Path) -> Callable[[], Any]:
+    side, pictures = config.data.image_size, images(config.data.image_size)
+    examples = Examples(
+        captions=CAPTIONS,
+        lesion_id=strings([f"lesion {row}" for row in range(DATA.train)]),
+        label_N=np.arange(DATA.train) % DATA.classes,
+        image_size=side,
+        views=lambda rows: (pictures[rows], pictures[rows]),
+    )
+    return lambda: fit_clip(config.embedder, examples, folder / "clip", folder / "checkpoint", 0, TrainEnv())
+
+
+STAGES = {"classifier": classifier, "denoiser": denoiser, "vae": vae, "gan": gan, "embedder": embedder}
 FEW = {"steps": 2, "checkpoint_every": 1}
 TINY_UNET = {**FEW, "widths": [32, 64], "batch_size": 16, "validations": 0, "attention_side": 16}
 CASES: dict[str, tuple[str, dict[str, Any], tuple[float, float]]] = {
@@ -133,6 +169,12 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[float, float]]] = {
     "in pieces": ("denoiser", {"denoiser": {**TINY_UNET, "accumulate": 4}}, CLOSE),
     "in bf16": ("denoiser", {"denoiser": TINY_UNET, "backend": {"precision": "bf16"}}, CLOSE),
     "most in a look": ("denoiser", {"denoiser": {**TINY_UNET, "batch_size": 2, "validations": 2}}, CLOSE),
+    "a GAN": ("gan", {"gan": {**FEW, "width": 16}, "data": {"image_size": 32}}, (0.93, 1.02)),
+    "a small CLIP": (
+        "embedder",
+        {"embedder": {**FEW, "batch_size": 32}, "data": {"image_size": 32}},
+        (0.95, 1.03),
+    ),
     "a VAE": ("vae", {"vae": {**FEW, "batch_size": 8}, "data": {"image_size": 32}}, SSIM),
     "a VAE with gradient checkpointing": (
         "vae",
