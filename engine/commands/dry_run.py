@@ -140,7 +140,8 @@ def _print_times(
     table = Table(
         title="What it takes here",
         caption="steps, chunks or images x measured seconds + start-up; GiB: the most that "
-        f"{_whose(listener.memory)} is planned to hold (none: little, or no plan can be made), and held in the pilot, at the run's batch sizes",
+        f"{_whose(listener.memory)} is planned to hold (blank: little, or not known), and held in the pilot, at the "
+        "run's batch sizes",
     )
     for column in ("stage", "runs", "units", "s/unit", "minutes", "GiB planned", "GiB measured"):
         table.add_column(column, justify="left" if column == "stage" else "right")
