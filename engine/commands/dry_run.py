@@ -1,4 +1,4 @@
-"""`hardcase run --dry-run`: the plan with sizes, a short timed pilot of every part, and the hours that makes."""
+"""`hardcase run --dry-run`: the plan with sizes and memory, a short timed pilot of every part, and the hours that makes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from engine import build
 from engine.arms import ARMS, ENGINE
 from engine.artifacts import decoded_images, split
 from engine.artifacts.run_layout import CACHE
+from engine.commands.planned_memory import MemoryPlan
 from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config
 from engine.config.places import is_url
@@ -87,18 +88,25 @@ def dry_run(config: Config, console: Console) -> None:
     """Print the plan of ``config`` and how long it would take; leaves nothing behind but decoded images.
 
     Raises:
+        ConfigError: a stage is planned to hold more memory than there is.
         ConfigError, DataError: the config or the data is bad, as `run` would say.
     """
     build.check_models(config)
     check_output(config.output)
+    here = config.model_copy(update={"backend": _here(config)})
+    device = build.choose_device(here.backend)
     with tempfile.TemporaryDirectory(prefix="hardcase-plan-") as place:
         data = _read_data(config, Path(place))
         sizes = _sizes(config, data)
         work = plan_work(config, sizes, data)
         console.print(_sizes_line(config, data))
-    listener = PilotListener(memory=PeakMemory(build.choose_device(_here(config))))
+        memory = MemoryPlan.of(config, here, device, {name: f.path for name, f in data.items()}, work)
+    memory.require_room()
+    for line in memory.lines():
+        console.print(line)
+    listener = PilotListener(memory=PeakMemory(device))
     _pilot(config, sizes, listener, console)
-    total = _print_times(work, listener, console)
+    total = _print_times(work, listener, memory, console)
     shared = ", ".join(f"{n}: {hours_range(total / n)}" for n in GPU_COUNTS if n > 1)
     console.print(
         f"{hours_range(total)} on this device, from a pilot of a few steps; ideal split over workers as fast as it: {shared}"
@@ -125,14 +133,17 @@ def two_digits(value: float) -> str:
     return f"{float(f'{value:.1e}'):g}"
 
 
-def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Console) -> float:
+def _print_times(
+    work: Mapping[str, Work], listener: PilotListener, memory: MemoryPlan, console: Console
+) -> float:
     """Print one row per stage; return the seconds of all."""
     table = Table(
         title="What it takes here",
         caption="steps, chunks or images x measured seconds + start-up; GiB: the most that "
-        f"{_whose(listener.memory)} held in the pilot, at the run's batch sizes",
+        f"{_whose(listener.memory)} is planned to hold (blank: little, or not known), and held in the pilot, at the "
+        "run's batch sizes",
     )
-    for column in ("stage", "runs", "units", "s/unit", "minutes", "GiB"):
+    for column in ("stage", "runs", "units", "s/unit", "minutes", "GiB planned", "GiB measured"):
         table.add_column(column, justify="left" if column == "stage" else "right")
     total = 0.0
     for stage, planned in work.items():
@@ -140,9 +151,8 @@ def _print_times(work: Mapping[str, Work], listener: PilotListener, console: Con
         seconds = planned.runs * extra + planned.units * rate
         total += seconds
         held = f"{listener.peaks[stage] / 2**30:.1f}" if listener.peaks.get(stage) else ""
-        table.add_row(
-            stage, str(planned.runs), str(planned.units), f"{rate:.3f}", f"{seconds / 60:.1f}", held
-        )
+        times = (f"{rate:.3f}", f"{seconds / 60:.1f}")
+        table.add_row(stage, str(planned.runs), str(planned.units), *times, memory.text(stage), held)
     console.print(table)
     return total
 

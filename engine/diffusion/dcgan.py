@@ -128,15 +128,21 @@ class GanObjective:
         latent = torch.randn(total, self.config.latent, generator=generator)[mine].to(self.env.device)
         label = torch.from_numpy(self.labels_N[rows]).to(self.env.device)
         real = flipped(images_to_tensor(self.images(rows)), flip_B2).to(self.env.device)
-        fake = self.gan.generator(latent, label)
-        judge = self.gan.discriminator
-        scores = judge(torch.cat([real, fake.detach()]), torch.cat([label, label]))
-        on_real, on_fake = scores.chunk(2)
-        discriminator_loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
-        frozen = {name: value.detach() for name, value in judge.named_parameters()}
-        generator_loss = -functional_call(judge, frozen, (fake, label)).mean()
-        loss: Tensor = discriminator_loss + generator_loss
+        loss = hinge_losses(self.gan, real, latent, label)
         return loss * self.env.share_of_mean(len(rows), total)
+
+
+def hinge_losses(gan: Gan, real_BCHW: Tensor, latent_BZ: Tensor, label_B: Tensor) -> Tensor:
+    """Return the sum of the discriminator's and the generator's hinge loss, a scalar."""
+    fake = gan.generator(latent_BZ, label_B)
+    judge = gan.discriminator
+    scores = judge(torch.cat([real_BCHW, fake.detach()]), torch.cat([label_B, label_B]))
+    on_real, on_fake = scores.chunk(2)
+    discriminator_loss = F.relu(1 - on_real).mean() + F.relu(1 + on_fake).mean()
+    frozen = {name: value.detach() for name, value in judge.named_parameters()}
+    generator_loss = -functional_call(judge, frozen, (fake, label_B)).mean()
+    loss: Tensor = discriminator_loss + generator_loss
+    return loss
 
 
 def save_gan(gan: Gan, classes: tuple[str, ...], side: int, config: GanConfig, folder: Path) -> None:

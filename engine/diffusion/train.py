@@ -114,17 +114,24 @@ class DenoiserObjective:
         output = self.model(
             add_noise(clean, noise, abar_B), draws.timestep_B.to(device), prompt, lesion, self.config.beta
         )
-        error = output.float() - prediction_target(clean, noise, abar_B, self.config.prediction)
-        error = error.abs() if self.config.loss == "l1" else error**2
-        weight_B = min_snr_weight(abar_B, self.config.min_snr_gamma, self.config.prediction)
-        loss_B: Tensor = error.mean(dim=(1, 2, 3)) * weight_B
-        return loss_B
+        return weighted_error(output, clean, noise, abar_B, self.config)
 
     def _levels(self, rows: npt.NDArray[np.int64], draws: Draws) -> Tensor:
         """Return the embeddings (B, L, D), moved towards a neighbour's by each example's share."""
         others = self.data.neighbours_NK[rows, draws.neighbour_B.numpy()]
         own, other = (torch.from_numpy(self.data.levels_NLD[index]).float() for index in (rows, others))
         return slerp(own, other, draws.share_B)
+
+
+def weighted_error(
+    output_Bchw: Tensor, clean_Bchw: Tensor, noise_Bchw: Tensor, abar_B: Tensor, config: DenoiserConfig
+) -> Tensor:
+    """Return the weighted loss of each example, (B,): L1 or L2 between output and target."""
+    error = output_Bchw.float() - prediction_target(clean_Bchw, noise_Bchw, abar_B, config.prediction)
+    error = error.abs() if config.loss == "l1" else error**2
+    weight_B = min_snr_weight(abar_B, config.min_snr_gamma, config.prediction)
+    loss_B: Tensor = error.mean(dim=(1, 2, 3)) * weight_B
+    return loss_B
 
 
 @torch.no_grad()

@@ -1,0 +1,182 @@
+"""The trainings of a run, each with the network and the loss of its stage: what they hold when they hold most.
+
+Shape legend: B examples of a piece, c h w a latent, P prompt tokens, W prompt width, L levels, D lesion width.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.classifier.inputs import memory_format
+from engine.classifier.model import bare_model, choose_stem
+from engine.classifier.small_maps import shorten_small_maps
+from engine.classifier.targets import batch_loss
+from engine.config import ClassifierConfig, JudgeConfig
+from engine.diffusion.codec import CHUNK, posterior_mean
+from engine.diffusion.dcgan import build_gan, hinge_losses
+from engine.diffusion.pretrained import prepare
+from engine.diffusion.schedule import add_noise
+from engine.diffusion.tokens import fuse_levels, slerp
+from engine.diffusion.train import weighted_error
+from engine.diffusion.trained_part import choose_trained
+from engine.diffusion.vae_loss import split_moments, vae_loss
+from engine.planning import architectures
+from engine.planning.live_memory import bytes_of, faked, real_tensors, weights_of
+from engine.planning.one_training import Training
+from engine.planning.setting import Need, Setting, largest
+
+FLOAT = 4
+NEIGHBOURS = 5
+"""Neighbours per train image that the denoiser keeps (``same_class_neighbours``), int64."""
+
+
+def denoiser(setting: Setting) -> Need:
+    """Return what stage ``denoiser`` needs (``engine.stages.denoiser.fit``).
+
+    Beside the training lie the prompt encoder and the states of all captions. The held-out loss is of batches of 32.
+    """
+    config, data = setting.config.denoiser, setting.data
+    model, tower = architectures.denoiser(setting), architectures.text_tower(setting)
+    tokens, width = architectures.prompt_shape(setting)
+    choose_trained(model, config, seed=0)
+    prepare_plainly(model.unet, config)
+    levels = setting.config.embedder.levels * architectures.lesion_width(setting)
+    return Training(
+        model=model.train(),
+        loss=lambda: denoiser_loss(setting, model, setting.piece(config)).mean(),
+        pieces=setting.accumulate(config),
+        averaged=config.ema > 0,
+        data=weights_of(tower) + (data.captions + 1) * tokens * width * FLOAT,
+        host=data.train * (levels * FLOAT + NEIGHBOURS * 8),
+        look=(lambda: denoiser_loss(setting, model, CHUNK)) if config.validations else None,
+        after=lambda: denoiser_loss(setting, model, CHUNK),
+    ).need(setting)
+
+
+def denoiser_loss(setting: Setting, model: Any, count: int) -> Tensor:
+    """Return the loss (B,) of ``count`` latents, as ``DenoiserObjective.loss`` computes it."""
+    config = setting.config.denoiser
+    clean = torch.empty(count, *setting.latent)
+    noise, abar_B, drop_B = torch.empty_like(clean), torch.empty(count), torch.empty(count, dtype=torch.bool)
+    own, other = (torch.empty(count, setting.config.embedder.levels, model.null_D.shape[0]) for _ in range(2))
+    lesion = fuse_levels(slerp(own, other, torch.empty(count)), setting.config.embedder.fuse)
+    lesion = model.drop_lesion(lesion, drop_B)
+    prompt = torch.empty(count, *architectures.prompt_shape(setting))
+    prompt = torch.where(drop_B[:, None, None], torch.zeros_like(prompt[0]), prompt)
+    steps = torch.empty(count, dtype=torch.long)
+    output = model(add_noise(clean, noise, abar_B), steps, prompt, lesion, config.beta)
+    return weighted_error(output, clean, noise, abar_B, config)
+
+
+def vae(setting: Setting) -> Need | None:
+    """Return what stage ``vae`` needs; None where no VAE is trained. Its figures are of batches of 32 images."""
+    config = setting.config.vae
+    model = architectures.autoencoder(setting)
+    if model is None:
+        return None
+    prepare_plainly(model, config)
+
+    def loss() -> Tensor:
+        pixels = torch.empty(setting.piece(config), 3, setting.side, setting.side)
+        mean, logvar = split_moments(model.encode(pixels).latent_dist.parameters)
+        latent = mean + (0.5 * logvar).exp() * torch.empty_like(mean) if config.sample_posterior else mean
+        recon = model.decode(latent).sample
+        return vae_loss(pixels, recon, mean, logvar, config.loss.model_dump())
+
+    def figures() -> None:
+        pixels = torch.empty(CHUNK, 3, setting.side, setting.side)
+        model.decode(posterior_mean(model, pixels))
+
+    return Training(model=model.train(), loss=loss, pieces=setting.accumulate(config), after=figures).need(
+        setting
+    )
+
+
+def prepare_plainly(model: Any, config: Any) -> None:
+    """Switch gradient checkpointing on where the config does; compiling changes no plan (it may lower the peak)."""
+    prepare(model, config.model_copy(update={"compile": False}))
+
+
+def gan(setting: Setting) -> Need:
+    """Return what stage ``gan`` needs: generator and discriminator learn in one step, on fakes and reals together."""
+    config = setting.config.gan
+    count, side = setting.piece(config), setting.side
+    model = build_gan(config, setting.data.classes, side, seed=0)
+
+    def loss() -> Tensor:
+        real = torch.empty(count, 3, side, side)
+        label = torch.empty(count, dtype=torch.long)
+        return hinge_losses(model, real, torch.empty(count, config.latent), label)
+
+    return Training(model=model.train(), loss=loss, averaged=config.ema > 0).need(setting)
+
+
+def fit(setting: Setting, config: ClassifierConfig | JudgeConfig) -> Need:
+    """Return what a fit of the classifier or of one fold of the judge needs.
+
+    Raises:
+        ConfigError: the model cannot be built, as in the stage.
+    """
+    model = classifier(setting, config)
+    if not setting.gpu:
+        shorten_small_maps(model)
+    count, layout = setting.piece(config), memory_format("cpu")
+
+    def loss() -> Tensor:
+        unit = torch.empty(count, 3, setting.side, setting.side)
+        pixels = torch.empty_like(unit).contiguous(memory_format=layout)
+        label = torch.empty(count, dtype=torch.long)
+        return batch_loss(model(pixels).float(), label, config.label_smoothing, None, None)
+
+    state = list(model.state_dict().values())
+    relaid = [v for v in state if v.ndim == 4 and not v.contiguous(memory_format=layout).is_contiguous()]
+    return Training(
+        model=model.train(),
+        loss=loss,
+        averaged=config.ema > 0,
+        copied=bytes_of(relaid) / max(1, bytes_of(state)),
+    ).need(setting)
+
+
+def classifier(setting: Setting, config: ClassifierConfig | JudgeConfig) -> nn.Module:
+    """Return the network of a classifier or judge, with as many outputs as the data has classes."""
+    stem = choose_stem(setting.side, config.pretrained, config.small_stem)
+    with real_tensors(), torch.device("meta"):
+        model = bare_model(config.model, max(2, setting.data.classes), setting.side, stem)
+    return faked(model)
+
+
+def embedder(setting: Setting) -> Need:
+    """Return what stage ``embedder`` needs: the training of the small CLIP, or a copy of a pre-trained one (on the CPU)."""
+    config = setting.config.embedder
+    model = architectures.clip(setting)
+    if config.pretrained is not None:
+        held = weights_of(model)
+        return largest(
+            [("while copying", {} if setting.gpu else {"weights": held})],
+            host=[held] if setting.gpu else [],
+            gpu=setting.gpu,
+        )
+    from engine.retrieval.contrastive import caption_loss, view_loss
+    from engine.retrieval.tokenizer import SPARE
+    from engine.retrieval.train import Recipe
+
+    recipe, count = Recipe(), setting.piece(config)
+
+    def features(images: Tensor) -> Tensor:
+        projected: Tensor = model.visual_projection(model.vision_model(pixel_values=images).pooler_output)
+        return projected
+
+    def loss() -> Tensor:
+        views = [features(torch.empty(count, 3, setting.side, setting.side)) for _ in range(2)]
+        ids = torch.zeros(count, setting.data.tokens - SPARE, dtype=torch.long)  # the longest caption
+        text_BD = model.text_projection(model.text_model(input_ids=ids).pooler_output)
+        key_B, group_R = torch.empty(count, dtype=torch.long), torch.empty(2 * count, dtype=torch.long)
+        image_RD = torch.cat(views).float()
+        total = caption_loss(image_RD, text_BD.float(), key_B, model.logit_scale.exp())
+        return total + recipe.view_weight * view_loss(image_RD, group_R, recipe.view_temperature)
+
+    return Training(model=model.train(), loss=loss).need(setting)
