@@ -130,7 +130,7 @@ def test_a_frozen_unet_has_neither_gradients_nor_moments_nor_an_average(tmp_path
     made.save_pretrained(tmp_path / "unet")
     needs = {}
     for train in ("all", "lora", "adapter"):
-        asked = {"pretrained": str(tmp_path), "train": train, "batch_size": 2, "validations": 0}
+        asked = {"pretrained": str(tmp_path), "train": train, "batch_size": 48, "validations": 0}
         with fake_tensors():
             needs[train] = trainings.denoiser(setting({"denoiser": asked, "data": {"image_size": 32}}))
     weights = {train: need.parts["weights"] for train, need in needs.items()}
