@@ -4,8 +4,8 @@ usage: python -m experiments.power [--studies 400] [--draws 400] [--designs shar
 
 The variances of training sets, classifier seeds and lesions are planted in the log loss of every image: each photograph's
 probability of the true class is made from them. So the true components and the true effect are known exactly, and all that
-follows is the study's own code (`make_study`: two endpoints in the family, bootstrap of lesions, t, the wider interval at
-the family's level). The effect is the one that `engine.study.power.detectable` returns for the planted components.
+follows is the study's own code (`make_study`: two endpoints in the family, bootstrap of lesions, t, the outer ends of
+both at the family's level). The effect is the one that `engine.study.power.detectable` returns for the planted components.
 """
 
 from __future__ import annotations

@@ -4,8 +4,9 @@ The study's endpoints (``Endpoints.primary``) are the primary figure and its co-
 of a confirmatory baseline and an endpoint. An arm that trained on the same images as hard is not compared with it. It counts
 in the family, so that a run in which nothing was accepted makes no other claim easier.
 
-Each contrast has two intervals and the wider is its headline: crossed bootstrap and paired t where replicates share one
-test set; bootstrap of lesions within folds and corrected resampled t in cross-validation. One run has the bootstrap alone.
+Each contrast has two intervals. Their outer ends are its headline, which excludes 0 where both do: crossed bootstrap and
+paired t where replicates share one test set; bootstrap of lesions within folds and corrected resampled t in
+cross-validation. One run has the bootstrap alone.
 
 Shape legend: R replicates, B bootstrap draws.
 """
@@ -46,8 +47,9 @@ Claim = Literal["better", "worse", "not shown", ""]
 class Contrast:
     """Hard minus one baseline in one figure.
 
-    ``difference`` is the headline, the wider of ``procedures``; ``values`` are the replicates' own. Confirmatory contrasts
-    have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read from it.
+    ``difference`` is the headline, the outer ends of ``procedures``; ``values`` are the replicates' own. Confirmatory
+    contrasts have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read
+    from it.
     """
 
     figure: str
@@ -270,5 +272,5 @@ def intervals(
 
 
 def headline_of(procedures: Sequence[Difference]) -> Difference:
-    """Return what ``intervals`` gave as one difference: the wider of two."""
+    """Return what ``intervals`` gave as one difference: the outer ends of two."""
     return procedures[0] if len(procedures) == 1 else compare.headline(procedures[0], procedures[1])

@@ -58,10 +58,19 @@ def test_a_higher_level_widens_a_t_interval_by_its_own_quantile() -> None:
     assert found.p_value == paired_t(VALUES).p_value
 
 
-def test_the_headline_is_the_wider_interval_with_the_larger_p() -> None:
+def test_the_headline_has_the_outer_ends_of_both_intervals_and_the_larger_p() -> None:
     wide = Difference(value=0.1, low=0.0, high=0.2, p_value=0.04, method="wide")
     narrow = Difference(value=0.1, low=0.05, high=0.15, p_value=0.06, method="narrow")
     assert headline(narrow, wide) == headline(wide, narrow) == replace(wide, p_value=0.06)
+
+
+def test_a_headline_excludes_0_only_where_both_intervals_do() -> None:
+    """A skewed bootstrap is the wider one and lies above 0, the t interval holds 0: nothing is shown."""
+    skewed = Difference(value=0.1, low=0.01, high=0.5, p_value=0.03, method="bootstrap")
+    even = Difference(value=0.1, low=-0.05, high=0.25, p_value=0.14, method="t")
+    for found in (headline(skewed, even), headline(even, skewed)):
+        assert (found.value, found.low, found.high, found.p_value) == (0.1, -0.05, 0.5, 0.14)
+        assert found.method.startswith("outer ends of ") and "bootstrap" in found.method
 
 
 STUDIES = 1500
@@ -105,7 +114,7 @@ def test_cross_validation_covers_and_holds_its_level() -> None:
 
 @pytest.mark.slow
 def test_where_lesions_cause_all_chance_the_headline_of_cross_validation_is_over_cautious() -> None:
-    """The bootstrap of lesions is right there, and the headline is the wider of two: it covers more than 98 % by design.
+    """The bootstrap of lesions is right there, and the headline has the outer ends: it covers more than 98 % by design.
 
     experiments/results/statistics/README.md documents it (99 % in its cross-validation). What must hold of the headline
     is the other side: it covers at least 93 % and rejects at most 7 %, so that the rule costs power, never a false claim.
