@@ -18,6 +18,7 @@ from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.report.study_page import write_study as write_page
 from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
+from engine.study.record import study_record
 from engine.study.replicates import Replicate, arm_figures
 from engine.study.run_replicates import open_replicate, require_finished
 from tests.engine.report.test_run_page import FORBIDDEN, Outline, words
@@ -132,8 +133,8 @@ def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Pat
     assert roles["accuracy", "random"] == "exploratory"
     for contrast in record["contrasts"]:
         assert (contrast["holm_p"] is not None) == (contrast["role"] == "confirmatory")
-        widths = [p["high"] - p["low"] for p in contrast["procedures"]]
-        assert contrast["high"] - contrast["low"] == pytest.approx(max(widths))
+        assert contrast["low"] == min(p["low"] for p in contrast["procedures"])
+        assert contrast["high"] == max(p["high"] for p in contrast["procedures"])
         if contrast["role"] == "confirmatory":
             assert contrast["adjusted"]["low"] < contrast["low"] and contrast["claim"] == "not shown"
     assert "Other figures (exploratory)" in page
@@ -237,9 +238,16 @@ def test_seeds_of_one_training_set_are_averaged(runs: list[Replicate]) -> None:
     assert one is not None and other is not None and one.values == pytest.approx(other.values)
 
 
-def test_seeds_alone_are_called_seeds(runs: list[Replicate]) -> None:
-    seeds = [replace(runs[0], name=f"seed {n}", seed=n) for n in range(2)]
-    assert make_study(seeds, draws=20).design.unit == "training seed"
+def test_seeds_of_one_training_set_are_no_replicates_and_claim_nothing(runs: list[Replicate]) -> None:
+    """Five seeds that all agree: the seeds alone could make any gap of one training set a claim."""
+    seeds = [replace(runs[0], name=f"seed {n}", seed=n) for n in range(5)]
+    study = make_study(seeds, draws=20)
+    assert study.design.unit == "training seed"
+    why = "5 seeds of one training set are no replicates"
+    assert study.answer.verdict == "not shown" and study.answer.reason.startswith(why)
+    record = study_record(study, [{} for _ in seeds])
+    assert record["answer"]["reason"].startswith(why) and record["design"]["objection"].startswith(why)
+    assert {c["claim"] for c in record["contrasts"] if c["role"] == "confirmatory"} == {"not shown"}
 
 
 def test_overlapping_training_sets_forbid_a_claim(runs: list[Replicate]) -> None:
