@@ -25,6 +25,13 @@ FEWEST_REPLICATES = 5
 """With fewer training sets nothing is claimed: five signs cannot reach 5 % in a two-sided test, fewer even less."""
 
 
+def too_few_replicates(count: int, unit: str) -> str:
+    """Say that so many replicates are too few for a claim; "" where they are enough."""
+    if count >= FEWEST_REPLICATES:
+        return ""
+    return f"{count} {unit}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Difference:
     """Arm minus baseline: the estimate, an interval and a two-sided p value (None where undefined), and the method."""

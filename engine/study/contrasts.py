@@ -26,12 +26,13 @@ from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
-from engine.study.comparison import FEWEST_REPLICATES, Difference
+from engine.study.comparison import Difference, too_few_replicates
 from engine.study.design import Design, find_design
-from engine.study.evidence import GUARDS, evidence_of
+from engine.study.evidence import evidence_of
+from engine.study.lesions import Behind, behind, why_untold
 from engine.study.paired_tests import paired_tests
 from engine.study.replicates import FIRST_PRIMARY, Figures, Replicate, arm_figures, mean_figures
-from engine.study.verdict import Evidence, gain
+from engine.study.verdict import GUARDS, Evidence, gain
 
 ARM = ENGINE
 PRIMARY = FIRST_PRIMARY[0]
@@ -49,7 +50,8 @@ class Contrast:
 
     ``difference`` is the headline, the outer ends of ``procedures``; ``values`` are the replicates' own. Confirmatory
     contrasts have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read
-    from it.
+    from it. ``lesions`` is what the figure rests on; ``reason`` says why nothing is claimed whatever the interval holds, ""
+    where the interval decides.
     """
 
     figure: str
@@ -61,6 +63,8 @@ class Contrast:
     adjusted_p: float | None = None
     adjusted: Difference | None = None
     claim: Claim = ""
+    lesions: Behind
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         seed=seed,
         safe=runs[0].protocol == "safe",
         references=frozenset().union(*(run.references for run in runs)),
+        runs=runs,
     )
     contrasts = tuple(maker.all(runs[0].classes)) if ARM in arms else ()
     point = {
@@ -161,6 +166,7 @@ class _Contrasts:
     seed: int
     safe: bool
     references: frozenset[str]
+    runs: Sequence[Replicate]
 
     def all(self, classes: Sequence[str]) -> list[Contrast]:
         """Every figure against every baseline; sensitivity by class against real and random."""
@@ -201,6 +207,11 @@ class _Contrasts:
         if role == "confirmatory":
             level = compare.simultaneous_level(len(adjusted))
             wide = headline_of(self._procedures(figure, baseline, level))
+        lesions = behind(self.runs, figure)
+        claim: Claim = ""
+        reason = ""
+        if wide is not None:
+            claim, reason = self._claim(figure, wide, lesions)
         return Contrast(
             figure=figure,
             baseline=baseline,
@@ -210,7 +221,9 @@ class _Contrasts:
             values=tuple(values[0].tolist()),
             adjusted_p=adjusted.get((figure, baseline)) if wide is not None else None,
             adjusted=wide,
-            claim=self._claim(figure, wide) if wide is not None else "",
+            claim=claim,
+            lesions=lesions,
+            reason=reason,
         )
 
     def _role(self, figure: str, baseline: str) -> Role:
@@ -220,11 +233,20 @@ class _Contrasts:
             return "confirmatory"
         return "guard" if figure in GUARDS and baseline == "real" else "exploratory"
 
-    def _claim(self, figure: str, wide: Difference) -> Claim:
-        if not self.safe or self.design.objection or self.design.replicates < FEWEST_REPLICATES:
-            return "not shown"
+    def _claim(self, figure: str, wide: Difference, lesions: Behind) -> tuple[Claim, str]:
+        """What is claimed, and why nothing is whatever the interval holds."""
+        if reason := self._barred() or why_untold(wide, figure, lesions):
+            return "not shown", reason
         low, high = gain(wide, figure)
-        return "better" if low > 0 else "worse" if high < 0 else "not shown"
+        return "better" if low > 0 else "worse" if high < 0 else "not shown", ""
+
+    def _barred(self) -> str:
+        """Why the study may claim nothing; "" where it may."""
+        if not self.safe:
+            return "the protocol is not safe"
+        if self.design.objection:
+            return self.design.objection
+        return too_few_replicates(self.design.replicates, self.design.unit)
 
     def _values(self, figure: str, baseline: str) -> tuple[Floats, Floats] | None:
         """Differences (R,), and (R, B) in the draws that leave none undefined; None where the figure is undefined."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from engine.arms import ENGINE, HEADLINE
 from engine.evaluation.figures import figure_words
 from engine.study.comparison import Difference
 from engine.study.design import Design
+from engine.study.lesions import behind
 from engine.study.pools import OWN
 from engine.study.replicates import Replicate
-from engine.study.verdict import Evidence, Pair
-
-GUARDS: Final = ("malignant.specificity", "melanoma.sensitivity")
-"""Figures that may not be worse against real for hard cases to count as helping."""
+from engine.study.verdict import GUARDS, Evidence, Pair
 
 
 def evidence_of(
@@ -50,6 +47,7 @@ def evidence_of(
         against_real=found.get((primary, "real")),
         against_random=found.get((primary, "random")),
         further={f: Pair(real=found.get((f, "real")), random=found.get((f, "random"))) for f in further},
+        lesions={figure: behind(runs, figure) for figure in dict.fromkeys((primary, *further, *GUARDS))},
         specificity=found.get((GUARDS[0], "real")),
         melanoma_sensitivity=found.get((GUARDS[1], "real")),
         missing=missing,

@@ -70,6 +70,8 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "holm_p": contrast.adjusted_p,
         "adjusted": asdict(contrast.adjusted) if contrast.adjusted is not None else None,
         "claim": contrast.claim or None,
+        "lesions": asdict(contrast.lesions),
+        "reason": contrast.reason,
     }
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
-from engine.evaluation.figures import figure_words, lower_is_better
-from engine.study.comparison import FEWEST_REPLICATES, Difference
+from engine.evaluation.figures import lower_is_better
+from engine.study.comparison import Difference, too_few_replicates
+from engine.study.lesions import Behind, plain_words, why_untold
 
 Verdict = Literal["helped", "hurt", "not shown"]
 MARGIN = 0.02
 """Non-inferiority margin: specificity and melanoma sensitivity may not be worse by more than this share."""
+GUARDS: Final = ("malignant.specificity", "melanoma.sensitivity")
+"""Figures that may not be worse against real for hard cases to count as helping."""
 NAMES: Mapping[str, str] = {"real": "real", "random": "random synthesis"}
 """How the sentence names the arms that it compares ``hard`` with."""
 
@@ -36,6 +39,7 @@ class Evidence:
         figure: the primary endpoint; ``against_real`` and ``against_random`` are its differences, None where they cannot
             be computed.
         further: the co-primary figures, in their order.
+        lesions: what each of these figures rests on; a figure that is absent rests on an unknown number, and tells nothing.
         kind: what a replicate is (``training set``, ``fold``, ``training seed``).
         missing: why a difference cannot be computed, by ``real``, ``random``, ``endpoint`` (undefined for every arm) or
             ``melanoma`` (the data has melanomas, but too few to tell; without that entry it has none).
@@ -55,6 +59,7 @@ class Evidence:
     melanoma_sensitivity: Difference | None
     figure: str = "malignant.sensitivity"
     further: Mapping[str, Pair] = field(default_factory=dict)
+    lesions: Mapping[str, Behind] = field(default_factory=dict)
     kind: str = "training set"
     missing: Mapping[str, str] | None = None
     untested: tuple[str, ...] = ()
@@ -92,6 +97,9 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     specificity and melanoma sensitivity not worse by more than ``margin`` (lower end of their intervals, against real); data
     that has melanomas must show what became of them, data of which melanoma is no class need not. Hurt: the interval against
     real lies on the worse side of 0 under the same protocol and replicates. Everything else is not shown.
+
+    A figure that rests on fewer than FEWEST_LESIONS lesions, or whose interval says nothing (``no_interval``), cannot be
+    told: it shows neither that something is better nor that it did not suffer.
     """
     found, why = _verdict(evidence)
     return found, f"{why}; {evidence.partly}" if evidence.partly else why
@@ -108,36 +116,34 @@ def _verdict(evidence: Evidence) -> tuple[Verdict, str]:
     real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
     if barred or real is None:
         return "not shown", barred
+    if untold := why_untold(real, evidence.figure, evidence.lesions.get(evidence.figure)):
+        return "not shown", untold
     better, worse = ("below", "above") if lower_is_better(evidence.figure) else ("above", "below")
     if gain(real, evidence.figure)[1] < 0:
         return "hurt", f"the interval against {evidence.names['real']} lies {worse} 0"
-    points = f"{100 * evidence.margin:g} points"
     melanoma = evidence.melanoma_sensitivity
     doubts = [
         (gain(real, evidence.figure)[0] > 0, f"the interval against {evidence.names['real']} holds 0"),
         (random is not None, evidence.why_missing("random")),
         (
-            random is None or gain(random, evidence.figure)[0] > 0,
+            random is None
+            or (
+                gain(random, evidence.figure)[0] > 0
+                and not why_untold(random, evidence.figure, evidence.lesions.get(evidence.figure))
+            ),
             _no_gain(random, evidence, worse),
         ),
-        *[
-            (not _lost(pair.real, name), f"{_plain(name)} is worse against {evidence.names['real']}")
-            for name, pair in evidence.further.items()
-        ],
-        (
-            evidence.specificity is not None and evidence.specificity.low > -evidence.margin,
-            f"specificity may have fallen by more than {points}",
-        ),
-        (
-            melanoma is None or melanoma.low > -evidence.margin,
-            f"melanoma sensitivity may have fallen by more than {points}",
-        ),
+        *[_kept(pair.real, name, evidence) for name, pair in evidence.further.items()],
+        _not_fallen(evidence.specificity, GUARDS[0], "specificity", evidence),
+        (True, "")
+        if melanoma is None
+        else _not_fallen(melanoma, GUARDS[1], "melanoma sensitivity", evidence),
         (
             melanoma is not None or "melanoma" not in (evidence.missing or {}),
             evidence.why_missing("melanoma"),
         ),
     ]  # fmt: skip
-    why = [text for holds, text in doubts if not holds]
+    why = list(dict.fromkeys(text for holds, text in doubts if not holds))
     if why:
         return "not shown", "; ".join(why)
     undefined = " (melanoma sensitivity is not defined here)" if melanoma is None else ""
@@ -154,13 +160,36 @@ def _barred(evidence: Evidence) -> str:
         return evidence.objection
     if evidence.against_real is None:
         return evidence.why_missing("real")
-    count = evidence.replicates
-    if count < FEWEST_REPLICATES:
-        return f"{count} {evidence.kind}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
-    return ""
+    return too_few_replicates(evidence.replicates, evidence.kind)
+
+
+def _kept(difference: Difference | None, figure: str, evidence: Evidence) -> tuple[bool, str]:
+    """Whether a co-primary figure is told and not worse against real, and what is said where not."""
+    against = f"against {evidence.names['real']}"
+    if difference is None:
+        return False, f"{plain_words(figure)} {against} cannot be computed"
+    if untold := why_untold(difference, figure, evidence.lesions.get(figure)):
+        return False, untold
+    return not _lost(difference, figure), f"{plain_words(figure)} is worse {against}"
+
+
+def _not_fallen(
+    difference: Difference | None, figure: str, name: str, evidence: Evidence
+) -> tuple[bool, str]:
+    """Whether a guard is told and not worse by more than the margin, and what is said where not."""
+    fallen = f"{name} may have fallen by more than {100 * evidence.margin:g} points"
+    if difference is None:
+        return False, fallen
+    if untold := why_untold(difference, figure, evidence.lesions.get(figure)):
+        return False, untold
+    return difference.low > -evidence.margin, fallen
 
 
 def _no_gain(difference: Difference | None, evidence: Evidence, worse: str) -> str:
+    if difference is not None and (
+        untold := why_untold(difference, evidence.figure, evidence.lesions.get(evidence.figure))
+    ):
+        return untold
     lost = _lost(difference, evidence.figure)
     return f"the interval against {evidence.names['random']} {f'lies {worse}' if lost else 'holds'} 0"
 
@@ -168,8 +197,3 @@ def _no_gain(difference: Difference | None, evidence: Evidence, worse: str) -> s
 def _lost(difference: Difference | None, figure: str) -> bool:
     """Whether the whole interval lies on the worse side of 0."""
     return difference is not None and gain(difference, figure)[1] < 0
-
-
-def _plain(figure: str) -> str:
-    words = figure_words(figure).removesuffix(" (lower is better)")
-    return words[0].lower() + words[1:]

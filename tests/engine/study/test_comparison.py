@@ -20,6 +20,7 @@ from engine.study.comparison import (
     paired_t,
     simultaneous_level,
 )
+from engine.study.lesions import Behind
 from engine.study.verdict import Evidence, Pair, verdict
 
 VALUES = np.array([0.05, 0.02, 0.08, -0.01, 0.04, 0.03, 0.06, 0.01])
@@ -189,7 +190,19 @@ def difference(low: float, high: float) -> Difference:
     return Difference(value=(low + high) / 2, low=low, high=high, p_value=None, method="given")
 
 
+LESIONS = {
+    figure: Behind(count=200, what="test")
+    for figure in (
+        "malignant.sensitivity",
+        "malignant.specificity",
+        "melanoma.sensitivity",
+        "log_loss",
+        "malignant.auc",
+        "ece",
+    )
+}
 GOOD = Evidence(
+    lesions=LESIONS,
     protocol="safe",
     replicates=8,
     against_real=difference(0.01, 0.09),
@@ -233,6 +246,49 @@ def test_the_verdict(changes: dict[str, object], expected: str, why: str) -> Non
     found, reason = verdict(replace(GOOD, **changes))  # type: ignore[arg-type]
     assert found == expected
     assert why in reason
+
+
+def few(figure: str, count: int, what: str) -> dict[str, object]:
+    return {"lesions": {**LESIONS, figure: Behind(count=count, what=what)}}
+
+
+ALIKE = Difference(value=0.0, low=0.0, high=0.0, p_value=1.0, method="given")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        (
+            few("malignant.sensitivity", 1, "malignant test"),
+            "malignant sensitivity rests on 1 malignant test lesion; 20 are the fewest for a claim",
+        ),
+        (few("malignant.sensitivity", 19, "malignant test"), "rests on 19 malignant test lesions; 20 are"),
+        (few("malignant.specificity", 3, "benign val"), "malignant specificity rests on 3 benign val lesions"),
+        (few("melanoma.sensitivity", 1, "melanoma test"), "melanoma sensitivity rests on 1 melanoma test lesion"),
+        (
+            {"further": {"malignant.auc": Pair(real=difference(-0.01, 0.03))}, **few("malignant.auc", 2, "x")},
+            "malignant AUC rests on 2 x lesions",
+        ),
+        ({"melanoma_sensitivity": ALIKE}, "melanoma sensitivity has no interval (200 test lesions)"),
+        ({"specificity": ALIKE}, "malignant specificity has no interval"),
+        ({"against_random": replace(ALIKE, value=1.0, low=1.0, high=1.0)}, "malignant sensitivity has no interval"),
+        ({"against_real": replace(ALIKE, value=1.0, low=1.0, high=1.0)}, "malignant sensitivity has no interval"),
+        ({"lesions": {}}, "how many lesions malignant sensitivity rests on is not known"),
+        ({"further": {"malignant.auc": Pair()}}, "malignant AUC against real cannot be computed"),
+    ],
+)  # fmt: skip
+def test_what_rests_on_too_few_lesions_cannot_be_told(changes: dict[str, object], why: str) -> None:
+    """A resample of one lesion has no variance: its interval of width 0 is no proof of anything."""
+    found, reason = verdict(replace(GOOD, **changes))  # type: ignore[arg-type]
+    assert found == "not shown"
+    assert why in reason
+    assert reason.count("malignant sensitivity") <= 1, "said once for both intervals"
+
+
+def test_a_fall_of_one_lesion_is_no_harm_shown() -> None:
+    lost = {"against_real": difference(-1.0, -0.9), **few("malignant.sensitivity", 1, "malignant test")}
+    assert verdict(replace(GOOD, **lost))[0] == "not shown"  # type: ignore[arg-type]
+    assert verdict(replace(GOOD, **{**lost, "lesions": LESIONS}))[0] == "hurt"  # type: ignore[arg-type]
 
 
 LOSS = replace(

@@ -18,9 +18,11 @@ from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.report.study_page import write_study as write_page
 from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
+from engine.study.lesions import behind
 from engine.study.record import study_record
-from engine.study.replicates import Replicate, arm_figures
+from engine.study.replicates import Endpoints, Part, Replicate, arm_figures
 from engine.study.run_replicates import open_replicate, require_finished
+from engine.types import strings
 from tests.engine.report.test_run_page import FORBIDDEN, Outline, words
 from tests.engine.study.fake_study import write_study
 
@@ -112,6 +114,98 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
     assert answers[0].verdict == "helped"
     assert answers[1].verdict == "not shown"
     assert "val or test holds too few melanomas" in answers[1].reason
+
+
+def with_few(run: Replicate, part: str, dx: str, keep: int) -> Replicate:
+    """The run without all but so many lesions of a class in a part."""
+    held = run.test if part == "test" else run.val
+    rows_N = held.label_N == run.classes.index(dx)
+    kept = np.unique(held.group_N[rows_N])[:keep]
+    return replace(run, **{part: held.take(~rows_N | np.isin(held.group_N, kept))})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def gaining(tmp_path_factory: pytest.TempPathFactory) -> list[Replicate]:
+    """Five training sets on which hard truly helps, bcc and melanoma being malignant."""
+    root = tmp_path_factory.mktemp("gaining")
+    paths = write_study(root, arms=ALL, gain={"hard": 0.8}, lesions=2500, replicates=5)
+    return [open_replicate(read_run(path)) for path in paths]
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("few", "why"),
+    [
+        ([], ""),
+        ([("test", "mel", 1)], "melanoma sensitivity rests on 1 melanoma test lesion; 20 are"),
+        ([("val", "mel", 1)], "melanoma sensitivity rests on 1 melanoma val lesion; 20 are"),
+        (
+            [("test", "mel", 1), ("test", "bcc", 0)],
+            "malignant sensitivity rests on 1 malignant test lesion; 20 are the fewest for a claim",
+        ),
+    ],
+    ids=["enough", "one melanoma", "one melanoma in val", "one malignant"],
+)
+def test_one_lesion_proves_nothing(
+    gaining: list[Replicate], few: list[tuple[str, str, int]], why: str
+) -> None:
+    """A resample of one lesion has no variance: an interval of width 0 was read as proof."""
+    runs = gaining
+    for part, dx, keep in few:
+        runs = [with_few(run, part, dx, keep) for run in runs]
+    study = make_study(runs, draws=400)
+    assert study.answer.verdict == ("not shown" if few else "helped"), study.answer
+    assert why in study.answer.reason
+    claim = study.contrast(PRIMARY, "random")
+    assert claim is not None
+    primary_too = why.startswith("malignant")
+    assert claim.claim == ("not shown" if primary_too else "better")
+    assert (why in claim.reason) if primary_too else claim.reason == ""
+    told = next(
+        c
+        for c in study_record(study, [{} for _ in runs])["contrasts"]
+        if (c["figure"], c["baseline"]) == (PRIMARY, "random")
+    )
+    assert (told["reason"], told["lesions"]["count"]) == (claim.reason, claim.lesions.count)
+
+
+@pytest.mark.parametrize(
+    ("figure", "expected"),
+    [
+        ("malignant.sensitivity", ("malignant test", 3)),
+        ("malignant.specificity", ("benign val", 4)),
+        ("malignant.auc", ("malignant test", 3)),
+        ("malignant.mean_sensitivity", ("malignant test", 3)),
+        ("melanoma.sensitivity", ("melanoma test", 1)),
+        ("melanoma.specificity", ("melanoma val", 2)),
+        ("per_class.bkl.sensitivity", ("bkl test", 2)),
+        ("balanced_accuracy", ("mel test", 1)),
+        ("log_loss", ("test", 8)),
+    ],
+)
+def test_what_a_figure_rests_on(figure: str, expected: tuple[str, int]) -> None:
+    """Test: bcc 2, bkl 2, mel 1, nv 3 lesions, two photographs each. Val: mel 2, nv 4."""
+
+    def part(counts: dict[str, int]) -> Part:
+        names = [(dx, f"{dx}{n}") for dx, many in counts.items() for n in range(many) for _ in range(2)]
+        ids = strings([f"{name}_{n}" for n, (_, name) in enumerate(names)])
+        groups = strings([name for _, name in names])
+        label = np.array([("bcc", "bkl", "mel", "nv").index(dx) for dx, _ in names])
+        return Part(image_id=ids, lesion_id=ids, group_N=groups, label_N=label, prob={})
+
+    run = Replicate(
+        name="a",
+        seed=0,
+        protocol="safe",
+        classes=("bcc", "bkl", "mel", "nv"),
+        endpoints=Endpoints(malignant=("mel", "bcc")),
+        parts={},
+        val=part({"mel": 2, "nv": 4}),
+        test=part({"bcc": 2, "bkl": 2, "mel": 1, "nv": 3}),
+    )
+    found = behind([run, run], figure)
+    assert (found.what, found.count) == expected
 
 
 def test_a_missing_arm_is_named(tmp_path: Path) -> None:
