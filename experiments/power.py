@@ -1,6 +1,6 @@
 """Simulates studies with an effect that `hardcase power` calls detectable at 80 %: is it shown in 80 % of them?
 
-usage: python -m experiments.power [--studies 400] [--draws 400] [--designs shared folds] [--name power]
+usage: python -m experiments.power [--studies 400] [--draws 800] [--designs shared folds] [--name power]
 
 The variances of training sets, classifier seeds and lesions are planted in the log loss of every image: each photograph's
 probability of the true class is made from them. So the true components and the true effect are known exactly, and all that
@@ -79,7 +79,7 @@ def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--studies", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=800)
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--name", default="power")
     arguments = parser.parse_args()

@@ -23,6 +23,8 @@ from engine.evaluation.statistics import LEVEL
 Floats = npt.NDArray[np.float64]
 FEWEST_REPLICATES = 5
 """With fewer training sets nothing is claimed: five signs cannot reach 5 % in a two-sided test, fewer even less."""
+DRAWS_BEYOND = 10
+"""Draws that must lie beyond each end of a bootstrap interval: with fewer its ends are single draws."""
 
 
 def too_few_replicates(count: int, unit: str) -> str:
@@ -30,6 +32,19 @@ def too_few_replicates(count: int, unit: str) -> str:
     if count >= FEWEST_REPLICATES:
         return ""
     return f"{count} {unit}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
+
+
+def too_few_draws(count: int, level: float) -> str:
+    """Say that so many bootstrap draws are too few for an interval at this level; "" where they are enough."""
+    fewest = fewest_draws(level)
+    if count >= fewest:
+        return ""
+    return f"{count} bootstrap draws; {fewest} are the fewest for an interval at {100 * level:.4g} % (evaluation.bootstrap)"
+
+
+def fewest_draws(level: float) -> int:
+    """Return how many draws leave DRAWS_BEYOND beyond each end of an interval."""
+    return math.ceil(round(2 * DRAWS_BEYOND / (1.0 - level), 6))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
-from engine.study.comparison import Difference, too_few_replicates
+from engine.study.comparison import Difference, too_few_draws, too_few_replicates
 from engine.study.design import Design, find_design
 from engine.study.evidence import evidence_of
 from engine.study.lesions import Behind, behind, why_untold
@@ -50,8 +50,8 @@ class Contrast:
 
     ``difference`` is the headline, the outer ends of ``procedures``; ``values`` are the replicates' own. Confirmatory
     contrasts have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read
-    from it. ``lesions`` is what the figure rests on; ``reason`` says why nothing is claimed whatever the interval holds, ""
-    where the interval decides.
+    from it. ``lesions`` is what the figure rests on, ``draws`` how many bootstrap draws define it; ``reason`` says why nothing
+    is claimed whatever the interval holds, "" where the interval decides.
     """
 
     figure: str
@@ -64,6 +64,7 @@ class Contrast:
     adjusted: Difference | None = None
     claim: Claim = ""
     lesions: Behind
+    draws: int
     reason: str = ""
 
 
@@ -135,6 +136,11 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         for arm, many in found.items()
     }
     found_by_pair = {(c.figure, c.baseline): c.difference for c in contrasts}
+    read = [
+        c.draws
+        for c in contrasts
+        if c.baseline in HEADLINE and c.figure in (*runs[0].endpoints.primary, *GUARDS)
+    ]
     return Study(
         design=design,
         runs=tuple(runs),
@@ -142,7 +148,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         arms=point,
         contrasts=contrasts,
         paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
-        evidence=evidence_of(runs, design, arms, found_by_pair, untested),
+        evidence=evidence_of(runs, design, arms, found_by_pair, untested, min(read, default=draws)),
         untested=untested,
     )
 
@@ -206,12 +212,13 @@ class _Contrasts:
         wide = None
         if role == "confirmatory":
             level = compare.simultaneous_level(len(adjusted))
+            few = too_few_draws(values[1].shape[1], level)
             wide = headline_of(self._procedures(figure, baseline, level))
         lesions = behind(self.runs, figure)
         claim: Claim = ""
         reason = ""
         if wide is not None:
-            claim, reason = self._claim(figure, wide, lesions)
+            claim, reason = self._claim(figure, wide, lesions, few, adjusted[figure, baseline])
         return Contrast(
             figure=figure,
             baseline=baseline,
@@ -223,6 +230,7 @@ class _Contrasts:
             adjusted=wide,
             claim=claim,
             lesions=lesions,
+            draws=values[1].shape[1],
             reason=reason,
         )
 
@@ -233,12 +241,18 @@ class _Contrasts:
             return "confirmatory"
         return "guard" if figure in GUARDS and baseline == "real" else "exploratory"
 
-    def _claim(self, figure: str, wide: Difference, lesions: Behind) -> tuple[Claim, str]:
+    def _claim(
+        self, figure: str, wide: Difference, lesions: Behind, few_draws: str, holm_p: float
+    ) -> tuple[Claim, str]:
         """What is claimed, and why nothing is whatever the interval holds."""
-        if reason := self._barred() or why_untold(wide, figure, lesions):
+        if reason := self._barred() or why_untold(wide, figure, lesions) or few_draws:
             return "not shown", reason
         low, high = gain(wide, figure)
-        return "better" if low > 0 else "worse" if high < 0 else "not shown", ""
+        if low <= 0 <= high:
+            return "not shown", ""
+        if holm_p >= 1.0 - LEVEL:
+            return "not shown", f"Holm's p is {holm_p:.3f}"
+        return "better" if low > 0 else "worse", ""
 
     def _barred(self) -> str:
         """Why the study may claim nothing; "" where it may."""

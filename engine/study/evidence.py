@@ -20,6 +20,7 @@ def evidence_of(
     arms: Sequence[str],
     found: Mapping[tuple[str, str], Difference],
     untested: tuple[str, ...],
+    draws: int,
 ) -> Evidence:
     """Return what the answer is read from.
 
@@ -29,6 +30,7 @@ def evidence_of(
         arms: arms that every run has.
         found: headline differences by (figure, baseline).
         untested: arms that trained on the same images as hard in every run.
+        draws: the fewest bootstrap draws that define one of these differences.
     """
     run = runs[0]
     primary, *further = run.endpoints.primary
@@ -42,6 +44,7 @@ def evidence_of(
     return Evidence(
         protocol=run.protocol,
         replicates=design.replicates,
+        draws=draws,
         kind=design.unit,
         figure=primary,
         against_real=found.get((primary, "real")),

@@ -71,6 +71,7 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "adjusted": asdict(contrast.adjusted) if contrast.adjusted is not None else None,
         "claim": contrast.claim or None,
         "lesions": asdict(contrast.lesions),
+        "draws": contrast.draws,
         "reason": contrast.reason,
     }
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from engine.evaluation.figures import lower_is_better
-from engine.study.comparison import Difference, too_few_replicates
+from engine.evaluation.statistics import LEVEL
+from engine.study.comparison import Difference, too_few_draws, too_few_replicates
 from engine.study.lesions import Behind, plain_words, why_untold
 
 Verdict = Literal["helped", "hurt", "not shown"]
@@ -40,6 +41,7 @@ class Evidence:
             be computed.
         further: the co-primary figures, in their order.
         lesions: what each of these figures rests on; a figure that is absent rests on an unknown number, and tells nothing.
+        draws: bootstrap draws behind the intervals, the fewest of any figure.
         kind: what a replicate is (``training set``, ``fold``, ``training seed``).
         missing: why a difference cannot be computed, by ``real``, ``random``, ``endpoint`` (undefined for every arm) or
             ``melanoma`` (the data has melanomas, but too few to tell; without that entry it has none).
@@ -60,6 +62,7 @@ class Evidence:
     figure: str = "malignant.sensitivity"
     further: Mapping[str, Pair] = field(default_factory=dict)
     lesions: Mapping[str, Behind] = field(default_factory=dict)
+    draws: int = 0
     kind: str = "training set"
     missing: Mapping[str, str] | None = None
     untested: tuple[str, ...] = ()
@@ -99,7 +102,7 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     real lies on the worse side of 0 under the same protocol and replicates. Everything else is not shown.
 
     A figure that rests on fewer than FEWEST_LESIONS lesions, or whose interval says nothing (``no_interval``), cannot be
-    told: it shows neither that something is better nor that it did not suffer.
+    told: it shows neither that something is better nor that it did not suffer. Nor can it with too few bootstrap draws.
     """
     found, why = _verdict(evidence)
     return found, f"{why}; {evidence.partly}" if evidence.partly else why
@@ -160,7 +163,7 @@ def _barred(evidence: Evidence) -> str:
         return evidence.objection
     if evidence.against_real is None:
         return evidence.why_missing("real")
-    return too_few_replicates(evidence.replicates, evidence.kind)
+    return too_few_replicates(evidence.replicates, evidence.kind) or too_few_draws(evidence.draws, LEVEL)
 
 
 def _kept(difference: Difference | None, figure: str, evidence: Evidence) -> tuple[bool, str]:

@@ -14,6 +14,7 @@ from engine.study.comparison import (
     Difference,
     corrected_resampled_t,
     crossed_bootstrap,
+    fewest_draws,
     fold_bootstrap,
     headline,
     holm,
@@ -63,6 +64,13 @@ def test_the_headline_has_the_outer_ends_of_both_intervals_and_the_larger_p() ->
     wide = Difference(value=0.1, low=0.0, high=0.2, p_value=0.04, method="wide")
     narrow = Difference(value=0.1, low=0.05, high=0.15, p_value=0.06, method="narrow")
     assert headline(narrow, wide) == headline(wide, narrow) == replace(wide, p_value=0.06)
+
+
+@pytest.mark.parametrize(("contrasts", "fewest"), [(1, 400), (2, 800), (3, 1200), (10, 4000)])
+def test_ten_draws_lie_beyond_each_end_of_an_interval(contrasts: int, fewest: int) -> None:
+    level = simultaneous_level(contrasts)
+    assert fewest_draws(level) == fewest
+    assert fewest * (1 - level) / 2 == pytest.approx(10)
 
 
 def test_a_headline_excludes_0_only_where_both_intervals_do() -> None:
@@ -202,6 +210,7 @@ LESIONS = {
     )
 }
 GOOD = Evidence(
+    draws=1000,
     lesions=LESIONS,
     protocol="safe",
     replicates=8,
@@ -236,6 +245,8 @@ GOOD = Evidence(
         ({"against_random": difference(-0.05, -0.01)}, "not shown", "against random synthesis lies below 0"),
         ({"against_real": None}, "not shown", "real was not run"),
         ({"specificity": None}, "not shown", "specificity may have fallen"),
+        ({"draws": 399}, "not shown", "399 bootstrap draws; 400 are the fewest for an interval at 95 %"),
+        ({"draws": 400}, "helped", ""),
         ({"objection": "training sets overlap"}, "not shown", "training sets overlap"),
         ({"replicates": 1}, "not shown", "1 training set; 5 are the fewest"),
         ({"against_real": difference(-0.09, -0.01)}, "hurt", "below 0"),

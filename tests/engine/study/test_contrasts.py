@@ -16,6 +16,7 @@ from engine.artifacts.run_files import read_run
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
 from engine.report.study_page import write_study as write_page
+from engine.study import comparison as compare
 from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
 from engine.study.lesions import behind
@@ -33,13 +34,13 @@ SENTENCE = re.compile(
 )
 
 
-def study_of(tmp_path: Path, **what: Any) -> tuple[dict[str, Any], str]:
+def study_of(tmp_path: Path, draws: int = 100, **what: Any) -> tuple[dict[str, Any], str]:
     """study.json and the page of a simulated study."""
     paths = write_study(tmp_path / "runs", **{"arms": ALL, **what})
     files = [read_run(path) for path in paths]
     for run in files:
         require_finished(run)
-    study = make_study([open_replicate(run) for run in files], draws=100)
+    study = make_study([open_replicate(run) for run in files], draws=draws)
     page, record = write_page(study, files, tmp_path, "a study")
     return json.loads(record.read_text(encoding="utf-8")), page.read_text(encoding="utf-8")
 
@@ -82,7 +83,7 @@ def in_plain_words(sentence: str) -> str:
     ids=["helps", "hurts", "nothing", "leaky", "four", "specificity", "random", "folds"],
 )  # fmt: skip
 def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdict: str, why: str) -> None:
-    record, page = study_of(tmp_path, **what)
+    record, page = study_of(tmp_path, draws=400, **what)
     found = SENTENCE.fullmatch(record["answer"]["sentence"])
     assert found is not None
     assert found[3] == record["answer"]["verdict"] == verdict
@@ -109,11 +110,27 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
         return replace(run, test=replace(run.test, label_N=label))
 
     answers = [
-        make_study([change(run) for run in runs], draws=100).answer for change in (lambda r: r, without)
+        make_study([change(run) for run in runs], draws=400).answer for change in (lambda r: r, without)
     ]
     assert answers[0].verdict == "helped"
     assert answers[1].verdict == "not shown"
     assert "val or test holds too few melanomas" in answers[1].reason
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+def test_few_draws_and_holms_p_forbid_a_claim(
+    gaining: list[Replicate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """100 draws put two and a half beyond each end of a 95 % interval; they may be set, and claim nothing."""
+    few = make_study(gaining, draws=100)
+    assert few.answer.reason.startswith("100 bootstrap draws; 400 are the fewest for an interval at 95 %")
+    claim = few.contrast(PRIMARY, "random")
+    assert claim is not None and claim.claim == "not shown" and claim.reason == few.answer.reason
+    monkeypatch.setattr(compare, "holm", lambda found: dict.fromkeys(found, 0.05))
+    claim = make_study(gaining, draws=400).contrast(PRIMARY, "random")
+    assert claim is not None and claim.adjusted is not None and claim.adjusted.low > 0
+    assert (claim.claim, claim.reason) == ("not shown", "Holm's p is 0.050")
 
 
 def with_few(run: Replicate, part: str, dx: str, keep: int) -> Replicate:
@@ -445,7 +462,7 @@ NEW = ("malignant.auc", "log_loss")
 @pytest.mark.no_cover
 def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path) -> None:
     arms = ("real", "classical", "random", "hard")
-    record, page = study_of(tmp_path, arms=arms, primary=NEW, gain={"hard": 0.4}, lesions=1500)
+    record, page = study_of(tmp_path, arms=arms, primary=NEW, gain={"hard": 0.4}, lesions=1500, draws=1600)
     assert record["endpoints"]["primary"] == list(NEW)
     family = {(c["figure"], c["baseline"]): c for c in record["contrasts"] if c["role"] == "confirmatory"}
     assert set(family) == {(figure, arm) for figure in NEW for arm in ("classical", "random")}
@@ -478,7 +495,9 @@ def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path)
 
 @pytest.mark.slow
 def test_a_higher_log_loss_is_worse(tmp_path: Path) -> None:
-    record, _ = study_of(tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.6}, lesions=400)
+    record, _ = study_of(
+        tmp_path, arms=ALL, primary=("log_loss",), gain={"hard": -0.6}, lesions=400, draws=400
+    )
     (found,) = [c for c in record["contrasts"] if c["role"] == "confirmatory"]
     assert found["value"] > 0 and found["claim"] == "worse"
     assert record["answer"]["reason"] == "the interval against real lies above 0"
