@@ -108,6 +108,8 @@ def simulate(planted: Planted, studies: int, draws: int, *, seed: int) -> dict[s
     """
     noise = noise_of(planted.components, planted.plan.lesions, planted.plan)
     effect = detectable(noise, planted.plan, LEVEL)
+    if effect is None:
+        raise ValueError(f"{planted.plan.replicates} replicates can show nothing")
     shown = 0
     estimated: list[Components] = []
     for number in range(studies):
