@@ -117,7 +117,7 @@ def ending_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
-    """One line per round: how often the judge sees the intended class in ungated samples, against real val images."""
+    """One line per round: how often the judge sees the intended class in ungated samples, against unseen real lesions."""
     lines = []
     for entry in report["rounds"]:
         home = folder.layout.round_folder(entry["round"])
@@ -127,7 +127,7 @@ def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
                 continue
             lines.append(
                 f"round {entry['round']}: the judge agrees with the intended class of {facts.agreement:.0%} of ungated "
-                f"samples; of real val images of these classes it gets {facts.expected_agreement:.0%} right "
+                f"samples; of unseen real lesions of these classes it gets {facts.expected_agreement:.0%} right "
                 f"(ratio {facts.agreement_ratio:.2f})"
             )
     return lines
