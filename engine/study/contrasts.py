@@ -19,18 +19,19 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.arms import CONFIRMATORY, ENGINE, HEADLINE
+from engine.arms import ARMS, CONFIRMATORY, ENGINE, HEADLINE
 from engine.evaluation import figures
 from engine.evaluation.figures import figure_words
 from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
-from engine.study.comparison import Difference, too_few_draws, too_few_replicates
+from engine.study.comparison import Difference, too_few_replicates
 from engine.study.design import Design, find_design
-from engine.study.evidence import evidence_of
+from engine.study.evidence import evidence_of, generator_caveat
 from engine.study.lesions import Behind, behind, why_untold
 from engine.study.paired_tests import paired_tests
+from engine.study.pools import unmatched
 from engine.study.replicates import FIRST_PRIMARY, Figures, Replicate, arm_figures, mean_figures
 from engine.study.verdict import GUARDS, Evidence, gain
 
@@ -50,8 +51,8 @@ class Contrast:
 
     ``difference`` is the headline, the outer ends of ``procedures``; ``values`` are the replicates' own. Confirmatory
     contrasts have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read
-    from it. ``lesions`` is what the figure rests on, ``draws`` how many bootstrap draws define it; ``reason`` says why nothing
-    is claimed whatever the interval holds, "" where the interval decides.
+    from it. ``lesions`` is what the figure rests on, ``draws`` how many bootstrap draws define it. ``reason`` says why
+    nothing is claimed whatever the interval holds, or what stands beside a claim; "" where the interval decides alone.
     """
 
     figure: str
@@ -136,11 +137,9 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         for arm, many in found.items()
     }
     found_by_pair = {(c.figure, c.baseline): c.difference for c in contrasts}
-    read = [
-        c.draws
-        for c in contrasts
-        if c.baseline in HEADLINE and c.figure in (*runs[0].endpoints.primary, *GUARDS)
-    ]
+    known_draws = {
+        c.figure: c.draws for c in sorted(contrasts, key=lambda c: -c.draws) if c.baseline in HEADLINE
+    }
     return Study(
         design=design,
         runs=tuple(runs),
@@ -148,7 +147,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         arms=point,
         contrasts=contrasts,
         paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
-        evidence=evidence_of(runs, design, arms, found_by_pair, untested, min(read, default=draws)),
+        evidence=evidence_of(runs, design, arms, found_by_pair, untested, known_draws),
         untested=untested,
     )
 
@@ -212,13 +211,15 @@ class _Contrasts:
         wide = None
         if role == "confirmatory":
             level = compare.simultaneous_level(len(adjusted))
-            few = too_few_draws(values[1].shape[1], level)
             wide = headline_of(self._procedures(figure, baseline, level))
         lesions = behind(self.runs, figure)
         claim: Claim = ""
         reason = ""
         if wide is not None:
-            claim, reason = self._claim(figure, wide, lesions, few, adjusted[figure, baseline])
+            untold = why_untold(wide, figure, lesions, values[1].shape[1], level)
+            claim, reason = self._claim(figure, wide, untold, adjusted[figure, baseline])
+            if claim == "better":
+                claim, reason = self._against(baseline)
         return Contrast(
             figure=figure,
             baseline=baseline,
@@ -241,18 +242,24 @@ class _Contrasts:
             return "confirmatory"
         return "guard" if figure in GUARDS and baseline == "real" else "exploratory"
 
-    def _claim(
-        self, figure: str, wide: Difference, lesions: Behind, few_draws: str, holm_p: float
-    ) -> tuple[Claim, str]:
+    def _claim(self, figure: str, wide: Difference, untold: str, holm_p: float) -> tuple[Claim, str]:
         """What is claimed, and why nothing is whatever the interval holds."""
-        if reason := self._barred() or why_untold(wide, figure, lesions) or few_draws:
+        if reason := self._barred() or untold:
             return "not shown", reason
         low, high = gain(wide, figure)
         if low <= 0 <= high:
             return "not shown", ""
-        if holm_p >= 1.0 - LEVEL:
+        if holm_p >= round(1.0 - LEVEL, 9):
             return "not shown", f"Holm's p is {holm_p:.3f}"
         return "better" if low > 0 else "worse", ""
+
+    def _against(self, baseline: str) -> tuple[Claim, str]:
+        """What a gain over an arm claims: nothing where that arm's synthetic images are not as many as those of hard."""
+        if ARMS[baseline].makes_images and ARMS[baseline].matched == "class":
+            unequal = unmatched([run.added for run in self.runs], ARM, baseline)
+            if unequal:
+                return "not shown", unequal
+        return "better", generator_caveat(self.runs)
 
     def _barred(self) -> str:
         """Why the study may claim nothing; "" where it may."""

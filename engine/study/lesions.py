@@ -16,8 +16,9 @@ import numpy as np
 from engine.artifacts.report_json import steps_of
 from engine.evaluation.figures import figure_words
 from engine.evaluation.intervals import DIFFERENCE, no_interval
+from engine.evaluation.statistics import LEVEL
 from engine.evaluation.subgroups import FEWEST_LESIONS
-from engine.study.comparison import Difference
+from engine.study.comparison import Difference, too_few_draws
 from engine.study.replicates import Replicate
 
 MEANS_OVER_CLASSES = ("balanced_accuracy", "auc")
@@ -50,15 +51,25 @@ def behind(runs: Sequence[Replicate], figure: str) -> Behind:
     return min(found, key=lambda one: one.count)
 
 
-def why_untold(difference: Difference, figure: str, rests_on: Behind | None) -> str:
-    """Say why nothing can be claimed of a difference: too few lesions, or an interval that says nothing; "" where it can."""
+def why_untold(
+    difference: Difference, figure: str, rests_on: Behind | None, draws: int, level: float = LEVEL
+) -> str:
+    """Say why nothing can be claimed of a difference, "" where something can.
+
+    Args:
+        difference: with the interval that decides.
+        figure: its dotted name.
+        rests_on: the lesions behind it; None: not known.
+        draws: bootstrap draws in which it is defined.
+        level: coverage of the interval.
+    """
     name = plain_words(figure)
     if rests_on is None:
         return f"how many lesions {name} rests on is not known"
     if rests_on.count < FEWEST_LESIONS:
         return f"{name} rests on {rests_on.words}; {FEWEST_LESIONS} are the fewest for a claim"
     said = no_interval(difference.value, difference.low, difference.high, rests_on.count, DIFFERENCE)
-    return f"{name} has no interval ({rests_on.words})" if said else ""
+    return f"{name} has no interval ({rests_on.words})" if said else too_few_draws(draws, level)
 
 
 def plain_words(figure: str) -> str:

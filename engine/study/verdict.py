@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from engine.evaluation.figures import lower_is_better
-from engine.evaluation.statistics import LEVEL
-from engine.study.comparison import Difference, too_few_draws, too_few_replicates
+from engine.study.comparison import Difference, too_few_replicates
 from engine.study.lesions import Behind, plain_words, why_untold
 
 Verdict = Literal["helped", "hurt", "not shown"]
@@ -41,13 +40,15 @@ class Evidence:
             be computed.
         further: the co-primary figures, in their order.
         lesions: what each of these figures rests on; a figure that is absent rests on an unknown number, and tells nothing.
-        draws: bootstrap draws behind the intervals, the fewest of any figure.
+        draws: bootstrap draws in which each of these figures is defined.
         kind: what a replicate is (``training set``, ``fold``, ``training seed``).
         missing: why a difference cannot be computed, by ``real``, ``random``, ``endpoint`` (undefined for every arm) or
             ``melanoma`` (the data has melanomas, but too few to tell; without that entry it has none).
         untested: of ``real`` and ``random`` those that trained on the same images as ``hard`` in every run.
         none_accepted: that is so because ``hard`` has no accepted image.
         partly: in how many replicates an arm trained on the same images as ``hard``, in words; "" where in none or all.
+        unmatched: how many images random and hard had added, where these are unequal: then no gain is shown; "" where equal.
+        caveat: what a gain may owe to something else than hard cases, and is said beside it; "" for nothing.
         objection: a flaw of the study itself that forbids a claim.
         operating_point: specificity of the malignant operating point.
         names: how the sentence and the reason name ``real`` and ``random``.
@@ -62,12 +63,14 @@ class Evidence:
     figure: str = "malignant.sensitivity"
     further: Mapping[str, Pair] = field(default_factory=dict)
     lesions: Mapping[str, Behind] = field(default_factory=dict)
-    draws: int = 0
+    draws: Mapping[str, int] = field(default_factory=dict)
     kind: str = "training set"
     missing: Mapping[str, str] | None = None
     untested: tuple[str, ...] = ()
     none_accepted: bool = False
     partly: str = ""
+    unmatched: str = ""
+    caveat: str = ""
     objection: str | None = None
     operating_point: float = 0.90
     margin: float = MARGIN
@@ -77,6 +80,10 @@ class Evidence:
     def primary(self) -> Pair:
         """The primary endpoint's differences."""
         return Pair(real=self.against_real, random=self.against_random)
+
+    def why_untold(self, difference: Difference, figure: str) -> str:
+        """Say why nothing can be claimed of one of the differences; "" where something can."""
+        return why_untold(difference, figure, self.lesions.get(figure), self.draws.get(figure, 0))
 
     def why_missing(self, arm: str) -> str:
         """Say why the difference against ``real`` or ``random``, or in ``melanoma`` sensitivity, cannot be computed."""
@@ -96,10 +103,11 @@ def verdict(evidence: Evidence) -> tuple[Verdict, str]:
     """Return helped, hurt or not shown, and why.
 
     Helped: a safe protocol, FEWEST_REPLICATES replicates or more, both of the primary endpoint's intervals on the better
-    side of 0 (above it, or below where lower is better), no co-primary figure's interval against real on its worse side, and
-    specificity and melanoma sensitivity not worse by more than ``margin`` (lower end of their intervals, against real); data
-    that has melanomas must show what became of them, data of which melanoma is no class need not. Hurt: the interval against
-    real lies on the worse side of 0 under the same protocol and replicates. Everything else is not shown.
+    side of 0 (above it, or below where lower is better), as many images added for random as for hard, no co-primary figure's
+    interval against real on its worse side, and specificity and melanoma sensitivity not worse by more than ``margin``
+    (lower end of their intervals, against real); data that has melanomas must show what became of them, data of which
+    melanoma is no class need not. Hurt: the interval against real lies on the worse side of 0 under the same protocol and
+    replicates. Everything else is not shown.
 
     A figure that rests on fewer than FEWEST_LESIONS lesions, or whose interval says nothing (``no_interval``), cannot be
     told: it shows neither that something is better nor that it did not suffer. Nor can it with too few bootstrap draws.
@@ -119,7 +127,7 @@ def _verdict(evidence: Evidence) -> tuple[Verdict, str]:
     real, random, barred = evidence.against_real, evidence.against_random, _barred(evidence)
     if barred or real is None:
         return "not shown", barred
-    if untold := why_untold(real, evidence.figure, evidence.lesions.get(evidence.figure)):
+    if untold := evidence.why_untold(real, evidence.figure):
         return "not shown", untold
     better, worse = ("below", "above") if lower_is_better(evidence.figure) else ("above", "below")
     if gain(real, evidence.figure)[1] < 0:
@@ -132,10 +140,11 @@ def _verdict(evidence: Evidence) -> tuple[Verdict, str]:
             random is None
             or (
                 gain(random, evidence.figure)[0] > 0
-                and not why_untold(random, evidence.figure, evidence.lesions.get(evidence.figure))
+                and not evidence.why_untold(random, evidence.figure)
             ),
             _no_gain(random, evidence, worse),
         ),
+        (not evidence.unmatched, evidence.unmatched),
         *[_kept(pair.real, name, evidence) for name, pair in evidence.further.items()],
         _not_fallen(evidence.specificity, GUARDS[0], "specificity", evidence),
         (True, "")
@@ -150,7 +159,8 @@ def _verdict(evidence: Evidence) -> tuple[Verdict, str]:
     if why:
         return "not shown", "; ".join(why)
     undefined = " (melanoma sensitivity is not defined here)" if melanoma is None else ""
-    return "helped", f"both intervals lie {better} 0, nothing else suffered{undefined}"
+    caveat = f"; {evidence.caveat}" if evidence.caveat else ""
+    return "helped", f"both intervals lie {better} 0, nothing else suffered{undefined}{caveat}"
 
 
 def _barred(evidence: Evidence) -> str:
@@ -163,7 +173,7 @@ def _barred(evidence: Evidence) -> str:
         return evidence.objection
     if evidence.against_real is None:
         return evidence.why_missing("real")
-    return too_few_replicates(evidence.replicates, evidence.kind) or too_few_draws(evidence.draws, LEVEL)
+    return too_few_replicates(evidence.replicates, evidence.kind)
 
 
 def _kept(difference: Difference | None, figure: str, evidence: Evidence) -> tuple[bool, str]:
@@ -171,7 +181,7 @@ def _kept(difference: Difference | None, figure: str, evidence: Evidence) -> tup
     against = f"against {evidence.names['real']}"
     if difference is None:
         return False, f"{plain_words(figure)} {against} cannot be computed"
-    if untold := why_untold(difference, figure, evidence.lesions.get(figure)):
+    if untold := evidence.why_untold(difference, figure):
         return False, untold
     return not _lost(difference, figure), f"{plain_words(figure)} is worse {against}"
 
@@ -183,15 +193,13 @@ def _not_fallen(
     fallen = f"{name} may have fallen by more than {100 * evidence.margin:g} points"
     if difference is None:
         return False, fallen
-    if untold := why_untold(difference, figure, evidence.lesions.get(figure)):
+    if untold := evidence.why_untold(difference, figure):
         return False, untold
     return difference.low > -evidence.margin, fallen
 
 
 def _no_gain(difference: Difference | None, evidence: Evidence, worse: str) -> str:
-    if difference is not None and (
-        untold := why_untold(difference, evidence.figure, evidence.lesions.get(evidence.figure))
-    ):
+    if difference is not None and (untold := evidence.why_untold(difference, evidence.figure)):
         return untold
     lost = _lost(difference, evidence.figure)
     return f"the interval against {evidence.names['random']} {f'lies {worse}' if lost else 'holds'} 0"

@@ -94,8 +94,15 @@ def _contrasts_table(study: Study, figure: str, contrasts: Sequence[Contrast]) -
         "reach": f"{100 * reach:g} points" if is_share(figure) else f"{reach:g}",
         "better": "left" if lower_is_better(figure) else "right",
         "rows": [_contrast_row(contrast, reach) for contrast in contrasts],
-        "reasons": list(dict.fromkeys(c.reason for c in contrasts if c.reason)),
+        "reasons": list(dict.fromkeys(_said(c) for c in contrasts if c.reason)),
     }
+
+
+def _said(contrast: Contrast) -> str:
+    """Why nothing is claimed whatever the interval holds, or what stands beside the claim."""
+    if contrast.claim == "not shown":
+        return f"Not shown, whatever the interval holds: {contrast.reason}"
+    return contrast.reason[:1].upper() + contrast.reason[1:]
 
 
 def reach_of(contrasts: Sequence[Contrast]) -> float:

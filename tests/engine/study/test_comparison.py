@@ -210,7 +210,7 @@ LESIONS = {
     )
 }
 GOOD = Evidence(
-    draws=1000,
+    draws=dict.fromkeys(LESIONS, 1000),
     lesions=LESIONS,
     protocol="safe",
     replicates=8,
@@ -245,8 +245,12 @@ GOOD = Evidence(
         ({"against_random": difference(-0.05, -0.01)}, "not shown", "against random synthesis lies below 0"),
         ({"against_real": None}, "not shown", "real was not run"),
         ({"specificity": None}, "not shown", "specificity may have fallen"),
-        ({"draws": 399}, "not shown", "399 bootstrap draws; 400 are the fewest for an interval at 95 %"),
-        ({"draws": 400}, "helped", ""),
+        (
+            {"draws": dict.fromkeys(LESIONS, 399)},
+            "not shown",
+            "399 bootstrap draws; 400 are the fewest for an interval at 95 %",
+        ),
+        ({"draws": dict.fromkeys(LESIONS, 400)}, "helped", ""),
         ({"objection": "training sets overlap"}, "not shown", "training sets overlap"),
         ({"replicates": 1}, "not shown", "1 training set; 5 are the fewest"),
         ({"against_real": difference(-0.09, -0.01)}, "hurt", "below 0"),
@@ -284,6 +288,8 @@ ALIKE = Difference(value=0.0, low=0.0, high=0.0, p_value=1.0, method="given")
         ({"specificity": ALIKE}, "malignant specificity has no interval"),
         ({"against_random": replace(ALIKE, value=1.0, low=1.0, high=1.0)}, "malignant sensitivity has no interval"),
         ({"against_real": replace(ALIKE, value=1.0, low=1.0, high=1.0)}, "malignant sensitivity has no interval"),
+        ({"draws": {**dict.fromkeys(LESIONS, 1000), "melanoma.sensitivity": 300}}, "300 bootstrap draws; 400"),
+        ({"unmatched": "random and hard had unequal"}, "random and hard had unequal"),
         ({"lesions": {}}, "how many lesions malignant sensitivity rests on is not known"),
         ({"further": {"malignant.auc": Pair()}}, "malignant AUC against real cannot be computed"),
     ],
@@ -294,6 +300,11 @@ def test_what_rests_on_too_few_lesions_cannot_be_told(changes: dict[str, object]
     assert found == "not shown"
     assert why in reason
     assert reason.count("malignant sensitivity") <= 1, "said once for both intervals"
+
+
+def test_what_a_gain_may_owe_to_the_generator_is_said_and_forbids_nothing() -> None:
+    found, reason = verdict(replace(GOOD, caveat="the generator saw more"))
+    assert found == "helped" and reason.endswith("nothing else suffered; the generator saw more")
 
 
 def test_a_fall_of_one_lesion_is_no_harm_shown() -> None:

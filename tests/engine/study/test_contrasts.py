@@ -124,13 +124,52 @@ def test_few_draws_and_holms_p_forbid_a_claim(
 ) -> None:
     """100 draws put two and a half beyond each end of a 95 % interval; they may be set, and claim nothing."""
     few = make_study(gaining, draws=100)
-    assert few.answer.reason.startswith("100 bootstrap draws; 400 are the fewest for an interval at 95 %")
+    assert few.answer.reason == (
+        "100 bootstrap draws; 400 are the fewest for an interval at 95 % (evaluation.bootstrap)"
+    )
     claim = few.contrast(PRIMARY, "random")
     assert claim is not None and claim.claim == "not shown" and claim.reason == few.answer.reason
     monkeypatch.setattr(compare, "holm", lambda found: dict.fromkeys(found, 0.05))
     claim = make_study(gaining, draws=400).contrast(PRIMARY, "random")
     assert claim is not None and claim.adjusted is not None and claim.adjusted.low > 0
     assert (claim.claim, claim.reason) == ("not shown", "Holm's p is 0.050")
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+def test_random_with_fewer_images_is_no_bar_that_was_cleared(gaining: list[Replicate]) -> None:
+    """Hard had 600 images of melanoma and random 10: a gain over it is one of more images."""
+    runs = [replace(run, added={"hard": {"mel": 120}, "random": {"mel": 2}}) for run in gaining]
+    study = make_study(runs, draws=400)
+    why = "random and hard had unequal numbers of images added: mel 10 and 600"
+    assert (study.answer.verdict, study.answer.reason) == ("not shown", why)
+    claim = study.contrast(PRIMARY, "random")
+    assert claim is not None and (claim.claim, claim.reason) == ("not shown", why)
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.parametrize(
+    ("saw", "others", "told"),
+    [("train", True, "train images outside"), ("train", False, ""), ("own", True, ""), ("unlabelled", True, "unlabelled")],
+)  # fmt: skip
+def test_what_the_generator_saw_stands_beside_a_gain(
+    gaining: list[Replicate], saw: str, others: bool, told: str
+) -> None:
+    pool = {"pool": frozenset({"another"})} if others else {}
+    runs = [replace(run, generator_saw=saw, parts={**run.parts, **pool}) for run in gaining]
+    study = make_study(runs, draws=400)
+    claim = study.contrast(PRIMARY, "random")
+    assert study.answer.verdict == "helped" and claim is not None and claim.claim == "better"
+    warning = "part of a gain is other real images that reach the classifier through it"
+    assert (warning in study.answer.reason) == (warning in claim.reason) == bool(told)
+    assert told in study.answer.reason
+
+
+def test_a_run_says_what_its_arms_had_added_and_its_generator_saw(tmp_path: Path) -> None:
+    run = open_replicate(read_run(write_study(tmp_path, arms=ALL, lesions=200, replicates=1)[0]))
+    assert run.added == {"real": {"mel": 0}, "random": {"mel": 120}, "hard": {"mel": 120}}
+    assert run.generator_saw == "own"
 
 
 def with_few(run: Replicate, part: str, dx: str, keep: int) -> Replicate:
