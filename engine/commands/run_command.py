@@ -67,6 +67,7 @@ def show(
     from engine.labelling.simulated import in_run
     from engine.report.blocks.evidence import run_answer
     from engine.report.summary import summary_table
+    from engine.report.wording import one_run
     from engine.study.next_step import next_step
 
     simulated = in_run(folder.path, report_json.read(folder.path))
@@ -79,8 +80,10 @@ def show(
         console.print(f"stored   {config.output.rstrip('/')}/{config.name}", soft_wrap=True)
     if config.tracking.kind == "mlflow" and config.tracking.uri is None and not is_url(config.output):
         console.print(mlflow_line(config, folder.path), soft_wrap=True)
+    rests_on = one_run(report["rounds"][-1]) if report["rounds"] else "One run"
     console.print(
-        "research software, not a medical device; one run with one seed proves no gain", style="dim"
+        f"research software, not a medical device; {rests_on[0].lower()}{rests_on[1:]} proves no gain",
+        style="dim",
     )
     say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
