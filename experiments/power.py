@@ -1,11 +1,11 @@
 """Simulates studies with an effect that `hardcase power` calls detectable at 80 %: is it shown in 80 % of them?
 
-usage: python -m experiments.power [--studies 400] [--draws 400] [--designs shared folds] [--name power]
+usage: python -m experiments.power [--studies 400] [--draws 800] [--designs shared folds] [--name power]
 
 The variances of training sets, classifier seeds and lesions are planted in the log loss of every image: each photograph's
 probability of the true class is made from them. So the true components and the true effect are known exactly, and all that
-follows is the study's own code (`make_study`: two endpoints in the family, bootstrap of lesions, t, the wider interval at
-the family's level). The effect is the one that `engine.study.power.detectable` returns for the planted components.
+follows is the study's own code (`make_study`: two endpoints in the family, bootstrap of lesions, t, the outer ends of
+both at the family's level). The effect is the one that `engine.study.power.detectable` returns for the planted components.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> None:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--studies", type=int, default=400)
-    parser.add_argument("--draws", type=int, default=400)
+    parser.add_argument("--draws", type=int, default=800)
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--name", default="power")
     arguments = parser.parse_args()
@@ -108,6 +108,8 @@ def simulate(planted: Planted, studies: int, draws: int, *, seed: int) -> dict[s
     """
     noise = noise_of(planted.components, planted.plan.lesions, planted.plan)
     effect = detectable(noise, planted.plan, LEVEL)
+    if effect is None:
+        raise ValueError(f"{planted.plan.replicates} replicates can show nothing")
     shown = 0
     estimated: list[Components] = []
     for number in range(studies):

@@ -27,9 +27,9 @@ from experiments.table1 import studies
 INTRODUCTION = """# By sex, age and site
 
 Written by `python -m experiments.subgroups`. Test lesions, %, mean over replicates; operating point (90 % specificity) fixed
-on all of val. Differences in points with the wider of the study's two 95 % intervals (lesions and training sets resampled;
-t), unadjusted: {count} of them, of which one in twenty would exclude 0 by chance. Exploratory; nothing here says that a
-classifier is fair.
+on all of val. Differences in points with the outer ends of the study's two 95 % intervals (lesions and training sets
+resampled; t), unadjusted: {count} of them, of which one in twenty would exclude 0 by chance. Exploratory; nothing here says
+that a classifier is fair.
 """
 
 

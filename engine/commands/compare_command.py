@@ -12,8 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.artifacts import predictions, split
+from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
 from engine.artifacts.report_json import RoundEntry, RunReport
+from engine.artifacts.run_layout import seed_folder
 from engine.commands.finished_run import Chosen, choose, read_report
 from engine.config import read_tree
 from engine.errors import ConfigError, DataError
@@ -24,7 +26,8 @@ from engine.evaluation.statistics import Interval, interval
 from engine.labelling.simulated import in_entry
 from engine.report.wording import PROTOCOLS, SIMULATED, SIMULATED_TITLE, figure_text
 from engine.study.pools import OWN, pool_text
-from engine.study.run_replicates import endpoints_of
+from engine.study.replicates import Figures, mean_figures
+from engine.study.run_replicates import endpoints_of, further_seeds
 from engine.training.plan import derive_seed
 from engine.types import StrArray
 
@@ -142,24 +145,32 @@ def paired_differences(
 ) -> dict[str, tuple[Interval, int]]:
     """Bootstrap test lesions once for both classifiers and return other - first of each figure.
 
+    With several classifier seeds each side's figure is the mean over them, in every draw too, as the table above has it.
+
     Returns:
         {dotted figure: (difference with its 95 % interval, number of test lesions)}.
     """
-    ours, theirs = _test_split(first), _test_split(other)
+    ours, theirs = _test_splits(first), _test_splits(other)
     if ours[1].tolist() != theirs[1].tolist():
         raise DataError(
             f"{other.folder}: predicts other test images than {first.folder}; rerun one of the runs"
         )
-    lesions = len(set(ours[0].lesion_id.tolist()))
-    points, sampled = [], []
-    for scored, _ in (ours, theirs):
-        rng = np.random.default_rng(derive_seed(seed, "compare"))
-        point, drawn = bootstrap_figures(scored, draws=draws, rng=rng)
-        points.append(point)
-        sampled.append(drawn)
+    lesions = len(set(ours[0][0].lesion_id.tolist()))
+    found = []
+    for splits, _ in (ours, theirs):
+        each = []
+        for scored in splits:
+            rng = np.random.default_rng(derive_seed(seed, "compare"))  # the same lesions are drawn for each
+            point, drawn = bootstrap_figures(scored, draws=draws, rng=rng)
+            each.append(Figures(point=point, drawn=drawn))
+        found.append(mean_figures(each))
+    before, after = found
     return {
-        name: (interval(points[1][name] - points[0][name], sampled[1][name] - sampled[0][name]), lesions)
-        for name in points[0]
+        name: (
+            interval(after.point[name] - before.point[name], after.drawn[name] - before.drawn[name]),
+            lesions,
+        )
+        for name in before.point
     }
 
 
@@ -230,9 +241,11 @@ def _differences(first: Compared, other: Compared, rows: Mapping[str, str]) -> T
         first.chosen, other.chosen, draws=config.evaluation.bootstrap, seed=config.loop.seed
     )
     lesions = next(iter(found.values()))[1]
+    seeds = [1 + len(further_seeds(one.chosen.folder)) for one in (other, first)]
+    means = f"; means over {seeds[0]} and {seeds[1]} classifier seeds" if max(seeds) > 1 else ""
     table = Table(
         title=f"{other.label} minus {first.label}",
-        caption=f"paired bootstrap over the same {lesions} test lesions, 95 % intervals; shares in percentage points",
+        caption=f"paired bootstrap over the same {lesions} test lesions, 95 % intervals; shares in percentage points{means}",
     )
     table.add_column("figure")
     table.add_column("difference", justify="right")
@@ -258,10 +271,23 @@ def points(difference: Interval, figure: str = "accuracy", lesions: int | None =
     return Text(text, style="bold" if not said and (low > 0 or high < 0) else "")
 
 
-def _test_split(chosen: Chosen) -> tuple[ScoredSplit, StrArray]:
-    """The test predictions of one classifier in the order of image ids, and those ids."""
-    calibration = chosen.calibration
-    found = predictions.read(chosen.folder, calibration.classes)
+def _test_splits(chosen: Chosen) -> tuple[list[ScoredSplit], StrArray]:
+    """The test predictions of every classifier seed of one (round, arm) in the order of image ids, and those ids."""
+    folders = [chosen.folder, *(chosen.folder / seed_folder(seed) for seed in further_seeds(chosen.folder))]
+    found = [_test_split(chosen, folder) for folder in folders]
+    (_, image_id), *further = found
+    for folder, (_, others) in zip(folders[1:], further, strict=True):
+        if others.tolist() != image_id.tolist():
+            raise DataError(
+                f"{folder}: predicts other test images than {chosen.folder}; rerun `hardcase run`"
+            )
+    return [scored for scored, _ in found], image_id
+
+
+def _test_split(chosen: Chosen, folder: Path) -> tuple[ScoredSplit, StrArray]:
+    """The same of one seed, by the calibration beside its predictions."""
+    calibration = Calibration.read(folder)
+    found = predictions.read(folder, calibration.classes)
     rows = np.flatnonzero(found.split == "test")
     test = found.take(rows[np.argsort(found.image_id[rows], kind="stable")])
     lesions = split.read(chosen.run.path).find(test.image_id)

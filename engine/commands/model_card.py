@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.classifier_fit import WEIGHTS
@@ -11,10 +11,13 @@ from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.finished_run import Chosen
 from engine.evaluation.intervals import lesions_behind
 from engine.report.wording import (
+    NOTHING,
     PROTOCOLS,
     SIMULATED_TITLE,
     SIMULATED_WORDS,
     figure_text,
+    one_run,
+    percent,
     percent_interval,
 )
 
@@ -82,7 +85,18 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
     if entry is None:
         return [*lines, "This round and arm is not in report.json: no figures.", ""]
     test, malignant = entry.test, entry.test["malignant"]
-    lines += ["| figure | value (95 % interval by lesion) | images |", "|---|---|---|"]
+    seeds = entry.seeds or {}
+    count = len(seeds.get("seeds") or ())
+    if count > 1:
+        lines += [
+            f"The weights here are those of the first of {count} classifier seeds, seed {seeds['seeds'][0]}. Intervals are",
+            f"those of the mean over all {count}.",
+            "",
+            f"| figure | these weights | mean of {count} seeds (95 % interval by lesion) | images |",
+            "|---|---|---|---|",
+        ]
+    else:
+        lines += ["| figure | value (95 % interval by lesion) | images |", "|---|---|---|"]
     rows = [(n.replace("_", " "), n, test["n"]) for n in ("balanced_accuracy", "accuracy", "macro_f1")]
     rows += [
         ("malignant sensitivity", "malignant.sensitivity", malignant["n"]),
@@ -92,11 +106,12 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
         name = as_text(dx)
         rows.append((f"sensitivity {name}", f"per_class.{dx}.sensitivity", figures["n"]))
         rows.append((f"specificity {name}", f"per_class.{dx}.specificity", test["n"] - figures["n"]))
-    for words, figure, count in rows:
+    for words, figure, images in rows:
         shown = percent_interval(entry.figure("test", figure), lesions_behind(test, figure))
-        lines.append(f"| {words} | {shown} | {count} |")
+        lines.append(f"| {words} |{_first(entry, figure, percent)} {shown} | {images} |")
     for words, figure in (("AUC", "auc"), ("malignant AUC", "malignant.auc"), ("ECE", "ece")):
-        lines.append(f"| {words} | {figure_text(test, figure)} | {test['n']} |")
+        first = _first(entry, figure, lambda value: f"{value:.3f}")
+        lines.append(f"| {words} |{first} {figure_text(test, figure)} | {test['n']} |")
     trained = (
         f"Trained for {entry.optimizer_steps} optimizer steps on {entry.n_real} real images"
         f" and what the arm {entry.arm} adds ({entry.n_accepted} synthetic images accepted in this round)."
@@ -105,9 +120,18 @@ def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> lis
         *lines,
         "",
         trained,
-        "One run with one seed: differences to other models within the intervals mean nothing.",
+        f"{one_run(entry.to_json())}: differences to other models within the intervals mean nothing.",
         "",
     ]
+
+
+def _first(entry: RoundEntry, figure: str, text: Callable[[float], str]) -> str:
+    """The cell of the first classifier seed, whose weights are exported; "" where there is one seed alone."""
+    seeds = entry.seeds or {}
+    if len(seeds.get("seeds") or ()) < 2:
+        return ""
+    values = ((seeds.get("test") or {}).get(figure) or {}).get("values")
+    return f" {text(values[0]) if values else NOTHING} |"
 
 
 def _names(classes: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from engine.commands.output_folder import writable_file
 from engine.commands.report_command import open_study
 from engine.errors import ConfigError, DataError
 from engine.evaluation.figures import FIGURES, figure_words, is_share
+from engine.study.comparison import too_few_replicates
 from engine.study.power import MOST, POWER
 from engine.study.power_study import MULTIPLES, PowerRow, PowerStudy, as_planned_on, power_study
 
@@ -74,6 +75,8 @@ def show(found: PowerStudy, console: Console) -> None:
     )
     for arm in found.untested:
         console.print(f"hard and {arm} trained on the same images: nothing was tested", style="yellow")
+    if few := too_few_replicates(plan.replicates, unit):
+        console.print(f"{few}: these runs could have shown nothing", style="yellow")
     for figure in dict.fromkeys(row.figure for row in found.rows):
         rows = [row for row in found.rows if row.figure == figure]
         console.print(_components(figure, rows, found))
@@ -104,7 +107,7 @@ def _components(figure: str, rows: Sequence[PowerRow], found: PowerStudy) -> Tab
                 "–" if variance is None else _amount(math.sqrt(variance), figure)
                 for variance in (parts.training_sets, parts.seeds, parts.lesions)
             ],
-            _amount(row.detectable, figure),
+            "none" if row.detectable is None else _amount(row.detectable, figure),
             f"{100 * row.power:.0f} %",
         )
     return table
@@ -113,7 +116,7 @@ def _components(figure: str, rows: Sequence[PowerRow], found: PowerStudy) -> Tab
 def _plans(figure: str, rows: Sequence[PowerRow], found: PowerStudy) -> Table:
     table = Table(
         title=f"training sets that show {_amount(found.effect, figure)} ({_unit(figure)}) at {POWER:.0%} power",
-        caption=f"–: more than {MOST}",
+        caption=_unreached(found),
     )
     for name in ("baseline", "seeds"):
         table.add_column(name)
@@ -124,6 +127,13 @@ def _plans(figure: str, rows: Sequence[PowerRow], found: PowerStudy) -> Table:
             counts = [plan.training_sets for plan in row.plans if plan.seeds == seeds]
             table.add_row(row.baseline, str(seeds), *["–" if c is None else str(c) for c in counts])
     return table
+
+
+def _unreached(found: PowerStudy) -> str:
+    """What a dash in the table of plans means."""
+    plan = found.finished
+    few = "" if plan.shared else too_few_replicates(plan.replicates, found.design.unit)
+    return f"–: {few}" if few else f"–: more than {MOST}"
 
 
 def _scale(figure: str) -> float:

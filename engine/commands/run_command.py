@@ -67,6 +67,7 @@ def show(
     from engine.labelling.simulated import in_run
     from engine.report.blocks.evidence import run_answer
     from engine.report.summary import summary_table
+    from engine.report.wording import one_run
     from engine.study.next_step import next_step
 
     simulated = in_run(folder.path, report_json.read(folder.path))
@@ -79,8 +80,10 @@ def show(
         console.print(f"stored   {config.output.rstrip('/')}/{config.name}", soft_wrap=True)
     if config.tracking.kind == "mlflow" and config.tracking.uri is None and not is_url(config.output):
         console.print(mlflow_line(config, folder.path), soft_wrap=True)
+    rests_on = one_run(report["rounds"][-1]) if report["rounds"] else "One run"
     console.print(
-        "research software, not a medical device; one run with one seed proves no gain", style="dim"
+        f"research software, not a medical device; {rests_on[0].lower()}{rests_on[1:]} proves no gain",
+        style="dim",
     )
     say(run_answer(folder.path), report["protocol"], console, simulated=simulated)
     console.print(f"report   {folder.layout.page}")
@@ -117,7 +120,7 @@ def ending_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
-    """One line per round: how often the judge sees the intended class in ungated samples, against real val images."""
+    """One line per round: how often the judge sees the intended class in ungated samples, against unseen real lesions."""
     lines = []
     for entry in report["rounds"]:
         home = folder.layout.round_folder(entry["round"])
@@ -127,7 +130,7 @@ def synthesis_lines(folder: RunFolder, report: Mapping[str, Any]) -> list[str]:
                 continue
             lines.append(
                 f"round {entry['round']}: the judge agrees with the intended class of {facts.agreement:.0%} of ungated "
-                f"samples; of real val images of these classes it gets {facts.expected_agreement:.0%} right "
+                f"samples; of unseen real lesions of these classes it gets {facts.expected_agreement:.0%} right "
                 f"(ratio {facts.agreement_ratio:.2f})"
             )
     return lines

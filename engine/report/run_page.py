@@ -32,6 +32,7 @@ from engine.report.wording import (
     SIMULATED_BANNER,
     figure_text,
     headline,
+    one_run,
     percent,
 )
 from engine.study.next_step import NextStep, next_step
@@ -151,6 +152,7 @@ def _summary(run: RunFiles, rounds: Sequence[Mapping[str, Any]]) -> dict[str, An
         "max_ratio": loop.get("max_synthetic_ratio"),
         "melanoma_sensitivity": (config.get("evaluation") or {}).get("melanoma_sensitivity"),
         "draws": (config.get("evaluation") or {}).get("bootstrap"),
+        "one_run": one_run(rounds[-1]) if rounds else "One run",
     }
 
 

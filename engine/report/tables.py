@@ -13,7 +13,7 @@ from engine.artifacts.report_json import figure_in
 from engine.evaluation.figures import figure_words
 from engine.evaluation.intervals import lesions_behind
 from engine.report import charts as draw
-from engine.report.wording import figure_text, latest, p_text, percent_interval
+from engine.report.wording import NOTHING, figure_text, latest, p_text, percent_interval
 
 Entry = Mapping[str, Any]
 
@@ -57,7 +57,14 @@ def figure_column(heading: str, name: str, part: str = "test") -> Column:
     return Column(heading=heading, text=lambda entry: figure_text(entry[part], name))
 
 
+def _added(entry: Entry) -> str:
+    """Images that the pool adds to the classifier's own, of all rounds so far; a dash where the report does not say."""
+    added = (entry.get("pool") or {}).get("added")
+    return NOTHING if added is None else str(sum(added.values()))
+
+
 def _made(entry: Entry) -> str:
+    """Images of this round alone; pools take no more of them than match those of hard."""
     return f"{entry['n_accepted']} / {entry['n_generated']}" if entry["n_generated"] else "none"
 
 
@@ -74,13 +81,14 @@ COLUMNS: list[Column] = [
     figure_column("Accuracy", "accuracy"),
     figure_column("AUC", "auc"),
     figure_column("ECE", "ece"),
-    Column(heading="Added / generated", text=_made),
+    Column(heading="Images added", text=_added),
     Column(heading="Steps", text=lambda e: f"{e['optimizer_steps']:,}".replace(",", "\u202f")),
     Column(heading="p against round 0", text=lambda e: p_text(e["p_value_vs_round0"])),
 ]
 """The table of rounds and arms, on the test part; a further figure is one line here."""
 FURTHER: list[Column] = [
     figure_column("Balanced accuracy, val", "balanced_accuracy", "val"),
+    Column(heading="Accepted / generated", text=_made),
     Column(heading="Real training images", text=lambda e: str(e["n_real"])),
     figure_column("Malignant AUC", "malignant.auc"),
     figure_column("Log loss", "log_loss"),

@@ -175,7 +175,17 @@ def headline(rounds: Sequence[Mapping[str, Any]]) -> str:
         f"In round {hard['round']}, the classifier trained {in_words(ENGINE)} recognised {found} of the {_images(hard)} of "
         f"malignant or premalignant lesions, against {other} by the one trained {in_words(START)}{_when(hard, real)}, each "
         f"at the operating point fixed on val, which gave a test specificity of {specificity} and {its}. "
-        f"{_overlap(ours, theirs)} One run with one seed proves no gain, whichever way the difference points."
+        f"{_overlap(ours, theirs)} {one_run(hard)} proves no gain, whichever way the difference points."
+    )
+
+
+def one_run(entry: Mapping[str, Any]) -> str:
+    """Return what a report's object rests on: ``One run with one seed``, or how many classifier seeds it averages."""
+    count = len((entry.get("seeds") or {}).get("seeds") or ())
+    return (
+        "One run with one seed"
+        if count < 2
+        else f"One run with one training set (means of {count} classifier seeds)"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,6 +50,12 @@ def difference_text(
     return f"{value:+.3f} [{said or f'{low:+.3f}, {high:+.3f}'}]"
 
 
+def lesions_of(evidence: Evidence, figure: str) -> int | None:
+    """Return how many lesions a figure of the answer rests on; None: not known."""
+    rests_on = evidence.lesions.get(figure)
+    return rests_on.count if rests_on is not None else None
+
+
 def _told(evidence: Evidence) -> str:
     point = in_sentence(evidence.figure, evidence.operating_point)
     names = evidence.names
@@ -65,7 +70,7 @@ def _told(evidence: Evidence) -> str:
     changes = " and ".join(_change(evidence, arm) for arm in shown)
     clauses = [f"Hard cases changed {point} by {changes}"]
     for figure, pair in evidence.further.items():
-        amounts = _amounts(pair, figure, shown, names)
+        amounts = _amounts(pair, figure, shown, evidence)
         if amounts:
             clauses.append(f"and {in_sentence(figure, evidence.operating_point)} by {amounts}")
     clauses += [
@@ -80,13 +85,15 @@ def _change(evidence: Evidence, arm: str) -> str:
     """``+4.2 points [+1.0, +7.4] against real``, with the reason where it is unknown."""
     difference = evidence.primary.of(arm)
     why = "" if difference is not None else f" ({evidence.why_missing(arm)})"
-    return f"{difference_text(difference, evidence.figure)} against {evidence.names[arm]}{why}"
+    text = difference_text(difference, evidence.figure, lesions_of(evidence, evidence.figure))
+    return f"{text} against {evidence.names[arm]}{why}"
 
 
-def _amounts(pair: Pair, figure: str, shown: list[str], names: Mapping[str, str]) -> str:
+def _amounts(pair: Pair, figure: str, shown: list[str], evidence: Evidence) -> str:
     """A co-primary figure's differences in the order of the sentence; named where one of the two is missing."""
     known = [arm for arm in shown if pair.of(arm) is not None]
-    texts = [difference_text(pair.of(arm), figure) for arm in known]
+    names, lesions = evidence.names, lesions_of(evidence, figure)
+    texts = [difference_text(pair.of(arm), figure, lesions) for arm in known]
     if known == list(names):
         return " and ".join(texts)
     return " and ".join(f"{text} against {names[arm]}" for text, arm in zip(texts, known, strict=True))

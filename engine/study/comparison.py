@@ -3,7 +3,7 @@
 A replicate is one training set (or one fold) on which every arm was trained. Chance comes from which training sets were
 drawn and from which lesions are in the test set; an interval that knows one of them alone is too narrow. Where replicates
 share one test set, both are resampled, crossed; in cross-validation lesions are resampled within folds. Beside each stands a
-t interval over replicates; the wider of the two is the headline.
+t interval over replicates; the outer ends of the two are the headline.
 
 Shape legend: R replicates, B bootstrap draws, N images, K clusters.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,28 @@ from engine.evaluation.statistics import LEVEL
 Floats = npt.NDArray[np.float64]
 FEWEST_REPLICATES = 5
 """With fewer training sets nothing is claimed: five signs cannot reach 5 % in a two-sided test, fewer even less."""
+DRAWS_BEYOND = 10
+"""Draws that must lie beyond each end of a bootstrap interval: with fewer its ends are single draws."""
+
+
+def too_few_replicates(count: int, unit: str) -> str:
+    """Say that so many replicates are too few for a claim; "" where they are enough."""
+    if count >= FEWEST_REPLICATES:
+        return ""
+    return f"{count} {unit}{'' if count == 1 else 's'}; {FEWEST_REPLICATES} are the fewest for a claim"
+
+
+def too_few_draws(count: int, level: float) -> str:
+    """Say that so many bootstrap draws are too few for an interval at this level; "" where they are enough."""
+    fewest = fewest_draws(level)
+    if count >= fewest:
+        return ""
+    return f"{count} bootstrap draws; {fewest} are the fewest for an interval at {100 * level:.4g} % (evaluation.bootstrap)"
+
+
+def fewest_draws(level: float) -> int:
+    """Return how many draws leave DRAWS_BEYOND beyond each end of an interval."""
+    return math.ceil(round(2 * DRAWS_BEYOND / (1.0 - level), 6))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,10 +151,22 @@ def _percentile(value: float, drawn_B: Floats, method: str, level: float) -> Dif
 
 
 def headline(first: Difference, second: Difference) -> Difference:
-    """Return the wider of two intervals, with the larger of the two p values."""
-    wider = first if first.width >= second.width else second
+    """Return one interval from the lower of two lower ends to the higher of two upper ends, with the larger p value.
+
+    It excludes 0 where both do, as ``simultaneous_level`` and the power of a study take it. The wider of the two is not
+    enough: a skewed bootstrap that is wider to one side may exclude 0 while the t interval holds it. The method is that of
+    the interval that has both ends, or both methods.
+    """
+    low, high = min(first.low, second.low), max(first.high, second.high)
     known = [d.p_value for d in (first, second) if d.p_value is not None]
-    return replace(wider, p_value=max(known) if known else None)
+    whole = [d for d in (first, second) if (d.low, d.high) == (low, high)]
+    return Difference(
+        value=first.value,
+        low=low,
+        high=high,
+        p_value=max(known) if known else None,
+        method=whole[0].method if whole else f"outer ends of {first.method} and {second.method}",
+    )
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

@@ -4,8 +4,9 @@ The study's endpoints (``Endpoints.primary``) are the primary figure and its co-
 of a confirmatory baseline and an endpoint. An arm that trained on the same images as hard is not compared with it. It counts
 in the family, so that a run in which nothing was accepted makes no other claim easier.
 
-Each contrast has two intervals and the wider is its headline: crossed bootstrap and paired t where replicates share one
-test set; bootstrap of lesions within folds and corrected resampled t in cross-validation. One run has the bootstrap alone.
+Each contrast has two intervals. Their outer ends are its headline, which excludes 0 where both do: crossed bootstrap and
+paired t where replicates share one test set; bootstrap of lesions within folds and corrected resampled t in
+cross-validation. One run has the bootstrap alone.
 
 Shape legend: R replicates, B bootstrap draws.
 """
@@ -18,19 +19,21 @@ from typing import Final, Literal
 
 import numpy as np
 
-from engine.arms import CONFIRMATORY, ENGINE, HEADLINE
+from engine.arms import ARMS, CONFIRMATORY, ENGINE, HEADLINE
 from engine.evaluation import figures
 from engine.evaluation.figures import figure_words
 from engine.evaluation.metrics import Floats
 from engine.evaluation.statistics import LEVEL
 from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
-from engine.study.comparison import FEWEST_REPLICATES, Difference
+from engine.study.comparison import Difference, too_few_replicates
 from engine.study.design import Design, find_design
-from engine.study.evidence import GUARDS, evidence_of
+from engine.study.evidence import evidence_of, generator_caveat
+from engine.study.lesions import Behind, behind, why_untold
 from engine.study.paired_tests import paired_tests
+from engine.study.pools import unmatched
 from engine.study.replicates import FIRST_PRIMARY, Figures, Replicate, arm_figures, mean_figures
-from engine.study.verdict import Evidence, gain
+from engine.study.verdict import GUARDS, Evidence, gain
 
 ARM = ENGINE
 PRIMARY = FIRST_PRIMARY[0]
@@ -46,8 +49,10 @@ Claim = Literal["better", "worse", "not shown", ""]
 class Contrast:
     """Hard minus one baseline in one figure.
 
-    ``difference`` is the headline, the wider of ``procedures``; ``values`` are the replicates' own. Confirmatory contrasts
-    have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read from it.
+    ``difference`` is the headline, the outer ends of ``procedures``; ``values`` are the replicates' own. Confirmatory
+    contrasts have Holm's ``adjusted_p``, the ``adjusted`` interval that holds for the whole family, and the ``claim`` read
+    from it. ``lesions`` is what the figure rests on, ``draws`` how many bootstrap draws define it. ``reason`` says why
+    nothing is claimed whatever the interval holds, or what stands beside a claim; "" where the interval decides alone.
     """
 
     figure: str
@@ -59,6 +64,9 @@ class Contrast:
     adjusted_p: float | None = None
     adjusted: Difference | None = None
     claim: Claim = ""
+    lesions: Behind
+    draws: int
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +129,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         seed=seed,
         safe=runs[0].protocol == "safe",
         references=frozenset().union(*(run.references for run in runs)),
+        runs=runs,
     )
     contrasts = tuple(maker.all(runs[0].classes)) if ARM in arms else ()
     point = {
@@ -128,6 +137,9 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         for arm, many in found.items()
     }
     found_by_pair = {(c.figure, c.baseline): c.difference for c in contrasts}
+    known_draws = {
+        c.figure: c.draws for c in sorted(contrasts, key=lambda c: -c.draws) if c.baseline in HEADLINE
+    }
     return Study(
         design=design,
         runs=tuple(runs),
@@ -135,7 +147,7 @@ def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objectio
         arms=point,
         contrasts=contrasts,
         paired_tests=tuple(paired_tests(run, ARM, "real") for run in runs),
-        evidence=evidence_of(runs, design, arms, found_by_pair, untested),
+        evidence=evidence_of(runs, design, arms, found_by_pair, untested, known_draws),
         untested=untested,
     )
 
@@ -159,6 +171,7 @@ class _Contrasts:
     seed: int
     safe: bool
     references: frozenset[str]
+    runs: Sequence[Replicate]
 
     def all(self, classes: Sequence[str]) -> list[Contrast]:
         """Every figure against every baseline; sensitivity by class against real and random."""
@@ -199,6 +212,14 @@ class _Contrasts:
         if role == "confirmatory":
             level = compare.simultaneous_level(len(adjusted))
             wide = headline_of(self._procedures(figure, baseline, level))
+        lesions = behind(self.runs, figure)
+        claim: Claim = ""
+        reason = ""
+        if wide is not None:
+            untold = why_untold(wide, figure, lesions, values[1].shape[1], level)
+            claim, reason = self._claim(figure, wide, untold, adjusted[figure, baseline])
+            if claim == "better":
+                claim, reason = self._against(baseline)
         return Contrast(
             figure=figure,
             baseline=baseline,
@@ -208,7 +229,10 @@ class _Contrasts:
             values=tuple(values[0].tolist()),
             adjusted_p=adjusted.get((figure, baseline)) if wide is not None else None,
             adjusted=wide,
-            claim=self._claim(figure, wide) if wide is not None else "",
+            claim=claim,
+            lesions=lesions,
+            draws=values[1].shape[1],
+            reason=reason,
         )
 
     def _role(self, figure: str, baseline: str) -> Role:
@@ -218,11 +242,32 @@ class _Contrasts:
             return "confirmatory"
         return "guard" if figure in GUARDS and baseline == "real" else "exploratory"
 
-    def _claim(self, figure: str, wide: Difference) -> Claim:
-        if not self.safe or self.design.objection or self.design.replicates < FEWEST_REPLICATES:
-            return "not shown"
+    def _claim(self, figure: str, wide: Difference, untold: str, holm_p: float) -> tuple[Claim, str]:
+        """What is claimed, and why nothing is whatever the interval holds."""
+        if reason := self._barred() or untold:
+            return "not shown", reason
         low, high = gain(wide, figure)
-        return "better" if low > 0 else "worse" if high < 0 else "not shown"
+        if low <= 0 <= high:
+            return "not shown", ""
+        if holm_p >= round(1.0 - LEVEL, 9):
+            return "not shown", f"Holm's p is {holm_p:.3f}"
+        return "better" if low > 0 else "worse", ""
+
+    def _against(self, baseline: str) -> tuple[Claim, str]:
+        """What a gain over an arm claims: nothing where that arm's synthetic images are not as many as those of hard."""
+        if ARMS[baseline].makes_images and ARMS[baseline].matched == "class":
+            unequal = unmatched([run.added for run in self.runs], ARM, baseline)
+            if unequal:
+                return "not shown", unequal
+        return "better", generator_caveat(self.runs)
+
+    def _barred(self) -> str:
+        """Why the study may claim nothing; "" where it may."""
+        if not self.safe:
+            return "the protocol is not safe"
+        if self.design.objection:
+            return self.design.objection
+        return too_few_replicates(self.design.replicates, self.design.unit)
 
     def _values(self, figure: str, baseline: str) -> tuple[Floats, Floats] | None:
         """Differences (R,), and (R, B) in the draws that leave none undefined; None where the figure is undefined."""
@@ -270,5 +315,5 @@ def intervals(
 
 
 def headline_of(procedures: Sequence[Difference]) -> Difference:
-    """Return what ``intervals`` gave as one difference: the wider of two."""
+    """Return what ``intervals`` gave as one difference: the outer ends of two."""
     return procedures[0] if len(procedures) == 1 else compare.headline(procedures[0], procedures[1])

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from engine.errors import DataError
 from engine.study.replicates import Replicate
 
 Kind = Literal["one run", "shared test", "cross-validation"]
+SEED: Final = "training seed"
+"""The unit of a study whose runs differ in nothing but the seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,7 @@ def find_design(runs: Sequence[Replicate]) -> Design:
         n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
         n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
         disjoint=_disjoint([frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in groups]),
-        objection=_objection(runs, kind),
+        objection=_objection(runs, kind, unit),
     )
 
 
@@ -123,7 +125,7 @@ def _groups(runs: Sequence[Replicate], kind: Kind) -> tuple[tuple[tuple[int, ...
     for position, run in enumerate(runs):
         found[run.lesions(part)].append(position)
     if kind == "shared test" and len(found) == 1:
-        return tuple((position,) for position in range(len(runs))), "training seed"
+        return tuple((position,) for position in range(len(runs))), SEED
     sizes = {len(rows) for rows in found.values()}
     unit = "fold" if kind == "cross-validation" else "training set"
     if len(sizes) > 1:
@@ -134,7 +136,8 @@ def _groups(runs: Sequence[Replicate], kind: Kind) -> tuple[tuple[tuple[int, ...
     return tuple(tuple(rows) for rows in found.values()), unit
 
 
-def _objection(runs: Sequence[Replicate], kind: Kind) -> str:
+def _objection(runs: Sequence[Replicate], kind: Kind, unit: str) -> str:
+    """Say what forbids a claim: shared lesions, or seeds in the place of training sets; "" for nothing."""
     for run in runs:
         straddling = len(run.lesions("train") & run.lesions("test"))
         if straddling:
@@ -147,4 +150,9 @@ def _objection(runs: Sequence[Replicate], kind: Kind) -> str:
                     f"the training sets of {one.name} and {other.name} share {len(ours & theirs)} lesions, so intervals "
                     "would be too narrow"
                 )
+    if unit == SEED:
+        return (
+            f"{len(runs)} seeds of one training set are no replicates: they tell nothing of other training sets; give runs "
+            "of training sets that share no lesion, or of folds"
+        )
     return ""

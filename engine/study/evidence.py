@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from engine.arms import ENGINE, HEADLINE
 from engine.evaluation.figures import figure_words
 from engine.study.comparison import Difference
 from engine.study.design import Design
-from engine.study.pools import OWN
+from engine.study.lesions import behind
+from engine.study.pools import OWN, unmatched
 from engine.study.replicates import Replicate
-from engine.study.verdict import Evidence, Pair
-
-GUARDS: Final = ("malignant.specificity", "melanoma.sensitivity")
-"""Figures that may not be worse against real for hard cases to count as helping."""
+from engine.study.verdict import GUARDS, Evidence, Pair
 
 
 def evidence_of(
@@ -23,6 +20,7 @@ def evidence_of(
     arms: Sequence[str],
     found: Mapping[tuple[str, str], Difference],
     untested: tuple[str, ...],
+    draws: Mapping[str, int],
 ) -> Evidence:
     """Return what the answer is read from.
 
@@ -32,6 +30,7 @@ def evidence_of(
         arms: arms that every run has.
         found: headline differences by (figure, baseline).
         untested: arms that trained on the same images as hard in every run.
+        draws: bootstrap draws in which each figure is defined, against whichever baseline has fewer.
     """
     run = runs[0]
     primary, *further = run.endpoints.primary
@@ -45,19 +44,36 @@ def evidence_of(
     return Evidence(
         protocol=run.protocol,
         replicates=design.replicates,
+        draws=draws,
         kind=design.unit,
         figure=primary,
         against_real=found.get((primary, "real")),
         against_random=found.get((primary, "random")),
         further={f: Pair(real=found.get((f, "real")), random=found.get((f, "random"))) for f in further},
+        lesions={figure: behind(runs, figure) for figure in dict.fromkeys((primary, *further, *GUARDS))},
         specificity=found.get((GUARDS[0], "real")),
         melanoma_sensitivity=found.get((GUARDS[1], "real")),
         missing=missing,
         untested=tuple(arm for arm in HEADLINE if arm in untested),
         none_accepted=all(one.pools.get(ENGINE) == OWN for one in runs),
+        unmatched=unmatched([one.added for one in runs], ENGINE, "random"),
+        caveat=generator_caveat(runs),
         partly=_partly(runs, design, [arm for arm in HEADLINE if arm in arms]),
         objection=design.objection or None,
         operating_point=run.endpoints.specificity,
+    )
+
+
+def generator_caveat(runs: Sequence[Replicate]) -> str:
+    """Say that other real images reach the classifier through the generator; "" where none do."""
+    if any(run.generator_saw == "train" and run.lesions("pool") for run in runs):
+        which = "train images outside the classifier's own training set (loop.generator_saw: train)"
+    elif any(run.generator_saw == "unlabelled" for run in runs):
+        which = "unlabelled images (loop.generator_saw: unlabelled)"
+    else:
+        return ""
+    return (
+        f"the generator saw {which}: part of a gain is other real images that reach the classifier through it"
     )
 
 

@@ -7,11 +7,14 @@ so have those of one key.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from engine.arms import ARMS
 from engine.artifacts.report_json import RoundEntry, RunReport
 
+UNEQUAL: Final = 0.05
+"""Share by which an arm may have fewer images of a class than the other, and still be compared with it as its match."""
 OWN: Final = "the classifier's own images alone"
 """What an arm trained on that adds no image."""
 
@@ -20,6 +23,35 @@ def pools_of(report: RunReport, number: int) -> dict[str, str]:
     """Return what each arm of a round trained on, in words or as a key; arms of which it is not known are left out."""
     found = {entry.arm: pool_text(entry, report) for entry in report.of_round(number)}
     return {arm: text for arm, text in found.items() if text}
+
+
+def added_of(report: RunReport, number: int) -> dict[str, dict[str, int]]:
+    """Return how many images each arm's pool of a round adds, by class; arms whose report does not say are left out."""
+    return {
+        entry.arm: dict(entry.pool["added"])
+        for entry in report.of_round(number)
+        if entry.pool is not None and entry.pool.get("added") is not None
+    }
+
+
+def unmatched(added: Sequence[Mapping[str, Mapping[str, int]]], arm: str, other: str) -> str:
+    """Say in which classes one of two arms had fewer images added than the other, by more than UNEQUAL; "" for none.
+
+    Args:
+        added: of each run, images added by arm and class; runs that do not count both arms are left out.
+        arm: one arm.
+        other: the arm whose pool should have as many.
+    """
+    known = [one for one in added if arm in one and other in one]
+    classes = sorted({dx for one in known for name in (arm, other) for dx in one[name]})
+    found = []
+    for dx in classes:
+        ours, theirs = (sum(one[name].get(dx, 0) for one in known) for name in (arm, other))
+        if abs(ours - theirs) > UNEQUAL * max(ours, theirs):
+            found.append(f"{dx} {theirs} and {ours}")
+    if not found:
+        return ""
+    return f"{other} and {arm} had unequal numbers of images added: {', '.join(found)}"
 
 
 def pool_text(entry: RoundEntry, report: RunReport) -> str:

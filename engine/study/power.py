@@ -1,9 +1,10 @@
 """How large a study must be to show a difference, and what a finished one could have shown.
 
-It is the power of the study's own rule: a difference is shown where both intervals of its design lie on the better side of 0
-(``engine.study.contrasts``), at the level that holds for the whole family. The mean difference is taken as normal around the
-true one, with the variance that the components give; the variance between replicates that the t interval and the crossed
-bootstrap see scatters around its expectation as chi-squared with R - 1 degrees of freedom, independent of the mean.
+It is the power of the study's own rule: FEWEST_REPLICATES replicates are there, and a difference is shown where both
+intervals of its design lie on the better side of 0 (``engine.study.contrasts``), at the level that holds for the whole
+family. The mean difference is taken as normal around the true one, with the variance that the components give; the variance
+between replicates that the t interval and the crossed bootstrap see scatters around its expectation as chi-squared with
+R - 1 degrees of freedom, independent of the mean.
 
 Symbols: R replicates, J training sets per replicate (1 where all share a test part), Z classifier seeds per training set.
 """
@@ -92,8 +93,13 @@ def noise_of(components: Components, lesions: float, plan: Plan) -> Noise:
 
 
 def power(effect: float, noise: Noise, plan: Plan, level: float) -> float:
-    """Return the chance that a study of this plan shows a true difference of ``effect`` (a size; on the better side)."""
+    """Return the chance that a study of this plan shows a true difference of ``effect`` (a size; on the better side).
+
+    It is 0 below FEWEST_REPLICATES: such a study claims nothing whatever it finds.
+    """
     count = plan.replicates
+    if count < FEWEST_REPLICATES:
+        return 0.0
     scatter = stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, count - 1) / (count - 1)
     seen = noise.between * scatter
     share = 1.0 / count + plan.overlap
@@ -112,8 +118,10 @@ def power(effect: float, noise: Noise, plan: Plan, level: float) -> float:
     return float(stats.norm.cdf((effect - needed) / error).mean())
 
 
-def detectable(noise: Noise, plan: Plan, level: float, wanted: float = POWER) -> float:
-    """Return the smallest true difference that a study of this plan shows with the wanted chance."""
+def detectable(noise: Noise, plan: Plan, level: float, wanted: float = POWER) -> float | None:
+    """Return the smallest true difference that a study of this plan shows with the wanted chance; None: it shows none."""
+    if plan.replicates < FEWEST_REPLICATES:
+        return None
     error = float(np.sqrt(noise.common + noise.between * (1.0 / plan.replicates + plan.overlap)))
     if error == 0.0:
         return 0.0
@@ -128,6 +136,8 @@ def sets_needed(
 ) -> int | None:
     """Return how many training sets in all show ``effect`` with the wanted chance; None: MOST are too few.
 
+    Folds stay as many as they are: with fewer than FEWEST_REPLICATES no number of training sets shows anything.
+
     Args:
         effect: size of the true difference.
         components: as estimated from the finished runs.
@@ -136,6 +146,8 @@ def sets_needed(
         level: coverage of the interval that decides.
         wanted: the power.
     """
+    if not plan.shared and plan.replicates < FEWEST_REPLICATES:
+        return None
     least = FEWEST_REPLICATES if plan.shared else 1
     for count in range(least, MOST + 1):
         one = plan.with_sets(count)

@@ -43,7 +43,8 @@ class PowerRow:
         baseline: the arm.
         level: coverage of the interval that decides: the whole family's for confirmatory contrasts.
         components: where chance comes from.
-        detectable: the smallest difference that the finished study shows at 80 % power.
+        detectable: the smallest difference that the finished study shows at 80 % power; None: it has too few replicates for
+            a claim.
         power: the finished study's power for the effect asked about.
         plans: how many training sets that effect needs.
     """
@@ -52,7 +53,7 @@ class PowerRow:
     baseline: str
     level: float
     components: Components
-    detectable: float
+    detectable: float | None
     power: float
     plans: tuple[PlanRow, ...]
 

@@ -70,6 +70,9 @@ def _contrast(contrast: Contrast) -> dict[str, Any]:
         "holm_p": contrast.adjusted_p,
         "adjusted": asdict(contrast.adjusted) if contrast.adjusted is not None else None,
         "claim": contrast.claim or None,
+        "lesions": asdict(contrast.lesions),
+        "draws": contrast.draws,
+        "reason": contrast.reason,
     }
 
 

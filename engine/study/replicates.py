@@ -78,8 +78,10 @@ class Replicate:
 
     ``parts`` holds the lesion ids of each part; ``references`` are arms that were trained on real images no other arm sees:
     to look at, not a bar to clear. ``pools`` says what an arm trained on: two arms with the same text had the same images
-    (``engine.study.pools``); an arm that is absent is not known. ``whole`` says whether its parts hold every lesion of the
-    data: those of other training sets are left out of a run whose generator sees its own images alone.
+    (``engine.study.pools``); an arm that is absent is not known. ``added`` counts the images that an arm's pool adds to the
+    classifier's own, by class; absent likewise. ``generator_saw`` is that of the run (train, own, unlabelled), "" where it
+    is not known. ``whole`` says whether its parts hold every lesion of the data: those of other training sets are left out
+    of a run whose generator sees its own images alone.
     """
 
     name: str
@@ -92,6 +94,8 @@ class Replicate:
     val: Part
     test: Part
     pools: Mapping[str, str] = field(default_factory=dict)
+    added: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    generator_saw: str = ""
     whole: bool = True
 
     def same_pool(self, arm: str, other: str) -> bool:

@@ -18,7 +18,7 @@ from engine.artifacts.run_layout import arm_label
 from engine.artifacts.split import SplitTable
 from engine.errors import DataError
 from engine.study.contrasts import ARM
-from engine.study.pools import pools_of
+from engine.study.pools import added_of, pools_of
 from engine.study.replicates import Endpoints, Part, Replicate
 from engine.types import SPLITS, FloatArray, Predictions, StrArray
 
@@ -91,7 +91,14 @@ def open_replicate(run: RunFiles, name: str | None = None) -> Replicate:
     folders = {arm: run.layout.arm_folder(number, arm) for arm in _arms(run, number)}
     found = _read(run, run.split, folders, name or run.path.resolve().name)
     references = frozenset(entry.arm for entry in run.report.of_round(number) if entry.reference)
-    return replace(found, references=references, pools=pools_of(run.report, number))
+    entry = run.report.entry(number, ARM)
+    return replace(
+        found,
+        references=references,
+        pools=pools_of(run.report, number),
+        added=added_of(run.report, number),
+        generator_saw=entry.generator_saw if entry is not None else "",
+    )
 
 
 def open_entries(run: RunFiles, entries: Sequence[tuple[int, str]]) -> Replicate:

@@ -91,7 +91,7 @@ class ActiveStudy:
         }
 
     def along(self, curve: Curve) -> list[Difference]:
-        """Return the mean over starts at every point of a curve, with the wider of the design's intervals."""
+        """Return the mean over starts at every point of a curve, with the outer ends of the design's intervals."""
         return [
             headline_of(intervals(value_R, drawn_RB, self.design, 0))
             for value_R, drawn_RB in zip(curve.value_RP.T, np.moveaxis(curve.drawn_RBP, 2, 0), strict=True)

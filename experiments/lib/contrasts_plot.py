@@ -19,7 +19,7 @@ PANELS = {
 
 
 def draw_contrasts(study: Study, path: Path, panels: Mapping[str, str] = PANELS) -> None:
-    """Draw ``hard`` minus each arm, times 100: dots are replicates, bars the wider 95 % interval of the mean.
+    """Draw ``hard`` minus each arm, times 100: dots are replicates, bars the outer ends of both 95 % intervals of the mean.
 
     Thin bars are the intervals that hold for the whole confirmatory family (the study's endpoints alone).
 

@@ -1,8 +1,8 @@
 """Computes what a study reports beside its endpoints (PROTOCOL.md): challenging lesions, classes, calibration, subgroups.
 
 None of it is a planned contrast, and no interval is adjusted for their number. Subgroups are resampled as the study is (the
-wider of two intervals). Challenging lesions differ between training sets and are not kept one by one. Where the sets share a
-test part, a t over sets would forget its lesions (results/statistics), so a difference has only its range.
+outer ends of two intervals). Challenging lesions differ between training sets and are not kept one by one. Where the sets
+share a test part, a t over sets would forget its lesions (results/statistics), so a difference has only its range.
 """
 
 from __future__ import annotations
@@ -127,14 +127,14 @@ def _points(found: Sequence[Figures], figure: str, runs: int) -> list[float] | N
 def _resampled(
     ours: Sequence[Figures], theirs: Sequence[Figures], figure: str, design: Design
 ) -> dict[str, float] | None:
-    """The mean difference with the wider of the design's two intervals, None where no draw has every replicate's figure."""
+    """The mean difference with the design's headline interval, None where no draw has every replicate's figure."""
     value_R = np.array([a.point[figure] - b.point[figure] for a, b in zip(ours, theirs, strict=True)])
     drawn_RB = np.stack([a.drawn[figure] - b.drawn[figure] for a, b in zip(ours, theirs, strict=True)])
     drawn_RB = drawn_RB[:, np.isfinite(drawn_RB).all(axis=0)]
     if drawn_RB.shape[1] < DRAWS / 2:
         return None
-    wider = compare.headline(*intervals(value_R, drawn_RB, design, seed=0))
-    return {"value": wider.value, "low": wider.low, "high": wider.high}
+    found = compare.headline(*intervals(value_R, drawn_RB, design, seed=0))
+    return {"value": found.value, "low": found.low, "high": found.high}
 
 
 def _share(group: Entry, share: str) -> float | None:

@@ -133,4 +133,5 @@ def _contrast_row(one: Contrast) -> str:
 def _power_row(row: PowerRow) -> str:
     parts = (row.components.training_sets, row.components.seeds, row.components.lesions)
     shown = " | ".join("" if part is None else f"{100 * math.sqrt(part):.2f}" for part in parts)
-    return f"| {row.figure} | {row.baseline} | {100 * row.detectable:.2f} | {shown} |"
+    could = "none" if row.detectable is None else f"{100 * row.detectable:.2f}"
+    return f"| {row.figure} | {row.baseline} | {could} | {shown} |"

@@ -34,7 +34,7 @@ def test_folds_are_collected(tmp_path: Path) -> None:
     for fold, run in enumerate(runs):
         write_fold(folder, run, fold)
     write_fold(folder, runs[0], 0, seed=1)  # a second seed that the other folds do not have yet
-    collect(folder, draws=200)
+    collect(folder, draws=400)
     found = json.loads((folder / "result.json").read_text())
     assert (found["folds"], found["seeds"]) == ([0, 1, 2, 3, 4], [0])
     assert found["study"]["design"]["kind"] == "cross-validation"

@@ -49,5 +49,5 @@ def test_the_planted_effect_and_components_are_those_of_the_figures() -> None:
 def test_an_effect_called_detectable_is_shown_in_about_four_of_five_studies() -> None:
     """60 studies: by chance alone a share of 0.8 comes out between 0.65 and 0.93 in 99 % of all cases."""
     planted = replace(power.DESIGNS["shared"], plan=Plan(replicates=6, seeds=2, lesions=40))
-    found = power.simulate(planted, 60, 200, seed=3)
+    found = power.simulate(planted, 60, 800, seed=3)
     assert 0.65 <= found["shown"]["value"] <= 0.93

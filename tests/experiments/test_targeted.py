@@ -81,7 +81,7 @@ def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path, monkeypatch: p
     assert study_of(folder)["answer"]["reason"] == "4 of 5 folds are scored"
     assert not {one["claim"] for one in study_of(folder)["contrasts"]} & {"better", "worse"}
     keep(folder, runs[4], 4)
-    collect_study(folder, draws=200)
+    collect_study(folder, draws=1600)  # 400 per contrast of the family
     family = [one for one in study_of(folder)["contrasts"] if one["role"] == "confirmatory"]
     assert {(one["figure"], one["baseline"]) for one in family} == {
         (figure, arm) for figure in ENDPOINTS for arm in arms if arm in CONFIRMATORY

@@ -155,7 +155,7 @@ def _study_rows(curves: LabelCurves, files: Sequence[RunFiles]) -> list[dict[str
 
 
 def _figures(curve: Curve, curves: LabelCurves) -> list[Figure]:
-    """Each point's mean over replicates with the wider of the design's two intervals."""
+    """Each point's mean over replicates with the outer ends of the design's two intervals."""
     found = []
     for value_R, drawn_RB in zip(curve.value_RP.T, np.moveaxis(curve.drawn_RBP, 2, 0), strict=True):
         known_B = np.isfinite(drawn_RB).all(axis=0)

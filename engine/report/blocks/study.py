@@ -8,7 +8,6 @@ from typing import Any, Final
 import numpy as np
 
 from engine.arms import in_words
-from engine.artifacts.report_json import steps_of
 from engine.artifacts.run_files import RunFiles
 from engine.evaluation.figures import figure_words, is_share, lower_is_better
 from engine.report import charts as draw
@@ -94,8 +93,16 @@ def _contrasts_table(study: Study, figure: str, contrasts: Sequence[Contrast]) -
         "unit": "percentage points" if is_share(figure) else "as they are",
         "reach": f"{100 * reach:g} points" if is_share(figure) else f"{reach:g}",
         "better": "left" if lower_is_better(figure) else "right",
-        "rows": [_contrast_row(contrast, reach, _lesions(study, figure)) for contrast in contrasts],
+        "rows": [_contrast_row(contrast, reach) for contrast in contrasts],
+        "reasons": list(dict.fromkeys(_said(c) for c in contrasts if c.reason)),
     }
+
+
+def _said(contrast: Contrast) -> str:
+    """Why nothing is claimed whatever the interval holds, or what stands beside the claim."""
+    if contrast.claim == "not shown":
+        return f"Not shown, whatever the interval holds: {contrast.reason}"
+    return contrast.reason[:1].upper() + contrast.reason[1:]
 
 
 def reach_of(contrasts: Sequence[Contrast]) -> float:
@@ -113,8 +120,8 @@ def family_words(study: Study) -> str:
     return words if len(study.endpoints) == 1 else f"{words}, {len(study.endpoints)} endpoints each"
 
 
-def _contrast_row(contrast: Contrast, reach: float, lesions: int) -> dict[str, Any]:
-    figure, difference = contrast.figure, contrast.difference
+def _contrast_row(contrast: Contrast, reach: float) -> dict[str, Any]:
+    figure, difference, lesions = contrast.figure, contrast.difference, contrast.lesions.count
     text = difference_text(difference, figure, lesions)
     return {
         "baseline": contrast.baseline,
@@ -144,7 +151,7 @@ def exploratory_table(study: Study) -> dict[str, Any]:
         {
             "name": words,
             "guard": any(c.role == "guard" for c in study.contrasts if c.figure == name),
-            "cells": [_cell(found.get((name, arm)), name, _lesions(study, name)) for arm in baselines],
+            "cells": [_cell(found.get((name, arm)), name) for arm in baselines],
         }
         for name, words in names.items()
         if name not in study.endpoints and any((name, arm) in found for arm in baselines)
@@ -173,29 +180,10 @@ def challenging_means(files: Sequence[RunFiles]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _cell(contrast: Contrast | None, name: str, lesions: int) -> str:
+def _cell(contrast: Contrast | None, name: str) -> str:
     if contrast is None:
         return NOTHING
-    return difference_text(contrast.difference, name, lesions)
-
-
-def _lesions(study: Study, figure: str) -> int:
-    """Return how many test lesions of all runs a figure rests on: those of its class, or of the other classes."""
-    classes, endpoints = study.runs[0].classes, study.runs[0].endpoints
-    *path, name = steps_of(figure)
-    group = path[0] if path else ""
-    own: dict[str, Sequence[str | None]] = {
-        "malignant": endpoints.malignant,
-        "melanoma": (endpoints.melanoma,),
-        "per_class": path[1:],
-    }
-    wanted = own.get(group, classes)
-    counted = [c for c, dx in enumerate(classes) if (dx in wanted) != (bool(path) and name == "specificity")]
-    found: set[str] = set()
-    for run in study.runs:
-        rows_N = np.isin(run.test.label_N, counted)
-        found |= set(run.test.lesion_id[rows_N].tolist())
-    return len(found)
+    return difference_text(contrast.difference, name, contrast.lesions.count)
 
 
 def _mean_range(values: Any, name: str) -> str:

@@ -253,3 +253,38 @@ def test_a_log_loss_differs_in_nats():
         points({"value": -0.0521, "low": -0.06, "high": -0.044}, "log_loss").plain
         == "-0.052 (-0.060 to -0.044)"
     )
+
+
+def with_seed(run, right):
+    """The run with a further classifier seed that is right where ``right`` is 1."""
+    other = make_run(run.parent / f"{run.name} seed", right)
+    folder = run / "rounds" / "0000" / "seed_1"
+    folder.mkdir()
+    for name in ("predictions.parquet", "calibration.json"):
+        (folder / name).write_bytes((other / "rounds" / "0000" / name).read_bytes())
+    return run
+
+
+def test_the_difference_is_that_of_the_means_over_seeds(tmp_path):
+    """By first seeds b is better by 2 of 6, by means over seeds worse by 2 of 6: the sign turns."""
+    a = with_seed(make_run(tmp_path / "a", [1, 0, 1, 1, 0, 0]), [1, 1, 1, 1, 1, 1])
+    b = with_seed(make_run(tmp_path / "b", [1, 1, 1, 1, 1, 0]), [0, 0, 0, 0, 0, 0])
+    found = paired_differences(choose(a), choose(b), draws=200, seed=0)["accuracy"][0]
+    assert found["value"] == pytest.approx((5 / 6 + 0) / 2 - (3 / 6 + 1) / 2)
+    assert found["low"] <= found["value"] <= found["high"] < 0
+
+
+def test_a_seed_is_called_by_its_own_threshold(tmp_path):
+    run = with_seed(make_run(tmp_path / "a", [1, 1, 1, 1, 1, 1]), [1, 1, 1, 1, 1, 1])
+    same = make_run(tmp_path / "b", [1, 1, 1, 1, 1, 1])
+    path = run / "rounds" / "0000" / "seed_1" / "calibration.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": 0.95}))
+    found = paired_differences(choose(same), choose(run), draws=20, seed=0)
+    assert found["malignant.sensitivity"][0]["value"] == pytest.approx(0.5 - 1.0)
+
+
+def test_a_table_of_seeds_says_that_it_shows_means(tmp_path):
+    console = Console(file=io.StringIO(), width=200)
+    one, other = make_report(tmp_path / "a"), with_seed(make_report(tmp_path / "b"), [1] * 6)
+    compare([one, other], console)
+    assert "means over 2 and 1 classifier seeds" in console.file.getvalue()

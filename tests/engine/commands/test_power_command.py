@@ -21,7 +21,7 @@ NEW = ("malignant.auc", "log_loss")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("runs")
-    return write_study(root, arms=ARMS, lesions=300, replicates=3, classifier_seeds=2, primary=NEW)
+    return write_study(root, arms=ARMS, lesions=300, replicates=5, classifier_seeds=2, primary=NEW)
 
 
 def said(runs: list[Path], **options: Any) -> tuple[str, dict[str, Any]]:
@@ -37,10 +37,10 @@ def test_every_endpoint_and_baseline_has_its_row(runs: list[Path], tmp_path: Pat
     assert {(row["figure"], row["baseline"]) for row in found["rows"]} == {
         (figure, arm) for figure in NEW for arm in ("real", "classical", "random")
     }
-    assert (found["design"]["training_sets"], found["design"]["seeds"], found["family"]) == (3, 2, 4)
+    assert (found["design"]["training_sets"], found["design"]["seeds"], found["family"]) == (5, 2, 4)
     levels = {row["baseline"]: row["level"] for row in found["rows"]}
     assert levels["real"] == 0.95 and levels["random"] == pytest.approx(1 - 0.05 / 4)
-    assert "3 training sets (3 training sets), 2 classifier seeds each, about 120 test lesions" in text
+    assert "5 training sets (5 training sets), 2 classifier seeds each, about 120 test lesions" in text
     assert "Log loss (lower is better): hard minus ..." in text and "480 test lesions" in text
     for row in found["rows"]:
         plans = {(plan["seeds"], plan["test_lesions"]): plan["training_sets"] for plan in row["plans"]}
@@ -72,14 +72,22 @@ def test_one_seed_per_set_is_told_and_seeds_are_not_planned(tmp_path: Path) -> N
     assert {plan["seeds"] for row in found["rows"] for plan in row["plans"]} == {1}
 
 
+def test_runs_that_are_too_few_for_a_claim_could_have_shown_nothing(runs: list[Path]) -> None:
+    """Four training sets: no chance of a claim, and plans of five or more for the effect."""
+    text, found = said(runs[:4], figure="log_loss", effect=0.3)
+    assert "4 training sets; 5 are the fewest for a claim: these runs could have shown nothing" in text
+    assert {(row["detectable"], row["power"]) for row in found["rows"]} == {(None, 0.0)}
+    assert all((plan["training_sets"] or 5) >= 5 for row in found["rows"] for plan in row["plans"])
+
+
 def test_folds_are_scored_on_lesions_of_their_own(tmp_path: Path) -> None:
-    paths = write_study(tmp_path, arms=("real", "random", "hard"), lesions=240, replicates=4, folds=True)
+    paths = write_study(tmp_path, arms=("real", "random", "hard"), lesions=240, replicates=5, folds=True)
     text, found = said(paths)
     assert found["design"]["kind"] == "cross-validation" and "test lesions per fold" in text
     needed = [
         plan["training_sets"] for row in found["rows"] for plan in row["plans"] if plan["training_sets"]
     ]
-    assert all(count % 4 == 0 for count in needed)
+    assert all(count % 5 == 0 for count in needed)
 
 
 def test_arms_of_one_pool_have_no_row(tmp_path: Path) -> None:

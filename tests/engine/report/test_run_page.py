@@ -116,11 +116,24 @@ def test_page_says_what_it_must(page: str) -> None:
         "Does an independent judge recognise them?",
         "judge disagreed",
         "on real val images; the judge at temperature 1.20",
+        "on unseen real lesions",
+        "sensitivity at 90 % specificity on the test curve itself",
         "at 64 × 64 pixels",
     ):
         assert phrase.lower() in text.lower(), phrase
     for dx in ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc"):
         assert f"{dx} " in text
+
+
+def test_the_pages_operating_points_are_those_of_the_run(run: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(run, tmp_path / "run")
+    text = (copy / "config.yaml").read_text()
+    points = "specificity: 0.925, melanoma_sensitivity: 0.975"
+    (copy / "config.yaml").write_text(text.replace("specificity: 0.9", points))
+    page = words(render_report(copy))
+    assert "sensitivity at 92.5 % specificity on the test curve itself" in page
+    assert "for a specificity of 92.5 %" in page and "for a sensitivity of 97.5 %" in page
+    assert "at 90 % specificity on the test curve" not in page
 
 
 @pytest.mark.parametrize("kind", ["safe", "leaky", "groups_unknown"])

@@ -80,6 +80,14 @@ def test_headline_names_both_intervals_and_proves_nothing() -> None:
     assert text.endswith("One run with one seed proves no gain, whichever way the difference points.")
 
 
+def test_a_headline_of_several_seeds_does_not_call_them_one() -> None:
+    seeds = {"seeds": {"seeds": [0, 1, 2]}}
+    rounds = [entry(1, arm, figure(0.8, 0.7, 0.9)) | seeds for arm in ("real", "hard")]
+    text = words.headline(rounds)
+    assert "One run with one training set (means of 3 classifier seeds) proves no gain" in text
+    assert "one seed" not in text
+
+
 def test_headline_says_lower_and_apart() -> None:
     rounds = [entry(1, "real", figure(0.9, 0.85, 0.95)), entry(1, "hard", figure(0.7, 0.6, 0.8))]
     assert "20.0 percentage points lower; the 95 % intervals do not overlap" in words.headline(rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.study.answer import answer, difference_text
 from engine.study.comparison import Difference
+from engine.study.lesions import Behind
 from engine.study.verdict import Evidence, Pair
 
 
@@ -11,8 +12,16 @@ def difference(value: float, low: float, high: float) -> Difference:
     return Difference(value=value, low=low, high=high, p_value=None, method="given")
 
 
+LESIONS = {
+    figure: Behind(count=200, what="test")
+    for figure in ("malignant.sensitivity", "malignant.specificity", "melanoma.sensitivity")
+}
+
+
 def evidence(**changes: object) -> Evidence:
     fields: dict[str, object] = {
+        "lesions": LESIONS,
+        "draws": dict.fromkeys(LESIONS, 1000),
         "protocol": "safe",
         "replicates": 8,
         "against_real": difference(0.042, 0.01, 0.074),
@@ -30,6 +39,16 @@ def test_the_sentence_to_the_letter() -> None:
         "+3.0 points [+0.2, +5.8] against random synthesis: helped."
     )
     assert found.to_json()["verdict"] == "helped"
+
+
+def test_one_lesion_has_no_interval_in_the_sentence_and_no_verdict() -> None:
+    one = {**LESIONS, "malignant.sensitivity": Behind(count=1, what="malignant test")}
+    found = answer(evidence(against_real=difference(1.0, 1.0, 1.0), lesions=one))
+    assert "+100.0 points [too few: 1 lesion] against real" in found.sentence
+    assert found.sentence.endswith(": not shown.")
+    assert found.reason == (
+        "malignant sensitivity rests on 1 malignant test lesion; 20 are the fewest for a claim"
+    )
 
 
 def test_another_operating_point_is_named() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.artifacts.report_json import BoughtLabels, RoundEntry, RunReport
-from engine.study.pools import OWN, pool_text, pools_of
+from engine.study.pools import OWN, added_of, pool_text, pools_of, unmatched
 
 
 def entry(arm: str, number: int = 1, added: int | None = None, key: str = "", **more: Any) -> RoundEntry:
@@ -55,3 +55,32 @@ def test_what_is_not_known_is_left_out() -> None:
     assert pools(entry("classical")) == {}
     assert pools(entry("synthetic", added=0, key="s")) == {"synthetic": "s"}, "it has no images of its own"
     assert pools(entry("an arm of a later version", added=0)) == {"an arm of a later version": OWN}
+
+
+def test_images_added_are_counted_by_class_where_the_report_says() -> None:
+    report = RunReport(rounds=(entry("hard", added=5), entry("random", added=3), entry("classical")))
+    assert added_of(report, 1) == {"hard": {"mel": 5, "nv": 0}, "random": {"mel": 3, "nv": 0}}
+    assert added_of(report, 2) == {}
+
+
+@pytest.mark.parametrize(
+    ("hard", "random", "expected"),
+    [
+        ({"mel": 60}, {"mel": 2}, "random and hard had unequal numbers of images added: mel 4 and 120"),
+        ({"mel": 2}, {"mel": 60}, "random and hard had unequal numbers of images added: mel 120 and 4"),
+        (
+            {"mel": 60, "df": 20},
+            {"mel": 60},
+            "random and hard had unequal numbers of images added: df 0 and 40",
+        ),
+        ({"mel": 60}, {"mel": 57}, ""),
+        ({"mel": 60}, {"mel": 56}, "random and hard had unequal numbers of images added: mel 112 and 120"),
+        ({"mel": 0}, {"mel": 0}, ""),
+    ],
+)
+def test_arms_that_should_match_have_as_many_images_in_every_class(
+    hard: dict[str, int], random: dict[str, int], expected: str
+) -> None:
+    """Two runs alike; a third does not count its pools."""
+    runs = [{"hard": hard, "random": random}] * 2 + [{"hard": {"mel": 9}}]
+    assert unmatched(runs, "hard", "random") == expected

@@ -98,7 +98,7 @@ def test_without_lesions_it_is_the_power_of_a_t_test() -> None:
     expected = stats.nct.sf(critical, 7, effect / (0.03 / np.sqrt(8)))
     assert power(effect, noise, plan, 0.95) == pytest.approx(expected, abs=2e-3)
     found = detectable(noise, plan, 0.95)
-    assert power(found, noise, plan, 0.95) == pytest.approx(0.8, abs=1e-6)
+    assert found is not None and power(found, noise, plan, 0.95) == pytest.approx(0.8, abs=1e-6)
     assert stats.nct.sf(critical, 7, found / (0.03 / np.sqrt(8))) == pytest.approx(0.8, abs=3e-3)
 
 
@@ -112,8 +112,9 @@ def test_lesions_alone_decide_as_a_normal_test() -> None:
 def test_overlapping_folds_need_a_larger_effect() -> None:
     plan = Plan(replicates=5, lesions=100, shared=False)
     noise = Noise(between=0.02**2, own=0.0, common=0.0)
-    ratio = detectable(noise, replace(plan, overlap=0.25), 0.95) / detectable(noise, plan, 0.95)
-    assert ratio == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)), rel=1e-6)
+    wide, plain = detectable(noise, replace(plan, overlap=0.25), 0.95), detectable(noise, plan, 0.95)
+    assert wide is not None and plain is not None
+    assert wide / plain == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)), rel=1e-6)
 
 
 def test_no_noise_shows_everything() -> None:
@@ -141,3 +142,18 @@ def test_more_folds_are_no_plan_but_more_sets_in_each() -> None:
     plan = Plan(replicates=5, lesions=100, shared=False)
     needed = sets_needed(0.02, components, 100, plan, 0.95)
     assert needed is not None and needed % 5 == 0 and needed > 5
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["training sets", "folds"])
+def test_a_study_that_may_claim_nothing_has_no_power(shared: bool) -> None:
+    """Four replicates claim nothing, however large the effect and however little is left to chance."""
+    quiet = Noise(between=1e-12, own=0.0, common=0.0)
+    four, five = (
+        Plan(replicates=count, sets=1 if shared else 3, lesions=100, shared=shared) for count in (4, 5)
+    )
+    assert power(1.0, quiet, four, 0.95) == 0.0 and power(1.0, quiet, five, 0.95) == pytest.approx(1.0)
+    assert detectable(quiet, four, 0.95) is None and detectable(quiet, five, 0.95) is not None
+    still = Noise(between=0.0, own=0.0, common=0.0)
+    assert power(1.0, still, four, 0.95) == 0.0 and detectable(still, four, 0.95) is None
+    components = Components(difference=0.0, training_sets=0.01**2, seeds=0.0, **NO_LESIONS)
+    assert sets_needed(1.0, components, 100, four, 0.95) == (5 if shared else None)

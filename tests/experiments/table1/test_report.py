@@ -43,7 +43,7 @@ def test_sets_of_table_one_are_collected(tmp_path: Path, gain: float, lesions: i
             folder / f"set_{number:02d}.json",
             {"set": number, "part": "confirm", "tables": {PRIMARY_TABLE: table}},
         )
-    collect(folder, draws=100)
+    collect(folder, draws=400)
     entry = json.loads((folder / "result.json").read_text())["tables"][0]
     assert entry["primary"]
     assert entry["sets"] == [2, 3, 4, 5, 6, 7, 8, 9]
