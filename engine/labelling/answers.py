@@ -101,7 +101,13 @@ def uncover(run: Path, images: Sequence[str], split: Path) -> int:
             f"{oracle.SCHEMA.path(split)}: has no hidden label of {unknown[0]} ({len(unknown)} in all); set "
             "data.split.hide_labels, or have readers answer (loop.labels_from=readers)"
         )
-    standing = labels.standing(labels.read(run))
-    fresh = [image for image in images if ORACLE not in standing.get(image, {})]
-    labels.append(run, [Answer(image_id=image, reader=ORACLE, dx=hidden[image]) for image in fresh])
+    fresh: list[Answer] = []
+
+    def unanswered(given: Sequence[Answer]) -> list[Answer]:
+        standing = labels.standing(given)
+        open_ = [image for image in images if ORACLE not in standing.get(image, {})]
+        fresh.extend(Answer(image_id=image, reader=ORACLE, dx=hidden[image]) for image in open_)
+        return fresh
+
+    labels.append_after(run, unanswered)
     return len(fresh)

@@ -12,6 +12,7 @@ from engine.errors import DataError
 from engine.labelling.answers import Answers, uncover
 from engine.types import strings
 from tests.engine.artifacts import examples
+from tests.race import writes_first
 
 
 def test_readers_are_waited_for(tmp_path: Path) -> None:
@@ -50,6 +51,17 @@ def test_the_oracle_answers_once_and_knows_hidden_labels_alone(tmp_path: Path) -
     ):
         answers.to(["a", "c"], split)
     assert uncover(run, ["a"], split) == 0
+
+
+def test_the_oracle_answers_once_where_two_processes_ask_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, split = tmp_path / "run", tmp_path / "split"
+    run.mkdir()
+    oracle.write({"a": "mel", "b": "nv"}, split)
+    writes_first(monkeypatch, run, [Answer(image_id="a", reader=labels.ORACLE, dx="mel")])
+    assert uncover(run, ["a", "b"], split) == 1
+    assert [a.image_id for a in labels.read(run)] == ["a", "b"]
 
 
 def test_labels_that_no_round_asked_for_are_train_images(tmp_path: Path) -> None:
