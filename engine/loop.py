@@ -132,7 +132,7 @@ class Loop:
 
     def _first(self, arm: str) -> ArmState:
         """Train an arm that adds nothing in round 0."""
-        pool = arms.pool(self.pipeline, 0, arm, {}, {})
+        pool = arms.pool(self.pipeline, 0, arm, {}, [])
         return self._train(Fit(round=0, arm=arm, pool=pool, steps=self.config.classifier.steps, fits=[0]))
 
     def _mined_round(self, number: int) -> StopDecision:
@@ -237,9 +237,9 @@ class Loop:
         before = self.history.arms[arm]
         hard = self.history.made(ENGINE, number)
         own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
-        counts = accepted_counts(hard[n].accept.path for n in sorted(hard))
+        accepted = [accepted_counts([hard[n].accept.path]) for n in sorted(hard)]
         answers = bought.labels if bought is not None else None
-        pool = arms.pool(self.pipeline, number, arm, own or hard, counts, answers)
+        pool = arms.pool(self.pipeline, number, arm, own or hard, accepted, answers)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before
             fits = range(self.history.trained_in[arm] + 1, number + 1)

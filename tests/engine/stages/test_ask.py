@@ -34,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("ask")
     images, split = make_dataset_folders(root, n_lesions=90)
     made = {"images": images, "split": hide(split, root / "hidden")}
-    made["pool"] = run_stage(pool, root / "pool", made, pool.Params.of(CONFIG, "real", {}))
+    made["pool"] = run_stage(pool, root / "pool", made, pool.Params.of(CONFIG, "real", []))
     params = classifier.Params.of(CONFIG, "real", steps=12, continues=False)
     made["classifier"] = run_stage(classifier, root / "classifier", made, params)
     made["predictions"] = run_stage(predict, root / "predict", made, predict.Params.of(CONFIG))
