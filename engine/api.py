@@ -59,7 +59,7 @@ class Run:
 
     @property
     def protocol(self) -> str:
-        """``safe``, ``leaky`` (hard cases were mined from test) or ``groups_unknown``."""
+        """``safe``, ``leaky`` (hard cases were mined from test), ``leaky_by_duplicates`` or ``groups_unknown``."""
         return self.report.protocol
 
     @property

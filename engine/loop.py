@@ -132,7 +132,7 @@ class Loop:
 
     def _first(self, arm: str) -> ArmState:
         """Train an arm that adds nothing in round 0."""
-        pool = arms.pool(self.pipeline, 0, arm, {}, {})
+        pool = arms.pool(self.pipeline, 0, arm, {}, [])
         return self._train(Fit(round=0, arm=arm, pool=pool, steps=self.config.classifier.steps, fits=[0]))
 
     def _mined_round(self, number: int) -> StopDecision:
@@ -152,7 +152,8 @@ class Loop:
         return self.people.decision() if self.people.awaiting else decision
 
     def _compare_all(self, number: int, *, labelled_only: bool = False) -> None:
-        """Train the arms beside ``hard``, those that ask first: their labels serve others; or only those with labels."""
+        """Ask the round's questions, then train the arms beside ``hard``; or only those with labels."""
+        self.people.ask(number, self.config.loop.arms)
         for arm in sorted(self.config.loop.arms, key=lambda name: not ARMS[name].asks):
             if arm != ENGINE and (ARMS[arm].labels or not labelled_only):
                 self._compare(number, arm)
@@ -160,13 +161,13 @@ class Loop:
     def _compare(self, number: int, arm: str) -> None:
         """Train an arm beside ``hard``, unless it waits for a person.
 
-        One that makes images first makes those of rounds it was left out of; one that trains on bought labels buys them.
+        One that makes images first makes those of rounds it was left out of.
         """
         waiting = len(self.people.awaiting)
         if ARMS[arm].makes_images:
             for earlier in range(self.history.trained_in[arm] + 1, number + 1):
                 self._make_images(earlier, arm)
-        bought = self.people.name(number, arm) if ARMS[arm].labels else None
+        bought = self.people.reply(number, arm) if ARMS[arm].labels else None
         if len(self.people.awaiting) == waiting and (bought is None or not bought.open):
             self._advance(number, arm, bought)
 
@@ -177,7 +178,8 @@ class Loop:
         before = self.history.hard[number - 1]
         images = synthesis.synthesize(self.pipeline, number, source, condition, before.classifier)
         earlier = [made.accept for made in self.history.made(source, number - 1).values()]
-        review = self.people.sheet(number, source) if synthesis.asks_for_review(self.pipeline) else None
+        sheet = self.people.sheet(number, source) if synthesis.asks_for_review(self.pipeline) else None
+        verdicts = None if sheet is None else synthesis.verdicts_on(sheet, condition)
         made = Made(
             mine=mined,
             condition=condition,
@@ -189,7 +191,7 @@ class Loop:
                 {"condition": condition, "synthesize": images},
                 {"classifier": before.classifier, "predictions": out_of_fold or before.predict},
                 earlier,
-                review,
+                verdicts,
             ),
             fidelity=synthesis.fidelity(self.pipeline, number, source, condition, images),
             crossfit=out_of_fold,
@@ -200,8 +202,8 @@ class Loop:
             self.afterwards.do(
                 (*made.folders.values(), pictures), lambda: self.publisher.synthesis(number, made, pictures)
             )
-        if review is not None:
-            self.people.look_at(review, made.accept)
+        if sheet is not None and verdicts is not None:
+            self.people.look_at(sheet, made.accept, verdicts)
 
     def _mine(self, number: int) -> tuple[StageFolder, StageFolder | None]:
         """Mine the round's hard cases in the predictions of the round before, or out of fold; return those too."""
@@ -237,9 +239,9 @@ class Loop:
         before = self.history.arms[arm]
         hard = self.history.made(ENGINE, number)
         own = self.history.made(ARMS[arm].source, number) if ARMS[arm].source else {}
-        counts = accepted_counts(hard[n].accept.path for n in sorted(hard))
+        accepted = [accepted_counts([hard[n].accept.path]) for n in sorted(hard)]
         answers = bought.labels if bought is not None else None
-        pool = arms.pool(self.pipeline, number, arm, own or hard, counts, answers)
+        pool = arms.pool(self.pipeline, number, arm, own or hard, accepted, answers)
         if self.config.classifier.round_init == "continue":
             steps, start = self.config.classifier.round_steps, before
             fits = range(self.history.trained_in[arm] + 1, number + 1)

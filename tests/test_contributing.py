@@ -188,7 +188,7 @@ from engine.stages import classifier, pool
 from tests.integration.tiny import tiny_config
 config = tiny_config("out", loop={"arms": ["hard", "repeated"]})
 fit = classifier.Params.of(config, "repeated", steps=3, continues=False)
-print(colour("repeated"), pool.Params.of(config, "repeated", {"mel": 2}).counts, fit.plain, ARMS["repeated"].makes_images)
+print(colour("repeated"), pool.Params.of(config, "repeated", [{"mel": 2}]).counts, fit.plain, ARMS["repeated"].makes_images)
 """
     assert run_in(clone, code).split() == ["#4d4d4d", "{'mel':", "2}", "True", "False"]
 

@@ -6,7 +6,7 @@ is read from it by ``settle``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -116,11 +116,26 @@ def append(run: Path, answers: Sequence[Answer]) -> None:
     Raises:
         DataError: the file is damaged (it is left as it is), or another process holds the lock for too long.
     """
-    if not answers:
-        return
+    if answers:
+        append_after(run, lambda _given: answers)
+
+
+def append_after(run: Path, following: Callable[[tuple[Answer, ...]], Sequence[Answer]]) -> None:
+    """Add what ``following`` returns on the answers given so far; nobody else adds one in between.
+
+    What depends on earlier answers (is this a second one of the reader? was the guess in sight?) is decided in it. Where it
+    raises, or returns nothing, the file stays as it is.
+
+    Raises:
+        DataError: as ``append``.
+    """
     with only_writer(run / LOCK, "labels"):
+        given = read(run)
+        added = following(given)
+        if not added:
+            return
         time = now()
-        rows = [asdict(a) | {"at": a.at or time} for a in (*read(run), *answers)]
+        rows = [asdict(a) | {"at": a.at or time} for a in (*given, *added)]
         frame = pd.DataFrame(rows, columns=[column.name for column in SCHEMA.columns])
         with synced_file(SCHEMA.path(run)) as partial:
             frame.to_parquet(partial, index=False)

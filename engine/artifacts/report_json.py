@@ -24,6 +24,9 @@ PLAIN_WAS_REAL: Final = 1
 FINISHED: Final = ("stop", "roll_back")
 """What a stopping policy says after the last round of a finished run."""
 UNKNOWN: Final = "groups_unknown"
+DUPLICATES: Final = "leaky_by_duplicates"
+"""The protocol where pairs of near-duplicates lie in two parts of the split."""
+PROTOCOL: Final = f"safe, leaky, {DUPLICATES} or {UNKNOWN}"
 """Protocol of a report that names none: the careful reading."""
 
 OLDER_NAMES: Final = {"log_loss": "nll"}
@@ -96,7 +99,7 @@ class RoundEntry(JsonRecord):
     generator_saw: str = Field(
         "", description="train, own or unlabelled: images the generator's parts learned from"
     )
-    protocol: str = Field(UNKNOWN, description="safe, leaky or groups_unknown")
+    protocol: str = Field(UNKNOWN, description=PROTOCOL)
     val: dict[str, Any] = Field(default_factory=dict, description="figures of val, which decide")
     test: dict[str, Any] = Field(default_factory=dict, description="figures of test, which never decide")
     n_real: int = Field(0, description="different real images it trained on")
@@ -151,11 +154,13 @@ class RunReport(JsonRecord):
 
     schema_version: int = Field(SCHEMA_VERSION, description="version of this layout")
     name: str = Field("", description="name of the run")
-    protocol: str = Field(UNKNOWN, description="safe, leaky or groups_unknown")
+    protocol: str = Field(UNKNOWN, description=PROTOCOL)
     config_digest: str = Field("", description="hash of every key that decides what is computed")
     split_digest: str = Field("", description="hash of the split")
     data: dict[str, Any] = Field(
-        default_factory=dict, description="format, n_images, n_lesions, grouped_by, masks, n_skipped, counts"
+        default_factory=dict,
+        description="format, n_images, n_lesions, grouped_by, masks, n_skipped, counts; duplicates_apart (pairs of "
+        "near-duplicates in two parts) where there are some",
     )
     stopping: Stopping = Field(default_factory=Stopping, description="how the run ended, or stands")
     champion: dict[str, Any] | None = Field(None, description="champion.json; null where nobody was crowned")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from pydantic import Field
 
 from engine.artifacts.json_record import JsonRecord
+from engine.artifacts.report_json import PROTOCOL
 
 PAGE: Final = "study.html"
 SCHEMA_VERSION: Final = 1
@@ -21,7 +22,7 @@ class StudyRecord(JsonRecord):
 
     schema_version: int = Field(description="version of this layout")
     answer: dict[str, Any] = Field(description="sentence, verdict and reason")
-    protocol: str = Field(description="safe, leaky or groups_unknown")
+    protocol: str = Field(description=PROTOCOL)
     design: dict[str, Any] = Field(description="kind, unit, number of replicates, lesions, objection")
     endpoints: dict[str, Any] = Field(
         description="malignant classes, melanoma, their operating points, and the planned figures"

@@ -33,7 +33,7 @@ from engine.execution.progress import RichListener
 from engine.pipeline import Pipeline
 from engine.pipeline.foundation import decode
 from engine.pipeline.pipeline import NoRoles
-from engine.report.wording import PROTOCOLS, SIMULATED_TITLE, figure_text, marks, percent_interval
+from engine.report.wording import SIMULATED_TITLE, figure_text, marks, percent_interval, protocol_words
 from engine.stages import evaluate as evaluate_stage
 from engine.stages import predict as predict_stage
 from engine.store import Listener, RunFolder, StageFolder, write_json
@@ -77,8 +77,8 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result)
     where = write_rows(rows, csv_path, parquet_path)
-    if result["protocol"] == "leaky":
-        console.print(". ".join(PROTOCOLS["leaky"]), style="red")
+    if result["protocol"].startswith("leaky"):
+        console.print(". ".join(protocol_words(result["protocol"], {})), style="red")
     if result.get("simulated_labels"):
         console.print(SIMULATED_TITLE, style="red")
     console.print(_table(result))
@@ -255,7 +255,7 @@ def _table(result: dict[str, Any]) -> Table:
     metrics = result["metrics"]
     malignant = metrics["malignant"]
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
-    leaky = result["protocol"] if result["protocol"] == "leaky" else ""
+    leaky = result["protocol"] if result["protocol"].startswith("leaky") else ""
     mark = marks(leaky, simulated=bool(result.get("simulated_labels")))
     title += f" ({mark})" if mark else ""
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")

@@ -51,7 +51,7 @@ class Chosen:
 
     @property
     def protocol(self) -> str:
-        """How the run was made: safe, leaky (its config says so) or groups_unknown, as report.json has it."""
+        """How the run was made: leaky where its config says so, else as report.json has it."""
         if self.run.config.loop.mine_from == "test":
             return "leaky"
         report = report_json.read_if_written(self.run.path)
@@ -66,8 +66,8 @@ class Chosen:
 
     @property
     def marked(self) -> str:
-        """``name`` with LEAKY behind it where the run was mined from test, and SIMULATED LABELS where an oracle answered."""
-        leaky = self.protocol if self.protocol == "leaky" else ""
+        """``name`` with LEAKY behind it where the protocol is, and SIMULATED LABELS where an oracle answered."""
+        leaky = self.protocol if self.protocol.startswith("leaky") else ""
         mark = marks(leaky, simulated=self.simulated)
         return f"{self.name} ({mark})" if mark else self.name
 

@@ -126,13 +126,13 @@ def _words(answer: Answer) -> str:
 def _withdraw(run: Path, image: str, reader: str, console: Console) -> None:
     name = RunImages.of(run).find(image, "--withdraw")
     who = reader_name(reader, "--reader")
-    of_image = labels.standing(labels.read(run)).get(name, {})
-    if who not in of_image:
+    changes = add(run, [Answer(image_id=name, reader=who, kind="withdrawn")]).changes
+    if not changes:
+        of_image = labels.standing(labels.read(run)).get(name, {})
         there = f"answers are of {', '.join(sorted(of_image))}" if of_image else "nobody has answered it"
         raise DataError(f"--withdraw: {who} has no answer to {name} that could be withdrawn; {there}")
-    add(run, [Answer(image_id=name, reader=who, kind="withdrawn")])
     console.print(
-        f"withdrawn: {_words(of_image[who])} of {who} on {name}; the answer is kept, and counts no more"
+        f"withdrawn: {_words(changes[0].before)} of {who} on {name}; the answer is kept, and counts no more"
     )
 
 

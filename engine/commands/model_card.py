@@ -12,13 +12,13 @@ from engine.commands.finished_run import Chosen
 from engine.evaluation.intervals import lesions_behind
 from engine.report.wording import (
     NOTHING,
-    PROTOCOLS,
     SIMULATED_TITLE,
     SIMULATED_WORDS,
     figure_text,
     one_run,
     percent,
     percent_interval,
+    protocol_words,
 )
 
 LIMITS = """## Limits
@@ -68,7 +68,7 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
         *[f"- {name}" for name in files],
         "",
         *(APPLYING if onnx else []),
-        *_figures(report.protocol, report.entry(chosen.round, chosen.arm), simulated=chosen.simulated),
+        *_figures(report, report.entry(chosen.round, chosen.arm), simulated=chosen.simulated),
         "## Operating point",
         "",
         operating_point(calibration),
@@ -78,8 +78,8 @@ def model_card(chosen: Chosen, report: RunReport, *, onnx: bool) -> str:
     return "\n".join(lines)
 
 
-def _figures(protocol: str, entry: RoundEntry | None, *, simulated: bool) -> list[str]:
-    title, explanation = PROTOCOLS.get(protocol, (protocol, ""))
+def _figures(report: RunReport, entry: RoundEntry | None, *, simulated: bool) -> list[str]:
+    title, explanation = protocol_words(report.protocol, report.data)
     lines = ["## Measured on the run's test lesions", "", f"**{title}.** {explanation}", ""]
     lines += [f"**{SIMULATED_TITLE}.** {SIMULATED_WORDS}", ""] if simulated else []
     if entry is None:

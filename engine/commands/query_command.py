@@ -70,9 +70,14 @@ def query(
     chosen = choose(run, round_number, arm)
     folder, config = chosen.run, local(chosen.run.config)
     spec = _spec(policy, config)
-    before = [*asked_images(run), *Answers(run=run).settled().answered]
+    settled = Answers(run=run).settled()
     params = ask_stage.Params.of(
-        config, len(_numbers(folder.layout)) + 1, policy=spec, total=count, besides=sorted(set(before))
+        config,
+        len(_numbers(folder.layout)) + 1,
+        policy=spec,
+        total=count,
+        besides=sorted({*asked_images(run), *settled.answered}),
+        answers=settled.labels,
     )
     with tempfile.TemporaryDirectory(prefix="hardcase-query-") as place, new_folder(out) as target:
         stage = _ask(chosen, config, params, Path(place), console)

@@ -51,7 +51,7 @@ def say(answer: Answer, protocol: str, console: Console, *, simulated: bool = Fa
     if simulated:
         console.print(f"labels   {SIMULATED_TITLE}", style="red", highlight=False)
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
-    mark = [("LEAKY: ", "red")] if protocol == "leaky" else []
+    mark = [("LEAKY: ", "red")] if protocol.startswith("leaky") else []
     console.print(Text.assemble(("answer", colour), "   ", *mark, answer.sentence))
     console.print(f"why      {answer.reason}", highlight=False)
 

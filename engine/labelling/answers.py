@@ -48,8 +48,8 @@ class Answers:
     run: Path
     source: Source = "readers"
 
-    def to(self, images: Sequence[str], split: Path) -> Reply:
-        """Return the answers to questions.
+    def now(self, images: Sequence[str], split: Path) -> Settled:
+        """Return what the answers say at this moment, the oracle's to ``images`` among them where it is asked.
 
         Args:
             images: those that were asked about.
@@ -60,15 +60,7 @@ class Answers:
         """
         if self.source == "oracle":
             uncover(self.run, images, split)
-        found = self.settled()
-        return Reply(
-            labels={image: found.labels[image] for image in images if image in found.labels},
-            asked=len(images),
-            open=sum(image not in found.answered for image in images),
-            conflicts=sum(image in found.conflicts for image in images),
-            unsure=sum(image in found.unsure for image in images),
-            simulated=any(image in found.simulated for image in images),
-        )
+        return self.settled()
 
     def settled(self) -> Settled:
         """Return what the answers say of each image."""
@@ -89,6 +81,18 @@ class Answers:
         return {image: dx for image, dx in answered.items() if image not in of_rounds}
 
 
+def reply_to(images: Sequence[str], found: Settled) -> Reply:
+    """Return what answers say of the images that were asked about."""
+    return Reply(
+        labels={image: found.labels[image] for image in images if image in found.labels},
+        asked=len(images),
+        open=sum(image not in found.answered for image in images),
+        conflicts=sum(image in found.conflicts for image in images),
+        unsure=sum(image in found.unsure for image in images),
+        simulated=any(image in found.simulated for image in images),
+    )
+
+
 def uncover(run: Path, images: Sequence[str], split: Path) -> int:
     """Answer as the oracle what it has not answered yet; returns how many answers that were.
 
@@ -101,7 +105,13 @@ def uncover(run: Path, images: Sequence[str], split: Path) -> int:
             f"{oracle.SCHEMA.path(split)}: has no hidden label of {unknown[0]} ({len(unknown)} in all); set "
             "data.split.hide_labels, or have readers answer (loop.labels_from=readers)"
         )
-    standing = labels.standing(labels.read(run))
-    fresh = [image for image in images if ORACLE not in standing.get(image, {})]
-    labels.append(run, [Answer(image_id=image, reader=ORACLE, dx=hidden[image]) for image in fresh])
+    fresh: list[Answer] = []
+
+    def unanswered(given: Sequence[Answer]) -> list[Answer]:
+        standing = labels.standing(given)
+        open_ = [image for image in images if ORACLE not in standing.get(image, {})]
+        fresh.extend(Answer(image_id=image, reader=ORACLE, dx=hidden[image]) for image in open_)
+        return fresh
+
+    labels.append_after(run, unanswered)
     return len(fresh)

@@ -57,17 +57,23 @@ def take(run: Path, path: Path, *, reader: str = "", guess_shown: bool = False) 
 
 def add(run: Path, answers: Sequence[Answer], *, empty: int = 0, given: int | None = None) -> Taken:
     """Add those of the answers that differ from what their readers' answers are (DataError: labels.parquet is damaged)."""
-    standing = labels.standing(labels.read(run))
-    added, changes = [], []
-    for answer in answers:
-        before = standing.get(answer.image_id, {}).get(answer.reader)
-        now = replace(answer, guess_shown=answer.guess_shown or (before is not None and before.guess_shown))
-        if before is None and now.kind == "withdrawn":
-            continue
-        if before is None or replace(before, at="") != now:
-            added.append(now)
-            changes += [] if before is None else [Change(before=before, now=now)]
-    labels.append(run, added)
+    added: list[Answer] = []
+    changes: list[Change] = []
+
+    def differing(given: Sequence[Answer]) -> list[Answer]:
+        standing = labels.standing(given)
+        for answer in answers:
+            before = standing.get(answer.image_id, {}).get(answer.reader)
+            shown = answer.guess_shown or (before is not None and before.guess_shown)
+            now = replace(answer, guess_shown=shown)
+            if before is None and now.kind == "withdrawn":
+                continue
+            if before is None or replace(before, at="") != now:
+                added.append(now)
+                changes.extend([] if before is None else [Change(before=before, now=now)])
+        return added
+
+    labels.append_after(run, differing)
     total = len(answers) if given is None else given
     return Taken(added=tuple(added), changes=tuple(changes), repeated=total - len(added), empty=empty)
 

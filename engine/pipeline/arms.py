@@ -31,13 +31,13 @@ def pool(
     number: int,
     arm: str,
     made: Mapping[int, Made],
-    counts: Mapping[str, int],
+    accepted: Sequence[Mapping[str, int]],
     answers: Mapping[str, str] | None = None,
 ) -> StageFolder:
     """Lay out what one arm trains on.
 
-    ``made`` holds the synthesis stages of each round so far, ``counts`` what ``hard`` has accepted per class, ``answers``
-    the class of each image that was labelled for the arm so far.
+    ``made`` holds the synthesis stages of each round so far, ``accepted`` what ``hard`` has accepted per class
+    in each of them, ``answers`` the class of each image that was labelled for the arm so far.
     """
     inputs = {
         f"{role}_{n}": stages.folders[role]
@@ -45,7 +45,7 @@ def pool(
         for role in NEEDED[ARMS[arm].adds]
     }
     inputs |= pipeline.parts(("judge",)) if ARMS[arm].adds == "own images softly" else {}
-    params = pool_stage.Params.of(pipeline.config, arm, counts, answers)
+    params = pool_stage.Params.of(pipeline.config, arm, accepted, answers)
     return pipeline.arm(number, arm, pool_stage.STAGE, params, inputs)
 
 

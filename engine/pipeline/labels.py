@@ -1,4 +1,4 @@
-"""Labels bought for an arm: choose the images to ask about, see what came back."""
+"""Labels bought for an arm: choose the images to ask about, by what came back on those before."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from engine.arms import ARMS
 from engine.artifacts import asked
 from engine.history import ArmState
-from engine.labelling.answers import Answers, Reply
+from engine.labelling.answers import Reply
 from engine.pipeline.pipeline import Pipeline
 from engine.stages import ask as ask_stage
 from engine.store import StageFolder
@@ -18,7 +18,7 @@ RANDOM = {"name": "random"}
 
 
 def ask(
-    pipeline: Pipeline, number: int, arm: str, before: ArmState, earlier: Sequence[StageFolder]
+    pipeline: Pipeline, number: int, arm: str, before: ArmState, earlier: Sequence[str], known: Reply
 ) -> StageFolder:
     """Choose the questions of one arm in one round, by its classifier of the round before.
 
@@ -27,11 +27,16 @@ def ask(
         number: the round.
         arm: for which labels are asked.
         before: the arm after the round before.
-        earlier: its questions so far; nothing is asked twice.
+        earlier: the images it has asked about so far; nothing is asked twice.
+        known: what came back on those, as the arm trained on it.
     """
     by_chance = ARMS[arm].asks == "random"
     params = ask_stage.Params.of(
-        pipeline.config, number, policy=RANDOM if by_chance else None, besides=images(earlier)
+        pipeline.config,
+        number,
+        policy=RANDOM if by_chance else None,
+        besides=earlier,
+        answers=known.labels,
     )
     wanted = registry.make("query", params.policy).wanted
     inputs = {"classifier": before.classifier, "predictions": before.predict}
@@ -42,8 +47,3 @@ def ask(
 def images(questions: Sequence[StageFolder]) -> list[str]:
     """Return the images that were asked about, round by round."""
     return [image for folder in questions for image in asked.read_ids(folder.path).tolist()]
-
-
-def bought(pipeline: Pipeline, answers: Answers, questions: Sequence[StageFolder]) -> Reply:
-    """Return what has come back on all questions of an arm so far."""
-    return answers.to(images(questions), pipeline.stages["split"].path)

@@ -82,8 +82,9 @@ class Record:
             raise problem
 
     def protocol(self) -> str:
-        """Return safe, leaky or groups_unknown: whether images of a lesion may stand on two sides."""
-        return protocol(self.pipeline.config.loop.mine_from, self.pipeline.stages["images"])
+        """Return the protocol: whether images of a lesion may stand on two sides."""
+        images, split = (self.pipeline.stages[name] for name in ("images", "split"))
+        return protocol(self.pipeline.config.loop.mine_from, images, split)
 
     def crown(self, keep_round: int | None = None) -> None:
         """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""

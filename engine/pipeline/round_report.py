@@ -16,7 +16,7 @@ from engine.history import Fit, Trained
 class RoundFacts:
     """What the stages themselves do not know.
 
-    ``generator_saw``: what the generator parts learned from. ``protocol``: safe, leaky or groups_unknown; it is repeated
+    ``generator_saw``: what the generator parts learned from. ``protocol``: as in report.json; it is repeated
     here since a round's report is read without the run's. ``optimizer_steps``: those the arm has had in all.
     ``reference``: the arm trains on real images that no other arm sees itself; it is something to look at, no bar to clear.
     """

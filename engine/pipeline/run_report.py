@@ -6,14 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from engine.artifacts import decoded_images, generator_parts, split
+from engine.artifacts import decoded_images, duplicates, generator_parts, split
 from engine.artifacts.champion import Champion
-from engine.artifacts.report_json import SCHEMA_VERSION, FailedAttempt, RoundEntry, RunReport, Stopping
+from engine.artifacts.report_json import (
+    DUPLICATES,
+    SCHEMA_VERSION,
+    UNKNOWN,
+    FailedAttempt,
+    RoundEntry,
+    RunReport,
+    Stopping,
+)
 from engine.artifacts.run_layout import main_arm
 from engine.config import Config
 from engine.errors import StageError
 from engine.store import StageFolder
-from engine.types import Action, Failure, StopDecision
+from engine.types import UNLABELLED, Action, Failure, StopDecision
 
 
 def run_report(
@@ -47,7 +55,7 @@ def run_report(
     return RunReport(
         schema_version=SCHEMA_VERSION,
         name=config.name,
-        protocol=protocol(config.loop.mine_from, foundation["images"]),
+        protocol=protocol(config.loop.mine_from, foundation["images"], foundation["split"]),
         config_digest=config_digest,
         **_data_report(config.data.format, foundation["images"], foundation["split"]),
         stopping=_stopping(decision),
@@ -60,11 +68,31 @@ def run_report(
     )
 
 
-def protocol(mine_from: str, images: StageFolder) -> str:
-    """Leaky where hard cases come from test, groups_unknown where images could not be grouped, else safe."""
+def protocol(mine_from: str, images: StageFolder, parts: StageFolder) -> str:
+    """Return the protocol; ``parts`` is the split's stage.
+
+    Leaky where hard cases come from test, or by near-duplicates in two parts; groups_unknown where images could not be
+    grouped, else safe.
+    """
     if mine_from == "test":
         return "leaky"
-    return "groups_unknown" if decoded_images.read(images.path).grouped_by == "image" else "safe"
+    if duplicates_apart(images, parts):
+        return DUPLICATES
+    return UNKNOWN if decoded_images.read(images.path).grouped_by == "image" else "safe"
+
+
+def duplicates_apart(images: StageFolder, parts: StageFolder) -> int:
+    """Return how many pairs of near-duplicates, of those that are sure, lie in two parts (``data.split.merge_duplicates``).
+
+    Unlabelled images count as train: the generator may learn from them, and answers make them train images.
+    """
+    if not duplicates.SCHEMA.present(images.path):
+        return 0
+    table = split.read(parts.path)
+    part_of = dict(zip(table.image_id.tolist(), table.split.tolist(), strict=True))
+    part_of = {name: "train" if part == UNLABELLED else part for name, part in part_of.items()}
+    pairs = duplicates.read(images.path).ids
+    return sum(part_of[a] != part_of[b] for a, b in pairs if a in part_of and b in part_of)
 
 
 def tracked_dataset(config: Config, images: StageFolder, parts: StageFolder) -> dict[str, Any]:
@@ -75,7 +103,7 @@ def tracked_dataset(config: Config, images: StageFolder, parts: StageFolder) -> 
         "digest": facts.digest,
         "counts": facts.counts,
         "n_images": decoded_images.read(images.path).n_images,
-        "protocol": protocol(config.loop.mine_from, images),
+        "protocol": protocol(config.loop.mine_from, images, parts),
     }
 
 
@@ -151,4 +179,6 @@ def _data_report(data_format: str, images: StageFolder, parts: StageFolder) -> d
         "n_skipped": len(info.skipped),
         "counts": facts.counts,
     }
+    if apart := duplicates_apart(images, parts):
+        data["duplicates_apart"] = apart
     return {"split_digest": facts.digest, "data": data}

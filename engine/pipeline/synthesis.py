@@ -39,19 +39,15 @@ def accept(
     made: Mapping[str, StageFolder],
     learner: Mapping[str, StageFolder],
     earlier: Sequence[StageFolder],
-    review: Path | None,
+    verdicts: Mapping[str, str] | None,
 ) -> StageFolder:
     """Judge the images, and choose among candidates; those accepted ``earlier`` count against ``loop.max_synthetic_ratio``.
 
     ``made``: their stages ``condition`` and ``synthesize``. ``learner``: the ``classifier`` that ``hard`` had before the
     round, the same for every source, and the ``predictions`` that were mined.
     ``loop.max_synthetic`` binds arm ``hard`` alone: the pool cuts the other sources to hard's counts, class by class.
-    ``review``: the file of a person's verdicts, where the policy asks for them.
+    ``verdicts``: a person's, where the policy asks for them.
     """
-    verdicts = None
-    if review is not None:
-        names = conditioning.read_column(made["condition"].path, "sample_id").tolist()
-        verdicts = read_verdicts(review, names)
     params = accept_stage.Params.of(
         pipeline.config,
         _room(pipeline, earlier),
@@ -87,6 +83,12 @@ def preview(pipeline: Pipeline, made: Made) -> StageFolder:
     inputs |= {k: pipeline.stages[k] for k in ("images", "split", "vae") if k in pipeline.stages}
     params = preview_stage.Params.of(pipeline.config)
     return pipeline.keep("figures/contact_sheet", pipeline.runner(preview_stage.STAGE, params, inputs=inputs))
+
+
+def verdicts_on(sheet: Path, condition: StageFolder) -> Mapping[str, str]:
+    """Return a person's verdicts so far on the images of a conditioning (DataError as ``read_verdicts``)."""
+    names = conditioning.read_column(condition.path, "sample_id").tolist()
+    return read_verdicts(sheet, names)
 
 
 def asks_for_review(pipeline: Pipeline) -> bool:

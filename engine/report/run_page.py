@@ -28,12 +28,12 @@ from engine.report.templating import render_page
 from engine.report.wording import (
     FORMATS,
     NOTHING,
-    PROTOCOLS,
     SIMULATED_BANNER,
     figure_text,
     headline,
     one_run,
     percent,
+    protocol_words,
 )
 from engine.study.next_step import NextStep, next_step
 from engine.study.pools import OWN, pools_of
@@ -63,9 +63,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
     report = run.report
     rounds = [entry.to_json() for entry in report.rounds]
     protocol = report.protocol
-    title, explanation = PROTOCOLS.get(
-        protocol, (f"Protocol: {protocol}", "This protocol is unknown to the report.")
-    )
+    title, explanation = protocol_words(protocol, report.data)
     cases, n_mined = cases_of(run)
     return {
         "name": report.name or run.config.get("name") or run.path.name,

@@ -20,7 +20,7 @@ from engine.report.blocks.study import challenging_means
 from engine.report.blocks.subgroups import mean_subgroups
 from engine.report.tables import CHART_ARMS
 from engine.report.templating import render_page
-from engine.report.wording import NOTHING, PROTOCOLS, SIMULATED_BANNER, percent
+from engine.report.wording import NOTHING, SIMULATED_BANNER, percent, protocol_words
 from engine.study.contrasts import Study
 from engine.study.record import study_record
 
@@ -43,7 +43,8 @@ def write_study(study: Study, files: Sequence[RunFiles], out: Path, name: str) -
 def _content(study: Study, files: Sequence[RunFiles], found: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Everything the template prints."""
     kind = study.runs[0].protocol
-    title, explanation = PROTOCOLS.get(kind, (f"Protocol: {kind}", "This protocol is unknown to the report."))
+    apart = max(run.report.data.get("duplicates_apart", 0) for run in files)
+    title, explanation = protocol_words(kind, {"duplicates_apart": apart})
     synthetic = [entry.synthetic for run in files for entry in run.rounds if entry.synthetic is not None]
     return {
         "name": name,

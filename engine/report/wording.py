@@ -27,13 +27,19 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
         "Images of the test part steered what was synthesized and trained on. The figures below are optimistic and "
         "say nothing about new lesions. Do not quote them as performance.",
     ),
+    "leaky_by_duplicates": (
+        "LEAKY: near-duplicates lie in two parts of the split",
+        "Pairs of images of different lesion ids that show the same, and lie in two parts: {pairs}. What was trained on may "
+        "be tested again, and the figures below may be optimistic. Set data.split.merge_duplicates: true, which joins "
+        "them, and run again.",
+    ),
     "groups_unknown": (
         "GROUPS UNKNOWN: lesions could straddle the split",
         "The data names neither patients nor lesions, so photographs of one lesion may lie both in the training part "
         "and in the test part. The figures below may be optimistic, and the intervals too narrow.",
     ),
 }
-"""Title and explanation of each protocol of report.json."""
+"""Title and explanation of each protocol of report.json; ``protocol_words`` fills in what it counted."""
 
 VERDICTS: Mapping[Verdict, str] = {
     "helped": "Hard cases helped",
@@ -65,7 +71,11 @@ STAGES: Mapping[str, str] = {
 }  # fmt: skip
 """Words for the stages; others are shown as they are."""
 
-MARKS: Mapping[str, str] = {"leaky": "LEAKY: mined from test", "groups_unknown": "GROUPS UNKNOWN"}
+MARKS: Mapping[str, str] = {
+    "leaky": "LEAKY: mined from test",
+    "leaky_by_duplicates": "LEAKY: near-duplicates in two parts",
+    "groups_unknown": "GROUPS UNKNOWN",
+}
 """What stands beside figures, and beside what else a run has made, where its protocol is not safe."""
 SIMULATED = MARK
 """What stands beside figures of classifiers that trained on labels of an oracle."""
@@ -75,6 +85,14 @@ SIMULATED_WORDS = (
     "disagree and take time, so figures of arms that train on these labels show what asking could bring at best."
 )
 SIMULATED_BANNER: Mapping[str, str] = {"title": SIMULATED_TITLE, "explanation": SIMULATED_WORDS}
+
+
+def protocol_words(protocol: str, data: Mapping[str, Any]) -> tuple[str, str]:
+    """Return title and explanation of a protocol; ``data`` is that of report.json."""
+    title, explanation = PROTOCOLS.get(
+        protocol, (f"Protocol: {protocol}", "This protocol is unknown to the report.")
+    )
+    return title, explanation.format(pairs=data.get("duplicates_apart", "an unknown number"))
 
 
 def marks(protocol: str, *, simulated: bool) -> str:

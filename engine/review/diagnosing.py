@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.artifacts import asked, labels
@@ -61,7 +61,7 @@ class Diagnosing:
 
     def task(self, reader: str) -> Task:
         """Return the first question without an answer of this reader, and this reader's last answer."""
-        given, standing = self._answers(reader)
+        given, standing = _of_reader(self._all(), reader)
         left = [key for key, question in self.questions.items() if question.image_id not in standing]
         times = [answer.at for answer in given if answer.kind != "withdrawn"]
         return Task(
@@ -80,44 +80,43 @@ class Diagnosing:
             DataError: labels.parquet is damaged or held by another process.
         """
         question = self.questions.get(key)
-        given, standing = self._answers(reader)
-        if question is None or question.image_id in standing:
-            raise OutdatedError(
-                "this image is answered already, perhaps in another window; here is the next one"
-            )
         dx = choice.removeprefix(LABEL) if choice.startswith(LABEL) else ""
-        if choice != UNSURE and dx not in self.photographs.names:
-            raise OutdatedError(f"{choice!r} is no class of this run; load the page again")
-        seen_before = any(answer.image_id == question.image_id for answer in given)
-        answer = Answer(
-            image_id=question.image_id,
-            reader=reader,
-            kind="label" if dx else "unsure",
-            dx=dx,
-            guess_shown=self.show_guess or seen_before,  # the page shows the guess after the first answer
-        )
-        labels.append(self.run.path, [answer])
+
+        def first_answer(everybodys: Sequence[Answer]) -> list[Answer]:
+            given, standing = _of_reader(everybodys, reader)
+            if question is None or question.image_id in standing:
+                raise OutdatedError(
+                    "this image is answered already, perhaps in another window; here is the next one"
+                )
+            if choice != UNSURE and dx not in self.photographs.names:
+                raise OutdatedError(f"{choice!r} is no class of this run; load the page again")
+            seen_before = any(answer.image_id == question.image_id for answer in given)
+            answer = Answer(
+                image_id=question.image_id,
+                reader=reader,
+                kind="label" if dx else "unsure",
+                dx=dx,
+                guess_shown=self.show_guess or seen_before,  # the page shows the guess after the first answer
+            )
+            return [answer]
+
+        labels.append_after(self.run.path, first_answer)
 
     def undo(self, reader: str, key: str) -> None:
         """Append that the reader takes the last answer back (OutdatedError: ``key`` is not its image)."""
         question = self.questions.get(key)
-        _, standing = self._answers(reader)
-        last = self._last(standing)
-        if question is None or last is None or last.key != key:
-            raise OutdatedError(
-                "your last answer is another one, perhaps from another window; look at it first"
-            )
-        labels.append(
-            self.run.path,
-            [
-                Answer(
-                    image_id=question.image_id,
-                    reader=reader,
-                    kind="withdrawn",
-                    guess_shown=standing[question.image_id].guess_shown,
+
+        def withdrawal(everybodys: Sequence[Answer]) -> list[Answer]:
+            _, standing = _of_reader(everybodys, reader)
+            last = self._last(standing)
+            if question is None or last is None or last.key != key:
+                raise OutdatedError(
+                    "your last answer is another one, perhaps from another window; look at it first"
                 )
-            ],
-        )
+            shown = standing[question.image_id].guess_shown
+            return [Answer(image_id=question.image_id, reader=reader, kind="withdrawn", guess_shown=shown)]
+
+        labels.append_after(self.run.path, withdrawal)
 
     def _item(self, key: str) -> Item:
         question = self.questions[key]
@@ -139,16 +138,6 @@ class Diagnosing:
         said = "cannot tell" if not dx else names[dx].short if dx in names else dx
         return Last(key=key, said=said, guess=guesses(self.questions[key].prob, names))
 
-    def _answers(self, reader: str) -> tuple[list[Answer], dict[str, Answer]]:
-        """Return all lines of a reader, and {image: the one that stands}, the latest last."""
-        given = [answer for answer in self._all() if answer.reader == reader]
-        standing: dict[str, Answer] = {}
-        for answer in given:
-            standing.pop(answer.image_id, None)
-            if answer.kind != "withdrawn":
-                standing[answer.image_id] = answer
-        return given, standing
-
     def _all(self) -> tuple[Answer, ...]:
         """Return labels.parquet's answers; other processes write it too, so it is read again when it has changed."""
         path = self.run.layout.labels
@@ -159,3 +148,14 @@ class Diagnosing:
         if self._read[0] != version:
             self._read = (version, labels.read(self.run.path))
         return self._read[1]
+
+
+def _of_reader(everybodys: Sequence[Answer], reader: str) -> tuple[list[Answer], dict[str, Answer]]:
+    """Return all lines of a reader, and {image: the one that stands}, the latest last."""
+    given = [answer for answer in everybodys if answer.reader == reader]
+    standing: dict[str, Answer] = {}
+    for answer in given:
+        standing.pop(answer.image_id, None)
+        if answer.kind != "withdrawn":
+            standing[answer.image_id] = answer
+    return given, standing

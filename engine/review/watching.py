@@ -13,7 +13,7 @@ from engine.artifacts.run_layout import SHEETS, RunLayout
 from engine.errors import DataError
 from engine.labelling.simulated import in_rounds
 from engine.report import tables
-from engine.report.wording import PROTOCOLS, SIMULATED_BANNER, duration
+from engine.report.wording import SIMULATED_BANNER, duration, protocol_words
 from engine.review.class_names import class_names
 from engine.store.kept_files import read_config
 
@@ -48,7 +48,9 @@ def watched(run: Path, now: float | None = None) -> dict[str, Any]:
         "state": ACTIONS.get(report.stopping.action, "in progress") if report is not None else "in progress",
         "reason": report.stopping.reason if report is not None else "",
         "protocol": protocol,
-        "protocol_words": PROTOCOLS.get(protocol) if protocol != "safe" else None,
+        "protocol_words": protocol_words(protocol, report.data)
+        if report is not None and protocol != "safe"
+        else None,
         "simulated": SIMULATED_BANNER if _simulated(run, rounds, problems) else None,
         "rounds_done": f"{known[-1]} of {wanted}" if known and wanted is not None else "",
         "progress": _progress(run, time.time() if now is None else now),

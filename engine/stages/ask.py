@@ -1,11 +1,12 @@
 """Stage ``ask``: chooses the unlabelled images whose labels a classifier would learn most from, by the query policy.
 
-One image per lesion, and none that looks like an image the classifier has, or like one that was asked about before.
+One image per lesion, and none that looks like an image the classifier has, or like one that was asked about before. What was
+labelled before counts as labelled; what was asked about without getting a label still covers its surroundings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -38,7 +39,7 @@ BLOCK = 256
 class Params(base.Params):
     """Which policy chooses, how many images, and which were chosen before."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "besides"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "besides", "answers"})
 
     policy: dict[str, Any]
     total: int
@@ -47,6 +48,8 @@ class Params(base.Params):
     train_sets: list[int] | None = None
     besides: list[str] | None = None
     """Images that were asked about before; nor are others of their lesions asked about. None: there are none."""
+    answers: dict[str, str] | None = None
+    """The class that was given to each of ``besides`` that has one; these are labelled images. None: there are none."""
 
     @classmethod
     def of(
@@ -57,6 +60,7 @@ class Params(base.Params):
         policy: dict[str, Any] | None = None,
         total: int | None = None,
         besides: Sequence[str] = (),
+        answers: Mapping[str, str] | None = None,
     ) -> Params:
         """Return the questions of round ``number``; by default those of the config's policy and budget."""
         return cls(
@@ -66,6 +70,7 @@ class Params(base.Params):
             malignant=config.data.malignant,
             train_sets=own_sets(config),
             besides=sorted(besides) or None,
+            answers=dict(sorted(answers.items())) if answers else None,
         )
 
 
@@ -90,11 +95,13 @@ def run(context: StageContext, params: Params) -> None:
     open_U, left_out = _open(dataset, pool, cluster_N, own, params.besides or ())
     candidates = pool[open_U]
     calibration = calibration_file.read(context.inputs["predictions"])
-    count, both = len(candidates), dataset.rows[np.concatenate([candidates, own])]
+    bought, without = _earlier(dataset, pool, params)
+    labelled = np.concatenate([own, bought])
+    count, all_rows = len(candidates), dataset.rows[np.concatenate([candidates, labelled, without])]
     weights = context.inputs["classifier"] / classifier_fit.WEIGHTS
-    seen = see(context, weights, decoded_images.IMAGES.path(context.inputs["images"]), both, "ask")
+    seen = see(context, weights, decoded_images.IMAGES.path(context.inputs["images"]), all_rows, "ask")
     asked_about = replace(seen, feature_NF=seen.feature_NF[:count])
-    own_MF = seen.feature_NF[count:]
+    labelled_MF, without_AF = np.split(seen.feature_NF[count:], [len(labelled)])
     policy = registry.make("query", params.policy)
     state = QueryState(
         image_id=dataset.table.image_id[candidates],
@@ -102,11 +109,12 @@ def run(context: StageContext, params: Params) -> None:
         classes=calibration.classes,
         prob_NC=seen.prob_NC(calibration.temperature)[:count],
         feature_NF=asked_about.feature_NF,
-        labelled_feature_MF=own_MF,
-        labelled_label_M=dataset.labels[own],
+        labelled_feature_MF=labelled_MF,
+        labelled_label_M=np.concatenate([dataset.labels[own], _classes(dataset, bought, params)]),
+        unlabelled_asked_AF=without_AF if len(without) else None,
         draws_TNC=None
         if policy.wanted is None
-        else make_draws(context, policy.wanted, both[:count], calibration.classes, asked_about),
+        else make_draws(context, policy.wanted, all_rows[:count], calibration.classes, asked_about),
         total=params.total,
         round=params.round,
         malignant=tuple(params.malignant),
@@ -119,7 +127,10 @@ def run(context: StageContext, params: Params) -> None:
         predicted=strings([calibration.classes[k] for k in state.prob_NC[chosen].argmax(axis=1)]),
         prob_QC=state.prob_NC[chosen],
         neighbour_ids_QK=nearest(
-            asked_about.feature_NF[chosen], own_MF, dataset.table.image_id[own], cluster_N[own]
+            asked_about.feature_NF[chosen],
+            labelled_MF[: len(own)],
+            dataset.table.image_id[own],
+            cluster_N[own],
         ),
     )
     facts = AskedFacts(
@@ -156,6 +167,28 @@ def _open(
     return ~(asked_U | lesion_U | like_U), {why: int(n) for why, mask in counts.items() if (n := mask.sum())}
 
 
+def _earlier(dataset: Dataset, pool: IntArray, params: Params) -> tuple[IntArray, IntArray]:
+    """Return the positions of images asked about before: those that were given a class, and those that were not.
+
+    One that is no unlabelled image of this split any more is among the classifier's own, or out of use.
+    """
+    names = dataset.table.image_id[pool]
+    asked_before = pool[np.isin(names, params.besides or [])]
+    answered = np.isin(dataset.table.image_id[asked_before], list(params.answers or {}))
+    return asked_before[answered], asked_before[~answered]
+
+
+def _classes(dataset: Dataset, bought: IntArray, params: Params) -> IntArray:
+    """Return the class indices that bought images were given (DataError: one is no class of the data)."""
+    answers = params.answers or {}
+    given = [answers[name] for name in dataset.table.image_id[bought].tolist()]
+    if strange := sorted(set(given) - set(dataset.classes)):
+        raise DataError(
+            f"labels.parquet: {strange[0]} is no class of the data ({', '.join(dataset.classes)}); withdraw the answer"
+        )
+    return dataset.indices(strings(given))
+
+
 def nearest(
     query_QF: npt.NDArray[np.float32],
     own_MF: npt.NDArray[np.float32],
@@ -179,6 +212,7 @@ def nearest(
 
 STAGE = base.Stage(
     name="ask",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "classifier", "predictions"),

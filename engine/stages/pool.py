@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
@@ -13,12 +14,13 @@ from engine.arms import ARMS, Adds, Arm
 from engine.artifacts import hard_cases, neighbours, synthesized, synthetic
 from engine.artifacts import pool as pool_file
 from engine.artifacts.pool import Pool, PoolFacts, facts_of, joined, rows_of
+from engine.artifacts.synthetic import Judgement
 from engine.config import Config
 from engine.errors import DataError, StageError
 from engine.parts.context import StageContext, numbered
 from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.matched_rounds import Accepted, matched
 from engine.parts.own_images import own_sets
-from engine.parts.parent_turns import by_turns
 from engine.parts.soft_labels import Floats, SoftLabels, judged_out_of_fold, judged_samples
 from engine.stages import base
 from engine.training.plan import derive_seed
@@ -28,7 +30,7 @@ from engine.types import UNLABELLED, ImageArray, IntArray, StrArray, strings
 class Params(base.Params):
     """Which arm's pool, and how many images per class it may add."""
 
-    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total", "labels", "answers"})
+    optional: ClassVar[frozenset[str]] = frozenset({"train_sets", "total", "by_round", "labels", "answers"})
 
     arm: str
     counts: dict[str, int]
@@ -37,6 +39,8 @@ class Params(base.Params):
     """The training sets that are the classifier's own. None: all of train."""
     total: int | None = None
     """Most images to add in all. None: no bound beside ``counts``."""
+    by_round: list[dict[str, int]] | None = None
+    """``counts`` (or ``total``, by class) of each round, for arms that add synthetic images. None: there is one round."""
     labels: SoftLabels | None = None
     """How added images are labelled and weighted. None: by their class, with weight 1."""
     answers: dict[str, str] | None = None
@@ -44,21 +48,30 @@ class Params(base.Params):
 
     @classmethod
     def of(
-        cls, config: Config, arm: str, counts: Mapping[str, int], answers: Mapping[str, str] | None = None
+        cls,
+        config: Config,
+        arm: str,
+        accepted: Sequence[Mapping[str, int]],
+        answers: Mapping[str, str] | None = None,
     ) -> Params:
         """Return the pool of ``arm``.
 
         Args:
             config: the run's.
             arm: whose pool.
-            counts: what ``hard`` has accepted per class.
+            accepted: what ``hard`` has accepted per class, by rising round.
             answers: class by image of what was labelled for the arm so far.
         """
         kind = ARMS[arm].matched
+        counts: Counter[str] = Counter()
+        for of_round in accepted:
+            counts.update(of_round)
+        by_round = kind and ARMS[arm].adds == "synthetic images" and len(accepted) > 1
         return cls(
             arm=arm,
             counts=dict(sorted(counts.items())) if kind == "class" else {},
             total=sum(counts.values()) if kind == "total" else None,
+            by_round=[dict(sorted(of_round.items())) for of_round in accepted] if by_round else None,
             train_sets=own_sets(config),
             labels=SoftLabels.of(config, arm),
             answers=dict(sorted(answers.items())) if answers else None,
@@ -214,25 +227,19 @@ def _positions(dataset: Dataset, image_ids: Iterable[str], file: str) -> IntArra
 
 
 def _synthetic(task: Task) -> Addition:
-    """Accepted images of every round so far, in order; where the arm is matched, no more than ``hard`` has.
+    """Accepted images of every round so far, in order; where the arm is matched, as many as ``hard`` has of each round.
 
     Surplus images are dropped round-robin over parents, as ``accept`` does it for ``hard``.
     """
     pools, images = [_nothing(task).rows], [_no_images(task.dataset)]
-    room = dict(task.params.counts) if task.arm.matched == "class" else None
-    total = task.params.total
-    for accept, synthesize in zip(task.inputs("accept"), task.inputs("synthesize"), strict=True):
-        table, made = synthetic.read_judgement(accept), synthesized.read(synthesize)
+    folders = list(zip(task.inputs("accept"), task.inputs("synthesize"), strict=True))
+    tables = [synthetic.read_judgement(accept) for accept, _ in folders]
+    for (accept, synthesize), table, kept in zip(folders, tables, _kept(task, tables), strict=True):
+        made = synthesized.read(synthesize)
         if len(table) != len(made):
             raise DataError(
                 f"synthetic.parquet has {len(table)} rows but images.npy {len(made)} images; run accept again"
             )
-        kept = np.flatnonzero(table.accepted_S)
-        if room is not None:
-            kept = _first(table.label_S, by_turns(kept.tolist(), table.parent_image_id), room)
-        if total is not None:
-            kept = np.sort(np.array(by_turns(kept.tolist(), table.parent_image_id)[:total], dtype=np.int64))
-            total -= len(kept)
         row_N = sum(len(part) for part in images) + np.arange(len(kept))
         rows = rows_of("extra", row_N, table.sample_id[kept], table.label_S[kept], "synthetic")
         pools.append(_taught(task, rows, _judged(task, accept, kept)))
@@ -241,22 +248,31 @@ def _synthetic(task: Task) -> Addition:
     return Addition(rows=joined(pools), images=np.concatenate(images), idle_round=idle)
 
 
+def _kept(task: Task, tables: Sequence[Judgement]) -> list[IntArray]:
+    """Return per round the rows of accepted images that the arm's matching to ``hard`` leaves (StageError: other rounds)."""
+    kept = [np.flatnonzero(table.accepted_S) for table in tables]
+    params, by_class = task.params, task.arm.matched == "class"
+    if not tables or not (by_class or task.arm.matched == "total"):
+        return kept
+    wanted = params.by_round or [params.counts if by_class else {"": params.total or 0}]
+    if len(wanted) != len(tables):
+        raise StageError(f"by_round: is for {len(wanted)} rounds, and {len(tables)} have images; run again")
+    rounds = [
+        Accepted(
+            rows=rows,
+            kind_S=table.label_S if by_class else strings([""] * len(table)),
+            parent_S=table.parent_image_id,
+        )
+        for rows, table in zip(kept, tables, strict=True)
+    ]
+    return matched(rounds, wanted if by_class else [{"": sum(counts.values())} for counts in wanted])
+
+
 def _judged(task: Task, accept: Path, kept: IntArray) -> Floats | None:
     """Return the judge's calibrated probabilities of the samples ``kept``; None where labels are hard."""
     if task.params.labels is None or not task.params.labels.soft:
         return None
     return judged_samples(accept, task.dataset.classes)[kept]
-
-
-def _first(dx_S: StrArray, kept: Iterable[int], room: dict[str, int]) -> IntArray:
-    """Return the first of ``kept`` as long as their class has room, in the order of S; lowers ``room``."""
-    chosen = []
-    for row in kept:
-        dx = str(dx_S[row])
-        if room.get(dx, 0) > 0:
-            room[dx] -= 1
-            chosen.append(row)
-    return np.array(sorted(chosen), dtype=np.int64)
 
 
 def _no_images(dataset: Dataset) -> ImageArray:
@@ -275,7 +291,7 @@ ADDITIONS: Mapping[Adds, Callable[[Task], Addition]] = {
 
 STAGE = base.Stage(
     name="pool",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split"),

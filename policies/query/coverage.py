@@ -23,14 +23,14 @@ class KCenter(Ask):
     """The images farthest from every labelled one, one by one: the greedy core-set of Sener and Savarese 2018.
 
     Distances are Euclidean, between features of the classifier's last hidden layer. value is the distance to the nearest
-    labelled image or earlier question. Without labelled images the candidates' mean stands for one.
+    labelled image or earlier question, of earlier rounds too. Without any of these the candidates' mean stands for one.
     """
 
     def query(self, state: QueryState, rng: np.random.Generator) -> Query:
         """Ask by falling distance to what is labelled or asked about."""
         state, order = by_image_id(state)
         length_N = squared_lengths(state.feature_NF)
-        centres = state.labelled_feature_MF
+        centres = state.covered_KF
         if len(centres) == 0 and len(state):
             centres = state.feature_NF.mean(axis=0, keepdims=True)
         nearest_N = squared_to_nearest(state.feature_NF, centres)

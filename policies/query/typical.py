@@ -24,10 +24,10 @@ class TypicalThenUncertain(Ask):
     """Typical images while labels are few, as in TypiClust (Hacohen et al. 2022), then those of ``margin``.
 
     A classifier of few labels does not know where it is wrong. Labelled images and candidates are cut into as many clusters
-    as there are labels and questions, on features scaled to length 1. The next question comes from the cluster with the
-    fewest labels and questions, the largest of those, and is its most typical image: value is the inverse mean distance to
-    the nearest candidates of the cluster in other groups. Clusters of five images or fewer come last. When to switch is
-    ours; after the switch value is that of ``margin``.
+    as there are labels and questions, those of earlier rounds too, on features scaled to length 1. The next question comes
+    from the cluster with the fewest labels and questions, the largest of those, and is its most typical image: value is the
+    inverse mean distance to the nearest candidates of the cluster in other groups. Clusters of five images or fewer come
+    last. When to switch is ours; after the switch value is that of ``margin``.
     """
 
     labels_per_class: float = Field(
@@ -42,8 +42,8 @@ class TypicalThenUncertain(Ask):
         questions = OpenQuestions(state, self.balanced)
         if len(state.labelled_label_M) >= self.labels_per_class * len(state.classes):
             return as_given(self.choose(state, nearness(state.prob_NC), questions, rng), order)
-        most = min(self.clusters, len(state.labelled_label_M) + questions.places)
-        found = cluster(state.feature_NF, state.labelled_feature_MF, most, rng)
+        most = min(self.clusters, len(state.covered_KF) + questions.places)
+        found = cluster(state.feature_NF, state.covered_KF, most, rng)
         value_N = typicality(state.feature_NF, found.cluster_N, questions.group_N, self.neighbours, rng)
         score_N = self.perturbed(state, value_N, questions, rng)
         covered_J = found.labelled_J.copy()

@@ -213,6 +213,8 @@ def test_arms_get_the_counts_that_hard_was_accepted(tmp_path: Path) -> None:
         ("real", {}), ("hard", {}), ("classical", {"mel": 2}), ("random", {"mel": 2}),
         ("hard", {}), ("classical", {"mel": 4}), ("random", {"mel": 4}),
     ]  # fmt: skip
+    by_round = [call.params.get("by_round") for call in backend.of("pool")]
+    assert by_round == [None] * 6 + [[{"mel": 2}, {"mel": 2}]], "of the random control, from two rounds on"
     drawn = [
         call.params["per_parent"] for call in backend.of("condition") if call.params["source"] == "random"
     ]

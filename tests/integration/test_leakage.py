@@ -69,7 +69,7 @@ def params_of(
         loop={"mine_from": mine_from, "crossfit_folds": 2, "generator_saw": saw},
     )
     told: dict[str, Params] = {
-        "pool": pool.Params.of(config, "real", {}),
+        "pool": pool.Params.of(config, "real", []),
         "classifier": classifier.Params.of(config, "real", steps=config.classifier.steps, continues=False),
         "mine": mine.Params.of(config, 1),
         "crossfit": crossfit.Params.of(config, adds=False),

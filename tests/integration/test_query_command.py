@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -16,13 +19,16 @@ from typer.testing import CliRunner
 
 from engine import build
 from engine.artifacts import asked, labels
+from engine.artifacts.labels import Answer
 from engine.cli import app
 from engine.commands.label_command import label
 from engine.commands.query_command import LABELLING, labelling_interface, query
 from engine.errors import ConfigError, DataError
 from engine.parts.dataset import open_dataset
+from engine.stages import ask as ask_stage
 from engine.store import RunFolder
-from engine.types import UNLABELLED
+from engine.types import UNLABELLED, Query, QueryState
+from policies import registry
 from tests.conftest import once
 from tests.integration.tiny import TINY, copy_stages, tiny_config
 
@@ -101,6 +107,35 @@ def test_the_answers_come_back_and_the_next_run_trains_with_them(run: Path, tmp_
     added = after["rounds"][0]["n_real"] - before["rounds"][0]["n_real"]
     assert added == 3 and after["rounds"][0]["test"]["n"] == before["rounds"][0]["test"]["n"]
     assert not set(names[:2]) & unlabelled(folder.path) and names[2] in unlabelled(folder.path)
+
+
+@pytest.mark.slow
+def test_a_query_sees_the_labels_there_are_and_what_nobody_could_tell(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states, make = [], registry.make
+
+    def noting(kind: Any, spec: Mapping[str, Any]) -> Any:
+        policy = make(kind, spec)
+
+        def query(state: QueryState, rng: np.random.Generator) -> Query:
+            states.append(state)
+            found: Query = policy.query(state, rng)
+            return found
+
+        return SimpleNamespace(query=query, wanted=policy.wanted) if kind == "query" else policy
+
+    first = query(run, 3, tmp_path / "first", QUIET)
+    labels.append(run, [Answer(image_id=first[0], reader="ann", dx="nv")])
+    labels.append(run, [Answer(image_id=first[1], reader="ann", kind="unsure")])
+    monkeypatch.setattr(ask_stage.registry, "make", noting)
+    query(run, 3, tmp_path / "second", QUIET, policy="k_center")
+    (state,) = states
+    folder = RunFolder.open(run)
+    dataset = open_dataset(*(folder.stage(f"foundation/{name}").path for name in ("images", "split")))
+    assert len(state.labelled_label_M) == len(dataset.where("train")) + 1
+    assert state.classes[state.labelled_label_M[-1]] == "nv"
+    assert state.unlabelled_asked_AF is not None and len(state.unlabelled_asked_AF) == 2, "unsure, and open"
 
 
 @pytest.mark.slow

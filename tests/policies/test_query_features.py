@@ -33,6 +33,13 @@ def test_k_center_takes_several_labelled_images_and_none() -> None:
     assert ids(KCenter(), line([0.0, 1.0, 5.0], [], total=2)) == ["u002", "u000"]  # their mean is 2
 
 
+def test_k_center_keeps_away_from_images_that_were_asked_about_and_have_no_label() -> None:
+    state = line([1.0, 9.0], [0.0], total=1)
+    assert ids(KCenter(), state) == ["u001"]
+    near = line([1.0, 9.0], [0.0], total=1, unlabelled_asked_AF=np.array([[8.5]], np.float32))
+    assert ids(KCenter(), near) == ["u000"], "9 is half away from 8.5, 1 is 1 away from 0"
+
+
 def test_k_center_asks_about_one_image_per_group() -> None:
     state = line([1.0, 9.0, 10.0], [0.0], total=3, group=np.array(["", "L0", "L0"]))
     assert ids(KCenter(), state) == ["u002", "u000"]
@@ -143,6 +150,14 @@ def test_typical_images_by_hand() -> None:
         assert query.chosen.tolist() == [10, 16]  # 90 and 180 degrees: the larger cluster first
         chord = 2 * math.sin(math.radians(1))
         assert query.value_N[10] == pytest.approx(1 / (chord + 1e-5), rel=1e-3)
+
+
+def test_a_cluster_that_was_asked_about_is_covered_without_a_label() -> None:
+    degrees = [*AROUND, *(90 + angle for angle in AROUND), *(180 + angle for angle in AROUND)]
+    policy = TypicalThenUncertain(neighbours=2)
+    asked_at = circle([91.0], [], total=1).feature_NF
+    query = asked(policy, circle(degrees, [1.0], total=1, unlabelled_asked_AF=asked_at))
+    assert query.chosen.tolist() == [17], "180 degrees: the one part without label or question"
 
 
 def test_the_switch_counts_labels_per_class() -> None:

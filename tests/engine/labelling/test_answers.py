@@ -9,15 +9,16 @@ import pytest
 from engine.artifacts import asked, labels, oracle
 from engine.artifacts.labels import Answer, append
 from engine.errors import DataError
-from engine.labelling.answers import Answers, uncover
+from engine.labelling.answers import Answers, reply_to, uncover
 from engine.types import strings
 from tests.engine.artifacts import examples
+from tests.race import writes_first
 
 
 def test_readers_are_waited_for(tmp_path: Path) -> None:
     answers = Answers(run=tmp_path)
     images = ["a", "b", "c", "d"]
-    assert answers.to(images, tmp_path).open == 4
+    assert reply_to(images, answers.now(images, tmp_path)).open == 4
     append(
         tmp_path,
         [Answer(image_id="a", reader="ann", dx="mel"), Answer(image_id="b", reader="ann", kind="unsure")],
@@ -25,7 +26,7 @@ def test_readers_are_waited_for(tmp_path: Path) -> None:
     append(
         tmp_path, [Answer(image_id="c", reader="ann", dx="nv"), Answer(image_id="c", reader="bob", dx="mel")]
     )
-    reply = answers.to(images, tmp_path)
+    reply = reply_to(images, answers.now(images, tmp_path))
     assert (reply.labels, reply.asked, reply.open, reply.conflicts, reply.unsure) == (
         {"a": "mel"},
         4,
@@ -42,14 +43,25 @@ def test_the_oracle_answers_once_and_knows_hidden_labels_alone(tmp_path: Path) -
     oracle.write({"a": "mel", "b": "nv"}, split)
     answers = Answers(run=run, source="oracle")
     for _ in range(2):
-        reply = answers.to(["b", "a"], split)
+        reply = reply_to(["b", "a"], answers.now(["b", "a"], split))
         assert (dict(reply.labels), reply.open, reply.simulated) == ({"a": "mel", "b": "nv"}, 0, True)
     assert [a.reader for a in labels.read(run)] == [labels.ORACLE] * 2
     with pytest.raises(
         DataError, match=r"no hidden label of c \(1 in all\); set data.split.hide_labels, or have readers"
     ):
-        answers.to(["a", "c"], split)
+        answers.now(["a", "c"], split)
     assert uncover(run, ["a"], split) == 0
+
+
+def test_the_oracle_answers_once_where_two_processes_ask_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, split = tmp_path / "run", tmp_path / "split"
+    run.mkdir()
+    oracle.write({"a": "mel", "b": "nv"}, split)
+    writes_first(monkeypatch, run, [Answer(image_id="a", reader=labels.ORACLE, dx="mel")])
+    assert uncover(run, ["a", "b"], split) == 1
+    assert [a.image_id for a in labels.read(run)] == ["a", "b"]
 
 
 def test_labels_that_no_round_asked_for_are_train_images(tmp_path: Path) -> None:

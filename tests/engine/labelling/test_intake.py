@@ -14,6 +14,7 @@ from engine.labelling.intake import Taken, add, take
 from engine.labelling.run_images import RunImages, names_of
 from tests.engine.labelling.labelled_run import CLASSES, said, write_run
 from tests.engine.labelling.test_label_studio import annotation, choice, task
+from tests.race import writes_first
 
 
 @pytest.fixture
@@ -44,6 +45,15 @@ def test_answers_are_added_once(run: Path) -> None:
     again = label(run, text)
     assert (again.added, again.repeated, again.empty) == ((), 3, 1)
     assert (run / labels.FILE).read_bytes() == before
+
+
+def test_an_answer_given_while_a_file_is_taken_in_counts_as_the_earlier_one(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes_first(monkeypatch, run, [replace(said("U1", "ann", "nv"), guess_shown=True)])
+    (change,) = label(run, "image_id,dx\nU1,mel\n").changes
+    assert (change.before.dx, change.now.guess_shown) == ("nv", True)
+    assert stands(run) == {("U1", "ann"): ("label", "mel", True)}
 
 
 def test_a_change_keeps_the_earlier_answer(run: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_label_of_an_own_image_is_of_the_fold_that_held_its_lesion_out(tmp_p
     run_stage(judge, tmp_path / "judge", inputs, judge.Params.of(config), launch=launch)
     counts = {"bkl": 8, "mel": 8, "nv": 8}
     given = {**inputs, "judge": tmp_path / "judge"}
-    run_stage(pool, tmp_path / "pool", given, pool.Params.of(config, "distilled", counts))
+    run_stage(pool, tmp_path / "pool", given, pool.Params.of(config, "distilled", [counts]))
     found, facts = pool_file.read(tmp_path / "pool"), judge.judge_file.read_facts(tmp_path / "judge")
     assert found.label_NC is not None and found.soft_N.sum() == 24
     fold_of = judge.judge_file.read_fold_of(tmp_path / "judge")

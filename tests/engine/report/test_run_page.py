@@ -136,7 +136,7 @@ def test_the_pages_operating_points_are_those_of_the_run(run: Path, tmp_path: Pa
     assert "at 90 % specificity on the test curve" not in page
 
 
-@pytest.mark.parametrize("kind", ["safe", "leaky", "groups_unknown"])
+@pytest.mark.parametrize("kind", ["safe", "leaky", "leaky_by_duplicates", "groups_unknown"])
 def test_page_never_claims_too_much(run: Path, tmp_path: Path, kind: str) -> None:
     text = words(render_report(altered(run, tmp_path, protocol=kind))).lower()
     for word in (
@@ -164,6 +164,7 @@ def test_no_template_claims_too_much() -> None:
     ("protocol", "title"),
     [
         ("leaky", "LEAKY: hard cases were mined from the test part"),
+        ("leaky_by_duplicates", "LEAKY: near-duplicates lie in two parts of the split"),
         ("groups_unknown", "GROUPS UNKNOWN: lesions could straddle the split"),
         ("other", "Protocol: other"),
     ],
@@ -174,6 +175,18 @@ def test_banner_names_the_protocol_before_any_figure(
     page = render_report(altered(run, tmp_path, protocol=protocol))
     assert f'class="banner {protocol}"' in page
     assert page.index(title) < page.index("recognised")
+
+
+def test_near_duplicates_in_two_parts_are_counted_with_the_remedy_and_allow_no_claim(
+    run: Path, tmp_path: Path
+) -> None:
+    data = json.loads((run / "report.json").read_text())["data"]
+    leaky = {"protocol": "leaky_by_duplicates", "data": data | {"duplicates_apart": 3}}
+    text = words(render_report(altered(run, tmp_path, **leaky)))
+    assert "show the same, and lie in two parts: 3." in text
+    assert "Set data.split.merge_duplicates: true, which joins them" in text
+    assert "Under a leaky protocol:" in text and "Why: the protocol is leaky by duplicates" in text
+    assert "No leakage found" not in text
 
 
 def test_the_answer_comes_first_and_one_run_shows_nothing(page: str) -> None:

@@ -15,6 +15,7 @@ from engine.artifacts.labels import Answer
 from engine.artifacts.run_layout import RunLayout
 from tests.engine.review.desk import ACCESS, answer, client, reading, undo
 from tests.engine.review.reviewable import ask, make_run, photographs
+from tests.race import writes_first
 
 
 def given(run: Path) -> list[tuple[str, str, str, bool]]:
@@ -120,6 +121,39 @@ def test_a_labels_file_that_another_process_writes_is_seen(run: Path) -> None:
     image = asked.read_ids(RunLayout(run).queries / "0001").tolist()[0]
     labels.append(run, [Answer(image_id=image, reader="Ana", dx="nv")])
     assert page.get("/api/diagnose").json()["done"] == 1
+
+
+def test_of_two_windows_the_second_is_told_that_the_image_is_answered(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, image = reading(run), asked.read_ids(RunLayout(run).queries / "0001").tolist()[0]
+    key = page.get("/api/diagnose").json()["item"]["key"]
+    writes_first(monkeypatch, run, [Answer(image_id=image, reader="Ana", dx="nv")])
+    body = {"reader": "Ana", "key": key, "choice": "label:mel"}
+    assert page.post("/api/diagnose/answer", json=body).status_code == 409
+    assert given(run) == [(image, "label", "nv", False)], "the first answer stands"
+
+
+def test_an_answer_after_a_withdrawal_in_another_window_says_that_the_guess_was_seen(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, image = reading(run), asked.read_ids(RunLayout(run).queries / "0001").tolist()[0]
+    there_and_back = [
+        Answer(image_id=image, reader="Ana", dx="nv"), Answer(image_id=image, reader="Ana", kind="withdrawn")
+    ]  # fmt: skip
+    writes_first(monkeypatch, run, there_and_back)
+    answer(page, "label:mel")
+    assert given(run)[-1] == (image, "label", "mel", True)
+
+
+def test_undo_takes_no_answer_back_that_is_no_more_the_last(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, images = reading(run), asked.read_ids(RunLayout(run).queries / "0001").tolist()
+    key = answer(page, "label:nv")["last"]["key"]
+    writes_first(monkeypatch, run, [Answer(image_id=images[1], reader="Ana", dx="mel")])
+    assert page.post("/api/diagnose/undo", json={"reader": "Ana", "key": key}).status_code == 409
+    assert [line[1] for line in given(run)] == ["label", "label"]
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from engine.config import parse_config
 from engine.errors import DataError
 from engine.parts.dataset import open_dataset
 from engine.stages import ask, classifier, pool, predict
-from engine.types import UNLABELLED
+from engine.types import UNLABELLED, Query, QueryState
 from policies import registry
 from tests.fakes import hide, make_dataset_folders, run_stage
 
@@ -34,7 +34,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("ask")
     images, split = make_dataset_folders(root, n_lesions=90)
     made = {"images": images, "split": hide(split, root / "hidden")}
-    made["pool"] = run_stage(pool, root / "pool", made, pool.Params.of(CONFIG, "real", {}))
+    made["pool"] = run_stage(pool, root / "pool", made, pool.Params.of(CONFIG, "real", []))
     params = classifier.Params.of(CONFIG, "real", steps=12, continues=False)
     made["classifier"] = run_stage(classifier, root / "classifier", made, params)
     made["predictions"] = run_stage(predict, root / "predict", made, predict.Params.of(CONFIG))
@@ -90,6 +90,63 @@ def test_neither_what_was_asked_nor_what_looks_like_it_is_asked_again(
     assert facts.left_out["asked before"] == facts.left_out["their lesion was asked about before"] == 1
     assert facts.left_out["like a labelled image"] == np.sum(table.lesion_id == lesion[copy])
     assert facts.open + sum(facts.left_out.values()) == facts.unlabelled
+
+
+class Noting:
+    """A query policy that keeps the state it was given, and asks about nothing."""
+
+    wanted = None
+
+    def __init__(self) -> None:
+        self.states: list[QueryState] = []
+
+    def query(self, state: QueryState, rng: np.random.Generator) -> Query:
+        self.states.append(state)
+        return Query(chosen=np.zeros(0, dtype=np.int64), value_N=np.zeros(len(state)))
+
+
+def test_policies_see_the_labels_that_were_bought_and_the_questions_without_one(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = open_dataset(folders["images"], folders["split"], unlabelled=True)
+    apart = dataset.table.image_id[dataset.where(UNLABELLED)].tolist()
+    own, noting = len(dataset.where("train")), Noting()
+    monkeypatch.setattr(ask.registry, "make", lambda kind, spec: noting)
+    answers = {apart[0]: "nv", apart[3]: "mel"}
+    params = ask.Params.of(CONFIG, 2, besides=[*answers, apart[5]], answers=answers)
+    run_stage(ask, tmp_path / "second", folders, params)
+    run_stage(ask, tmp_path / "first", folders, ask.Params.of(CONFIG, 1))
+    second, first = noting.states
+    assert first.unlabelled_asked_AF is None and len(first.labelled_label_M) == own
+    by_image = dict(zip(first.image_id.tolist(), first.feature_NF, strict=True))
+    given = [dataset.classes[k] for k in second.labelled_label_M[own:]]
+    assert given == ["nv", "mel"] and (second.labelled_label_M[:own] == first.labelled_label_M).all()
+    assert (second.labelled_feature_MF[own:] == [by_image[name] for name in answers]).all()
+    assert second.unlabelled_asked_AF is not None
+    assert (second.unlabelled_asked_AF == by_image[apart[5]]).all() and len(second.covered_KF) == own + 3
+    assert not set(second.image_id.tolist()) & {*answers, apart[5]}
+
+
+def test_neighbours_of_a_question_are_own_images_though_labels_were_bought(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    dataset = open_dataset(folders["images"], folders["split"], unlabelled=True)
+    names = dataset.table.image_id
+    bought = dict.fromkeys(names[dataset.where(UNLABELLED)][:10].tolist(), "nv")
+    found = question(folders, tmp_path / "ask", besides=sorted(bought), answers=bought)
+    assert set(found.neighbour_ids_QK.ravel()) <= set(names[dataset.where("train")].tolist())
+
+
+def test_an_answer_of_no_class_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    dataset = open_dataset(folders["images"], folders["split"], unlabelled=True)
+    image = str(dataset.table.image_id[dataset.where(UNLABELLED)[0]])
+    with pytest.raises(DataError, match=r"labels\.parquet: wart is no class of the data \(bkl, mel, nv\)"):
+        question(folders, tmp_path / "ask", besides=[image], answers={image: "wart"})
+
+
+def test_params_without_answers_have_no_key_of_them() -> None:
+    assert not {"answers", "besides"} & set(ask.Params.of(CONFIG, 1).to_json())
+    assert "answers" not in ask.Params.of(CONFIG, 2, besides=["a"], answers={}).to_json()
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ CONFIG = parse_config({"classifier": SECTION})
 def inputs(tmp_path):
     images, split = make_dataset_folders(tmp_path)
     given = {"images": images, "split": split}
-    return {**given, "pool": run_stage(pool, tmp_path / "pool", given, pool.Params.of(CONFIG, "real", {}))}
+    return {**given, "pool": run_stage(pool, tmp_path / "pool", given, pool.Params.of(CONFIG, "real", []))}
 
 
 def params(arm="real", steps=3, continues=False, **section):
@@ -74,7 +74,9 @@ def test_extra_images_reach_the_fit(tmp_path, inputs):
 
 
 def test_added_and_synthetic_images_are_told_apart(tmp_path, inputs):
-    repeats = run_stage(pool, tmp_path / "classical", inputs, pool.Params.of(CONFIG, "classical", {"nv": 2}))
+    repeats = run_stage(
+        pool, tmp_path / "classical", inputs, pool.Params.of(CONFIG, "classical", [{"nv": 2}])
+    )
     mixed = {"mix": {"share": 0.5}}
     job = job_of(tmp_path, {**inputs, "pool": repeats}, params("classical", **mixed), "a")
     assert np.flatnonzero(job.added_N).tolist() == [21, 22], "repeats are added, but real"

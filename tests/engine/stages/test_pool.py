@@ -28,7 +28,7 @@ def inputs(tmp_path):
 
 def run(tmp_path, inputs, arm, counts=None, seed=0, name="out", **synthesis):
     config = parse_config({"synthesis": synthesis}) if synthesis else CONFIG
-    params = pool.Params.of(config, arm, counts or {})
+    params = pool.Params.of(config, arm, counts if isinstance(counts, list) else [counts or {}])
     run_stage(pool, tmp_path / name, inputs, params, seed=seed)
     frame = pd.read_parquet(tmp_path / name / "pool.parquet")
     return (
@@ -91,7 +91,7 @@ def test_with_training_sets_the_chosen_ones_are_its_own(tmp_path, inputs):
     own = table.loc[table["train_set"] == 1, "image_id"].tolist()
     assert 0 < len(own) < 21
     for arm, counts in (("real", {}), ("classical", {"nv": 9})):
-        run_stage(pool, tmp_path / arm, given, pool.Params.of(SECOND_SET, arm, counts))
+        run_stage(pool, tmp_path / arm, given, pool.Params.of(SECOND_SET, arm, [counts]))
         frame = pd.read_parquet(tmp_path / arm / "pool.parquet")
         assert frame["image_id"].tolist()[: len(own)] == own
         assert set(frame["image_id"]) == set(own)
@@ -141,10 +141,54 @@ def test_random_stops_at_the_counts(tmp_path, inputs):
         **synthetic_round(tmp_path, 1, ["mel", "mel", "nv"], [True, True, True]),
         **synthetic_round(tmp_path, 2, ["mel", "mel"], [True, True]),
     }
-    frame, extra, contents = run(tmp_path, given, "random", {"mel": 3, "bkl": 2})
-    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r1-1", "r2-0"]
-    assert extra[:, 0, 0, 0].tolist() == [10, 11, 20]
+    frame, extra, contents = run(tmp_path, given, "random", [{"mel": 1, "bkl": 2}, {"mel": 2}])
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r2-0", "r2-1"], "of each round as hard has"
+    assert extra[:, 0, 0, 0].tolist() == [10, 20, 21]
     assert contents["short"] == {"bkl": 2}
+
+
+PAIRS = ["a", "a", "b", "b", "c", "c"]
+
+
+@pytest.mark.parametrize("arm", ["random", "unguided", "dcgan"])
+def test_a_control_that_passes_the_gates_more_often_has_as_many_rounds_and_parents_as_hard(
+    tmp_path, inputs, arm
+):
+    """Hard keeps one image of each of three parents per round; of the control all six pass in either round."""
+    later = [f"{name}2" for name in PAIRS]
+    given = {
+        **inputs,
+        **synthetic_round(tmp_path, 1, ["mel"] * 6, [True] * 6, PAIRS),
+        **synthetic_round(tmp_path, 2, ["mel"] * 6, [True] * 6, later),
+    }
+    frame, _, _ = run(tmp_path, given, arm, [{"mel": 3}, {"mel": 3}])
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r1-2", "r1-4", "r2-0", "r2-2", "r2-4"]
+
+
+def test_the_first_round_is_filled_no_further_by_a_total_of_several_classes(tmp_path, inputs):
+    given = {
+        **inputs,
+        **synthetic_round(tmp_path, 1, ["mel", "nv", "bkl"], [True] * 3),
+        **synthetic_round(tmp_path, 2, ["nv", "nv", "bkl"], [True] * 3),
+    }
+    frame, _, _ = run(tmp_path, given, "unguided", [{"mel": 1}, {"mel": 1, "nv": 1}])
+    assert added(frame, inputs)["image_id"].tolist() == ["r1-0", "r2-0", "r2-1"]
+
+
+def test_counts_of_other_rounds_than_those_with_images_are_refused(tmp_path, inputs):
+    given = {**inputs, **synthetic_round(tmp_path, 1, ["mel"], [True])}
+    with pytest.raises(StageError, match="by_round: is for 2 rounds, and 1 have images"):
+        run(tmp_path, given, "random", [{"mel": 1}, {"mel": 1}])
+
+
+def test_one_round_has_no_key_of_rounds():
+    one = pool.Params.of(CONFIG, "random", [{"nv": 1, "mel": 2}]).to_json()
+    assert one == {"arm": "random", "counts": {"mel": 2, "nv": 1}}
+    two = [{"mel": 2}, {"mel": 1}]
+    assert pool.Params.of(CONFIG, "random", two).to_json() == {
+        "arm": "random", "counts": {"mel": 3}, "by_round": two
+    }  # fmt: skip
+    assert "by_round" not in pool.Params.of(CONFIG, "classical", two).to_json(), "it repeats images"
 
 
 def test_random_loses_no_parent_where_there_are_too_many(tmp_path, inputs):
@@ -223,7 +267,7 @@ def test_rounds_are_taken_by_number_not_by_name(tmp_path):
 
 
 def test_unknown_arm(tmp_path, inputs):
-    odd = pool.Params.of(CONFIG, "real", {}).model_copy(update={"arm": "odd"})
+    odd = pool.Params.of(CONFIG, "real", []).model_copy(update={"arm": "odd"})
     with pytest.raises(StageError, match="'odd' has no pool; the arms are plain"):
         run_stage(pool, tmp_path / "out", inputs, odd)
 
@@ -262,7 +306,7 @@ def judged_rounds(tmp_path, inputs):
 @pytest.mark.parametrize("arm", ["hard", "random", "unguided", "dcgan", "synthetic"])
 def test_soft_labels_are_the_judge_s_of_accepted_images_and_real_ones_stay_hard(tmp_path, inputs, arm):
     given = judged_rounds(tmp_path, inputs)
-    frame, _, contents = run(tmp_path, given, arm, {"mel": 2, "bkl": 1}, labels="soft")
+    frame, _, contents = run(tmp_path, given, arm, [{"mel": 1}, {"mel": 1, "bkl": 1}], labels="soft")
     new = frame[frame["origin"] == "synthetic"]
     assert new["image_id"].tolist() == ["r1-0", "r2-0", "r2-1"]
     assert [label.tolist() for label in new["label"]] == [
@@ -297,18 +341,19 @@ def test_weights_are_those_of_synthetic_images(tmp_path, inputs):
 def test_arms_without_synthetic_images_are_the_same_whatever_the_labels(arm, synthesis):
     other = parse_config({"synthesis": synthesis})
     assert (
-        pool.Params.of(other, arm, {"mel": 1}).to_json() == pool.Params.of(CONFIG, arm, {"mel": 1}).to_json()
+        pool.Params.of(other, arm, [{"mel": 1}]).to_json()
+        == pool.Params.of(CONFIG, arm, [{"mel": 1}]).to_json()
     )
 
 
 def test_params_of_hard_labels_hold_no_key_of_soft_ones():
-    plain = pool.Params.of(CONFIG, "hard", {}).to_json()
+    plain = pool.Params.of(CONFIG, "hard", []).to_json()
     assert plain == {"arm": "hard", "counts": {}}
     unused = parse_config({"synthesis": {"label_temperature": 3.0, "label_share": 0.5}})
-    assert pool.Params.of(unused, "hard", {}).to_json() == plain, "hard labels have no temperature"
+    assert pool.Params.of(unused, "hard", []).to_json() == plain, "hard labels have no temperature"
     soft = parse_config({"synthesis": {"labels": "soft", "label_share": 0.5}})
     labels = {"temperature": 1.0, "share": 0.5, "weight": 1.0}
-    assert pool.Params.of(soft, "hard", {}).to_json() == {**plain, "labels": labels}
+    assert pool.Params.of(soft, "hard", []).to_json() == {**plain, "labels": labels}
 
 
 def test_without_an_accepted_image_there_is_no_label(tmp_path, inputs):
@@ -373,8 +418,8 @@ def test_distilled_is_soft_whatever_the_config_s_labels_and_shares_their_setting
     )
     expected = {"temperature": 2.0, "share": 0.5, "weight": 1.0}
     for config in (hard, soft):
-        assert pool.Params.of(config, "distilled", {"mel": 1}).to_json()["labels"] == expected
-    assert pool.Params.of(soft, "hard", {}).to_json()["labels"] == {**expected, "weight": 3.0}
+        assert pool.Params.of(config, "distilled", [{"mel": 1}]).to_json()["labels"] == expected
+    assert pool.Params.of(soft, "hard", []).to_json()["labels"] == {**expected, "weight": 3.0}
 
 
 def test_a_judge_that_has_not_seen_an_own_image(tmp_path, inputs):
