@@ -210,7 +210,7 @@ def launch_all(work: Any, fits: list[Callable[[TrainEnv], None]]) -> None:
 def fit_each(fits: list[Callable[[TrainEnv], None]], env: TrainEnv) -> None:
     from engine.execution import profiling
 
-    profiling.SECONDS = 3600.0  # type: ignore[misc]  # of this worker: as many steps as there are to be are watched
+    profiling.SECONDS = 3600.0  # in this worker: as many steps are watched as there are to be
     for fit in fits:
         fit(env)
 
