@@ -28,12 +28,15 @@ export RAY_USAGE_STATS_ENABLED=0 RAY_AUTH_MODE=token
 RAY_AUTH_TOKEN="$("$bin/python" -c 'import secrets; print(secrets.token_hex(32))')"
 export RAY_AUTH_TOKEN
 
-# SLURM warns this script, not its children: pass it on, wait for the checkpoint, and queue again.
-run="" ray=""
+# SLURM warns this script, not its children: pass it on, wait for the checkpoint, and queue again. The run is the job that is
+# neither the head nor the workers, also before `run=$!` has said which.
+ray="" workers=""
 again() {
-  if [ -n "$run" ]; then
-    kill -TERM "$run" && wait "$run" || true
-  fi
+  local job
+  for job in $(jobs -p); do
+    case " $ray $workers " in *" $job "*) continue ;; esac
+    kill -TERM "$job" 2> /dev/null && wait "$job" || true
+  done
   scontrol requeue "$SLURM_JOB_ID"
   [ -z "$ray" ] || kill "$ray" 2> /dev/null || true
   exit 143
@@ -56,6 +59,7 @@ done
 if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
   srun --nodes=$((SLURM_JOB_NUM_NODES - 1)) --ntasks=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" --overlap --export=ALL \
     "$bin/ray" start --block --address="$address:$port" --num-cpus="$SLURM_CPUS_PER_TASK" &
+  workers=$!
 fi
 
 "$bin/hardcase" run "$@" backend.kind=ray "backend.address=$address:$port" backend.gpus_per_worker=1 &

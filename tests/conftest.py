@@ -19,6 +19,7 @@ import filelock
 import psutil
 import pytest
 import torch
+from hypothesis import settings
 
 from tests import coverage_pause
 
@@ -41,6 +42,9 @@ def in_memory_where_there_is_plenty() -> None:
 
 
 in_memory_where_there_is_plenty()
+# An example may take its time on a busy machine; all else stays as Hypothesis, or its profile for CI, has it.
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

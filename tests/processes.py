@@ -15,6 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.preloaded"])
 
@@ -42,6 +44,10 @@ class Forked:
     def send(self, number: int) -> None:
         """Send a signal to the process alone."""
         os.kill(self._pid, number)
+
+    def status(self) -> str:
+        """Return what the system says of it: one of psutil's STATUS_s."""
+        return psutil.Process(self._pid).status()
 
     def kill(self) -> None:
         """Kill -9 the whole session."""

@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     command(tmp_path / "bin/srun", 'while [[ "$1" == --* ]]; do shift; done; exec "$@"')
     command(tmp_path / "bin/hostname", "echo 10.0.0.1")
     command(tmp_path / ".venv/bin/python", "echo secret-token")
-    command(tmp_path / ".venv/bin/ray", 'if [ "$2" = --head ]; then exec sleep 60; fi')
+    command(tmp_path / ".venv/bin/ray", 'if [ "$2" = --head ]; then exec sleep 300; fi')
     command(
         tmp_path / ".venv/bin/hardcase",
         f"trap 'touch {tmp_path}/checkpoint; exit 143' TERM\ntouch {tmp_path}/started\n"
@@ -112,7 +113,7 @@ def slurm(tmp_path: Path) -> dict[str, str]:
 def test_slurm_runs_on_a_head_and_workers_and_passes_the_exit_code_on(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    done = subprocess.run([SLURM, "config.yaml", "loop.rounds=1"], env=slurm, check=False, timeout=30)
+    done = subprocess.run([SLURM, "config.yaml", "loop.rounds=1"], env=slurm, check=False, timeout=120)
     assert done.returncode == 7
     calls = (tmp_path / "calls").read_text()
     assert "hardcase run config.yaml loop.rounds=1 backend.kind=ray backend.address=10.0.0.1:20041" in calls
@@ -120,15 +121,22 @@ def test_slurm_runs_on_a_head_and_workers_and_passes_the_exit_code_on(
     assert "secret-token" not in calls, "a token in an argument is read by everyone on the node"
 
 
+@pytest.mark.parametrize("known", [True, False])
 def test_slurm_that_ends_a_job_gets_a_checkpoint_and_queues_it_again(
-    slurm: dict[str, str], tmp_path: Path
+    slurm: dict[str, str], tmp_path: Path, known: bool
 ) -> None:
-    job = subprocess.Popen([SLURM, "wait.yaml"], env=slurm, start_new_session=True)
+    """Also where the signal comes when the run is started and the script has not yet noted its process id."""
+    text = SLURM.read_text(encoding="utf-8")
+    assert text.count("\nrun=$!\n") == 1
+    script = tmp_path / "slurm.sh"
+    script.write_text(text if known else text.replace("\nrun=$!\n", "\nwhile true; do sleep 0.05; done\n"))
+    job = subprocess.Popen(["bash", script, "wait.yaml"], env=slurm, start_new_session=True)
     try:
         while not (tmp_path / "started").exists():
             assert job.poll() is None
+            time.sleep(0.02)
         job.send_signal(signal.SIGTERM)
-        assert job.wait(timeout=30) == 143
+        assert job.wait(timeout=120) == 143
     finally:
         if job.poll() is None:
             os.killpg(job.pid, signal.SIGKILL)
@@ -137,5 +145,5 @@ def test_slurm_that_ends_a_job_gets_a_checkpoint_and_queues_it_again(
 
 
 def test_slurm_without_a_config_says_how_to_call_it(slurm: dict[str, str]) -> None:
-    done = subprocess.run([SLURM], env=slurm, check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([SLURM], env=slurm, check=False, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr.startswith("usage: sbatch deploy/slurm.sh CONFIG")) == (2, True)

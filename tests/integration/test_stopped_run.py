@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
 import shutil
 import signal
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
 from tests.integration.test_kill_resume import figures, finish
 from tests.integration.tiny import copy_stages, tiny_tree
-from tests.processes import hardcase
+from tests.processes import Forked, hardcase
 
 pytestmark = pytest.mark.faults
 
@@ -26,6 +30,28 @@ def command(root: Path, name: str, backend: str = "local") -> list[str]:
     return ["run", str(path)]
 
 
+def frozen_in_the_denoiser(process: Forked, stages: Path) -> bool:
+    """Freeze the process while its denoiser trains, a checkpoint behind it; kill it where that is over."""
+
+    def trains() -> bool:
+        return any(stages.glob("denoiser-*.attempt-*/checkpoint/checkpoint*.safetensors"))
+
+    def over() -> bool:
+        return any(re.fullmatch(r"denoiser-\w+", path.name) for path in stages.iterdir() if path.is_dir())
+
+    while not trains() and not over():
+        code = process.wait(0.05)
+        assert code is None or (code == 0 and over()), process.said()
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # the whole run is over
+        process.send(signal.SIGSTOP)
+        while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+            time.sleep(0.01)
+        if trains():
+            return True
+        process.kill()
+    return False
+
+
 def report(run: Path) -> object:
     return figures(json.loads((run / "report.json").read_text()))
 
@@ -35,15 +61,18 @@ def test_a_stopped_run_is_closed_and_goes_on(
     tmp_path: Path, tiny_run: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    copy_stages(tiny_run, tmp_path / "stopped" / "runs", up_to="denoiser")
-    shutil.copy(mlflow_tables, tmp_path / "stopped" / "mlflow.db")
     stages = tmp_path / "stopped" / "runs" / "stages"
-    process = hardcase(tmp_path / "said.txt", *command(tmp_path, "stopped"))
-    while not list(
-        stages.glob("denoiser-*.attempt-*/checkpoint/checkpoint*.safetensors")
-    ):  # the training is under way
-        assert process.wait(0.05) is None, process.said()
+    for _ in range(20):
+        copy_stages(tiny_run, tmp_path / "stopped" / "runs", up_to="denoiser")
+        shutil.copy(mlflow_tables, tmp_path / "stopped" / "mlflow.db")
+        process = hardcase(tmp_path / "said.txt", *command(tmp_path, "stopped"))
+        if frozen_in_the_denoiser(process, stages):
+            break
+        shutil.rmtree(tmp_path / "stopped")
+    else:
+        pytest.fail("twenty times the denoiser was trained before this process looked")
     process.send(signal.SIGTERM)
+    process.send(signal.SIGCONT)
     assert process.wait(120) == 143, process.said()
     assert "stopped by SIGTERM" in process.said()
     assert "hardcase run" in process.said()

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pandas as pd
 import pytest
 import ray
@@ -65,6 +66,13 @@ def kill_half_way(root: Path, name: str, arguments: list[str]) -> None:
     assert driver.wait() == -signal.SIGKILL
 
 
+def wait_for_orphans(folder: Path) -> None:
+    """Wait until the killed driver's workers let go of their trials, longer than a rerun does: this machine may be slow."""
+    for lock in folder.glob("trials/*/.lock"):
+        with filelock.FileLock(lock).acquire(timeout=600):
+            pass
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path, mlflow_tables: Path) -> Path:
     """Two sweeps of one config: ``whole``, in this process, and ``killed`` on Ray half way and run again.
@@ -81,6 +89,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path, mlflow_table
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
     shutil.copy(mlflow_tables, root / "mlflow.db")
     kill_half_way(root, "killed", killed)
+    wait_for_orphans(sweep_of(root, "killed"))
     assert len(events(root, "killed")) < len(events(root, "whole"))
     print(finish(root / "said.txt", killed))
     return root

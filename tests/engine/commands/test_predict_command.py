@@ -111,7 +111,7 @@ def case(folder):
     (folder / "phone.HEIC").touch()
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("as_shell_names_them", [False, True])
 def test_what_lies_beside_photographs_is_counted_and_not_classified(tmp_path, as_shell_names_them):
     case(tmp_path)

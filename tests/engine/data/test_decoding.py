@@ -257,7 +257,7 @@ def unix_socket(path: Path) -> None:
         server.bind(os.path.relpath(path))
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("make", [fifo, folder, device, unix_socket])
 def test_what_is_no_plain_file_is_never_opened(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "a.png")

@@ -213,7 +213,7 @@ def test_what_cannot_be_decoded_is_named_or_skipped_and_counted(tmp_path: Path, 
     assert np.load(tmp_path / "images.npy").shape[0] == 15
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_a_pipe_named_like_an_image_is_absent_and_never_opened(tmp_path: Path) -> None:
     layouts.write_ham(tmp_path)
     (tmp_path / "images" / "ISIC_0031.jpg").unlink()
@@ -225,7 +225,7 @@ def test_a_pipe_named_like_an_image_is_absent_and_never_opened(tmp_path: Path) -
     assert source.left_out == {"pipes, sockets or devices": 1}
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(300)
 def test_a_table_that_is_a_pipe_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "t.csv")
     with pytest.raises(DataError, match=r"t\.csv: cannot be read as a table \(a pipe, socket or device"):

@@ -181,9 +181,10 @@ def test_same_seed_same_object_and_blocks_do_not_matter(monkeypatch: pytest.Monk
 
 
 def test_two_thousand_images_take_seconds() -> None:
-    started = time.perf_counter()
+    started, computed = time.perf_counter(), time.process_time()
     score(make_split(2000), draws=1000)
-    assert time.perf_counter() - started < 10
+    assert time.process_time() - computed < 10, "without the wait for a core"
+    assert time.perf_counter() - started < 60
 
 
 def test_lengths_must_agree() -> None:

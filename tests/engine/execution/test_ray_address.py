@@ -8,7 +8,6 @@ import time
 import pytest
 
 from engine.errors import ConfigError
-from engine.execution import ray_address
 from engine.execution.ray_address import check_gpus, connect, head_here, probe
 
 pytest.importorskip("ray")
@@ -30,7 +29,7 @@ def test_auto_is_what_ray_finds_and_is_probed(monkeypatch: pytest.MonkeyPatch) -
     start = time.monotonic()
     with pytest.raises(ConfigError, match=rf"backend\.address: auto \(here {address}\) does not answer"):
         connect("auto")
-    assert time.monotonic() - start < 2 * ray_address.PROBE_SECONDS
+    assert time.monotonic() - start < 60
 
 
 def test_auto_without_a_head_is_refused_before_ray_starts(monkeypatch: pytest.MonkeyPatch) -> None:

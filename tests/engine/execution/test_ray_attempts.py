@@ -27,7 +27,7 @@ from engine.types import Cause
 from tests.engine.execution.again import again, assert_as_undisturbed
 
 ray = pytest.importorskip("ray")
-pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.faults, pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ class Apart(ray_stage.StageWork):
 
 def noted(fit: Callable[[TrainEnv], None], cache: Path, number: int, dies: bool, env: TrainEnv) -> None:
     write_text(cache / f".fold-{number}", str(os.getpid()))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 240
     while not (cache / f".fold-{1 - number}").exists() and time.monotonic() < until:
         time.sleep(0.05)  # the other one runs beside it
     assert (cache / f".fold-{1 - number}").exists()
@@ -232,7 +232,9 @@ def cut_off(call: Any, work: Any) -> None:
     if not attempt.startswith("1-"):
         REAL_TASK(call, work)
     elif os.fork():
-        time.sleep(0.5)
+        until = time.monotonic() + 240
+        while not (call.out / "latents.npy").exists() and time.monotonic() < until:
+            time.sleep(0.02)  # the twin has it open then
         os.kill(os.getpid(), signal.SIGKILL)
     else:
         os.setsid()
@@ -262,7 +264,7 @@ def test_a_twin_that_wakes_after_its_stage_was_published_changes_nothing(
 ) -> None:
     monkeypatch.setattr(ray_stage, "stage_task", cut_off)
     folder = again(tiny_run, "foundation/latents", tmp_path)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while not (tmp_path / ".twin").exists() and time.monotonic() < end:
         time.sleep(0.1)
     assert (tmp_path / ".twin").read_text() == "FileNotFoundError FileNotFoundError"

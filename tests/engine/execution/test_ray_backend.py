@@ -208,6 +208,9 @@ def launch_all(work: Any, fits: list[Callable[[TrainEnv], None]]) -> None:
 
 
 def fit_each(fits: list[Callable[[TrainEnv], None]], env: TrainEnv) -> None:
+    from engine.execution import profiling
+
+    profiling.SECONDS = 3600.0  # in this worker: as many steps are watched as there are to be
     for fit in fits:
         fit(env)
 

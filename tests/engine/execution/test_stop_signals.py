@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,16 +60,30 @@ class Dying:
     ("number", "error"),
     [(signal.SIGTERM, StoppedError), (signal.SIGHUP, StoppedError), (signal.SIGINT, KeyboardInterrupt)],
 )
-def test_one_that_a_callback_swallows_comes_again(number: int, error: type[BaseException]) -> None:
+def test_one_that_a_callback_swallows_comes_again(
+    number: int, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the callback has had its time, and here not before the line that is meant is reached."""
+    returned, sends, came = threading.Event(), stop_signals._send_again, []
+
+    def send_again(again: int) -> None:
+        came.append(time.monotonic())
+        returned.wait(60)
+        sends(again)
+
+    monkeypatch.setattr(stop_signals, "_send_again", send_again)
     stop_signals.install()
     reached = []
+    began = time.monotonic()
     with pytest.raises(error):
         dying = Dying(number)
         del dying
         reached.append("after the callback")
-        time.sleep(5)
+        returned.set()
+        time.sleep(60)
         reached.append("not stopped")
     assert reached == ["after the callback"]
+    assert came[0] - began >= stop_signals.AGAIN_SECONDS >= 0.05
 
 
 def test_other_errors_of_callbacks_are_printed_as_before() -> None:

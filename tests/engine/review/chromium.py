@@ -27,7 +27,7 @@ FLAGS = (
     "--hide-scrollbars",
 )  # fmt: skip
 KEYS = {"Escape": 27, "Enter": 13, "Tab": 9, "ArrowLeft": 37, "ArrowRight": 39}
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class PageLeftError(AssertionError):

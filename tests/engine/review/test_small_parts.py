@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import socket
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -13,6 +15,7 @@ from rich.console import Console
 from engine.artifacts import run_progress
 from engine.commands import review_command
 from engine.errors import ConfigError, DataError
+from engine.execution import noted_progress
 from engine.execution.noted_progress import NotedProgress
 from engine.execution.progress import QuietListener
 from engine.review.class_names import class_names
@@ -58,18 +61,22 @@ def test_the_pace_is_the_median_and_pauses_do_not_count() -> None:
     assert seconds_left(times[:2], 10) is None and seconds_left(["no time", *times[:3]], 2) == 10.0
 
 
-def test_the_stage_in_progress_is_noted_and_forgotten(tmp_path: Path) -> None:
+def test_the_stage_in_progress_is_noted_and_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=100.0, time=time.time)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(noted_progress, "time", clock)
     noted = NotedProgress(QuietListener(), tmp_path)
     assert run_progress.read_if_written(tmp_path) is None
     noted.stage_started("vae", "k")
-    noted.said -= 5
+    clock.now += 5
     noted.progress("k", "vae", 2, 10)
-    noted.said -= 5
-    noted.running["k"][0].since -= 4.0
+    clock.now += 4
     noted.progress("k", "vae", 4, 10)
     found = run_progress.read_if_written(tmp_path)
     assert found is not None and (found.stage, found.done, found.total) == ("vae", 4, 10)
-    assert found.seconds_left == pytest.approx(12.0, rel=0.1), "2 steps in 4 s, 6 to go"
+    assert found.seconds_left == 12.0, "2 steps in 4 s, 6 to go"
     noted.stage_finished(StageFolder(name="vae", key="k", path=tmp_path, seconds=1.0, cached=False))
     assert run_progress.read_if_written(tmp_path) is None
     (tmp_path / "progress.json").write_text("{")

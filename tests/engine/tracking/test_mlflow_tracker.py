@@ -15,7 +15,7 @@ from engine.artifacts.labels import ORACLE, Answer
 from engine.config.loading import parse_config
 from engine.config.tracking_place import database_problems
 from engine.tracking import saved_view
-from engine.tracking.mlflow_tracker import MlflowTracker, default_uri
+from engine.tracking.mlflow_tracker import GIVE_UP_AFTER, MlflowTracker, default_uri
 
 pytestmark = pytest.mark.slow
 
@@ -25,6 +25,15 @@ CLASSES = ["mel", "nv"]
 @pytest.fixture(autouse=True)
 def _no_server_in_the_environment(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _short_requests():
+    """For every test here: what the first tracker sets where nothing is set would stay for the tests after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+        patch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        yield
 
 
 def figure(value):
@@ -378,16 +387,12 @@ def silent_server():
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def closed_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
-
-
 @pytest.fixture
-def short_requests(monkeypatch):
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def closed_port():
+    """A port that refuses connections, and that no other process can open meanwhile."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 def kept(run: Path) -> list[str]:
@@ -408,20 +413,20 @@ KEPT = [
 
 @pytest.mark.slow
 def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(
-    tmp_path, short_requests, mlflow_tables
+    tmp_path, closed_port, mlflow_tables
 ):
+    from mlflow import MlflowClient
+
     run, told = make_run(tmp_path), []
     shutil.copy(mlflow_tables, tmp_path / "mlflow.db")
     begin = time.monotonic()
-    play(make_tracker(tmp_path, closed_port(), give_up_after=1.0, notify=told.append), run)
-    assert time.monotonic() - begin < 15
+    play(make_tracker(tmp_path, closed_port, give_up_after=60.0, notify=told.append), run)
+    assert time.monotonic() - begin < 60, "less than one call that is waited for"
     assert kept(run) == KEPT
     assert len([t for t in told if "not reached" in t]) == 2
 
     tracker = make_tracker(tmp_path)
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
-    from mlflow import MlflowClient
-
     client = MlflowClient(default_uri(tmp_path / "runs"))
     named, _ = runs_of(client)
     assert sorted(named) == ["demo", "round 0 real", "round 1 hard", "round 1 real"]
@@ -430,22 +435,21 @@ def test_a_dead_server_costs_nothing_and_everything_is_sent_to_one_that_lives(
 
 
 @pytest.mark.slow
-def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(
-    tmp_path, silent_server, short_requests
-):
+def test_a_server_that_never_answers_holds_up_the_start_and_the_end_only(tmp_path, silent_server):
+    """A request costs a second: 40 rounds that each make one cost 40, as does an end that sends all that is kept."""
     run, told = make_run(tmp_path), []
     tracker = make_tracker(
-        tmp_path, silent_server, give_up_after=1.0, notify=told.append, system_metrics=True
+        tmp_path, silent_server, give_up_after=GIVE_UP_AFTER, notify=told.append, system_metrics=True
     )
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
     begin = time.monotonic()
-    for number in range(20):
+    for number in range(40):
         tracker.log_round(make_report(number, "hard", 0.5), run / "rounds/0001", run)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 15
     begin = time.monotonic()
     tracker.finish("FAILED", run)
-    assert time.monotonic() - begin < 4
-    assert len(kept(run)) == 22
+    assert time.monotonic() - begin < 30
+    assert len(kept(run)) == 42
     assert told
 
 
@@ -480,14 +484,14 @@ def seen_since(tmp_path, steps):
     return len(cpu_history(tmp_path)) > len(steps)
 
 
-def test_a_model_that_cannot_be_exported_is_told_and_stops_nothing(tmp_path):
+def test_a_model_that_cannot_be_exported_is_told_and_stops_nothing(tmp_path, closed_port):
     def broken(weights, folder):
         raise RuntimeError("no such layer")
 
     run, told = make_run(tmp_path), []
     tracker = MlflowTracker(
         output=tmp_path / "runs", experiment="demo", export=broken, notify=told.append,
-        uri=closed_port(), give_up_after=1.0,
+        uri=closed_port, give_up_after=1.0,
     )  # fmt: skip
     tracker.start(config=CONFIG, dataset=DATASET, run_folder=run)
     crown(tracker, run, 1, "hard", 0.5)

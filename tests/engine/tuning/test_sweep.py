@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import filelock
 import pytest
 import yaml
 
@@ -14,9 +17,11 @@ from engine import build
 from engine.config import Config, parse_config
 from engine.errors import ConfigError, HardcaseError, StageError
 from engine.execution.progress import QuietListener
+from engine.store import RunFolder
 from engine.tracking.base import NullTracker
 from engine.tuning import ray_tune, sweep
 from engine.tuning.decisions import Sweep
+from engine.tuning.trial import LOCK_PATIENCE, play_trial
 from tests.paper_backend import PaperBackend
 
 SPACE = {"policy.mining.name": ["margin", "entropy"], "loop.budget": [10, 20]}
@@ -152,6 +157,41 @@ def test_interrupted_anywhere_it_ends_the_same_and_repeats_no_stage(
         ]
         assert len(SharedBackend.calls_of_all) == computed
         assert found["best"] == whole["best"]
+
+
+class LockedError(Exception):
+    """Whoever wires a trial has its lock."""
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda plan: play_trial(plan, 1, {}, lambda *_: None),
+        lambda plan: sweep._share(plan, SimpleNamespace(domains={}), QuietListener()),
+    ],
+    ids=["a trial", "what trials share"],
+)
+def test_the_worker_of_a_killed_driver_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begin: Callable[[Any], None]
+) -> None:
+    lock, waited = RunFolder.lock, []
+
+    def held_by_another(self: RunFolder, patience: float = 0.0) -> filelock.FileLock:
+        waited.append(patience)
+        another = filelock.FileLock(self.layout.lock, thread_local=False)
+        another.acquire(timeout=0)
+        threading.Timer(0.1, another.release).start()
+        return lock(self, patience)
+
+    def wire(*_: Any, **__: Any) -> None:
+        raise LockedError
+
+    monkeypatch.setattr(RunFolder, "lock", held_by_another)
+    monkeypatch.setattr(build, "wire", wire)
+    config = config_in(tmp_path, search_space={}, tune={})
+    with pytest.raises(LockedError):
+        begin(SimpleNamespace(trial=lambda *_: config, shared=lambda *_: config))
+    assert waited == [LOCK_PATIENCE] and LOCK_PATIENCE >= 60
 
 
 def test_a_finished_sweep_computes_nothing_and_says_the_same(tmp_path: Path) -> None:
