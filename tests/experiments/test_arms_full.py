@@ -41,11 +41,11 @@ def test_folds_are_collected(tmp_path: Path) -> None:
     assert found["study"]["answer"]["verdict"] == "hurt", found["study"]["answer"]
     assert (folder / "contrasts.png").stat().st_size > 10_000
     (folder / "fold_4_seed_0.json").rename(tmp_path / "kept.json")
-    collect(folder, draws=200)
+    collect(folder, draws=400)
     answer = json.loads((folder / "result.json").read_text())["study"]["answer"]
     assert (answer["verdict"], answer["reason"]) == ("not shown", "4 of 5 folds are scored")
     (tmp_path / "kept.json").rename(folder / "fold_4_seed_0.json")
-    collect(folder, draws=200)
+    collect(folder, draws=400)
     table = (folder / "table.md").read_text()
     assert "Folds finished: 0, 1, 2, 3, 4" in table
     assert found["study"]["answer"]["sentence"] in table
@@ -54,7 +54,7 @@ def test_folds_are_collected(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"fold 3, seed 0: .* denoiser\.steps \(4000 there, 7 now\); run it again"
     ):
-        collect(folder, draws=200)
+        collect(folder, draws=400)
 
 
 def test_no_fold_yet_is_said(tmp_path: Path) -> None:
