@@ -191,7 +191,9 @@ def open_compared(path: Path, round_number: int | None, arm: str | None) -> Comp
             f"{RunReport.path(path)}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
     simulated = in_entry(path, entry)
-    mark = (", LEAKY" if report.protocol.startswith("leaky") else "") + (f", {SIMULATED}" if simulated else "")
+    mark = (", LEAKY" if report.protocol.startswith("leaky") else "") + (
+        f", {SIMULATED}" if simulated else ""
+    )
     return Compared(
         label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,
