@@ -7,6 +7,7 @@ so have those of one key.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from engine.arms import ARMS
 from engine.artifacts.report_json import RoundEntry, RunReport
 
 UNEQUAL: Final = 0.05
-"""Share by which an arm may have fewer images of a class than the other, and still be compared with it as its match."""
+"""Share of all images added by which two arms may differ, class by class, and still be compared as matches."""
 OWN: Final = "the classifier's own images alone"
 """What an arm trained on that adds no image."""
 
@@ -35,23 +36,24 @@ def added_of(report: RunReport, number: int) -> dict[str, dict[str, int]]:
 
 
 def unmatched(added: Sequence[Mapping[str, Mapping[str, int]]], arm: str, other: str) -> str:
-    """Say in which classes one of two arms had fewer images added than the other, by more than UNEQUAL; "" for none.
+    """Say how many images of each class two arms had added, where they differ by more than UNEQUAL of all; else "".
+
+    Differences of all classes and runs are added up, so that what one class lacks is not made good by another; one image too
+    few of a rare class is no reason to discard a study.
 
     Args:
         added: of each run, images added by arm and class; runs that do not count both arms are left out.
         arm: one arm.
         other: the arm whose pool should have as many.
     """
-    known = [one for one in added if arm in one and other in one]
-    classes = sorted({dx for one in known for name in (arm, other) for dx in one[name]})
-    found = []
-    for dx in classes:
-        ours, theirs = (sum(one[name].get(dx, 0) for one in known) for name in (arm, other))
-        if abs(ours - theirs) > UNEQUAL * max(ours, theirs):
-            found.append(f"{dx} {theirs} and {ours}")
-    if not found:
+    known = [(Counter(one[arm]), Counter(one[other])) for one in added if arm in one and other in one]
+    apart = [(ours - theirs) + (theirs - ours) for ours, theirs in known]
+    most = sum(max(ours.total(), theirs.total()) for ours, theirs in known)
+    if sum(one.total() for one in apart) <= UNEQUAL * most:
         return ""
-    return f"{other} and {arm} had unequal numbers of images added: {', '.join(found)}"
+    classes = sorted({dx for one in apart for dx in one})
+    counts = [f"{dx} {sum(t[dx] for _, t in known)} and {sum(o[dx] for o, _ in known)}" for dx in classes]
+    return f"{other} and {arm} had unequal numbers of images added: {', '.join(counts)}"
 
 
 def pool_text(entry: RoundEntry, report: RunReport) -> str:

@@ -20,7 +20,7 @@ from policies import registry
 if TYPE_CHECKING:
     from engine.loop import Loop
 
-LOCK_PATIENCE = 60.0
+LOCK_PATIENCE = 600.0
 """Seconds a trial waits for the worker of a killed driver to let go of its folder."""
 
 

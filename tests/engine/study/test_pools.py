@@ -76,9 +76,15 @@ def test_images_added_are_counted_by_class_where_the_report_says() -> None:
         ({"mel": 60}, {"mel": 57}, ""),
         ({"mel": 60}, {"mel": 56}, "random and hard had unequal numbers of images added: mel 112 and 120"),
         ({"mel": 0}, {"mel": 0}, ""),
+        ({"mel": 60, "df": 3}, {"mel": 60, "df": 2}, ""),
+        (
+            {"mel": 60, "df": 6},
+            {"mel": 56, "df": 8},
+            "random and hard had unequal numbers of images added: df 16 and 12, mel 112 and 120",
+        ),
     ],
 )
-def test_arms_that_should_match_have_as_many_images_in_every_class(
+def test_arms_that_should_match_have_as_many_images_of_each_class(
     hard: dict[str, int], random: dict[str, int], expected: str
 ) -> None:
     """Two runs alike; a third does not count its pools."""
