@@ -36,6 +36,8 @@ INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "ba
                "backend.scratch", "backend.scratch_gb", "data.root", "data.images", "data.unlabelled_images",
                "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
+CLAIM_SECONDS = 5.0
+"""How long to wait for another process that makes the same folder: it writes one file."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ class RunFolder:
         Raises:
             ConfigError: another process has made it its own, or writes it already.
         """
-        lock = self.lock()
+        lock = self.lock(CLAIM_SECONDS)
         try:
             if not self.layout.config.exists():
                 _write_config(self.path, self.config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.artifacts.report_json import RoundEntry
+from engine.artifacts.report_json import RoundEntry, RunReport
 from engine.commands.model_card import _figures
 
 FIGURE = {"value": 0.8, "low": 0.7, "high": 0.9}
@@ -23,7 +23,8 @@ TEST: dict[str, Any] = {
 
 
 def card(**more: Any) -> str:
-    return "\n".join(_figures("safe", RoundEntry(round=1, arm="hard", test=TEST, **more), simulated=False))
+    entry = RoundEntry(round=1, arm="hard", test=TEST, **more)
+    return "\n".join(_figures(RunReport(protocol="safe", rounds=()), entry, simulated=False))
 
 
 def test_one_seed_has_one_column() -> None:

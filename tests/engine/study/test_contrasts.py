@@ -265,7 +265,8 @@ def test_what_a_figure_rests_on(figure: str, expected: tuple[str, int]) -> None:
 
 
 def test_a_missing_arm_is_named(tmp_path: Path) -> None:
-    record, _ = study_of(tmp_path, arms=("real", "hard"), gain={"hard": 0.4}, lesions=300, replicates=5)
+    what: dict[str, Any] = {"arms": ("real", "hard"), "gain": {"hard": 0.4}, "lesions": 300, "replicates": 5}
+    record, _ = study_of(tmp_path, draws=400, **what)
     assert "against random synthesis (random was not run): not shown." in record["answer"]["sentence"]
     assert record["answer"]["reason"].startswith("random was not run")
 

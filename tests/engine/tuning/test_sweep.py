@@ -186,9 +186,10 @@ def test_the_worker_of_a_killed_driver_is_waited_for(
     def wire(*_: Any, **__: Any) -> None:
         raise LockedError
 
+    config = config_in(tmp_path, search_space={}, tune={})
+    RunFolder.create(config)
     monkeypatch.setattr(RunFolder, "lock", held_by_another)
     monkeypatch.setattr(build, "wire", wire)
-    config = config_in(tmp_path, search_space={}, tune={})
     with pytest.raises(LockedError):
         begin(SimpleNamespace(trial=lambda *_: config, shared=lambda *_: config))
     assert waited == [LOCK_PATIENCE] and LOCK_PATIENCE >= 60
