@@ -24,10 +24,12 @@ PLAIN_WAS_REAL: Final = 1
 FINISHED: Final = ("stop", "roll_back")
 """What a stopping policy says after the last round of a finished run."""
 UNKNOWN: Final = "groups_unknown"
+"""Protocol of a report that names none: the careful reading."""
 DUPLICATES: Final = "leaky_by_duplicates"
 """The protocol where pairs of near-duplicates lie in two parts of the split."""
+LEAKY: Final = ("leaky", DUPLICATES)
+"""The protocols whose figures are optimistic, and are marked so wherever they are shown."""
 PROTOCOL: Final = f"safe, leaky, {DUPLICATES} or {UNKNOWN}"
-"""Protocol of a report that names none: the careful reading."""
 
 OLDER_NAMES: Final = {"log_loss": "nll"}
 """Figures that reports before 0.2 hold under another name."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from engine.artifacts import predictions, split
 from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
-from engine.artifacts.report_json import RoundEntry, RunReport
+from engine.artifacts.report_json import LEAKY, RoundEntry, RunReport
 from engine.artifacts.run_layout import seed_folder
 from engine.commands.finished_run import Chosen, choose, read_report
 from engine.config import read_tree
@@ -191,9 +191,7 @@ def open_compared(path: Path, round_number: int | None, arm: str | None) -> Comp
             f"{RunReport.path(path)}: lacks {', '.join(absent)}; rerun `hardcase run` to write it again"
         )
     simulated = in_entry(path, entry)
-    mark = (", LEAKY" if report.protocol.startswith("leaky") else "") + (
-        f", {SIMULATED}" if simulated else ""
-    )
+    mark = (", LEAKY" if report.protocol in LEAKY else "") + (f", {SIMULATED}" if simulated else "")
     return Compared(
         label=f"{path.resolve().name} ({chosen.name}{mark})",
         chosen=chosen,

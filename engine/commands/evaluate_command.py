@@ -18,6 +18,7 @@ from rich.table import Table
 
 from engine import build
 from engine.artifacts import decoded_images, duplicates, lesions, predictions, scores, split
+from engine.artifacts.report_json import LEAKY
 from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.split import SplitTable
 from engine.commands.classified_rows import require_writable, said_of, write_rows
@@ -77,7 +78,7 @@ def evaluate(
     if json_path is not None:
         write_json(json_path, result)
     where = write_rows(rows, csv_path, parquet_path)
-    if result["protocol"].startswith("leaky"):
+    if result["protocol"] in LEAKY:
         console.print(". ".join(protocol_words(result["protocol"], {})), style="red")
     if result.get("simulated_labels"):
         console.print(SIMULATED_TITLE, style="red")
@@ -255,7 +256,7 @@ def _table(result: dict[str, Any]) -> Table:
     metrics = result["metrics"]
     malignant = metrics["malignant"]
     title = f"round {result['round']} {result['arm']} on {result['n']} images ({result['data']['format']})"
-    leaky = result["protocol"] if result["protocol"].startswith("leaky") else ""
+    leaky = result["protocol"] if result["protocol"] in LEAKY else ""
     mark = marks(leaky, simulated=bool(result.get("simulated_labels")))
     title += f" ({mark})" if mark else ""
     table = Table(title=title, caption="95 % intervals by lesion; operating point as fixed on the run's val")

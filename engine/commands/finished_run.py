@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engine import build
 from engine.artifacts import report_json
-from engine.artifacts.report_json import UNKNOWN, RunReport
+from engine.artifacts.report_json import LEAKY, UNKNOWN, RunReport
 from engine.config import Config
 from engine.errors import DataError
 from engine.labelling.simulated import in_entry, in_train
@@ -67,7 +67,7 @@ class Chosen:
     @property
     def marked(self) -> str:
         """``name`` with LEAKY behind it where the protocol is, and SIMULATED LABELS where an oracle answered."""
-        leaky = self.protocol if self.protocol.startswith("leaky") else ""
+        leaky = self.protocol if self.protocol in LEAKY else ""
         mark = marks(leaky, simulated=self.simulated)
         return f"{self.name} ({mark})" if mark else self.name
 

@@ -19,6 +19,7 @@ from engine.report.wording import (
     percent,
     percent_interval,
     protocol_words,
+    seed_count,
 )
 
 LIMITS = """## Limits
@@ -85,8 +86,7 @@ def _figures(report: RunReport, entry: RoundEntry | None, *, simulated: bool) ->
     if entry is None:
         return [*lines, "This round and arm is not in report.json: no figures.", ""]
     test, malignant = entry.test, entry.test["malignant"]
-    seeds = entry.seeds or {}
-    count = len(seeds.get("seeds") or ())
+    seeds, count = entry.seeds or {}, seed_count(entry.to_json())
     if count > 1:
         lines += [
             f"The weights here are those of the first of {count} classifier seeds, seed {seeds['seeds'][0]}. Intervals are",
@@ -128,7 +128,7 @@ def _figures(report: RunReport, entry: RoundEntry | None, *, simulated: bool) ->
 def _first(entry: RoundEntry, figure: str, text: Callable[[float], str]) -> str:
     """The cell of the first classifier seed, whose weights are exported; "" where there is one seed alone."""
     seeds = entry.seeds or {}
-    if len(seeds.get("seeds") or ()) < 2:
+    if seed_count(entry.to_json()) < 2:
         return ""
     values = ((seeds.get("test") or {}).get(figure) or {}).get("values")
     return f" {text(values[0]) if values else NOTHING} |"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from engine import build
+from engine.artifacts.report_json import LEAKY
 from engine.commands.finished_run import read_report
 from engine.commands.output_folder import writable_file
 from engine.commands.stored_runs import all_here, written_back
@@ -51,7 +52,7 @@ def say(answer: Answer, protocol: str, console: Console, *, simulated: bool = Fa
     if simulated:
         console.print(f"labels   {SIMULATED_TITLE}", style="red", highlight=False)
     colour = {"helped": "green", "hurt": "red"}.get(answer.verdict, "yellow")
-    mark = [("LEAKY: ", "red")] if protocol.startswith("leaky") else []
+    mark = [("LEAKY: ", "red")] if protocol in LEAKY else []
     console.print(Text.assemble(("answer", colour), "   ", *mark, answer.sentence))
     console.print(f"why      {answer.reason}", highlight=False)
 

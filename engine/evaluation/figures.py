@@ -65,5 +65,9 @@ def in_sentence(figure: str, specificity: float) -> str:
     """Return the figure as the answer's sentence names it; ``specificity`` is that of the malignant operating point."""
     if figure == "malignant.sensitivity":
         return f"malignant sensitivity at {100 * specificity:g} % specificity"
-    words = figure_words(figure)
+    return inside_sentence(figure_words(figure))
+
+
+def inside_sentence(words: str) -> str:
+    """Return a figure's words without their capital, but for an abbreviation."""
     return words if words.startswith("AUC") else words[0].lower() + words[1:]

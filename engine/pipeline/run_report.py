@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.artifacts import decoded_images, duplicates, generator_parts, split
@@ -86,12 +88,18 @@ def duplicates_apart(images: StageFolder, parts: StageFolder) -> int:
 
     Unlabelled images count as train: the generator may learn from them, and answers make them train images.
     """
-    if not duplicates.SCHEMA.present(images.path):
+    return _pairs_apart(images.path, parts.path)
+
+
+@functools.cache
+def _pairs_apart(images: Path, parts: Path) -> int:
+    """The same of two finished folders, whose files do not change: every round's report asks."""
+    if not duplicates.SCHEMA.present(images):
         return 0
-    table = split.read(parts.path)
+    table = split.read(parts)
     part_of = dict(zip(table.image_id.tolist(), table.split.tolist(), strict=True))
     part_of = {name: "train" if part == UNLABELLED else part for name, part in part_of.items()}
-    pairs = duplicates.read(images.path).ids
+    pairs = duplicates.read(images).ids
     return sum(part_of[a] != part_of[b] for a, b in pairs if a in part_of and b in part_of)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-AUTOCAST: Final[Mapping[str, torch.dtype]] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+from engine.training import loop
+from engine.training.plan import TrainEnv
 
 
 class LiveMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -113,12 +114,9 @@ def faked(module: nn.Module) -> nn.Module:
     return module
 
 
-@contextlib.contextmanager
-def autocast(precision: str) -> Iterator[None]:
-    """As ``engine.training.loop.autocast`` on fake tensors: bf16 or fp16 where asked for, nothing for float32."""
-    kind = AUTOCAST.get(precision)
-    with contextlib.nullcontext() if kind is None else torch.autocast("cpu", dtype=kind):
-        yield
+def autocast(precision: str) -> contextlib.AbstractContextManager[None]:
+    """The training loop's autocast on fake tensors, which stand for tensors on a CPU."""
+    return loop.autocast(TrainEnv(precision=precision))
 
 
 def bytes_of(tensors: Any) -> int:

@@ -6,14 +6,12 @@ step. A step is run on fake tensors, forward and backward.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.planning.live_memory import (
     LiveMemory,
@@ -26,6 +24,8 @@ from engine.planning.live_memory import (
 )
 from engine.planning.setting import Need, Setting, largest
 from engine.training.checkpoints import learned_tensors
+from engine.training.loop import attention
+from engine.training.plan import TrainEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +88,9 @@ def peak_of_step(loss: Callable[[], Tensor], model: nn.Module, pieces: int, sett
     With several pieces the second one finds the gradients of the first.
     """
     model.zero_grad(set_to_none=True)
-    plain = not setting.gpu and setting.precision == "bf16"  # as the loop asks for on a CPU
+    env = TrainEnv(device="cuda" if setting.gpu else "cpu", precision=setting.precision)
     live = LiveMemory()
-    with live, sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext():
+    with live, attention(env):
         for _ in range(min(2, pieces)):
             with autocast(setting.precision):
                 value = loss()

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from engine.arms import ARMS, in_words
+from engine.artifacts.report_json import LEAKY
 from engine.data.diagnoses import recognise
 from engine.report import charts as draw
 from engine.report.wording import VERDICTS, percent
@@ -47,6 +48,7 @@ def _environment() -> Environment:
         "arm_name": arm_name,
         "anchor": anchor,
         "verdicts": VERDICTS,
+        "leaky_protocols": LEAKY,
     }
     return environment
 

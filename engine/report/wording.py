@@ -197,9 +197,14 @@ def headline(rounds: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def seed_count(entry: Mapping[str, Any]) -> int:
+    """Return over how many classifier seeds a round and arm's object in report.json averages; 0 where it names none."""
+    return len((entry.get("seeds") or {}).get("seeds") or ())
+
+
 def one_run(entry: Mapping[str, Any]) -> str:
     """Return what a report's object rests on: ``One run with one seed``, or how many classifier seeds it averages."""
-    count = len((entry.get("seeds") or {}).get("seeds") or ())
+    count = seed_count(entry)
     return (
         "One run with one seed"
         if count < 2

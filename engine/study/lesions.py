@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from engine.artifacts.report_json import steps_of
-from engine.evaluation.figures import figure_words
+from engine.evaluation.figures import figure_words, inside_sentence
 from engine.evaluation.intervals import DIFFERENCE, no_interval
 from engine.evaluation.statistics import LEVEL
 from engine.evaluation.subgroups import FEWEST_LESIONS
@@ -74,8 +74,7 @@ def why_untold(
 
 def plain_words(figure: str) -> str:
     """Return a figure's name inside a sentence."""
-    words = figure_words(figure).removesuffix(" (lower is better)")
-    return words if words.startswith("AUC") else words[0].lower() + words[1:]
+    return inside_sentence(figure_words(figure).removesuffix(" (lower is better)"))
 
 
 def _needs(run: Replicate, figure: str) -> list[tuple[Literal["val", "test"], frozenset[str], str]]:

@@ -144,7 +144,7 @@ def autocast(env: TrainEnv) -> Iterator[None]:
             yield
 
 
-def _attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
+def attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
     """Attention as plain products in bf16 on a CPU: the fused kernel takes 7 times as long for 16 tokens, twice for 64.
 
     From 256 on it is no slower, from 1,024 twice as fast (``experiments/results/train_speed``), which is no work for a CPU.
@@ -198,7 +198,7 @@ def _gradients(
         rows = here.shard(batch)
         if len(rows) == 0:
             continue
-        with _attention(env):  # backward too: gradient checkpointing runs the forward pass again there
+        with attention(env):  # backward too: gradient checkpointing runs the forward pass again there
             with autocast(env):
                 loss = loss_of(rows, step, step_generator(plan.seed, plan.name, step))
             share = loss if plan.accumulate == 1 else loss * (1 / plan.accumulate)

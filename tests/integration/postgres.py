@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,6 +55,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def on_a_free_port(place: Cluster | Server, may_be_taken: Callable[[], bool]) -> None:
+    """Start it, on another port where another process took this one since it was found free.
+
+    ``may_be_taken`` is asked after a failed start; what else failed is raised.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            place.start()
+            break
+        except AssertionError:
+            if not left or not may_be_taken():
+                raise
+            place.kill()
+            place.port = free_port()
+
+
 class Cluster:
     """A database cluster of its own in ``home``; ``uri`` is for SQLAlchemy."""
 
@@ -71,14 +87,7 @@ class Cluster:
 
     def first_start(self) -> None:
         """Start it, on another port where another process took this one since it was found free."""
-        for left in reversed(range(TRIES)):
-            try:
-                self.start()
-                break
-            except AssertionError:
-                if not left:
-                    raise
-                self.port = free_port()
+        on_a_free_port(self, lambda: True)
 
     def start(self) -> None:
         settings = f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self.home}"
@@ -113,15 +122,7 @@ class Server:
 
     def first_start(self) -> None:
         """Start it, on another port where it ends because another process took this one since it was found free."""
-        for left in reversed(range(TRIES)):
-            try:
-                self.start()
-                break
-            except AssertionError:
-                if not left or self.process is None or self.process.poll() is None:
-                    raise
-                self.kill()
-                self.port = free_port()
+        on_a_free_port(self, lambda: self.process is not None and self.process.poll() is not None)
 
     def start(self) -> None:
         command = [
