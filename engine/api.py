@@ -220,7 +220,8 @@ def compare(
     Raises:
         DataError: fewer than two runs, or runs that stand on different splits.
     """
-    from engine.commands.compare_command import open_compared, paired_differences
+    from engine.commands.compare_command import open_compared
+    from engine.commands.paired_differences import paired_differences
 
     if len(runs) < 2:
         raise DataError("compare: give two runs or more")

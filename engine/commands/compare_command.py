@@ -6,30 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine.artifacts import predictions, split
-from engine.artifacts.calibration import Calibration
 from engine.artifacts.champion import Champion
 from engine.artifacts.report_json import LEAKY, RoundEntry, RunReport
-from engine.artifacts.run_layout import seed_folder
 from engine.commands.finished_run import Chosen, choose, read_report
+from engine.commands.paired_differences import paired_differences
 from engine.config import read_tree
 from engine.errors import ConfigError, DataError
 from engine.evaluation.figures import FIGURES, figure_words, is_share
 from engine.evaluation.intervals import DIFFERENCE, lesions_behind, no_interval
-from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
-from engine.evaluation.statistics import Interval, interval
+from engine.evaluation.statistics import Interval
 from engine.labelling.simulated import in_entry
 from engine.report.wording import PROTOCOLS, SIMULATED, SIMULATED_TITLE, figure_text
 from engine.study.pools import OWN, pool_text
-from engine.study.replicates import Figures, mean_figures
 from engine.study.run_replicates import endpoints_of, further_seeds
-from engine.training.plan import derive_seed
-from engine.types import StrArray
 
 SHOWN = (
     "balanced_accuracy",
@@ -140,40 +133,6 @@ def _trained_otherwise(first: Compared, other: Compared) -> bool:
     return ours != theirs
 
 
-def paired_differences(
-    first: Chosen, other: Chosen, *, draws: int, seed: int
-) -> dict[str, tuple[Interval, int]]:
-    """Bootstrap test lesions once for both classifiers and return other - first of each figure.
-
-    With several classifier seeds each side's figure is the mean over them, in every draw too, as the table above has it.
-
-    Returns:
-        {dotted figure: (difference with its 95 % interval, number of test lesions)}.
-    """
-    ours, theirs = _test_splits(first), _test_splits(other)
-    if ours[1].tolist() != theirs[1].tolist():
-        raise DataError(
-            f"{other.folder}: predicts other test images than {first.folder}; rerun one of the runs"
-        )
-    lesions = len(set(ours[0][0].lesion_id.tolist()))
-    found = []
-    for splits, _ in (ours, theirs):
-        each = []
-        for scored in splits:
-            rng = np.random.default_rng(derive_seed(seed, "compare"))  # the same lesions are drawn for each
-            point, drawn = bootstrap_figures(scored, draws=draws, rng=rng)
-            each.append(Figures(point=point, drawn=drawn))
-        found.append(mean_figures(each))
-    before, after = found
-    return {
-        name: (
-            interval(after.point[name] - before.point[name], after.drawn[name] - before.drawn[name]),
-            lesions,
-        )
-        for name in before.point
-    }
-
-
 def open_compared(path: Path, round_number: int | None, arm: str | None) -> Compared:
     """Return one run of a comparison.
 
@@ -269,38 +228,3 @@ def points(difference: Interval, figure: str = "accuracy", lesions: int | None =
     else:
         text = f"{value:+.3f} ({said or f'{low:+.3f} to {high:+.3f}'})"
     return Text(text, style="bold" if not said and (low > 0 or high < 0) else "")
-
-
-def _test_splits(chosen: Chosen) -> tuple[list[ScoredSplit], StrArray]:
-    """The test predictions of every classifier seed of one (round, arm) in the order of image ids, and those ids."""
-    folders = [chosen.folder, *(chosen.folder / seed_folder(seed) for seed in further_seeds(chosen.folder))]
-    found = [_test_split(chosen, folder) for folder in folders]
-    (_, image_id), *further = found
-    for folder, (_, others) in zip(folders[1:], further, strict=True):
-        if others.tolist() != image_id.tolist():
-            raise DataError(
-                f"{folder}: predicts other test images than {chosen.folder}; rerun `hardcase run`"
-            )
-    return [scored for scored, _ in found], image_id
-
-
-def _test_split(chosen: Chosen, folder: Path) -> tuple[ScoredSplit, StrArray]:
-    """The same of one seed, by the calibration beside its predictions."""
-    calibration = Calibration.read(folder)
-    found = predictions.read(folder, calibration.classes)
-    rows = np.flatnonzero(found.split == "test")
-    test = found.take(rows[np.argsort(found.image_id[rows], kind="stable")])
-    lesions = split.read(chosen.run.path).find(test.image_id)
-    scored = ScoredSplit(
-        prob_NC=test.prob_NC,
-        label_N=test.label_N,
-        lesion_id=lesions.lesion_id,
-        group_N=lesions.group_N,
-        classes=calibration.classes,
-        malignant=calibration.malignant,
-        threshold=calibration.threshold,
-        specificity=calibration.specificity,
-        melanoma=calibration.melanoma,
-        melanoma_threshold=calibration.melanoma_threshold,
-    )
-    return scored, test.image_id

@@ -8,8 +8,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from engine.commands.compare_command import compare, paired_differences, points
+from engine.commands.compare_command import compare, points
 from engine.commands.finished_run import choose
+from engine.commands.paired_differences import paired_differences
 from engine.config import Config, dump_yaml, read_tree
 from engine.errors import ConfigError, DataError
 
