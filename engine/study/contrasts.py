@@ -28,6 +28,7 @@ from engine.study import comparison as compare
 from engine.study.answer import Answer, answer
 from engine.study.comparison import Difference, too_few_replicates
 from engine.study.design import Design, find_design
+from engine.study.design_intervals import headline_of, intervals
 from engine.study.evidence import evidence_of, generator_caveat
 from engine.study.lesions import Behind, behind, why_untold
 from engine.study.paired_tests import paired_tests
@@ -285,35 +286,3 @@ class _Contrasts:
         """Both differences of the design, () where the figure is undefined."""
         found = self._values(figure, baseline)
         return () if found is None else intervals(*found, self.design, self.seed, level)
-
-
-def intervals(
-    value_R: Floats, drawn_RB: Floats, design: Design, seed: int, level: float = LEVEL
-) -> tuple[Difference, ...]:
-    """Return both differences of a design, one where there is one run.
-
-    Args:
-        value_R: difference of each replicate on its whole test part.
-        drawn_RB: the same in draws of lesions.
-        design: how the replicates make a study.
-        seed: of the replicates that the crossed bootstrap draws.
-        level: coverage of the intervals.
-    """
-    if design.replicates < 2:
-        return (compare.fold_bootstrap(value_R, drawn_RB, level),)
-    unit = f"{design.unit}s"
-    if design.kind == "cross-validation":
-        lesions = compare.fold_bootstrap(value_R, drawn_RB, level)
-        if design.disjoint:
-            return (lesions, compare.paired_t(value_R, level, unit=unit))
-        return (lesions, compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level))
-    rng = np.random.default_rng([seed, len(value_R)])
-    return (
-        compare.crossed_bootstrap(value_R, drawn_RB, rng, level, unit=unit),
-        compare.paired_t(value_R, level, unit=unit),
-    )
-
-
-def headline_of(procedures: Sequence[Difference]) -> Difference:
-    """Return what ``intervals`` gave as one difference: the outer ends of two."""
-    return procedures[0] if len(procedures) == 1 else compare.headline(procedures[0], procedures[1])

@@ -15,8 +15,8 @@ from engine.arms import ENGINE, START
 from engine.artifacts.run_files import RunFiles
 from engine.errors import DataError
 from engine.study.comparison import Difference, holm
-from engine.study.contrasts import headline_of, intervals
 from engine.study.design import Design, find_design
+from engine.study.design_intervals import headline_of, intervals
 from engine.study.label_curves import QUERY, RANDOM, label_curves, level
 from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import open_replicate

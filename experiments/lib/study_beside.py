@@ -16,8 +16,9 @@ import pandas as pd
 
 from engine.evaluation.subgroups import FEWEST_LESIONS, UNKNOWN, age_bands, in_order
 from engine.study import comparison as compare
-from engine.study.contrasts import ARM, PRIMARY, intervals
+from engine.study.contrasts import ARM, PRIMARY
 from engine.study.design import Design
+from engine.study.design_intervals import intervals
 from engine.study.replicates import Figures, Replicate, arm_figures
 from engine.types import BoolArray, StrArray, strings
 

@@ -16,8 +16,8 @@ from engine.labelling.state import labelling_state
 from engine.report import charts as draw
 from engine.report.curve_chart import CurveLine, curve_chart
 from engine.report.wording import NOTHING, figure_text, number_interval, percent, percent_interval
-from engine.study.contrasts import headline_of, intervals
 from engine.study.design import Design
+from engine.study.design_intervals import headline_of, intervals
 from engine.study.label_curves import FIGURE, QUERY, RANDOM, LabelCurves, asked, bought, label_curves
 from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import endpoints_of
