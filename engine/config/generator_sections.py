@@ -107,6 +107,27 @@ class VaeConfig(BigModelConfig):
         return self
 
 
+class DistillConfig(Section):
+    """A student of the denoiser that samples in few evaluations: the sampler, its steps and its guidance are learned in."""
+
+    steps: Annotated[int, Field(ge=1, le=16)] = Field(
+        4, description="evaluations the student takes per image"
+    )
+    teacher_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
+        32, description="noise levels of the denoiser's path that the student learns from"
+    )
+    train_steps: Steps = Field(1000, description="optimizer steps; each costs about two of the denoiser's")
+    lr: Rate = Field(3e-4, description="peak learning rate; the student starts as the denoiser")
+
+    @model_validator(mode="after")
+    def _path(self) -> DistillConfig:
+        if self.teacher_steps < 2 * self.steps:
+            raise ValueError(
+                f"teacher_steps ({self.teacher_steps}) must be at least twice steps ({self.steps}); raise teacher_steps"
+            )
+        return self
+
+
 class DenoiserConfig(BigModelConfig):
     """The U-Net with the Eq. 2 adapter in every transformer block."""
 
@@ -157,6 +178,11 @@ class DenoiserConfig(BigModelConfig):
     guidance_tokens: Literal["own", "neighbour", "mixed"] = Field(
         "mixed",
         description="lesion embedding while training: the image's own, a same-class neighbour's, or either",
+    )
+
+    distill: DistillConfig | None = Field(
+        None,
+        description="teach a student that samples in few evaluations, {steps: 4}; null: sample the denoiser",
     )
 
     @model_validator(mode="after")

@@ -18,6 +18,14 @@ GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
 }
 """The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
 
+
+def parts_sampled(generator: GeneratorName, distilled: bool) -> tuple[str, ...]:
+    """Return the parts that a generator samples with; a distilled denoiser's student stands in its place."""
+    return tuple(
+        "distill" if distilled and part == "denoiser" else part for part in GENERATOR_PARTS[generator]
+    )
+
+
 LARGEST_VAE_CHUNK: Final = 32
 
 SamplerName = Literal[

@@ -24,6 +24,7 @@ from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.inpaint import SKIN_STRENGTH, known_outside, latent_mask, smooth_fill, toward
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
+from engine.diffusion.samplers.few_step import FewStep
 from engine.diffusion.samplers.sampling import Predict, Sampler, SamplerSettings, sample_noise
 from engine.diffusion.samplers.table import make_sampler
 from engine.diffusion.states import State
@@ -69,7 +70,7 @@ class Synthesizer:
     """A denoiser, its codec and prompts, and how to sample from them.
 
     ``scheduler_config`` is the noise schedule the denoiser was trained with; ``beta`` the adapter's strength;
-    ``shape`` a latent's (c, h, w).
+    ``shape`` a latent's (c, h, w). A distilled student's ``few_steps`` stand for sampler, steps and guidance.
     """
 
     model: Denoiser
@@ -82,6 +83,7 @@ class Synthesizer:
     shape: tuple[int, int, int]
     device: str = "cpu"
     guides: Guides | None = None
+    few_steps: int | None = None
 
     @torch.no_grad()
     def synthesize(
@@ -121,7 +123,7 @@ class Synthesizer:
         def watch(timestep: float, latent: Tensor, clean: Tensor) -> None:
             seen.append((timestep, latent[:count].cpu(), clean[:count].cpu()))
 
-        sampler = sampler_of(self.config, self.scheduler_config)
+        sampler = sampler_of(self.config, self.scheduler_config, self.few_steps)
         latent = sampler.run(predict, noise, generators, parents, watch if states else None)
         if not bool(torch.isfinite(latent).all()):
             raise StageError(
@@ -193,7 +195,7 @@ class Synthesizer:
         lesion = torch.from_numpy(np.ascontiguousarray(levels_BLD)).float().to(self.device)
         return GuidedDenoiser(
             model=self.model,
-            guidance=guidance_of(self.config),
+            guidance=guidance_of(self.config) if self.few_steps is None else Guidance(),
             prompt_BPW=states_UPW[torch.from_numpy(place[1:]).to(states_UPW.device)],
             null_prompt_PW=states_UPW[int(place[0])],
             lesion_BTD=fuse_levels(lesion, self.fuse),
@@ -210,8 +212,10 @@ def guidance_of(config: SynthesisConfig) -> Guidance:
     )
 
 
-def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sampler:
-    """Return the sampler the ``synthesis`` section asks for, with one strength for all samples.
+def sampler_of(
+    config: SynthesisConfig, scheduler_config: dict[str, Any], few_steps: int | None = None
+) -> Sampler:
+    """Return the sampler the ``synthesis`` section asks for (a student's own), with one strength for all samples.
 
     Raises:
         TypeError: ``strength`` is a range.
@@ -220,7 +224,7 @@ def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sam
         raise TypeError("a batch has one strength; see StrengthRange.at")
     settings = SamplerSettings(
         scheduler_config=scheduler_config,
-        steps=config.steps,
+        steps=config.steps if few_steps is None else few_steps,
         strength=config.strength,
         solver=config.solver,
         tolerance=config.tolerance,
@@ -228,7 +232,7 @@ def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sam
         langevin_inner=config.langevin_inner,
         langevin_step=config.langevin_step,
     )
-    return make_sampler(config.sampler, settings)
+    return make_sampler(config.sampler, settings) if few_steps is None else FewStep(settings)
 
 
 def weights_digest(folder: Path) -> str:
