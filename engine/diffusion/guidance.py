@@ -90,4 +90,5 @@ class GuidedDenoiser:
         output = self.model(
             noisy_Bchw.repeat(branches, 1, 1, 1), timestep_B.repeat(branches), prompt, lesion, self.beta
         )
-        return output.float().chunk(branches)
+        outputs: Sequence[Tensor] = output.float().chunk(branches)
+        return outputs
