@@ -82,6 +82,7 @@ class DenoiserFacts(JsonRecord):
     few_steps: int | None = Field(
         None, description="of a student: evaluations it samples in, guidance included; null: no student"
     )
+    visited: tuple[int, ...] = Field((), description="of a student: the timesteps it was taught")
     distance: float | None = Field(
         None,
         description="of a student: how far its samples of held-out lesions end from its teacher's, root mean square in "

@@ -113,19 +113,11 @@ class DistillConfig(Section):
     steps: Annotated[int, Field(ge=1, le=16)] = Field(
         4, description="evaluations the student takes per image"
     )
-    teacher_steps: Annotated[int, Field(ge=2, le=1000)] = Field(
-        32, description="noise levels of the denoiser's path that the student learns from"
+    teacher_steps: Annotated[int, Field(ge=1, le=32)] = Field(
+        3, description="guided steps of the denoiser that one evaluation of the student stands for"
     )
-    train_steps: Steps = Field(1000, description="optimizer steps; each costs about two of the denoiser's")
+    train_steps: Steps = Field(1000, description="optimizer steps; each costs three of the denoiser's")
     lr: Rate = Field(3e-4, description="peak learning rate; the student starts as the denoiser")
-
-    @model_validator(mode="after")
-    def _path(self) -> DistillConfig:
-        if self.teacher_steps < 2 * self.steps:
-            raise ValueError(
-                f"teacher_steps ({self.teacher_steps}) must be at least twice steps ({self.steps}); raise teacher_steps"
-            )
-        return self
 
 
 class DenoiserConfig(BigModelConfig):

@@ -175,6 +175,12 @@ class SynthesisConfig(Section):
         return self.strength.at(difficulty) if isinstance(self.strength, StrengthRange) else self.strength
 
     @property
+    def strengths(self) -> list[float]:
+        """The strengths that samples have, rising."""
+        ranks = range(STRENGTH_STEPS)
+        return sorted({self.strength_at(rank / (STRENGTH_STEPS - 1)) for rank in ranks})
+
+    @property
     def steers(self) -> bool:
         """Whether gradients of the judge or the classifier guide."""
         return self.classifier_scale > 0 or self.adversarial_scale > 0

@@ -76,9 +76,8 @@ def distill(setting: Setting) -> Need:
         noisy, steps = torch.empty(count, *setting.latent), torch.empty(count, dtype=torch.long)
         with torch.no_grad():
             wanted = guided(setting, teacher, guidance, count).at_own(noisy, steps)
-            further = guided(setting, model, Guidance(), count).at_own(noisy, steps)
         estimate = guided(setting, model, Guidance(), count).at_own(noisy, steps)
-        return ((estimate - wanted - further) ** 2).mean()
+        return ((estimate - wanted) ** 2).mean()
 
     return Training(
         model=model.train(),

@@ -11,7 +11,7 @@ from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig
 from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import load_denoiser, save_denoiser
-from engine.diffusion.distill import Distances, DistillObjective, TeacherPath, distances
+from engine.diffusion.distill import Distances, DistillObjective, Segments, distances
 from engine.diffusion.guidance import Guidance
 from engine.diffusion.holdout import held_out
 from engine.diffusion.pretrained import prepare
@@ -35,6 +35,7 @@ class Params(base.GeneratorParams):
     guidance_scale: float
     lesion_guidance_scale: float | None
     guidance_interval: tuple[float, float]
+    strengths: tuple[float, ...]
 
     @classmethod
     def of(cls, config: Config) -> Params:
@@ -44,6 +45,7 @@ class Params(base.GeneratorParams):
             guidance_scale=config.synthesis.guidance_scale,
             lesion_guidance_scale=config.synthesis.lesion_guidance_scale,
             guidance_interval=config.synthesis.guidance_interval,
+            strengths=tuple(config.synthesis.strengths),
             unlabelled=sees_unlabelled(config),
         )
 
@@ -66,6 +68,7 @@ def run(context: StageContext, params: Params) -> None:
         unlabelled=params.unlabelled,
         config=params.denoiser,
         guidance=params.guidance,
+        strengths=params.strengths,
     )
 
 
@@ -76,6 +79,7 @@ def fit(
     unlabelled: bool,
     config: DenoiserConfig,
     guidance: Guidance,
+    strengths: tuple[float, ...],
     seed: int,
     checkpoint: Path,
     out: Path,
@@ -97,10 +101,11 @@ def fit(
         config=config,
         guidance=guidance,
         fuse=facts.fuse,
-        path=TeacherPath(
+        segments=Segments(
             process=NoiseProcess(facts.scheduler),
-            segments=config.distill.steps,
-            steps=config.distill.teacher_steps,
+            count=config.distill.steps,
+            teacher_steps=config.distill.teacher_steps,
+            strengths=strengths,
         ),
         env=env,
     )
@@ -143,7 +148,8 @@ def _write_facts(
         scheduler=teacher.scheduler,
         fuse=teacher.fuse,
         beta=teacher.beta,
-        few_steps=objective.path.segments,
+        few_steps=objective.segments.count,
+        visited=tuple(objective.segments.visited),
         distance=apart.student if apart else None,
         distance_teacher=apart.teacher if apart else None,
     ).write(out)

@@ -1,7 +1,7 @@
 """Samples a distilled denoiser: one evaluation for each segment of the noise range, from its end to the next one's.
 
-It is DDIM (Song et al. 2021) between the ends of the segments. A student that was distilled on them (``distill.py``) gives
-at any timestep of a segment the estimate of x_0 that leads to its end.
+It is DDIM (Song et al. 2021) between the ends of the segments. A student that was distilled for them (``distill.py``) gives
+at each timestep that is visited the estimate of x_0 that leads to the next.
 
 Shape legend: B samples, c h w a latent.
 """
@@ -38,16 +38,20 @@ class FewStep:
     ) -> Tensor:
         """Return the sampled latents; see ``Sampler``. NFE: the segments that the start lies in or above."""
         process = NoiseProcess(self.settings.scheduler_config)
-        start = round(process.start(self.settings.strength))
-        latent = process.noised(noise_Bchw, parent_Bchw, start)
-        ends = segment_ends(process, self.settings.steps)
-        visited = [start, *(end for end in ends if -1 < end < start), -1]
-        for u, lower in itertools.pairwise(visited):
+        visited = visited_timesteps(process, self.settings.steps, self.settings.strength)
+        latent = process.noised(noise_Bchw, parent_Bchw, visited[0])
+        for u, lower in itertools.pairwise([*visited, -1]):
             clean, eps = process.clean_and_noise(predict(latent, u), latent, u)
             if watch is not None:
                 watch(float(u), latent, clean)
             latent = process.signal(lower) * clean + process.noise(lower) * eps
         return latent
+
+
+def visited_timesteps(process: NoiseProcess, steps: int, strength: float) -> list[int]:
+    """Return the timesteps at which the student is asked, noisiest first: where it starts, and the ends below."""
+    start = min(round(process.start(strength)), int(process.noisiest))
+    return [start, *(end for end in segment_ends(process, steps) if -1 < end < start)]
 
 
 def segment_ends(process: NoiseProcess, steps: int) -> list[int]:

@@ -14,7 +14,7 @@ from engine.config import SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
-from engine.diffusion.synthesis import Guides, Synthesized, Synthesizer
+from engine.diffusion.synthesis import Guides, Student, Synthesized, Synthesizer
 from engine.errors import DataError
 from engine.parts.generators.recipe import GeneratorRecipe
 from engine.parts.judge_folds import GUIDING_FOLD
@@ -89,7 +89,7 @@ def open_synthesizer(
         scheduler_config=facts.scheduler,
         fuse=facts.fuse,
         beta=facts.beta if config.beta is None else config.beta,
-        few_steps=facts.few_steps,
+        student=None if facts.few_steps is None else Student(steps=facts.few_steps, visited=facts.visited),
         shape=(int(model.unet.config.in_channels), side, side),
         device=device,
         guides=_guides(inputs, config, device) if config.steers else None,
