@@ -110,7 +110,7 @@ class DistillObjective:
     def loss(self, rows: IntArray, draws: Draws) -> Tensor:
         """Return the weighted loss of each example, (B,).
 
-        A timestep drawn of 1000 stands for one of those that sampling visits, each equally often; conditions are not dropped.
+        A timestep drawn of 1000 stands for one that sampling visits, each equally often. Conditions are not dropped.
         """
         device, segments = self.env.device, self.segments
         t_B = torch.tensor(segments.visited)[draws.timestep_B * len(segments.visited) // TRAIN_STEPS].to(
