@@ -38,7 +38,8 @@ TARGET = 1.1
 """KID of a student over that of the run's own sampling that counts as equal."""
 
 COLUMNS = (
-    "way", "steps", "evaluations", "KID x 1000", "over the first", "coverage", "judge agrees, %", "times as fast", "pays from",
+    "way", "steps", "evaluations", "KID x 1000", "over the first", "coverage", "judge agrees, %", "times as fast",
+    "pays from",
 )  # fmt: skip
 
 

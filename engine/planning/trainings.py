@@ -58,10 +58,11 @@ def denoiser(setting: Setting) -> Need:
     ).need(setting)
 
 
-def distill(setting: Setting) -> Need:
-    """Return what stage ``distill`` needs (``engine.stages.distill.fit``): the student's training, its teacher beside it."""
+def distill(setting: Setting) -> Need | None:
+    """Return what stage ``distill`` needs (``engine.stages.distill.fit``), its teacher beside it; None without a student."""
     config, data = setting.config.denoiser, setting.data
-    assert config.distill is not None
+    if config.distill is None:
+        return None
     model, teacher = architectures.denoiser(setting), architectures.denoiser(setting)
     teacher.eval().requires_grad_(False)
     tower = architectures.text_tower(setting)

@@ -222,25 +222,6 @@ def test_audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert leaks == ["dx_type"]
 
 
-def test_distill(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = (run, "--count", 14, "--steps", 4, 1, "--train-steps", 3)
-    found = play("distill", tmp_path, monkeypatch, *arguments)
-    assert [(row["way"], row["steps"], row["nfe"]) for row in found["rows"]] == [
-        ("denoiser, dpmpp_sde", 3, 6),
-        ("denoiser, ddim", 2, 4),
-        ("denoiser, dpmpp", 2, 4),
-        ("denoiser, ddim", 1, 2),
-        ("student", 4, 4),
-        ("student", 1, 1),
-    ]
-    for row in found["rows"][-2:]:
-        assert row["taught"]["train_steps"] == 3
-        assert row["taught"]["distance"] > 0
-    assert found["rows"][0]["times_as_fast"]["median"] == 1.0
-    assert "student" in (tmp_path / "distill" / run.name / "table.md").read_text()
-    assert (tmp_path / "distill" / run.name / "samples.png").exists()
-
-
 @pytest.mark.heavy  # a closed study's script
 def test_forward_process(output: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = tmp_path / "tiny.yaml"

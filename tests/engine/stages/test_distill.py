@@ -39,7 +39,11 @@ def weights(folder):
 
 def test_files_and_facts(tmp_path, inputs):
     info = run(tmp_path / "d", inputs)
-    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == ["adapter.safetensors", "denoiser.json", "unet"]
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == [
+        "adapter.safetensors",
+        "denoiser.json",
+        "unet",
+    ]
     assert (info["few_steps"], info["visited"]) == (2, [500, 999])
     assert len(info["losses"]) == 6
     teacher = json.loads((inputs["denoiser"] / "denoiser.json").read_text())
@@ -86,16 +90,20 @@ def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
 def test_strengths_of_edits_are_taught_and_no_others(tmp_path, inputs):
     config = taught(synthesis={"strength": {"easiest": 0.7, "hardest": 0.3}})
     assert run(tmp_path / "d", inputs, config)["visited"] == [300, 433, 500, 566, 699]
-    from engine.parts.generators.diffusion import open_synthesizer
     from engine.diffusion.synthesis import sampler_of
+    from engine.parts.generators.diffusion import open_synthesizer
 
     opened = open_synthesizer({**inputs, "distill": tmp_path / "d"}, config.synthesis, None, "cpu")
     edit = config.synthesis.model_copy(update={"strength": 0.3})
     sampler_of(edit, opened.scheduler_config, opened.student)
     other = config.synthesis.model_copy(update={"strength": 0.5})
-    sampler_of(other, opened.scheduler_config, opened.student)  # starts at the end of a segment, which is taught
+    sampler_of(
+        other, opened.scheduler_config, opened.student
+    )  # starts at the end of a segment, which is taught
     unknown = config.synthesis.model_copy(update={"strength": 0.6})
-    with pytest.raises(StageError, match="was not taught synthesis.strength 0.6; run stage distill with it"):
+    with pytest.raises(
+        StageError, match=r"was not taught synthesis\.strength 0\.6; run stage distill with it"
+    ):
         sampler_of(unknown, opened.scheduler_config, opened.student)
 
 
