@@ -55,10 +55,10 @@ class VaeFacts(JsonRecord):
 
 
 class DenoiserFacts(JsonRecord):
-    """The denoiser: ``denoiser.json``."""
+    """The denoiser, or its student: ``denoiser.json``."""
 
     FILE: ClassVar[str] = "denoiser.json"
-    STAGES: ClassVar[tuple[str, ...]] = ("denoiser",)
+    STAGES: ClassVar[tuple[str, ...]] = ("denoiser", "distill")
     NEWLINE: ClassVar[bool] = False
     NAN: ClassVar[bool] = True
 
@@ -79,6 +79,18 @@ class DenoiserFacts(JsonRecord):
     scheduler: dict[str, Any] = Field(description="noise schedule, as diffusers reads it")
     fuse: str = Field(description="mean or concat: how levels were fused")
     beta: float = Field(description="strength of the lesion adapter (Eq. 2)")
+    few_steps: int | None = Field(
+        None, description="of a student: evaluations it samples in, guidance included; null: no student"
+    )
+    visited: tuple[int, ...] = Field((), description="of a student: the timesteps it was taught")
+    distance: float | None = Field(
+        None,
+        description="of a student: how far its samples of held-out lesions end from its teacher's, root mean square in "
+        "standard deviations of the latents",
+    )
+    distance_teacher: float | None = Field(
+        None, description="of a student: the same of the teacher itself in so few evaluations"
+    )
 
 
 class GanFacts(JsonRecord):

@@ -17,7 +17,7 @@ from engine.artifacts import decoded_images, split
 from engine.artifacts.run_layout import CACHE
 from engine.commands.planned_memory import MemoryPlan
 from engine.commands.planned_work import Work, plan_work
-from engine.config import BackendConfig, Config
+from engine.config import BackendConfig, Config, DistillConfig
 from engine.config.places import is_url
 from engine.data.fingerprint import fingerprint
 from engine.errors import HardcaseError
@@ -207,6 +207,10 @@ def _here(config: Config) -> BackendConfig:
     )
 
 
+def _few(distill: DistillConfig | None) -> DistillConfig | None:
+    return None if distill is None else distill.model_copy(update={"train_steps": PILOT_STEPS})
+
+
 def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Console) -> None:
     """Run the whole loop for a few steps on a small share of the data, in a folder that goes away."""
     few = {"steps": PILOT_STEPS, "checkpoint_every": 10_000}
@@ -225,7 +229,9 @@ def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Conso
                 ),
                 "embedder": config.embedder.model_copy(update=few),
                 "vae": config.vae.model_copy(update=few),
-                "denoiser": config.denoiser.model_copy(update=few),
+                "denoiser": config.denoiser.model_copy(
+                    update=few | {"distill": _few(config.denoiser.distill)}
+                ),
                 "gan": config.gan.model_copy(update=few),
                 "judge": config.judge.model_copy(update=few),
                 "classifier": config.classifier.model_copy(update={**few, "round_steps": PILOT_STEPS}),

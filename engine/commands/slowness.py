@@ -36,7 +36,10 @@ def slow_parts(config: Config, device: str) -> list[tuple[str, str]]:
         found.append(
             ("backend", f"more workers than the {cores} cores here; fine on a cluster, slow on this machine")
         )
-    if config.synthesis.steps > FEW_STEPS.get(config.synthesis.sampler, config.synthesis.steps):
+    distilled = config.denoiser.distill is not None
+    if not distilled and config.synthesis.steps > FEW_STEPS.get(
+        config.synthesis.sampler, config.synthesis.steps
+    ):
         found.append(
             ("synthesis.steps", f"{config.synthesis.steps} steps of {config.synthesis.sampler} a sample; "
              "dpmpp_sde with 16-20 is about as good")

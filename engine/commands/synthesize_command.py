@@ -20,7 +20,7 @@ from engine.artifacts.run_layout import foundation_role
 from engine.artifacts.synthesized import PICTURES, STATES
 from engine.commands.finished_run import choose, local
 from engine.commands.output_folder import new_folder
-from engine.config import GENERATOR_PARTS, Config
+from engine.config import Config, parts_sampled
 from engine.errors import DataError
 from engine.execution.profiling import collect
 from engine.execution.progress import RichListener
@@ -64,8 +64,8 @@ def synthesize(
         DataError: no run folder, an unfinished foundation, an unknown class, or ``out`` is not empty.
     """
     folder = build.open_run(run)
-    generator = folder.config.synthesis.generator
-    names = (*PARTS, *GENERATOR_PARTS[generator])
+    config = folder.config
+    names = (*PARTS, *parts_sampled(config.synthesis.generator, config.denoiser.distill is not None))
     parts = {name: folder.stage(foundation_role(name)).path for name in names}
     classes = decoded_images.read(parts["images"]).classes
     if dx not in classes:

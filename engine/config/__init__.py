@@ -13,6 +13,7 @@ from engine.config.execution_sections import BackendConfig, TrackingConfig
 from engine.config.generator_sections import (
     BigModelConfig,
     DenoiserConfig,
+    DistillConfig,
     EmbedderConfig,
     GanConfig,
     VaeConfig,
@@ -28,7 +29,7 @@ from engine.config.loop_sections import (
 )
 from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
-from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig
+from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig, parts_sampled
 from engine.config.tune_section import TuneConfig
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "BlindSpotConfig",
     "DataConfig",
     "DenoiserConfig",
+    "DistillConfig",
     "EmbedderConfig",
     "EvaluationConfig",
     "FoldsConfig",
@@ -61,6 +63,7 @@ __all__ = [
     "dump_yaml",
     "load_config",
     "parse_config",
+    "parts_sampled",
     "read_tree",
     "set_key",
 ]

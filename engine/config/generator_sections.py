@@ -107,6 +107,19 @@ class VaeConfig(BigModelConfig):
         return self
 
 
+class DistillConfig(Section):
+    """A student of the denoiser that samples in few evaluations: the sampler, its steps and its guidance are learned in."""
+
+    steps: Annotated[int, Field(ge=1, le=16)] = Field(
+        4, description="evaluations the student takes per image"
+    )
+    teacher_steps: Annotated[int, Field(ge=1, le=32)] = Field(
+        3, description="guided steps of the denoiser that one evaluation of the student stands for"
+    )
+    train_steps: Steps = Field(1000, description="optimizer steps; each costs three of the denoiser's")
+    lr: Rate = Field(3e-4, description="peak learning rate; the student starts as the denoiser")
+
+
 class DenoiserConfig(BigModelConfig):
     """The U-Net with the Eq. 2 adapter in every transformer block."""
 
@@ -157,6 +170,11 @@ class DenoiserConfig(BigModelConfig):
     guidance_tokens: Literal["own", "neighbour", "mixed"] = Field(
         "mixed",
         description="lesion embedding while training: the image's own, a same-class neighbour's, or either",
+    )
+
+    distill: DistillConfig | None = Field(
+        None,
+        description="teach a student that samples in few evaluations, {steps: 4}; null: sample the denoiser",
     )
 
     @model_validator(mode="after")

@@ -68,7 +68,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _across(self) -> Config:
-        problems = [*self._loop_problems(), *self._size_problems()]
+        problems = [*self._loop_problems(), *self._size_problems(), *self._distill_problems()]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -108,6 +108,22 @@ class Config(Section):
         if self.backend.kind == "local" and self.backend.most_train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
         yield from self._batch_problems()
+
+    def _distill_problems(self) -> Iterator[str]:
+        """What a student cannot do: it has one way of sampling, and no place for other guidance on it."""
+        if self.denoiser.distill is None:
+            return
+        section = self.synthesis
+        if section.generator != "diffusion":
+            yield f"denoiser.distill: synthesis.generator {section.generator} samples no denoiser; drop one of them"
+        for name, used in (
+            ("classifier_scale", section.classifier_scale > 0),
+            ("adversarial_scale", section.adversarial_scale > 0),
+            ("skin_share", section.skin_share > 0),
+            ("beta", section.beta is not None),
+        ):
+            if used:
+                yield f"synthesis.{name} acts on the denoiser, not on its student; drop it, or denoiser.distill"
 
     def _label_problems(self, arms: Sequence[Arm]) -> Iterator[str]:
         """What arms that buy labels, and hidden labels, need of other sections."""

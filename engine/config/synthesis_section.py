@@ -18,6 +18,14 @@ GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
 }
 """The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
 
+
+def parts_sampled(generator: GeneratorName, distilled: bool) -> tuple[str, ...]:
+    """Return the parts that a generator samples with; a distilled denoiser's student stands in its place."""
+    return tuple(
+        "distill" if distilled and part == "denoiser" else part for part in GENERATOR_PARTS[generator]
+    )
+
+
 LARGEST_VAE_CHUNK: Final = 32
 
 SamplerName = Literal[
@@ -165,6 +173,12 @@ class SynthesisConfig(Section):
     def strength_at(self, difficulty: float) -> float:
         """Return the strength of a sample whose parent is so hard, from 0 (easiest) to 1."""
         return self.strength.at(difficulty) if isinstance(self.strength, StrengthRange) else self.strength
+
+    @property
+    def strengths(self) -> list[float]:
+        """The strengths that samples have, rising."""
+        ranks = range(STRENGTH_STEPS)
+        return sorted({self.strength_at(rank / (STRENGTH_STEPS - 1)) for rank in ranks})
 
     @property
     def steers(self) -> bool:

@@ -82,12 +82,7 @@ class NoiseProcess:
 
     def clean_and_noise(self, output_Bchw: Tensor, x_Bchw: Tensor, u: float) -> tuple[Tensor, Tensor]:
         """Return the estimates of x_0 and eps in the denoiser's output at (x, u), whatever it predicts."""
-        signal, noise = self.signal(u), self.noise(u)
-        if self.prediction == "epsilon":
-            return (x_Bchw - noise * output_Bchw) / signal, output_Bchw
-        if self.prediction == "sample":
-            return output_Bchw, (x_Bchw - signal * output_Bchw) / noise
-        return signal * x_Bchw - noise * output_Bchw, signal * output_Bchw + noise * x_Bchw
+        return estimates(self.prediction, output_Bchw, x_Bchw, self.signal(u), self.noise(u))
 
     def prediction_of(self, clean_Bchw: Tensor, x_Bchw: Tensor, u: float) -> Tensor:
         """Return the output that stands for this estimate of x_0: the inverse of ``clean_and_noise``."""
@@ -96,6 +91,17 @@ class NoiseProcess:
         signal, noise = self.signal(u), self.noise(u)
         eps = (x_Bchw - signal * clean_Bchw) / noise
         return eps if self.prediction == "epsilon" else signal * eps - noise * clean_Bchw
+
+
+def estimates(
+    prediction: str, output_Bchw: Tensor, x_Bchw: Tensor, signal: float | Tensor, noise: float | Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the estimates of x_0 and eps in an output, at a signal and a noise for all samples or each its own."""
+    if prediction == "epsilon":
+        return (x_Bchw - noise * output_Bchw) / signal, output_Bchw
+    if prediction == "sample":
+        return output_Bchw, (x_Bchw - signal * output_Bchw) / noise
+    return signal * x_Bchw - noise * output_Bchw, signal * output_Bchw + noise * x_Bchw
 
 
 @dataclass(frozen=True)

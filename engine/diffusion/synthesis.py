@@ -24,6 +24,7 @@ from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.inpaint import SKIN_STRENGTH, known_outside, latent_mask, smooth_fill, toward
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.prompt import EMPTY, PromptEncoder
+from engine.diffusion.samplers.few_step import FewStep, visited_timesteps
 from engine.diffusion.samplers.sampling import Predict, Sampler, SamplerSettings, sample_noise
 from engine.diffusion.samplers.table import make_sampler
 from engine.diffusion.states import State
@@ -51,6 +52,14 @@ class Guides:
     opponent: LogitsFn | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """What a distilled denoiser was taught: its evaluations from noise, and the timesteps it knows."""
+
+    steps: int
+    visited: tuple[int, ...]
+
+
 @dataclass
 class Counted:
     """Counts the denoiser's evaluations per sample."""
@@ -69,7 +78,7 @@ class Synthesizer:
     """A denoiser, its codec and prompts, and how to sample from them.
 
     ``scheduler_config`` is the noise schedule the denoiser was trained with; ``beta`` the adapter's strength;
-    ``shape`` a latent's (c, h, w).
+    ``shape`` a latent's (c, h, w). A ``student`` has its own sampler, steps and guidance.
     """
 
     model: Denoiser
@@ -82,6 +91,7 @@ class Synthesizer:
     shape: tuple[int, int, int]
     device: str = "cpu"
     guides: Guides | None = None
+    student: Student | None = None
 
     @torch.no_grad()
     def synthesize(
@@ -121,7 +131,7 @@ class Synthesizer:
         def watch(timestep: float, latent: Tensor, clean: Tensor) -> None:
             seen.append((timestep, latent[:count].cpu(), clean[:count].cpu()))
 
-        sampler = sampler_of(self.config, self.scheduler_config)
+        sampler = sampler_of(self.config, self.scheduler_config, self.student)
         latent = sampler.run(predict, noise, generators, parents, watch if states else None)
         if not bool(torch.isfinite(latent).all()):
             raise StageError(
@@ -193,7 +203,7 @@ class Synthesizer:
         lesion = torch.from_numpy(np.ascontiguousarray(levels_BLD)).float().to(self.device)
         return GuidedDenoiser(
             model=self.model,
-            guidance=guidance_of(self.config),
+            guidance=guidance_of(self.config) if self.student is None else Guidance(),
             prompt_BPW=states_UPW[torch.from_numpy(place[1:]).to(states_UPW.device)],
             null_prompt_PW=states_UPW[int(place[0])],
             lesion_BTD=fuse_levels(lesion, self.fuse),
@@ -210,17 +220,20 @@ def guidance_of(config: SynthesisConfig) -> Guidance:
     )
 
 
-def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sampler:
-    """Return the sampler the ``synthesis`` section asks for, with one strength for all samples.
+def sampler_of(
+    config: SynthesisConfig, scheduler_config: dict[str, Any], student: Student | None = None
+) -> Sampler:
+    """Return the sampler the ``synthesis`` section asks for (a student's own), with one strength for all samples.
 
     Raises:
         TypeError: ``strength`` is a range.
+        StageError: the student was not taught this strength.
     """
     if not isinstance(config.strength, float):
         raise TypeError("a batch has one strength; see StrengthRange.at")
     settings = SamplerSettings(
         scheduler_config=scheduler_config,
-        steps=config.steps,
+        steps=config.steps if student is None else student.steps,
         strength=config.strength,
         solver=config.solver,
         tolerance=config.tolerance,
@@ -228,7 +241,15 @@ def sampler_of(config: SynthesisConfig, scheduler_config: dict[str, Any]) -> Sam
         langevin_inner=config.langevin_inner,
         langevin_step=config.langevin_step,
     )
-    return make_sampler(config.sampler, settings)
+    if student is None:
+        return make_sampler(config.sampler, settings)
+    visited = visited_timesteps(NoiseProcess(scheduler_config), student.steps, config.strength)
+    if not set(visited) <= set(student.visited):
+        raise StageError(
+            f"synthesize: the student of the denoiser was not taught synthesis.strength {config.strength:g}; "
+            "run stage distill with it"
+        )
+    return FewStep(settings)
 
 
 def weights_digest(folder: Path) -> str:

@@ -38,6 +38,20 @@ class DenoiserData:
     prompt_of_N: IntArray
     null_prompt_PW: Tensor
 
+    def latents(self, rows: IntArray, draws: Draws) -> Tensor:
+        """Return the latents (B, c, h, w), mirrored where drawn so."""
+        return torch.from_numpy(self.latents_N2chw[rows, draws.mirror_B.numpy().astype(np.int64)])
+
+    def levels(self, rows: IntArray, draws: Draws) -> Tensor:
+        """Return the embeddings (B, L, D), moved towards a neighbour's by each example's share."""
+        others = self.neighbours_NK[rows, draws.neighbour_B.numpy()]
+        own, other = (torch.from_numpy(self.levels_NLD[index]).float() for index in (rows, others))
+        return slerp(own, other, draws.share_B)
+
+    def prompts(self, rows: IntArray) -> Tensor:
+        """Return the states of the images' prompts, (B, P, W)."""
+        return self.prompts_UPW[torch.from_numpy(self.prompt_of_N[rows]).to(self.prompts_UPW.device)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Draws:
@@ -50,6 +64,21 @@ class Draws:
     drop_lesion_B: Tensor
     share_B: Tensor
     neighbour_B: Tensor
+
+    @classmethod
+    def plain(cls, timestep_B: Tensor, noise_Bchw: Tensor, *, drop_lesion: bool = False) -> Draws:
+        """Return draws under which every image keeps its own embedding and prompt (or loses the embedding), unmirrored."""
+        count = len(noise_Bchw)
+        none = torch.zeros(count, dtype=torch.bool)
+        return cls(
+            timestep_B=timestep_B,
+            noise_Bchw=noise_Bchw,
+            mirror_B=none,
+            drop_prompt_B=none,
+            drop_lesion_B=torch.full((count,), drop_lesion),
+            share_B=torch.zeros(count),
+            neighbour_B=torch.zeros(count, dtype=torch.long),
+        )
 
 
 def draw(
@@ -104,23 +133,17 @@ class DenoiserObjective:
     def loss(self, rows: npt.NDArray[np.int64], draws: Draws) -> Tensor:
         """Return the weighted loss of each example, (B,)."""
         device, data = self.env.device, self.data
-        clean = torch.from_numpy(data.latents_N2chw[rows, draws.mirror_B.numpy().astype(np.int64)]).to(device)
+        clean = data.latents(rows, draws).to(device)
         noise, abar_B = draws.noise_Bchw.to(device), self.abar_T[draws.timestep_B].to(device)
-        lesion = fuse_levels(self._levels(rows, draws).to(device), self.fuse)
+        lesion = fuse_levels(data.levels(rows, draws).to(device), self.fuse)
         lesion = self.model.drop_lesion(lesion, draws.drop_lesion_B.to(device))
-        prompt = data.prompts_UPW[torch.from_numpy(data.prompt_of_N[rows]).to(data.prompts_UPW.device)]
+        prompt = data.prompts(rows)
         drop = draws.drop_prompt_B.to(prompt.device)[:, None, None]
         prompt = torch.where(drop, data.null_prompt_PW, prompt)
         output = self.model(
             add_noise(clean, noise, abar_B), draws.timestep_B.to(device), prompt, lesion, self.config.beta
         )
         return weighted_error(output, clean, noise, abar_B, self.config)
-
-    def _levels(self, rows: npt.NDArray[np.int64], draws: Draws) -> Tensor:
-        """Return the embeddings (B, L, D), moved towards a neighbour's by each example's share."""
-        others = self.data.neighbours_NK[rows, draws.neighbour_B.numpy()]
-        own, other = (torch.from_numpy(self.data.levels_NLD[index]).float() for index in (rows, others))
-        return slerp(own, other, draws.share_B)
 
 
 def weighted_error(
@@ -155,14 +178,7 @@ def validation_loss(
     losses = []
     for start in range(0, len(rows), CHUNK):
         index = np.arange(start, start + CHUNK) % len(rows)
-        draws = Draws(
-            timestep_B=timestep[index],
-            noise_Bchw=torch.randn(CHUNK, *shape, generator=generator),
-            mirror_B=torch.zeros(CHUNK, dtype=torch.bool),
-            drop_prompt_B=torch.zeros(CHUNK, dtype=torch.bool),
-            drop_lesion_B=torch.full((CHUNK,), without_lesion),
-            share_B=torch.zeros(CHUNK),
-            neighbour_B=torch.zeros(CHUNK, dtype=torch.long),
-        )
+        noise = torch.randn(CHUNK, *shape, generator=generator)
+        draws = Draws.plain(timestep[index], noise, drop_lesion=without_lesion)
         losses.append(objective.loss(rows[index], draws)[: len(rows) - start].cpu())
     return float(torch.cat(losses).double().mean())

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD, memory_format
 from engine.diffusion.codec import CHUNK, posterior_mean
-from engine.diffusion.guidance import GuidedDenoiser
+from engine.diffusion.guidance import Guidance
 from engine.diffusion.steering import Steering
 from engine.diffusion.synthesis import guidance_of
 from engine.planning import architectures
 from engine.planning.live_memory import autocast, like_a_gpu, peak_of, weights_of
 from engine.planning.one_training import without_gradients
 from engine.planning.setting import Need, Setting, largest
-from engine.planning.trainings import FLOAT, classifier
+from engine.planning.trainings import FLOAT, classifier, guided
 
 LATENTS_KEPT = 4
 """Latents that a sampler holds besides the denoiser's: noise, the current one, two estimates of second-order samplers."""
@@ -102,18 +102,10 @@ def synthesize(setting: Setting) -> Need | None:
 
 def _sampling_step(setting: Setting, model: Any) -> Tensor:
     config, count = setting.config.synthesis, setting.config.synthesis.batch_size
-    prompt = torch.empty(count, *architectures.prompt_shape(setting))
-    tokens = architectures.lesion_tokens(setting)
-    guided = GuidedDenoiser(
-        model=model,
-        guidance=guidance_of(config),
-        prompt_BPW=prompt,
-        null_prompt_PW=torch.empty_like(prompt[0]),
-        lesion_BTD=torch.empty(count, tokens, model.null_D.shape[0]),
-        beta=setting.config.denoiser.beta if config.beta is None else config.beta,
-    )
+    guidance = guidance_of(config) if setting.config.denoiser.distill is None else Guidance()
     low, high = config.guidance_interval
-    return guided(torch.empty(count, *setting.latent), 1000 * (low + high) / 2)
+    step = guided(setting, model, guidance, count)
+    return step(torch.empty(count, *setting.latent), 1000 * (low + high) / 2)
 
 
 def _decode(setting: Setting, vae: Any) -> Tensor:

@@ -15,6 +15,7 @@ PLANNERS: Final[Mapping[str, Callable[[Setting], Need | None]]] = {
     "vae": trainings.vae,
     "latents": maps.latents,
     "denoiser": trainings.denoiser,
+    "distill": trainings.distill,
     "gan": trainings.gan,
     "judge": lambda setting: trainings.fit(setting, setting.config.judge),
     "classifier": lambda setting: trainings.fit(setting, setting.config.classifier),

@@ -20,6 +20,7 @@ Fits = Callable[[Need], bool]
 
 SECTIONS: Final[Mapping[str, str]] = {
     "crossfit": "classifier",
+    "distill": "denoiser",
     "predict": "classifier",
     "synthesize": "synthesis",
 }

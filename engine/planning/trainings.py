@@ -17,8 +17,10 @@ from engine.classifier.targets import batch_loss
 from engine.config import ClassifierConfig, JudgeConfig
 from engine.diffusion.codec import CHUNK, posterior_mean
 from engine.diffusion.dcgan import build_gan, hinge_losses
+from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.pretrained import prepare
 from engine.diffusion.schedule import add_noise
+from engine.diffusion.synthesis import guidance_of
 from engine.diffusion.tokens import fuse_levels, slerp
 from engine.diffusion.train import weighted_error
 from engine.diffusion.trained_part import choose_trained
@@ -54,6 +56,53 @@ def denoiser(setting: Setting) -> Need:
         look=(lambda: denoiser_loss(setting, model, CHUNK)) if config.validations else None,
         after=lambda: denoiser_loss(setting, model, CHUNK),
     ).need(setting)
+
+
+def distill(setting: Setting) -> Need | None:
+    """Return what stage ``distill`` needs (``engine.stages.distill.fit``), its teacher beside it; None without a student."""
+    config, data = setting.config.denoiser, setting.data
+    if config.distill is None:
+        return None
+    model, teacher = architectures.denoiser(setting), architectures.denoiser(setting)
+    teacher.eval().requires_grad_(False)
+    tower = architectures.text_tower(setting)
+    tokens, width = architectures.prompt_shape(setting)
+    choose_trained(model, config, seed=0)
+    prepare_plainly(model.unet, config)
+    levels = setting.config.embedder.levels * architectures.lesion_width(setting)
+    guidance = guidance_of(setting.config.synthesis)
+    count = setting.piece(config)
+
+    def loss() -> Tensor:
+        noisy, steps = torch.empty(count, *setting.latent), torch.empty(count, dtype=torch.long)
+        with torch.no_grad():
+            wanted = guided(setting, teacher, guidance, count).at_own(noisy, steps)
+        estimate = guided(setting, model, Guidance(), count).at_own(noisy, steps)
+        return ((estimate - wanted) ** 2).mean()
+
+    return Training(
+        model=model.train(),
+        loss=loss,
+        pieces=setting.accumulate(config),
+        averaged=config.ema > 0,
+        data=weights_of(tower, teacher) + (data.captions + 1) * tokens * width * FLOAT,
+        host=data.train * (levels * FLOAT + NEIGHBOURS * 8),
+        after=lambda: guided(setting, teacher, guidance, CHUNK)(torch.empty(CHUNK, *setting.latent), 500.0),
+    ).need(setting)
+
+
+def guided(setting: Setting, model: Any, guidance: Guidance, count: int) -> GuidedDenoiser:
+    """Return a denoiser under conditions of the shapes of a run's."""
+    prompt = torch.empty(count, *architectures.prompt_shape(setting))
+    config = setting.config
+    return GuidedDenoiser(
+        model=model,
+        guidance=guidance,
+        prompt_BPW=prompt,
+        null_prompt_PW=torch.empty_like(prompt[0]),
+        lesion_BTD=torch.empty(count, architectures.lesion_tokens(setting), model.null_D.shape[0]),
+        beta=config.denoiser.beta if config.synthesis.beta is None else config.synthesis.beta,
+    )
 
 
 def denoiser_loss(setting: Setting, model: Any, count: int) -> Tensor:

@@ -62,7 +62,8 @@ FORMATS: Mapping[str, str] = {
 
 STAGES: Mapping[str, str] = {
     "images": "decoding", "split": "split", "embedder": "image embedder", "vae": "autoencoder",
-    "latents": "latents", "denoiser": "denoiser", "gan": "GAN", "judge": "judge", "index": "index",
+    "latents": "latents", "denoiser": "denoiser", "distill": "student of the denoiser", "gan": "GAN",
+    "judge": "judge", "index": "index",
     "challenging": "reference models", "likelihood": "likelihood", "features": "features",
     "preview": "contact sheet", "pool": "pool", "crossfit": "fits across folds", "classifier": "training",
     "predict": "prediction", "evaluate": "evaluation", "mine": "mining", "condition": "conditioning",

@@ -10,9 +10,9 @@ from engine.parts.context import StageContext
 from engine.stages.base import Stage
 
 NAMES: Final = (
-    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "likelihood", "gan", "judge", "features",
-    "challenging", "ask", "pool", "classifier", "predict", "crossfit", "mine", "condition", "synthesize", "accept",
-    "fidelity", "thumbnails", "evaluate", "preview",
+    "images", "split", "embedder", "index", "vae", "latents", "denoiser", "distill", "likelihood", "gan", "judge",
+    "features", "challenging", "ask", "pool", "classifier", "predict", "crossfit", "mine", "condition", "synthesize",
+    "accept", "fidelity", "thumbnails", "evaluate", "preview",
 )  # fmt: skip
 """Every stage, in the order in which a run comes to it first; each is the module of its name."""
 

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from engine.artifacts import generator_parts
-from engine.artifacts import index as index_file
 from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig, EmbedderConfig
-from engine.data.captions import captions
 from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import build_denoiser, save_denoiser
 from engine.diffusion.holdout import held_out
 from engine.diffusion.keep_best import KeepBest
-from engine.diffusion.neighbours import same_class_neighbours
 from engine.diffusion.pretrained import prepare, remade
-from engine.diffusion.prompt import EMPTY, PromptEncoder
 from engine.diffusion.schedule import alphas_bar, scheduler_config
-from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
+from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.diffusion.trained_part import choose_trained, merge
 from engine.parts.context import StageContext, launch_fit
-from engine.parts.dataset import Dataset, open_dataset
+from engine.parts.dataset import open_dataset
+from engine.parts.denoiser_data import open_denoiser_data
 from engine.parts.own_images import sees_unlabelled
 from engine.parts.prompts import open_prompts
 from engine.stages import base
 from engine.stages.outputs import File, Folder
 from engine.training.loop import TrainLog, train
 from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
-from engine.types import IntArray
 
 
 class Params(base.GeneratorParams):
     """How the denoiser is made and how levels are fused for it."""
 
+    unread: ClassVar[Mapping[str, frozenset[str]]] = {"denoiser": frozenset({"distill"})}
     optional: ClassVar[frozenset[str]] = base.GeneratorParams.optional | {
         "denoiser.train",
         "denoiser.lora_rank",
@@ -78,7 +75,7 @@ def fit(
     dataset = open_dataset(inputs["images"], inputs["split"], unlabelled=unlabelled)
     rows = dataset.learned()
     encoder = open_prompts(inputs["embedder"], config.pretrained, env.device)
-    data = _data(dataset, rows, inputs, encoder)
+    data = open_denoiser_data(dataset, rows, inputs, encoder)
     channels, side = data.latents_N2chw.shape[2:4]
     width = data.levels_NLD.shape[2]
     model = build_denoiser(
@@ -107,20 +104,6 @@ def moments(config: DenoiserConfig) -> tuple[int, ...]:
     """Return after which steps the held-out loss is looked at, evenly spaced, the last one among them."""
     count = min(config.validations, config.steps)
     return tuple(round(config.steps * (k + 1) / count) for k in range(count))
-
-
-def _data(dataset: Dataset, rows: IntArray, inputs: dict[str, Path], encoder: PromptEncoder) -> DenoiserData:
-    table = dataset.table.take(rows)
-    states, place = encoder.encode_unique(captions(table))
-    fused = index_file.read_fused(inputs["index"])
-    return DenoiserData(
-        latents_N2chw=generator_parts.open_latents(inputs["latents"]),
-        levels_NLD=index_file.read_levels(inputs["index"]),
-        neighbours_NK=same_class_neighbours(fused, dataset.labels[rows], table.lesion_id),
-        prompts_UPW=states,
-        prompt_of_N=place,
-        null_prompt_PW=encoder.encode([EMPTY])[0],
-    )
 
 
 def _plan(config: DenoiserConfig, seed: int) -> TrainPlan:

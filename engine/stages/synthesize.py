@@ -10,8 +10,9 @@ import numpy as np
 from engine.arms import ARMS, ENGINE
 from engine.artifacts import conditioning, decoded_images, synthesized, synthetic
 from engine.artifacts.synthesized import SynthesisFacts
-from engine.config import GENERATOR_PARTS, Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig
+from engine.config import Config, DenoiserConfig, EmbedderConfig, SynthesisConfig, VaeConfig, parts_sampled
 from engine.config.synthesis_section import LARGEST_VAE_CHUNK
+from engine.diffusion.samplers.few_step import FEW_STEP
 from engine.diffusion.synthesis import weights_digest
 from engine.parts.context import StageContext
 from engine.parts.generators.diffusion import strengths
@@ -32,7 +33,9 @@ class Params(base.Params):
     """How samples are made, and the settings of the parts they are made with."""
 
     unread: ClassVar[Mapping[str, frozenset[str]]] = {"synthesis": TEACHING}
-    optional: ClassVar[frozenset[str]] = frozenset({"vae_chunk", "denoiser.train", "denoiser.lora_rank"})
+    optional: ClassVar[frozenset[str]] = frozenset(
+        {"vae_chunk", "denoiser.train", "denoiser.lora_rank", "denoiser.distill"}
+    )
 
     synthesis: SynthesisConfig
     denoiser: DenoiserConfig
@@ -67,10 +70,20 @@ class Params(base.Params):
         return self.synthesis.generator == "diffusion" and self.synthesis.steers
 
     @property
+    def few_steps(self) -> int | None:
+        """The evaluations of the denoiser's student; None where no student samples."""
+        distill = self.denoiser.distill if self.synthesis.generator == "diffusion" else None
+        return None if distill is None else distill.steps
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """The trained parts of the generator, the one whose weights make the images last."""
+        return parts_sampled(self.synthesis.generator, self.denoiser.distill is not None)
+
+    @property
     def parts(self) -> tuple[str, ...]:
         """The finished stages it samples with, besides images, split and the conditioning."""
-        generator = self.synthesis.generator
-        needed = [*GENERATOR_PARTS[generator], *(["embedder"] if generator == "diffusion" else [])]
+        needed = [*self.sampled, *(["embedder"] if self.synthesis.generator == "diffusion" else [])]
         needed += ["judge"] if self.guided else []
         needed += ["classifier"] if self.guided and self.synthesis.adversarial_scale > 0 else []
         return tuple(needed)
@@ -114,12 +127,12 @@ def run(context: StageContext, params: Params) -> None:
     else:
         images.flush()  # or another node that reads the file sees zeros
     write_pictures(context, sample_id.tolist())
-    weights = [context.inputs[part] for part in GENERATOR_PARTS[config.generator]]
+    weights = [context.inputs[part] for part in params.sampled]
     facts = SynthesisFacts(
         generator=config.generator,
         nfe=evaluations / len(sample_id) if len(sample_id) else None,
-        sampler=config.sampler,
-        steps=config.steps,
+        sampler=config.sampler if params.few_steps is None else FEW_STEP,
+        steps=config.steps if params.few_steps is None else params.few_steps,
         checkpoint=weights_digest(weights[-1]) if weights else "",
     )
     facts.write(context.out)
@@ -140,7 +153,7 @@ STAGE = base.Stage(
     params=Params,
     run=run,
     inputs=("images", "split", "condition"),
-    optional=("denoiser", "vae", "gan", "embedder", "judge", "classifier"),
+    optional=("denoiser", "distill", "vae", "gan", "embedder", "judge", "classifier"),
     maps=True,
     units=lambda params, sizes: -(-sizes.samples // params.synthesis.batch_size),
     files=(

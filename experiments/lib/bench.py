@@ -22,7 +22,7 @@ from engine.artifacts.generator_parts import read_likelihood
 from engine.artifacts.synthesized import SynthesisFacts
 from engine.build import open_run
 from engine.commands.finished_run import local
-from engine.config import GENERATOR_PARTS, Config, SynthesisConfig, VaeConfig
+from engine.config import Config, DistillConfig, SynthesisConfig, VaeConfig, parts_sampled
 from engine.diffusion.synthesis import weights_digest
 from engine.errors import ConfigError
 from engine.execution.progress import RichListener
@@ -32,6 +32,7 @@ from engine.parts.features import FeatureChoice, extract
 from engine.pipeline.foundation import lay_data, lay_foundation
 from engine.stages import accept as accept_stage
 from engine.stages import condition as condition_stage
+from engine.stages import distill as distill_stage
 from engine.stages import features as features_stage
 from engine.stages import fidelity as fidelity_stage
 from engine.stages import preview as preview_stage
@@ -91,8 +92,9 @@ class Bench:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
         folder = open_run(run)
-        names = ("images", "split", "embedder", "index", "judge", "features", "likelihood")
-        names += GENERATOR_PARTS[folder.config.synthesis.generator]
+        names = ("images", "split", "embedder", "index", "latents", "judge", "features", "likelihood")
+        config = folder.config
+        names += parts_sampled(config.synthesis.generator, config.denoiser.distill is not None)
         parts = {
             name: folder.stage(f"foundation/{name}").path
             for name in names
@@ -144,11 +146,31 @@ class Bench:
         params = condition_stage.Params.on_request(self.config, counts, mine_from)
         return self.stage(condition_stage.STAGE, params.model_copy(update=changes), {}, seed)
 
+    def distill(self, **changes: Any) -> tuple[Path, DistillConfig]:
+        """Train a student of the run's denoiser; return the stage's folder and how it was taught."""
+        section = DistillConfig.model_validate(changes)
+        denoiser = self.config.denoiser.model_copy(update={"distill": section})
+        config = self.config.model_copy(update={"denoiser": denoiser})
+        params = distill_stage.Params.of(config)
+        return self.stage(distill_stage.STAGE, params, {}, self.config.seed), section
+
     def synthesize(
-        self, condition: Path, extra: Mapping[str, Path] | None = None, **synthesis: Any
+        self,
+        condition: Path,
+        extra: Mapping[str, Path] | None = None,
+        *,
+        student: tuple[Path, DistillConfig] | None = None,
+        **synthesis: Any,
     ) -> tuple[Path, float, dict[str, Any]]:
-        """Synthesize from a conditioning with the run's settings changed; return folder, seconds, synthesis.json."""
+        """Synthesize from a conditioning with the run's settings changed; return folder, seconds, synthesis.json.
+
+        ``student``: what ``distill`` returned, to sample it in the denoiser's place.
+        """
         params = synthesize_stage.Params.of(self.config)
+        if student is not None:
+            extra = {**(extra or {}), "distill": student[0]}
+            denoiser = params.denoiser.model_copy(update={"distill": student[1]})
+            params = params.model_copy(update={"denoiser": denoiser})
         section = SynthesisConfig.model_validate({**params.synthesis.model_dump(), **synthesis})
         params = params.model_copy(update={"synthesis": section})
         start = time.perf_counter()

@@ -86,6 +86,25 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert again["rows"] == found["rows"], "a rerun measures nothing again"
 
 
+def test_distill(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (run, "--count", 14, "--steps", 4, 1, "--train-steps", 3)
+    found = play("distill", tmp_path, monkeypatch, *arguments)
+    assert [(row["way"], row["steps"], row["nfe"]) for row in found["rows"]] == [
+        ("denoiser, dpmpp_sde", 3, 6),
+        ("denoiser, ddim", 2, 4),
+        ("denoiser, dpmpp", 2, 4),
+        ("denoiser, ddim", 1, 2),
+        ("student", 4, 4),
+        ("student", 1, 1),
+    ]
+    for row in found["rows"][-2:]:
+        assert row["taught"]["train_steps"] == 3
+        assert row["taught"]["distance"] > 0
+    assert found["rows"][0]["times_as_fast"]["median"] == 1.0
+    assert "student" in (tmp_path / "distill" / run.name / "table.md").read_text()
+    assert (tmp_path / "distill" / run.name / "samples.png").exists()
+
+
 @pytest.mark.heavy  # a closed study's script; its parts are tested by the next one and in tests/experiments
 def test_fidelity(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("experiments.lib.fidelity_speed")

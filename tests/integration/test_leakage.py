@@ -28,6 +28,7 @@ LEARNED = {
     "vae": ("vae/",),
     "latents": ("latents.npy",),
     "denoiser": ("unet/", "adapter.safetensors"),
+    "distill": ("unet/", "adapter.safetensors"),
     "judge": ("fold_", "oof.parquet"),
     "gan": ("gan.safetensors",),
     "classifier": ("classifier.safetensors",),
@@ -40,12 +41,13 @@ FITTED = {"predict": ("calibration.json",), "mine": ("hard_cases.parquet",)}
 
 INPUTS = {
     "embedder": (), "vae": (), "index": ("embedder",), "latents": ("vae",),
-    "denoiser": ("embedder", "index", "latents"), "judge": (), "pool": (), "classifier": ("pool",),
+    "denoiser": ("embedder", "index", "latents"), "distill": ("embedder", "index", "latents", "denoiser"),
+    "judge": (), "pool": (), "classifier": ("pool",),
     "predict": ("classifier",), "mine": ("predictions",), "crossfit": (), "gan": (),
 }  # fmt: skip
 
 
-GENERATOR_PARTS = {"embedder", "index", "vae", "latents", "denoiser", "gan", "judge"}
+GENERATOR_PARTS = {"embedder", "index", "vae", "latents", "denoiser", "distill", "gan", "judge"}
 """What ``loop.generator_saw`` binds."""
 
 
@@ -62,7 +64,7 @@ def params_of(
             "mask": "file",
             "malignant": ["mel"],
         },
-        denoiser={"steps": 4, "checkpoint_every": 4},
+        denoiser={"steps": 4, "checkpoint_every": 4, "distill": {"steps": 2, "train_steps": 4}},
         gan={"steps": 12, "batch_size": 32, "width": 8},
         classifier={"steps": 4},
         policy={"mining": {"name": "entropy"}},
@@ -179,7 +181,7 @@ def test_a_lesion_of_another_training_set_reaches_the_generator_at_most(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("saw", "reached"),
-    [("train", set()), ("unlabelled", {"embedder", "index", "vae", "latents", "denoiser"})],
+    [("train", set()), ("unlabelled", {"embedder", "index", "vae", "latents", "denoiser", "distill"})],
 )
 def test_unlabelled_images_reach_the_generator_where_asked_for_and_hidden_labels_nothing(
     data: tuple[Path, Path, Path], saw: str, reached: set[str]

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from engine import build
+from engine.artifacts.synthesized import read_facts
 from engine.commands.synthesize_command import synthesize
 from tests.integration.contract import assert_contract
 from tests.integration.tiny import tiny_config
@@ -60,6 +61,40 @@ def test_other_generators_take_the_place_of_diffusion(output: Path, tmp_path: Pa
     assert "denoiser" not in report["foundation_seconds"]
     frame = synthesize(folder.path, "mel", 3, tmp_path / "more", Console(quiet=True))
     assert len(frame) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+def test_a_student_samples_in_the_denoisers_place(output: Path, tmp_path: Path) -> None:
+    """In two evaluations from noise, in one for the mildest edits; the denoiser itself is the cached one."""
+    settings = {"rounds": 1, "arms": ["real", "random", "hard"]}
+    denoiser = tiny_config(str(output)).denoiser.model_dump()
+    taught = {**denoiser, "distill": {"steps": 2, "train_steps": 4}}
+    runs = []
+    for name, synthesis in (("whole", {}), ("edits", {"strength": {"easiest": 0.9, "hardest": 0.2}})):
+        config = tiny_config(
+            str(output),
+            name=f"student_{name}",
+            loop=settings,
+            denoiser=taught,
+            synthesis={"steps": 3, **synthesis},
+        )
+        folder, report = build.run(config)
+        assert_contract(folder.path, 1, {"real", "random", "hard"})
+        assert "distill" in report["foundation_seconds"]
+        facts = [read_facts(folder.stage(f"rounds/0001/{arm}/synthesize").path) for arm in ("random", "hard")]
+        assert {(each.sampler, each.steps) for each in facts} == {("few_step", 2)}
+        runs.append((folder, facts))
+    (whole, facts), (_, edited) = runs
+    assert [each.nfe for each in facts] == [2, 2]
+    assert all(each.nfe is not None and 1 < each.nfe < 2 for each in edited)
+    plain, _ = build.run(tiny_config(str(output), name="student_none", loop=settings))
+    keys = {
+        role: [run.stage(f"foundation/{role}").key for run in (plain, whole)]
+        for role in ("denoiser", "judge")
+    }
+    assert all(first == second for first, second in keys.values())
+    assert len(synthesize(whole.path, "mel", 3, tmp_path / "more", Console(quiet=True))) == 3
 
 
 @pytest.mark.slow

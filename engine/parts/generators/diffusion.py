@@ -14,7 +14,7 @@ from engine.config import SynthesisConfig
 from engine.data.captions import captions
 from engine.diffusion.codec import load_codec
 from engine.diffusion.denoiser import load_denoiser
-from engine.diffusion.synthesis import Guides, Synthesized, Synthesizer
+from engine.diffusion.synthesis import Guides, Student, Synthesized, Synthesizer
 from engine.errors import DataError
 from engine.parts.generators.recipe import GeneratorRecipe
 from engine.parts.judge_folds import GUIDING_FOLD
@@ -70,13 +70,14 @@ def strengths(config: SynthesisConfig, difficulty_S: FloatArray) -> FloatArray:
 def open_synthesizer(
     inputs: Mapping[str, Path], config: SynthesisConfig, pretrained: str | None, device: str
 ) -> Synthesizer:
-    """Return the synthesizer of finished ``images``, ``denoiser``, ``vae`` and ``embedder`` folders.
+    """Return the synthesizer of finished ``images``, ``denoiser`` (or ``distill``), ``vae`` and ``embedder`` folders.
 
     Its latents have the side of the training's: image side / VAE downsampling. The U-Net's ``sample_size`` is no guide,
     a pre-trained one has that of the images it came from.
     """
-    facts = generator_parts.read_denoiser(inputs["denoiser"])
-    model = load_denoiser(inputs["denoiser"], device)
+    weights = inputs["distill"] if "distill" in inputs else inputs["denoiser"]
+    facts = generator_parts.read_denoiser(weights)
+    model = load_denoiser(weights, device)
     codec = load_codec(inputs["vae"], device, config.vae_chunk)
     images_NHWC = decoded_images.open_images(inputs["images"])
     side = int(images_NHWC.shape[1]) // codec.downsample
@@ -88,6 +89,7 @@ def open_synthesizer(
         scheduler_config=facts.scheduler,
         fuse=facts.fuse,
         beta=facts.beta if config.beta is None else config.beta,
+        student=None if facts.few_steps is None else Student(steps=facts.few_steps, visited=facts.visited),
         shape=(int(model.unet.config.in_channels), side, side),
         device=device,
         guides=_guides(inputs, config, device) if config.steers else None,

@@ -15,7 +15,7 @@ from engine.report.wording import NOTHING, duration
 from engine.study.contrasts import ARM
 from engine.study.replicates import Replicate
 
-GENERATOR: Final = ("embedder", "index", "vae", "latents", "denoiser", "gan", "judge")
+GENERATOR: Final = ("embedder", "index", "vae", "latents", "denoiser", "distill", "gan", "judge")
 """Foundation stages that only synthesis and its gates need."""
 SYNTHESIS: Final = ("crossfit", "mine", "condition", "synthesize", "accept")
 """Stages of a round that arm real does without; fidelity and scoring only measure, they are left out."""

@@ -74,6 +74,24 @@ def test_overrides_are_yaml_and_reach_nested_keys(tmp_path: Path) -> None:
         ("data: {split: {folds: {}, val: 0.9, mine: 0.1}}", ["data.split", "leaves no train"]),
         ("{data: {split: {seal: test}}, loop: {mine_from: test}}", ["mine_from: test", "data.split.seal"]),
         ("{loop: {arms: [hard, dcgan]}, synthesis: {generator: dcgan}}", ["dcgan itself"]),
+        ("denoiser: {distill: {steps: 0}}", ["denoiser.distill.steps", "greater than or equal to 1"]),
+        (
+            "{denoiser: {distill: {}}, synthesis: {generator: dcgan}}",
+            ["denoiser.distill", "samples no denoiser"],
+        ),
+        (
+            "{denoiser: {distill: {}}, synthesis: {classifier_scale: 1.0}}",
+            ["synthesis.classifier_scale acts on the denoiser", "drop it, or denoiser.distill"],
+        ),
+        (
+            "{denoiser: {distill: {}}, synthesis: {adversarial_scale: 1.0}}",
+            ["synthesis.adversarial_scale acts"],
+        ),
+        (
+            "{denoiser: {distill: {}}, synthesis: {strength: 0.5, skin_share: 0.5}}",
+            ["synthesis.skin_share acts on the denoiser"],
+        ),
+        ("{denoiser: {distill: {}}, synthesis: {beta: 0.5}}", ["synthesis.beta acts on the denoiser"]),
         ("loop: {arms: [hard, synthetic]}", ["synthetic", "round_init: scratch"]),
         ("classifier: {mix: {share: 1.0}}", ["classifier.mix.share", "less than 1"]),
         ("classifier: {mix: {finish_on_real: 600}}", ["finish_on_real (600)", "later rounds have 600"]),

@@ -196,6 +196,17 @@ def test_every_planner_makes_a_plan_with_everything_that_guides() -> None:
         "embedder": {"fuse": "concat"},
     }
     plan = plan_memory(setting(tree), PLANNERS)
-    assert plan.keys() == PLANNERS.keys()
+    assert plan.keys() == PLANNERS.keys() - {"distill"}
     assert plan["synthesize"].moment == "in a gradient of guidance"
     assert all(need.peak > 2**20 for need in plan.values())
+
+
+def test_a_student_is_trained_beside_its_teacher_and_sampled_without_guidance() -> None:
+    tree: dict[str, Any] = {"data": {"image_size": 32}, "synthesis": {"guidance_scale": 2.0}}
+    distilled = {**tree, "denoiser": {"distill": {}}}
+    plan = plan_memory(setting(distilled), ["denoiser", "distill", "synthesize"])
+    assert plan["distill"].parts["data"] > plan["denoiser"].parts["weights"]
+    without = plan_memory(setting(tree), ["denoiser", "distill", "synthesize"])
+    assert "distill" not in without
+    assert without["denoiser"] == plan["denoiser"]
+    assert plan["synthesize"].peak <= without["synthesize"].peak

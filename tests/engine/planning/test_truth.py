@@ -6,6 +6,7 @@ workspace: next to nothing for classifiers and denoiser, up to 15 % for the VAE,
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ from engine.classifier.inputs import ImageRows
 from engine.classifier.train import FitJob, make_plan, run_job
 from engine.config import Config, parse_config
 from engine.diffusion.dcgan import GanObjective, build_gan
-from engine.diffusion.denoiser import build_denoiser
+from engine.diffusion.denoiser import Denoiser, build_denoiser
+from engine.diffusion.distill import DistillObjective, Segments
 from engine.diffusion.pretrained import prepare
+from engine.diffusion.process import NoiseProcess
 from engine.diffusion.schedule import alphas_bar, scheduler_config
+from engine.diffusion.synthesis import guidance_of
 from engine.diffusion.train import DenoiserData, DenoiserObjective, validation_loss
 from engine.diffusion.vae import build_vae
 from engine.diffusion.vae_train import VaeObjective
@@ -89,6 +93,9 @@ def denoiser(config: Config, folder: Path) -> Callable[[], Any]:
 
     def work() -> None:
         model = build_denoiser(section, channels, side, embedder.width, embedder.width, 0)
+        if section.distill is not None:
+            teach(model, data, config, env, folder)
+            return
         abar_T = alphas_bar(scheduler_config(section.schedule, section.prediction))
         objective = DenoiserObjective(
             model=model, data=data, config=section, fuse=embedder.fuse, abar_T=abar_T, env=env
@@ -103,6 +110,25 @@ def denoiser(config: Config, folder: Path) -> Callable[[], Any]:
         train(model, objective, np.ones(DATA.train), plan, env, folder, look if section.validations else None)
 
     return work
+
+
+def teach(teacher: Denoiser, data: DenoiserData, config: Config, env: TrainEnv, folder: Path) -> None:
+    """Train a student as stage distill does."""
+    section = config.denoiser
+    assert section.distill is not None
+    process = NoiseProcess(scheduler_config(section.schedule, section.prediction))
+    objective = DistillObjective(
+        model=copy.deepcopy(teacher),
+        teacher=teacher.eval().requires_grad_(False),
+        data=data,
+        config=section,
+        guidance=guidance_of(config.synthesis),
+        fuse=config.embedder.fuse,
+        segments=Segments(process=process, count=section.distill.steps, teacher_steps=3),
+        env=env,
+    )
+    plan = TrainPlan.of(section, name="distill", seed=0, ema=section.ema)
+    train(objective.model, objective, np.ones(DATA.train), plan, env, folder)
 
 
 def vae(config: Config, folder: Path) -> Callable[[], Any]:
@@ -146,7 +172,14 @@ def embedder(config: Config, folder: Path) -> Callable[[], Any]:
     return lambda: fit_clip(config.embedder, examples, folder / "clip", folder / "checkpoint", 0, TrainEnv())
 
 
-STAGES = {"classifier": classifier, "denoiser": denoiser, "vae": vae, "gan": gan, "embedder": embedder}
+STAGES = {
+    "classifier": classifier,
+    "denoiser": denoiser,
+    "distill": denoiser,
+    "vae": vae,
+    "gan": gan,
+    "embedder": embedder,
+}
 FEW = {"steps": 2, "checkpoint_every": 1}
 TINY_UNET = {**FEW, "widths": [32, 64], "batch_size": 16, "validations": 0, "attention_side": 16}
 CASES: dict[str, tuple[str, dict[str, Any], tuple[float, float]]] = {
@@ -169,6 +202,7 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[float, float]]] = {
     "in pieces": ("denoiser", {"denoiser": {**TINY_UNET, "accumulate": 4}}, CLOSE),
     "in bf16": ("denoiser", {"denoiser": TINY_UNET, "backend": {"precision": "bf16"}}, CLOSE),
     "most in a look": ("denoiser", {"denoiser": {**TINY_UNET, "batch_size": 2, "validations": 2}}, CLOSE),
+    "a student": ("distill", {"denoiser": {**TINY_UNET, "distill": {}}}, (0.9, 1.02)),
     "a GAN": ("gan", {"gan": {**FEW, "width": 16}, "data": {"image_size": 32}}, (0.93, 1.02)),
     "a small CLIP": (
         "embedder",
