@@ -11,6 +11,7 @@ import shlex
 import shutil
 import signal
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def answered(call: list[str]) -> list[str]:
 
 def after(call: list[str]) -> None:
     """Hold what a command wrote to what its page says it does; put the tiny config in the place of one of full size."""
-    written = [Path(word) for option, word in zip(call, call[1:], strict=False) if option in ("--out", "--json")]
+    written = [Path(word) for option, word in pairwise(call) if option in ("--out", "--json")]
     assert all(path.exists() for path in written), written
     if call[0] == "init":
         assert build.load(written[0], [])
@@ -165,9 +166,9 @@ def after(call: list[str]) -> None:
 def test_what_a_page_shows_can_be_typed(page: Path, place: Path) -> None:
     for call in calls(page):
         if not any("s3://" in word for word in call):
-            call = before(call)
-            hardcase(call)
-            after(call)
+            ready = before(call)
+            hardcase(ready)
+            after(ready)
     assert not list(place.rglob("*.tmp"))
 
 
@@ -197,12 +198,24 @@ def test_a_study_is_played_as_its_page_says(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     (sealed, _) = (block for block in fenced(CLAIM, "yaml") if "name: study" in block)
     assert "train_sets: {count: 10, images: 500, use: [0]}" in sealed
-    split = {"train": 0.5, "mine": 0.0, "val": 0.2, "test": 0.3, "train_sets": {"count": 7, "images": 8, "use": [0]}}
+    split = {
+        "train": 0.5,
+        "mine": 0.0,
+        "val": 0.2,
+        "test": 0.3,
+        "train_sets": {"count": 7, "images": 8, "use": [0]},
+    }
     config = tiny_config(
         "runs",
         name="study",
         data={"split": split},
-        loop={"rounds": 1, "arms": ["real", "random", "hard"], "mine_from": "crossfit", "crossfit_folds": 2, "generator_saw": "own"},
+        loop={
+            "rounds": 1,
+            "arms": ["real", "random", "hard"],
+            "mine_from": "crossfit",
+            "crossfit_folds": 2,
+            "generator_saw": "own",
+        },
     )
     Path("study.yaml").write_text(dump_yaml(config), encoding="utf-8")
     typed = calls(CLAIM)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from engine.artifacts.run_files import read_run
+from engine.report.blocks.cases import FIRST_CASES
 from engine.report.run_page import write_report
 from engine.report.study_page import write_study as write_page
 from engine.study.contrasts import make_study
@@ -45,8 +46,8 @@ window.addEventListener("load", () => {
     select.value = value;
     select.dispatchEvent(new Event("change", {bubbles: true}));
   };
-  const cases = () => [...document.querySelectorAll(".case")].filter((c) => c.offsetParent !== null);
-  const samples = () => [...document.querySelectorAll("[data-verdict]")].filter((c) => c.offsetParent !== null);
+  const cases = () => [...document.querySelectorAll(".case")].filter((c) => c.checkVisibility());
+  const samples = () => [...document.querySelectorAll("[data-verdict]")].filter((c) => c.checkVisibility());
   const form = document.getElementById("filters");
   const seen = {
     width: window.innerWidth,
@@ -73,6 +74,10 @@ window.addEventListener("load", () => {
   window.scrollTo({top: 4000, behavior: "instant"});
   seen.sticky = toc.getBoundingClientRect().top >= 0;
   window.scrollTo({top: 0, behavior: "instant"});
+  const more = document.getElementById("more-cases");
+  seen.folded = !more.open;
+  seen.edges = [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth)
+    .map((e) => getComputedStyle(e).backgroundAttachment);
   set("filter-dx", "nv"); seen.nv = cases().length; seen.kinds = [...new Set(cases().map((c) => c.dataset.dx))];
   set("filter-verdict", "rejected"); seen.verdicts = [...new Set(samples().map((s) => s.dataset.verdict))];
   seen.said = document.getElementById("filter-count").textContent;
@@ -119,14 +124,18 @@ def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_of_a_run_in_a_browser(run_page: Path, tmp_path: Path, width: int) -> None:
     seen = look(run_page.read_text(encoding="utf-8"), tmp_path, width)
     assert seen["images"] > 50 and seen["filters"]
-    assert 0 < seen["nv"] < seen["all"] == seen["again"] and seen["kinds"] == ["nv"]
+    assert seen["folded"] and seen["all"] == FIRST_CASES, "the others unfold when somebody filters"
+    assert seen["again"] > FIRST_CASES and 0 < seen["nv"] < seen["again"] and seen["kinds"] == ["nv"]
     assert seen["verdicts"] == ["rejected"]
-    assert re.fullmatch(rf"\d+ of {seen['all']} cases", seen["said"])
+    assert re.fullmatch(rf"\d+ of {seen['again']} cases", seen["said"])
     assert seen["stops"] == 1 and seen["moved"] and seen["closed"], (
         "a strip is one stop; arrow keys move in it"
     )
     shown, same, said = seen["enlarged"]
     assert shown and same and said.startswith("train image ")
+    if width == 390:
+        assert len(seen["edges"]) > 3, "a phone cuts tables"
+    assert set(seen["edges"]) <= {"local, local, scroll, scroll"}, "a shade where a table goes on"
     assert seen["sticky"] == (width == 1440), "the contents stay in sight where there is room"
 
 
