@@ -70,6 +70,14 @@ def test_every_package_that_is_imported_is_declared_for_those_who_need_it() -> N
             )
 
 
+def test_readme_says_what_each_extra_is_for() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| extra | for |")[2].partition("\n\n")[0]
+    rows = [row.partition("|")[2].partition("|")[0] for row in table.splitlines()]
+    extras = {extra for names in declared().values() for extra in names} - {""}
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == extras
+
+
 def newest_section() -> str:
     """The version of the newest release that the changelog describes."""
     found = re.search(r"^## \[(\d\S*)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)

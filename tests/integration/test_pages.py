@@ -35,6 +35,8 @@ NOT_TYPED = {
     "make demo": "played from a fresh clone before every release; tests/integration/test_whole_runs.py is smaller",
     "make test": "CI itself",
     "pip install": "asks a package index; tests/test_wheel.py reads what the extras bring",
+    "pipx install": "asks a package index; a step of the release in CONTRIBUTING.md",
+    "uvx --from": "as above",
     "ray ": "needs machines; tests/test_deploy.py reads the files it names",
     "export RAY_AUTH_MODE": "as above",
     "hardcase run experiments/configs/": "takes hours; tests/experiments/test_configs.py reads the configs",
