@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C end a command in order: a checkpoint is written, the tracked run closed, the exit code says why.
+"""SIGTERM, SIGHUP and Ctrl-C end a command in order: a checkpoint is written, tracking closed, and the exit code tells it.
 
 Outside of a training the signal raises ``StoppedError`` (Ctrl-C: ``KeyboardInterrupt``) where the main thread is; inside, at
 the end of the step. What ends then may take its time: a further SIGTERM or SIGHUP is ignored, a further Ctrl-C ends at once.

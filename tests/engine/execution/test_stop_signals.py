@@ -1,4 +1,4 @@
-"""SIGTERM, SIGHUP and Ctrl-C: raised at once outside of a training, after the step inside; exit code and command that resumes."""
+"""SIGTERM, SIGHUP and Ctrl-C: raised at once outside of a training, after the step inside; exit code and next command."""
 
 from __future__ import annotations
 

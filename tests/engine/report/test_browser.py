@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engine.artifacts.run_files import read_run
 from engine.report.blocks.cases import FIRST_CASES
@@ -18,6 +19,7 @@ from engine.report.run_page import write_report
 from engine.report.study_page import write_study as write_page
 from engine.study.contrasts import make_study
 from engine.study.run_replicates import open_replicate
+from tests.engine.report import pictures_of_docs
 from tests.engine.report.fake_run import make_run
 from tests.engine.study.fake_study import write_study
 
@@ -153,3 +155,16 @@ def test_page_prints_on_a_dozen_pages(run_page: Path, tmp_path: Path) -> None:
     assert paper.is_file(), done.stderr[-500:]
     printed = paper.read_bytes()
     assert printed.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="no pdftoppm on this machine")
+def test_pictures_of_the_docs_are_of_the_sizes_that_the_docs_show(run_page: Path, tmp_path: Path) -> None:
+    pictures_of_docs.main(run_page.parent, tmp_path, run_page)
+    for picture in sorted(tmp_path.rglob("*.*")):
+        kept = pictures_of_docs.DOCS / picture.relative_to(tmp_path)
+        with Image.open(picture) as new, Image.open(kept) as shown:
+            assert new.size == shown.size or picture.name == "missed.png", picture.name
+        assert kept.stat().st_size < 100_000
+    assert len(list(tmp_path.rglob("*.*"))) == 7
