@@ -185,13 +185,14 @@ def test_what_readme_shows_of_an_object_store_can_be_typed(place: Path, bucket: 
 
 
 @pytest.mark.ray
+@pytest.mark.heavy
 def test_a_config_moves_to_ray_as_its_page_says(place: Path) -> None:
-    """The first is the run that is there: what a backend is changes nothing of it, so it is done at once."""
+    """With another seed, so that Ray has something to compute."""
     run, doctor = calls(CLUSTER)
-    hardcase([*run, "name=on_ray"])
+    hardcase([*run, "name=on_ray", "loop.seed=1"])
+    done = [json.loads(line) for line in Path("runs/on_ray/stages.jsonl").read_text().splitlines()]
+    assert {"classifier", "synthesize"} <= {entry["stage"] for entry in done if entry["ran"]}
     assert "ray" in hardcase(doctor)
-    local, on_ray = (json.loads(Path(f"runs/{name}/report.json").read_text()) for name in ("mine", "on_ray"))
-    assert [entry["test"] for entry in local["rounds"]] == [entry["test"] for entry in on_ray["rounds"]]
 
 
 @pytest.mark.heavy
@@ -205,12 +206,12 @@ def test_a_study_is_played_as_its_page_says(tmp_path: Path, monkeypatch: pytest.
         "mine": 0.0,
         "val": 0.2,
         "test": 0.3,
-        "train_sets": {"count": 7, "images": 8, "use": [0]},
+        "train_sets": {"count": 7, "images": 14, "use": [0]},
     }
     config = tiny_config(
         "runs",
         name="study",
-        data={"split": split},
+        data={"split": split, "phantom": {"lesions": 140, "views": 2, "imbalance": 0.0}},
         loop={
             "rounds": 1,
             "arms": ["real", "random", "hard"],
