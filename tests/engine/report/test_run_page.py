@@ -294,6 +294,11 @@ def test_tables_name_classes_in_full(page: str) -> None:
     )
 
 
+def test_no_template_prints_a_class_as_it_is_coded() -> None:
+    bare = re.compile(r">\{\{ \w+\.(?:dx|true|predicted) \}\}<")
+    assert [path.name for path in TEMPLATES.glob("*.j2") if bare.search(path.read_text("utf-8"))] == []
+
+
 def test_arms_after_a_preposition_are_trainings(page: str) -> None:
     assert (
         re.findall(r"(?:than|against|minus) (?:on|with) (?:real|synthetic|random) images", words(page)) == []
