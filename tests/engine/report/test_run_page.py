@@ -395,7 +395,7 @@ def test_secrets_do_not_reach_the_page(page: str) -> None:
 
 def test_page_is_reproducible_and_bounded(run: Path, page: str) -> None:
     assert render_report(run) == page
-    assert len(page) < 8_000_000
+    assert len(page) < 3_000_000
 
 
 def test_write_report_replaces_the_page(run: Path, page: str) -> None:
