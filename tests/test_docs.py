@@ -47,3 +47,14 @@ def test_links_resolve(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     broken = [link for link in links if "://" not in link and not (page.parent / link).exists()]
     assert broken == []
+
+
+def test_tables_hold_no_escaped_bars() -> None:
+    """The site prints the backslash of one inside of code."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+    shown = [
+        (page.name, code)
+        for page in pages
+        for code in re.findall(r"`[^`\n]*\\\|[^`\n]*`", page.read_text("utf-8"))
+    ]
+    assert shown == []

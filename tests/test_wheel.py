@@ -18,6 +18,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.engine.data.public_layouts import LAYOUTS
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("engine", "policies")
 IMPORT = re.compile(r"^\s*(?:from|import) (\w+)", re.MULTILINE)
@@ -68,6 +70,14 @@ def test_every_package_that_is_imported_is_declared_for_those_who_need_it() -> N
             assert not names or extras & usable, (
                 f"{path}: {module} is of {sorted(names)}, which is not declared"
             )
+
+
+def test_readme_says_what_each_extra_is_for() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("| extra | for |")[2].partition("\n\n")[0]
+    rows = [row.partition("|")[2].partition("|")[0] for row in table.splitlines()]
+    extras = {extra for names in declared().values() for extra in names} - {""}
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) == extras
 
 
 def newest_section() -> str:
@@ -167,7 +177,9 @@ def test_every_file_of_the_packages_is_in_it_and_no_other(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_from_the_wheel_alone_the_demo_is_planned_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_from_the_wheel_alone_the_demo_is_planned_and_init_works_in_an_empty_folder(
+    wheel: Path, tmp_path: Path
+) -> None:
     place, empty = tmp_path / "installed", tmp_path / "empty"
     empty.mkdir()
     with zipfile.ZipFile(wheel) as archive:
@@ -182,3 +194,8 @@ def test_from_the_wheel_alone_the_demo_is_planned_in_an_empty_folder(wheel: Path
         [sys.executable, "-c", code], cwd=empty, env=env, check=False, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout.strip()) == (0, "demo"), done.stderr
+    LAYOUTS["long_class_folders"](empty / "lesions")
+    command = [sys.executable, "-m", "engine.cli", "init", "lesions", "--out", "my.yaml"]
+    done = subprocess.run(command, cwd=empty, env=env, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load((empty / "my.yaml").read_text(encoding="utf-8"))["data"]["root"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from signal import SIGTERM
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ from engine.execution import stop_signals
 from engine.execution.backend import StageCall
 from engine.execution.progress_file import ProgressFile
 from engine.execution.ray_address import check_gpus, connect
+from engine.execution.stop_file import StopFile
+from engine.stages import find
 from engine.training.plan import Progress
 from engine.training.set_aside import LOG, said_in
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 CANCEL_SECONDS = 10.0
 """How long a stage that is cancelled may take to end: Ray is left while none is on its way, or it hangs for a minute."""
+CHECKPOINT_SECONDS = 10.0
+"""How long a training may take to its next checkpoint when it is about to be ended."""
 MOST_AT_ONCE = 64
 """How many stages run side by side at most, however large the cluster is."""
 
@@ -82,8 +87,6 @@ class RayBackend:
             with stop_signals.unwrapped():
                 while not ray.wait([reference], timeout=POLL_SECONDS)[0]:
                     if self._stopping.is_set():
-                        ray.cancel(reference, force=True)
-                        ray.wait([reference], timeout=CANCEL_SECONDS)
                         raise StoppedError(SIGTERM)
                     latest = note.latest()
                     if latest is not None:
@@ -91,10 +94,23 @@ class RayBackend:
                 ray.get(reference)
         except RayError as error:
             raise ray_causes.found_in(error) from error
+        except (StoppedError, KeyboardInterrupt):
+            self._end(reference, call)
+            raise
         finally:
             note.remove()
             for line in said_in(call.checkpoint):  # the worker's log does not reach this process
                 LOG.warning("%s", line)
+
+    def _end(self, reference: ObjectRef[None], call: StageCall) -> None:
+        """End a stage: its training writes a checkpoint first, and Ray is not left while it is on its way."""
+        import ray
+
+        if find(call.stage).trains:
+            over = partial(_is_over, reference)
+            StopFile.of(call.out).ask(CHECKPOINT_SECONDS, over)
+        ray.cancel(reference, force=True)
+        ray.wait([reference], timeout=CANCEL_SECONDS)
 
     def submit(self, call: StageCall, work: StageWork) -> ObjectRef[None]:
         """Begin the stage as a task of Ray; return the reference to its end."""
@@ -160,3 +176,9 @@ def at_once(config: BackendConfig, cpus: float, gpus: float) -> int:
     if config.gpus_per_worker > 0:
         fit = min(fit, gpus // (config.gpus_per_worker * workers))
     return int(min(MOST_AT_ONCE, max(1, fit)))
+
+
+def _is_over(reference: ObjectRef[None]) -> bool:
+    import ray
+
+    return bool(ray.wait([reference], timeout=0)[0])

@@ -28,6 +28,7 @@ from engine.execution.progress_file import part_of
 from engine.execution.ray_causes import found_in
 from engine.execution.ray_drains import notice_for, this_node
 from engine.execution.ray_training import train_on_workers, watching
+from engine.execution.stop_file import StopFile
 from engine.parts.context import ChunkWorker, Fit
 from engine.stages import find, run_stage
 from engine.training.plan import Progress
@@ -187,7 +188,11 @@ class StageWork:
         """Train in this process."""
         call = self.call
         minutes = self.config.checkpoint_minutes
-        warned = notice_for([self.home])
+        leaving, stop = notice_for([self.home]), StopFile.of(call.out)
+
+        def warned() -> bool:
+            return stop.asked() or leaving()
+
         LocalLaunch(call.threads, call.device, call.precision, self.note, minutes, warned)(fit)
 
     def _begin_training(self, fit: Fit) -> Any:

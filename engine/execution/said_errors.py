@@ -18,13 +18,11 @@ def say_what_to_mend(error: BaseException) -> int:
     if isinstance(error, HardcaseError):
         say_error(str(error))
         return error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        say_error("interrupted; the same command goes on where this one stopped")
-        return 130
-    if isinstance(error, StoppedError):
+    if isinstance(error, KeyboardInterrupt | StoppedError):
         again = shlex.join(["hardcase", *sys.argv[1:]])
-        say_error(f"stopped by {error.name}; what was done is kept, this goes on where it stopped: {again}")
-        return error.exit_code
+        by = f"stopped by {error.name}" if isinstance(error, StoppedError) else "interrupted"
+        say_error(f"{by}; what was done is kept, this goes on where it stopped: {again}")
+        return error.exit_code if isinstance(error, StoppedError) else 130
     found = mendable(error)
     if found is not None:
         return say_what_to_mend(found)

@@ -1,7 +1,7 @@
-"""SIGTERM and SIGHUP end a command in order: a checkpoint is written, the tracked run closed, the exit code says why.
+"""SIGTERM, SIGHUP and Ctrl-C end a command in order: a checkpoint is written, tracking closed, and the exit code tells it.
 
-Outside of a training the signal raises ``StoppedError`` where the main thread is; inside, at the end of the step. What
-ends then may take its time: a further signal of the two is ignored, Ctrl-C and SIGKILL are not.
+Outside of a training the signal raises ``StoppedError`` (Ctrl-C: ``KeyboardInterrupt``) where the main thread is; inside, at
+the end of the step. What ends then may take its time: a further SIGTERM or SIGHUP is ignored, a further Ctrl-C ends at once.
 
 Where Python has no one to raise to (a callback of the garbage collector, ``__del__``, a callback from C) it prints the
 error and forgets it. The signal is then sent again, until it is raised where it ends something. Where compiled code makes
@@ -38,6 +38,8 @@ def install() -> None:
         number = getattr(signal, name, None)  # Windows has no SIGHUP
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _stop)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     if getattr(sys.unraisablehook, "func", None) is not _not_raised:
         sys.unraisablehook = functools.partial(_not_raised, sys.unraisablehook)
 
@@ -105,6 +107,14 @@ def _not_raised(others: Callable[[Any], object], found: sys.UnraisableHookArgs) 
 
 def _send_again(number: int) -> None:
     os.kill(os.getpid(), number)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Ctrl-C: end after the step of a training, as the others do; whoever presses it again does not want to wait."""
+    if stop_request.is_deferred() and stop_request.requested() is None:
+        stop_request.request(KeyboardInterrupt())
+    else:
+        raise KeyboardInterrupt
 
 
 def _stop(number: int, _frame: FrameType | None) -> None:

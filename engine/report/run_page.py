@@ -1,7 +1,7 @@
 """report.html: one self-contained page from the files of a run folder, and pictures of its test lesions in the stage cache.
 
 No script, font, picture or style comes from elsewhere; the page holds no time stamp, so the same run gives the same
-bytes. The order of the page: what it is, what was found and how far to trust it, then the evidence.
+bytes. The order of the page: what it is, what was found and how far to trust it, the first hard cases, then the evidence.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from engine.evaluation.figures import in_sentence
 from engine.labelling.simulated import in_run
 from engine.report import tables
 from engine.report.blocks import record
-from engine.report.blocks.cases import MAX_SAMPLES, cases_of
+from engine.report.blocks.cases import FIRST_CASES, MAX_SAMPLES, cases_of
 from engine.report.blocks.evidence import run_evidence
 from engine.report.pictures import inside, picture
 from engine.report.templating import render_page
@@ -89,6 +89,7 @@ def _content(run: RunFiles) -> dict[str, Any]:
         "challenging": tables.challenging_table(rounds),
         "confusions": _confusions(rounds),
         "cases": cases,
+        "first_cases": FIRST_CASES,
         "n_mined": n_mined,
         "max_samples": MAX_SAMPLES,
         "acceptance": [t for entry in run.rounds if (t := record.acceptance_table(entry))],

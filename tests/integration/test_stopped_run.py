@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of a run: exit 143, the tracked run closed as KILLED, and a rerun that ends as if uninterrupted."""
+"""SIGTERM or Ctrl-C in a run: exit 143 or 130, the tracked run closed as KILLED, and a rerun as if uninterrupted."""
 
 from __future__ import annotations
 
@@ -57,8 +57,21 @@ def report(run: Path) -> object:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGTERM, 143, "stopped by SIGTERM"),
+        pytest.param(signal.SIGINT, 130, "interrupted", marks=pytest.mark.heavy),
+    ],
+)
 def test_a_stopped_run_is_closed_and_goes_on(
-    tmp_path: Path, tiny_run: Path, mlflow_tables: Path, monkeypatch: pytest.MonkeyPatch
+    number: int,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    tiny_run: Path,
+    mlflow_tables: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     stages = tmp_path / "stopped" / "runs" / "stages"
@@ -71,11 +84,11 @@ def test_a_stopped_run_is_closed_and_goes_on(
         shutil.rmtree(tmp_path / "stopped")
     else:
         pytest.fail("twenty times the denoiser was trained before this process looked")
-    process.send(signal.SIGTERM)
+    process.send(number)
     process.send(signal.SIGCONT)
-    assert process.wait(120) == 143, process.said()
-    assert "stopped by SIGTERM" in process.said()
-    assert "hardcase run" in process.said()
+    assert process.wait(120) == code, process.said()
+    assert said in process.said()
+    assert "goes on where it stopped: hardcase run" in process.said()
     import mlflow
 
     client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'stopped' / 'mlflow.db'}")

@@ -20,6 +20,8 @@ from engine.types import StrArray
 
 MAX_CASES = 36
 """Most hard cases on a page, all rounds together."""
+FIRST_CASES = 4
+"""Those that stand open, and are printed; the others are folded."""
 MAX_SAMPLES = 6
 """Most synthetic images shown a case."""
 MAX_NEIGHBOURS = 5

@@ -3,9 +3,11 @@
   if (!form) return;
   form.hidden = false;
   const value = (name) => document.getElementById(`filter-${name}`).value;
+  const more = document.getElementById("more-cases");
   const cases = [...document.querySelectorAll(".case")];
   const apply = () => {
     const verdict = value("verdict");
+    if (more && ["dx", "predicted", "verdict", "round"].some(value)) more.open = true;
     let shown = 0;
     for (const card of cases) {
       const fits = ["dx", "predicted", "round"].every((name) => !value(name) || card.dataset[name] === value(name))

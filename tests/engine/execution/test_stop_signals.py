@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: raised at once outside of a training, after the step inside; exit code and command that resumes."""
+"""SIGTERM, SIGHUP and Ctrl-C: raised at once outside of a training, after the step inside; exit code and next command."""
 
 from __future__ import annotations
 
@@ -117,6 +117,29 @@ def test_inside_of_a_training_it_waits() -> None:
         assert isinstance(requested(), StoppedError)
 
 
+def test_ctrl_c_waits_for_the_step_too_and_a_second_one_does_not() -> None:
+    stop_signals.install()
+    with pytest.raises(KeyboardInterrupt), deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        assert isinstance(requested(), KeyboardInterrupt)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), deferred():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        reached.append("after the first")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+        reached.append("after the second")
+    assert reached == ["after the first"]
+
+
+def test_a_shell_that_ignores_ctrl_c_is_respected() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    stop_signals.install()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_nohup_is_respected() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop_signals.install()
@@ -131,6 +154,10 @@ def test_the_message_names_the_command_that_resumes(
     error = capsys.readouterr().err
     assert "stopped by SIGTERM" in error
     assert "hardcase run 'my config.yaml' loop.rounds=2" in error
+    assert cli.say_what_to_mend(KeyboardInterrupt()) == 130
+    error = capsys.readouterr().err
+    assert "interrupted" in error
+    assert "hardcase run 'my config.yaml' loop.rounds=2" in error
 
 
 def doctor_that_waits() -> None:
@@ -144,7 +171,9 @@ def doctor_that_waits() -> None:
     command("doctor")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)]
+)
 def test_the_process_exits_with_128_and_the_signal(tmp_path: Path, number: int, code: int) -> None:
     process = Forked(tmp_path / "said.txt", doctor_that_waits)
     while "ready" not in process.said():

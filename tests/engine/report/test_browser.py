@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engine.artifacts.run_files import read_run
+from engine.report.blocks.cases import FIRST_CASES
 from engine.report.run_page import write_report
 from engine.report.study_page import write_study as write_page
 from engine.study.contrasts import make_study
 from engine.study.run_replicates import open_replicate
+from tests.engine.report import pictures_of_docs
 from tests.engine.report.fake_run import make_run
 from tests.engine.study.fake_study import write_study
 
@@ -45,8 +48,8 @@ window.addEventListener("load", () => {
     select.value = value;
     select.dispatchEvent(new Event("change", {bubbles: true}));
   };
-  const cases = () => [...document.querySelectorAll(".case")].filter((c) => c.offsetParent !== null);
-  const samples = () => [...document.querySelectorAll("[data-verdict]")].filter((c) => c.offsetParent !== null);
+  const cases = () => [...document.querySelectorAll(".case")].filter((c) => c.checkVisibility());
+  const samples = () => [...document.querySelectorAll("[data-verdict]")].filter((c) => c.checkVisibility());
   const form = document.getElementById("filters");
   const seen = {
     width: window.innerWidth,
@@ -73,6 +76,10 @@ window.addEventListener("load", () => {
   window.scrollTo({top: 4000, behavior: "instant"});
   seen.sticky = toc.getBoundingClientRect().top >= 0;
   window.scrollTo({top: 0, behavior: "instant"});
+  const more = document.getElementById("more-cases");
+  seen.folded = !more.open;
+  seen.edges = [...document.querySelectorAll(".scroll")].filter((e) => e.scrollWidth > e.clientWidth)
+    .map((e) => getComputedStyle(e).backgroundAttachment);
   set("filter-dx", "nv"); seen.nv = cases().length; seen.kinds = [...new Set(cases().map((c) => c.dataset.dx))];
   set("filter-verdict", "rejected"); seen.verdicts = [...new Set(samples().map((s) => s.dataset.verdict))];
   seen.said = document.getElementById("filter-count").textContent;
@@ -119,14 +126,18 @@ def study_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_page_of_a_run_in_a_browser(run_page: Path, tmp_path: Path, width: int) -> None:
     seen = look(run_page.read_text(encoding="utf-8"), tmp_path, width)
     assert seen["images"] > 50 and seen["filters"]
-    assert 0 < seen["nv"] < seen["all"] == seen["again"] and seen["kinds"] == ["nv"]
+    assert seen["folded"] and seen["all"] == FIRST_CASES, "the others unfold when somebody filters"
+    assert seen["again"] > FIRST_CASES and 0 < seen["nv"] < seen["again"] and seen["kinds"] == ["nv"]
     assert seen["verdicts"] == ["rejected"]
-    assert re.fullmatch(rf"\d+ of {seen['all']} cases", seen["said"])
+    assert re.fullmatch(rf"\d+ of {seen['again']} cases", seen["said"])
     assert seen["stops"] == 1 and seen["moved"] and seen["closed"], (
         "a strip is one stop; arrow keys move in it"
     )
     shown, same, said = seen["enlarged"]
     assert shown and same and said.startswith("train image ")
+    if width == 390:
+        assert len(seen["edges"]) > 3, "a phone cuts tables"
+    assert set(seen["edges"]) <= {"local, local, scroll, scroll"}, "a shade where a table goes on"
     assert seen["sticky"] == (width == 1440), "the contents stay in sight where there is room"
 
 
@@ -144,3 +155,16 @@ def test_page_prints_on_a_dozen_pages(run_page: Path, tmp_path: Path) -> None:
     assert paper.is_file(), done.stderr[-500:]
     printed = paper.read_bytes()
     assert printed.startswith(b"%PDF") and 3 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 12
+
+
+@pytest.mark.slow
+@pytest.mark.no_cover
+@pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="no pdftoppm on this machine")
+def test_pictures_of_the_docs_are_of_the_sizes_that_the_docs_show(run_page: Path, tmp_path: Path) -> None:
+    pictures_of_docs.main(run_page.parent, tmp_path, run_page)
+    for picture in sorted(tmp_path.rglob("*.*")):
+        kept = pictures_of_docs.DOCS / picture.relative_to(tmp_path)
+        with Image.open(picture) as new, Image.open(kept) as shown:
+            assert new.size == shown.size or picture.name == "missed.png", picture.name
+        assert kept.stat().st_size < 100_000
+    assert len(list(tmp_path.rglob("*.*"))) == 7
