@@ -83,6 +83,7 @@ class DenoiserFacts(JsonRecord):
         None, description="of a student: evaluations it samples in, guidance included; null: no student"
     )
     visited: tuple[int, ...] = Field((), description="of a student: the timesteps it was taught")
+    fresh: float | None = Field(None, description="of a student: share of the noise drawn anew at each level")
     distance: float | None = Field(
         None,
         description="of a student: how far its samples of held-out lesions end from its teacher's, root mean square in "

@@ -116,7 +116,12 @@ class DistillConfig(Section):
     teacher_steps: Annotated[int, Field(ge=1, le=32)] = Field(
         3, description="guided steps of the denoiser that one evaluation of the student stands for"
     )
-    train_steps: Steps = Field(1000, description="optimizer steps; each costs three of the denoiser's")
+    fresh: Fraction = Field(
+        1.0,
+        description="share of the noise that is drawn anew at each level: fresh noise mends errors of a briefly trained "
+        "denoiser; 0: samples follow the denoiser's deterministic path",
+    )
+    train_steps: Steps = Field(1000, description="optimizer steps; each costs several of the denoiser's")
     lr: Rate = Field(3e-4, description="peak learning rate; the student starts as the denoiser")
 
 

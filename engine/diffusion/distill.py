@@ -1,14 +1,16 @@
 """Distils a denoiser into a student that samples in a few evaluations, guidance included.
 
 The noise range is cut into a few segments. At each timestep that sampling visits, the student learns the estimate of x_0
-from which DDIM goes straight to where the teacher comes at the segment's end in several steps: progressive distillation
-(Salimans and Ho 2022) in one stage. The teacher is guided, so the student runs once a segment (Meng et al. 2023).
+from which one step of DDIM goes where the teacher comes in several: progressive distillation (Salimans and Ho 2022) in one
+stage. The teacher is guided, so the student runs once a segment (Meng et al. 2023).
 
-Shape legend: B batch, c h w a latent, P prompt tokens, W prompt width, L levels, D lesion width, T = 1000 timesteps.
+Shape legend: B batch, c h w a latent, P prompt tokens, W prompt width, L levels, D lesion width.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -21,8 +23,8 @@ from engine.diffusion.codec import CHUNK
 from engine.diffusion.denoiser import Denoiser
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.process import NoiseProcess, estimates
-from engine.diffusion.samplers.few_step import FewStep, segment_ends, visited_timesteps
-from engine.diffusion.samplers.sampling import SamplerSettings
+from engine.diffusion.samplers.few_step import FewStep, lead, segment_ends, visited_timesteps
+from engine.diffusion.samplers.sampling import Predict, SamplerSettings, sample_noise
 from engine.diffusion.schedule import TRAIN_STEPS
 from engine.diffusion.tokens import fuse_levels
 from engine.diffusion.train import DenoiserData, Draws, draw
@@ -32,21 +34,22 @@ from engine.types import IntArray
 LARGEST_WEIGHT = 5.0
 """Weight of an error in x_0 is the SNR, from 1 (Salimans and Ho 2022, Sec. 4) to this (Hang et al. 2023)."""
 WHOLE = 16
-"""Teacher's steps through a segment, of the path that a student is compared with."""
+"""Teacher's steps per segment, of the path that a student is compared with."""
 LOOKED_AT = 64
 """Held-out lesions on which a student is compared with its teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """The student's segments of the noise range, in whole timesteps (-1 is clean), and the teacher's steps through one.
+    """The student's segments of the noise range, in whole timesteps (-1 is clean), and the teacher's way through them.
 
-    ``strengths`` are those that samples will start at (``synthesis.strength``).
+    ``fresh`` is the sampler's; ``strengths`` are those that samples will start at (``synthesis.strength``).
     """
 
     process: NoiseProcess
     count: int
     teacher_steps: int
+    fresh: float = 0.0
     strengths: tuple[float, ...] = (1.0,)
 
     @cached_property
@@ -56,36 +59,19 @@ class Segments:
             {u for strength in self.strengths for u in visited_timesteps(self.process, self.count, strength)}
         )
 
-    def end(self, timestep_B: Tensor) -> Tensor:
-        """Return the end of each timestep's segment, the largest one below it."""
-        return self._end_T[timestep_B.cpu() + 1].to(timestep_B.device)
+    def path(self, timestep: int) -> list[int]:
+        """Return the teacher's timesteps from a visited one to where the student shall lead, both included.
 
-    def after(self, timestep_B: Tensor, steps: int) -> Tensor:
-        """Return where the teacher is after so many of its steps from each timestep to the end of its segment.
-
-        They are uniform in the square root of the timestep: near the clean end, where most happens to the signal, they are
-        short. Rounded up, so that the end is reached in the last step alone.
+        They are uniform in the square root of the timestep: near the clean end, where most happens to the signal, steps are
+        short. There are ``teacher_steps`` of them per length of a segment.
         """
-        first, last = (timestep_B + 1).double().sqrt(), (self.end(timestep_B) + 1).double().sqrt()
-        root = first + (last - first) * steps / self.teacher_steps
-        return (root**2 - 1e-6).ceil().long() - 1
-
-    def levels(self, timestep_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Return sqrt(abar) and sqrt(1 - abar) at timesteps, (B, 1, 1, 1) each."""
-        rows_B2 = self._levels_T2[timestep_B.cpu() + 1].to(timestep_B.device)
-        signal, noise = rows_B2[:, :, None, None, None].unbind(1)
-        return signal, noise
-
-    @cached_property
-    def _end_T(self) -> Tensor:
-        ends = np.array(segment_ends(self.process, self.count)[::-1])
-        below = np.searchsorted(ends, np.arange(-1, self.process.last + 1), side="left") - 1
-        return torch.from_numpy(ends[np.maximum(below, 0)])
-
-    @cached_property
-    def _levels_T2(self) -> Tensor:
-        steps = range(-1, self.process.last + 1)
-        return torch.tensor([(self.process.signal(u), self.process.noise(u)) for u in steps])
+        ends = segment_ends(self.process, self.count)
+        last = lead(max(end for end in ends if end < timestep), self.fresh)
+        length = (int(self.process.noisiest) + 1) / self.count
+        count = max(1, round(self.teacher_steps * (timestep - last) / length))
+        roots = np.linspace(math.sqrt(timestep + 1), math.sqrt(last + 1), count + 1)
+        inner = [math.ceil(root**2) - 1 for root in roots[1:-1]]
+        return [timestep, *sorted({u for u in inner if last < u < timestep}, reverse=True), last]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,69 +98,48 @@ class DistillObjective:
 
         A timestep drawn of 1000 stands for one that sampling visits, each equally often. Conditions are not dropped.
         """
-        device, segments = self.env.device, self.segments
-        t_B = torch.tensor(segments.visited)[draws.timestep_B * len(segments.visited) // TRAIN_STEPS].to(
-            device
-        )
-        signal, noise = segments.levels(t_B)
-        clean = self.data.latents(rows, draws).to(device)
-        noisy = signal * clean + noise * draws.noise_Bchw.to(device)
+        device, process, visited = self.env.device, self.segments.process, self.segments.visited
+        place_B = draws.timestep_B * len(visited) // TRAIN_STEPS
+        levels_V2 = torch.tensor([(process.signal(u), process.noise(u)) for u in visited])
+        signal, noise = levels_V2[place_B, :, None, None, None].to(device).unbind(1)
+        noisy = signal * self.data.latents(rows, draws).to(device) + noise * draws.noise_Bchw.to(device)
         student, teacher = self.both(rows, draws)
+        wanted = torch.empty_like(noisy)
         with torch.no_grad():
-            wanted = self.wanted(teacher, noisy, t_B)
+            for place in place_B.unique().tolist():
+                chosen = (place_B == place).nonzero().flatten().to(device)
+                wanted[chosen] = self.wanted(teacher.of(chosen), noisy[chosen], visited[place])
+        t_B = torch.tensor(visited)[place_B].to(device)
+        output = self.model(noisy, t_B, student.prompt_BPW, student.lesion_BTD, student.beta).float()
+        estimate, _ = estimates(process.prediction, output, noisy, signal, noise)
         weight_B = (signal**2 / noise**2).clamp(1.0, LARGEST_WEIGHT).flatten()
-        estimate = self._clean(student, noisy, t_B)
         loss_B: Tensor = ((estimate - wanted) ** 2).mean(dim=(1, 2, 3)) * weight_B
         return loss_B
 
-    def wanted(self, teacher: GuidedDenoiser, noisy_Bchw: Tensor, t_B: Tensor) -> Tensor:
-        """Return the estimate of x_0 (B, c, h, w) from which DDIM goes where the teacher comes (Salimans and Ho, Eq. 43)."""
-        segments = self.segments
-        there, u_B, before = noisy_Bchw, t_B, None
-        for step in range(1, segments.teacher_steps + 1):
-            next_B = segments.after(t_B, step)
-            clean = self._clean(teacher, there, u_B.clamp(min=0))
-            there = self._second_order(there, clean, before, u_B, next_B)
-            before, u_B = (clean, u_B), next_B
-        signal, noise = segments.levels(t_B)
-        signal_end, noise_end = segments.levels(u_B)
-        ratio = noise_end / noise
-        return (there - ratio * noisy_Bchw) / (signal_end - ratio * signal)
+    def wanted(self, teacher: Predict, noisy_Bchw: Tensor, timestep: int) -> Tensor:
+        """Return the estimate of x_0 (B, c, h, w) from which DDIM goes where the teacher comes (Salimans and Ho, Eq. 43).
 
-    def perfect(self, teacher: GuidedDenoiser, noisy_Bchw: Tensor, timestep: float) -> Tensor:
+        The teacher steps by DPM-Solver++(2M) (Lu et al. 2022, Alg. 2); at first, and into the clean end, in first order.
+        """
+        process, there = self.segments.process, noisy_Bchw
+        path = self.segments.path(timestep)
+        before: tuple[Tensor, float] | None = None
+        for u, lower in itertools.pairwise(path):
+            clean, _ = process.clean_and_noise(teacher(there, u), there, u)
+            h = math.log(process.ratio(u) / process.ratio(lower)) if lower >= 0 else math.inf
+            led = clean
+            if before is not None and lower >= 0:
+                led = clean + h / (2 * before[1]) * (clean - before[0])
+            shrink = process.noise(lower) / process.noise(u)
+            there = shrink * there + (process.signal(lower) - shrink * process.signal(u)) * led
+            before = (clean, h)
+        ratio = process.noise(path[-1]) / process.noise(timestep)
+        return (there - ratio * noisy_Bchw) / (process.signal(path[-1]) - ratio * process.signal(timestep))
+
+    def perfect(self, teacher: Predict, noisy_Bchw: Tensor, timestep: float) -> Tensor:
         """Return what a student that has learned all of it would answer, (B, c, h, w)."""
-        t_B = torch.full((len(noisy_Bchw),), round(timestep), device=noisy_Bchw.device)
-        return self.segments.process.prediction_of(
-            self.wanted(teacher, noisy_Bchw, t_B), noisy_Bchw, timestep
-        )
-
-    def _second_order(
-        self,
-        x_Bchw: Tensor,
-        clean_Bchw: Tensor,
-        before: tuple[Tensor, Tensor] | None,
-        u_B: Tensor,
-        next_B: Tensor,
-    ) -> Tensor:
-        """Return x at ``next_B`` by DPM-Solver++(2M) (Lu et al. 2022, Alg. 2); first and last steps are of first order."""
-        signal, noise = self.segments.levels(u_B)
-        signal_next, noise_next = self.segments.levels(next_B)
-        led = clean_Bchw
-        if before is not None:
-            clean_before, u_before = before
-            signal_before, noise_before = self.segments.levels(u_before)
-            h = (signal_next / noise_next).log() - (signal / noise).log()
-            h_before = (signal / noise).log() - (signal_before / noise_before).log()
-            usable = (next_B >= 0)[:, None, None, None] & (h_before > 0)
-            share = torch.where(usable, h / (2 * h_before), 0.0)
-            led = clean_Bchw + share * (clean_Bchw - clean_before)
-        shrink = noise_next / noise
-        return shrink * x_Bchw + (signal_next - shrink * signal) * led
-
-    def _clean(self, guided: GuidedDenoiser, noisy_Bchw: Tensor, t_B: Tensor) -> Tensor:
-        signal, noise = self.segments.levels(t_B)
-        output = guided.at_own(noisy_Bchw, t_B)
-        return estimates(self.segments.process.prediction, output, noisy_Bchw, signal, noise)[0]
+        wanted = self.wanted(teacher, noisy_Bchw, round(timestep))
+        return self.segments.process.prediction_of(wanted, noisy_Bchw, timestep)
 
     def both(self, rows: IntArray, draws: Draws) -> tuple[GuidedDenoiser, GuidedDenoiser]:
         """Return student and guided teacher under the examples' conditions."""
@@ -197,7 +162,7 @@ class DistillObjective:
 
 @dataclass(frozen=True, kw_only=True)
 class Distances:
-    """How far samples in few evaluations end from the teacher's whole path: root mean square, in its standard deviations.
+    """How far samples in few evaluations end from those along the teacher's path: root mean square, in standard deviations.
 
     ``student`` is the student's, ``teacher`` that of the teacher itself at the student's few noise levels.
     """
@@ -213,19 +178,20 @@ def distances(objective: DistillObjective, positions: IntArray, seed: int) -> Di
     if len(rows) == 0:
         return None
     segments = objective.segments
-    generator = torch.Generator().manual_seed(derive_seed(seed, "distill", "look"))
-    shape = objective.data.latents_N2chw.shape[2:]
     settings = SamplerSettings(scheduler_config=segments.process.scheduler_config, steps=segments.count)
-    sampler = FewStep(settings)
+    sampler = FewStep(settings, segments.fresh)
     whole = replace(objective, segments=replace(segments, teacher_steps=WHOLE))
     ends: list[list[Tensor]] = []
     for start in range(0, len(rows), CHUNK):
         chosen = rows[start : start + CHUNK]
-        noise = torch.randn(len(chosen), *shape, generator=generator)
-        student, teacher = objective.both(chosen, Draws.plain(torch.zeros(len(chosen)).long(), noise))
-        noise = noise.to(objective.env.device)
-        ways = (partial(whole.perfect, teacher), student, teacher)
-        ends.append([sampler.run(predict, noise, []).cpu().double() for predict in ways])
+        shape = objective.data.latents_N2chw.shape[2:]
+        blank = torch.zeros(len(chosen), *shape)
+        student, teacher = objective.both(chosen, Draws.plain(torch.zeros(len(chosen)).long(), blank))
+        ends.append([])
+        for predict in (partial(whole.perfect, teacher), student, teacher):
+            draws = [torch.Generator().manual_seed(derive_seed(seed, "look", int(row))) for row in chosen]
+            noise = sample_noise(shape, draws, objective.env.device)
+            ends[-1].append(sampler.run(predict, noise, draws).cpu().double())
     true, of_student, of_teacher = (torch.cat(parts) for parts in zip(*ends, strict=True))
     scale = float(true.std())
     apart = [float((end - true).square().mean().sqrt()) / scale for end in (of_student, of_teacher)]

@@ -6,7 +6,7 @@ Shape legend: B samples, c h w a latent, P prompt tokens, W width, T lesion toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -36,16 +36,6 @@ class Guidance:
             return 1 if self.scale == 1.0 else 2
         return 1 if self.scale == self.lesion_scale == 1.0 else 3
 
-    @property
-    def most(self) -> int:
-        """How many times the denoiser runs a sample where guidance acts."""
-        return self.branches(TRAIN_STEPS * sum(self.interval) / 2)
-
-    def acts(self, timestep_B: Tensor) -> Tensor:
-        """Return at which of these timesteps guidance acts, (B,)."""
-        low, high = self.interval
-        return (timestep_B / TRAIN_STEPS >= low) & (timestep_B / TRAIN_STEPS <= high)
-
     def combine(self, outputs: Sequence[Tensor]) -> Tensor:
         """Combine the outputs of the branches, in the order (p, l), null, (p)."""
         if len(outputs) == 1:
@@ -69,26 +59,18 @@ class GuidedDenoiser:
     lesion_BTD: Tensor
     beta: float
 
+    def of(self, rows: Tensor) -> GuidedDenoiser:
+        """Return it under the conditions of some of its samples."""
+        return replace(self, prompt_BPW=self.prompt_BPW[rows], lesion_BTD=self.lesion_BTD[rows])
+
     def __call__(self, noisy_Bchw: Tensor, timestep: float) -> Tensor:
         """Return the guided prediction (B, c, h, w); all branches run as one batch."""
         branches = self.guidance.branches(timestep)
-        timestep_B = torch.full((len(noisy_Bchw),), timestep, device=noisy_Bchw.device)
-        return self.guidance.combine(self._outputs(noisy_Bchw, timestep_B, branches))
-
-    def at_own(self, noisy_Bchw: Tensor, timestep_B: Tensor) -> Tensor:
-        """Return the guided prediction (B, c, h, w) where every sample has a timestep of its own."""
-        outputs = self._outputs(noisy_Bchw, timestep_B, self.guidance.most)
-        acts = self.guidance.acts(timestep_B)[:, None, None, None]
-        return torch.where(acts, self.guidance.combine(outputs), outputs[0])
-
-    def _outputs(self, noisy_Bchw: Tensor, timestep_B: Tensor, branches: int) -> Sequence[Tensor]:
         count, tokens = self.lesion_BTD.shape[:2]
         null_prompt = self.null_prompt_PW.expand(count, -1, -1)
         null_lesion = self.model.null_lesion(count, tokens)
         prompt = torch.cat([self.prompt_BPW, null_prompt, self.prompt_BPW][:branches])
         lesion = torch.cat([self.lesion_BTD, null_lesion, null_lesion][:branches])
-        output = self.model(
-            noisy_Bchw.repeat(branches, 1, 1, 1), timestep_B.repeat(branches), prompt, lesion, self.beta
-        )
-        outputs: Sequence[Tensor] = output.float().chunk(branches)
-        return outputs
+        timestep_B = torch.full((count * branches,), timestep, device=noisy_Bchw.device)
+        output = self.model(noisy_Bchw.repeat(branches, 1, 1, 1), timestep_B, prompt, lesion, self.beta)
+        return self.guidance.combine(output.float().chunk(branches))

@@ -54,10 +54,11 @@ class Guides:
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """What a distilled denoiser was taught: its evaluations from noise, and the timesteps it knows."""
+    """What a distilled denoiser was taught: its evaluations from noise, the timesteps it knows, the noise it expects."""
 
     steps: int
     visited: tuple[int, ...]
+    fresh: float = 0.0
 
 
 @dataclass
@@ -249,7 +250,7 @@ def sampler_of(
             f"synthesize: the student of the denoiser was not taught synthesis.strength {config.strength:g}; "
             "run stage distill with it"
         )
-    return FewStep(settings)
+    return FewStep(settings, student.fresh)
 
 
 def weights_digest(folder: Path) -> str:

@@ -19,7 +19,7 @@ from engine.diffusion.codec import CHUNK, posterior_mean
 from engine.diffusion.dcgan import build_gan, hinge_losses
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
 from engine.diffusion.pretrained import prepare
-from engine.diffusion.schedule import add_noise
+from engine.diffusion.schedule import TRAIN_STEPS, add_noise
 from engine.diffusion.synthesis import guidance_of
 from engine.diffusion.tokens import fuse_levels, slerp
 from engine.diffusion.train import weighted_error
@@ -72,12 +72,14 @@ def distill(setting: Setting) -> Need | None:
     levels = setting.config.embedder.levels * architectures.lesion_width(setting)
     guidance = guidance_of(setting.config.synthesis)
     count = setting.piece(config)
+    between = TRAIN_STEPS * sum(guidance.interval) / 2  # where guidance acts
 
     def loss() -> Tensor:
         noisy, steps = torch.empty(count, *setting.latent), torch.empty(count, dtype=torch.long)
         with torch.no_grad():
-            wanted = guided(setting, teacher, guidance, count).at_own(noisy, steps)
-        estimate = guided(setting, model, Guidance(), count).at_own(noisy, steps)
+            wanted = guided(setting, teacher, guidance, count)(noisy, between)
+        student = guided(setting, model, Guidance(), count)
+        estimate = model(noisy, steps, student.prompt_BPW, student.lesion_BTD, config.beta)
         return ((estimate - wanted) ** 2).mean()
 
     return Training(

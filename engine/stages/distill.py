@@ -105,6 +105,7 @@ def fit(
             process=NoiseProcess(facts.scheduler),
             count=config.distill.steps,
             teacher_steps=config.distill.teacher_steps,
+            fresh=config.distill.fresh,
             strengths=strengths,
         ),
         env=env,
@@ -150,6 +151,7 @@ def _write_facts(
         beta=teacher.beta,
         few_steps=objective.segments.count,
         visited=tuple(objective.segments.visited),
+        fresh=objective.segments.fresh,
         distance=apart.student if apart else None,
         distance_teacher=apart.teacher if apart else None,
     ).write(out)

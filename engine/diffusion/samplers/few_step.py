@@ -1,14 +1,16 @@
-"""Samples a distilled denoiser: one evaluation for each segment of the noise range, from its end to the next one's.
+"""Samples a distilled denoiser: one evaluation for each segment of the noise range.
 
-It is DDIM (Song et al. 2021) between the ends of the segments. A student that was distilled for them (``distill.py``) gives
-at each timestep that is visited the estimate of x_0 that leads to the next.
+From a timestep that is visited the student leads by one step of DDIM (Song et al. 2021) to a lower one, at most the next
+that is visited; there the noise in between is drawn anew (gamma-sampling, Zheng et al. 2024, Sec. 4.2). With ``fresh`` 0 it
+leads to the next one itself and the way is deterministic; with 1 to the clean end, as consistency models sample (Song et al.
+2023, Alg. 1).
 
 Shape legend: B samples, c h w a latent.
 """
 
 from __future__ import annotations
 
-import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.samplers.sampling import Predict, SamplerSettings, Watch
+from engine.diffusion.samplers.sampling import Predict, SamplerSettings, Watch, sample_noise
 
 FEW_STEP = "few_step"
 """Its name in ``synthesis.json``; no config asks for it, ``denoiser.distill`` does."""
@@ -24,9 +26,10 @@ FEW_STEP = "few_step"
 
 @dataclass(frozen=True)
 class FewStep:
-    """Deterministic: the noise alone decides the sample. ``settings.steps`` is the number of segments."""
+    """``settings.steps`` is the number of segments; what is drawn anew comes from each sample's own generator."""
 
     settings: SamplerSettings
+    fresh: float = 0.0
 
     def run(
         self,
@@ -40,12 +43,23 @@ class FewStep:
         process = NoiseProcess(self.settings.scheduler_config)
         visited = visited_timesteps(process, self.settings.steps, self.settings.strength)
         latent = process.noised(noise_Bchw, parent_Bchw, visited[0])
-        for u, lower in itertools.pairwise([*visited, -1]):
+        for u, following in zip(visited, [*visited[1:], -1], strict=True):
             clean, eps = process.clean_and_noise(predict(latent, u), latent, u)
             if watch is not None:
                 watch(float(u), latent, clean)
+            lower = lead(following, self.fresh)
             latent = process.signal(lower) * clean + process.noise(lower) * eps
+            if lower < following:
+                drawn = sample_noise(latent.shape[1:], generators, str(latent.device)).to(latent.dtype)
+                kept = process.signal(following) / process.signal(lower)
+                added = process.noise(following) ** 2 - (kept * process.noise(lower)) ** 2
+                latent = kept * latent + math.sqrt(added) * drawn
         return latent
+
+
+def lead(following: int, fresh: float) -> int:
+    """Return the timestep that the student leads to on the way to the one that is visited next (-1 is clean)."""
+    return round((1.0 - fresh) * (following + 1)) - 1
 
 
 def visited_timesteps(process: NoiseProcess, steps: int, strength: float) -> list[int]:

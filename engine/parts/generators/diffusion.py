@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from engine.artifacts import classifier_fit, conditioning, decoded_images, generator_parts
+from engine.artifacts.generator_parts import DenoiserFacts
 from engine.classifier.weights import open_logits
 from engine.config import SynthesisConfig
 from engine.data.captions import captions
@@ -89,11 +90,17 @@ def open_synthesizer(
         scheduler_config=facts.scheduler,
         fuse=facts.fuse,
         beta=facts.beta if config.beta is None else config.beta,
-        student=None if facts.few_steps is None else Student(steps=facts.few_steps, visited=facts.visited),
+        student=_student(facts),
         shape=(int(model.unet.config.in_channels), side, side),
         device=device,
         guides=_guides(inputs, config, device) if config.steers else None,
     )
+
+
+def _student(facts: DenoiserFacts) -> Student | None:
+    if facts.few_steps is None:
+        return None
+    return Student(steps=facts.few_steps, visited=facts.visited, fresh=facts.fresh or 0.0)
 
 
 def _guides(inputs: Mapping[str, Path], config: SynthesisConfig, device: str) -> Guides:

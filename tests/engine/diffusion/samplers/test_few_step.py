@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.diffusion.process import NoiseProcess
-from engine.diffusion.samplers.few_step import FewStep, segment_ends
+from engine.diffusion.samplers.few_step import FewStep, lead, segment_ends
 from engine.diffusion.samplers.sampling import SamplerSettings, sample_noise
 from engine.diffusion.schedule import SCHEDULES, scheduler_config
 from tests.engine.diffusion.samplers.test_table import MEAN, STD, exact, generators
@@ -96,6 +96,51 @@ def test_an_edit_starts_inside_a_segment_and_goes_on_from_its_end(strength, visi
     assert calls == visited
     assert [u for u, _, _ in seen] == visited
     assert {shape for _, *shapes in seen for shape in shapes} == {parent.shape}
+
+
+def test_fresh_noise_keeps_the_distribution_and_forgets_the_first_noise():
+    """A student that leads to the clean end in one step: what is drawn anew decides the sample from there on."""
+
+    def exact_end(noisy, u):
+        process = process_of()
+        place = (noisy - process.signal(u) * MEAN) / math.hypot(process.signal(u) * STD, process.noise(u))
+        return process.prediction_of(MEAN + STD * place, noisy, u)
+
+    def sample(seed, fresh=1.0):
+        draws = generators(200, seed)
+        config = scheduler_config("scaled_linear", "v")
+        sampler = FewStep(SamplerSettings(scheduler_config=config, steps=4), fresh)
+        noise = sample_noise((1, 4, 4), generators(200), "cpu").double()
+        return sampler.run(exact_end, noise, draws)
+
+    one, other = sample(1), sample(1000)
+    assert torch.equal(one, sample(1))
+    assert float(one.mean()) == pytest.approx(MEAN, abs=0.03)
+    assert float(one.std()) == pytest.approx(STD, rel=0.03)
+    assert abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.8
+
+
+@pytest.mark.parametrize("fresh", [0.3, 0.7])
+def test_part_of_the_noise_may_be_fresh(fresh):
+    process = process_of()
+    ends = segment_ends(process, 4)
+
+    def student(noisy, u):
+        lower = lead(max(end for end in ends if end < u), fresh)
+        place = (noisy - process.signal(u) * MEAN) / math.hypot(process.signal(u) * STD, process.noise(u))
+        end = process.signal(lower) * MEAN + place * math.hypot(
+            process.signal(lower) * STD, process.noise(lower)
+        )
+        ratio = process.noise(lower) / process.noise(u)
+        clean = (end - ratio * noisy) / (process.signal(lower) - ratio * process.signal(u))
+        return process.prediction_of(clean, noisy, u)
+
+    draws = generators(200)
+    noise = sample_noise((1, 4, 4), draws, "cpu").double()
+    settings = SamplerSettings(scheduler_config=scheduler_config("scaled_linear", "v"), steps=4)
+    values = FewStep(settings, fresh).run(student, noise, draws)
+    assert float(values.mean()) == pytest.approx(MEAN, abs=0.03)
+    assert float(values.std()) == pytest.approx(STD, rel=0.03)
 
 
 def test_an_edit_at_little_strength_stays_at_its_parent():
