@@ -106,7 +106,7 @@ class DistillObjective:
         student, teacher = self.both(rows, draws)
         wanted = torch.empty_like(noisy)
         with torch.no_grad():
-            for place in place_B.unique().tolist():
+            for place in sorted(set(place_B.tolist())):
                 chosen = (place_B == place).nonzero().flatten().to(device)
                 wanted[chosen] = self.wanted(teacher.of(chosen), noisy[chosen], visited[place])
         t_B = torch.tensor(visited)[place_B].to(device)

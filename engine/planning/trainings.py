@@ -80,7 +80,8 @@ def distill(setting: Setting) -> Need | None:
             wanted = guided(setting, teacher, guidance, count)(noisy, between)
         student = guided(setting, model, Guidance(), count)
         estimate = model(noisy, steps, student.prompt_BPW, student.lesion_BTD, config.beta)
-        return ((estimate - wanted) ** 2).mean()
+        error: Tensor = (estimate - wanted) ** 2
+        return error.mean()
 
     return Training(
         model=model.train(),
