@@ -56,7 +56,7 @@ def init(
         if unlabelled is not None:
             layout = with_unlabelled(layout, unlabelled)
         else:
-            aside = left_aside(layout, directory.expanduser().absolute(), out)
+            aside = left_aside(layout, directory.expanduser().absolute())
             layout = replace(layout, checks=(*layout.checks, *aside))
         text = render(layout, machine or Machine.here(), out)
     parse_config(parse_yaml(text, str(out)), source=str(out))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def with_unlabelled(layout: Layout, folder: Path) -> Layout:
     return replace(layout, data=data, checks=(*layout.checks, said))
 
 
-def left_aside(layout: Layout, place: Path, out: Path) -> list[str]:
+def left_aside(layout: Layout, place: Path) -> list[str]:
     """Return what to say of folders in ``place`` that hold images, none of which a table names; [] where there are none."""
     if layout.data["format"] != "table" or not place.is_dir():
         return []
@@ -45,8 +44,8 @@ def left_aside(layout: Layout, place: Path, out: Path) -> list[str]:
     if not aside or not used:
         return []
     folder = os.path.commonpath([path.parent for path in aside])
-    again = f"hardcase init {shlex.quote(str(place))} --unlabelled {shlex.quote(folder)} --out {shlex.quote(str(out))}"
     return [
-        f"{len(aside)} images in {folder} are in no row of the table and are not used; "
-        f"if they have no diagnosis yet, `{again}` keeps them to ask about"
+        f"{len(aside)} images in {folder} are in no row of the table and are not used; if they have no diagnosis yet, "
+        "`hardcase init` with --unlabelled and that folder keeps them to ask about, as do data.unlabelled: keep and "
+        "data.unlabelled_images"
     ]

@@ -185,7 +185,6 @@ def test_a_folder_without_diagnoses_is_kept_to_ask_about(root, tmp_path):
     assert "unlabelled" not in tree["data"] and "images   8 images" in text
     folder = archive / "2026"
     assert f"3 images in {folder} are in no row of the table and are not used" in text
-    assert f"hardcase init '{root}' --unlabelled '{folder}' --out {out}" in text
     out.unlink()
     with pytest.raises(DataError, match=r"absent is no folder"):
         init(root, out, console, unlabelled=root / "absent")
