@@ -181,9 +181,7 @@ def init(
     """Look at a data folder (or a table) and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(
-        directory, out, plain_console(), images=images, label=label, unlabelled=unlabelled
-    )
+    init_command.init(directory, out, plain_console(), images=images, label=label, unlabelled=unlabelled)
 
 
 @app.command()

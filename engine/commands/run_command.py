@@ -15,6 +15,7 @@ from engine.arms import ENGINE
 from engine.artifacts import accept
 from engine.artifacts.accept import AcceptFacts
 from engine.checked_config import load
+from engine.commands.labelling_text import counted
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.config.places import is_url
@@ -50,12 +51,29 @@ def run(
         plan(config, console)
         return
     say_output_inside_data(config, console)
+    say_answers(config, console)
     start = time.monotonic()
     folder, report = build.run(config, listener=RichListener(console), fresh=fresh, profile=profile)
     console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
     if profile:
         say_profile(folder.layout.profile, console)
     show(folder, report, config, console, in_study=in_study)
+
+
+def say_answers(config: Config, console: Console) -> None:
+    """Say how many images train because readers labelled them after `hardcase query`, and what new answers cost."""
+    from engine.labelling.answers import Answers
+
+    if is_url(config.output):
+        return
+    answered = len(Answers(run=Path(config.output) / config.name).of_no_round())
+    if answered:
+        are = "is a train image" if answered == 1 else "are train images"
+        console.print(
+            f"answers  {counted(answered, 'image')} that readers labelled {are}; after new ones all that learns from train "
+            "is computed anew, and its figures replace those of this run",
+            soft_wrap=True,
+        )
 
 
 def show(

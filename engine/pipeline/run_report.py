@@ -214,4 +214,6 @@ def _data_report(config: Config, images: StageFolder, parts: StageFolder) -> dic
         data["duplicates_apart"] = apart
     if without_group:
         data["without_group"] = without_group
+    counts = {"unlabelled": facts.unlabelled, "answered": facts.answered}
+    data |= {name: count for name, count in counts.items() if count}
     return {"split_digest": facts.digest, "data": data}

@@ -200,7 +200,9 @@ def test_a_folder_without_diagnoses_stands_beside_image_files_alone(root, tmp_pa
     _medmnist(root)
     _image(tmp_path / "archive" / "new.jpg")
     out, console = tmp_path / "config.yaml", Console(file=io.StringIO())
-    with pytest.raises(DataError, match=r"--unlabelled: images are read beside image files, which format: medmnist"):
+    with pytest.raises(
+        DataError, match=r"--unlabelled: images are read beside image files, which format: medmnist"
+    ):
         init(root, out, console, unlabelled=tmp_path / "archive")
     assert not out.exists()
 

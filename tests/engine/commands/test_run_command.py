@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from engine.artifacts import labels
+from engine.artifacts.labels import Answer
 from engine.artifacts.secrets import MASK
-from engine.commands.run_command import ending_lines, mlflow_line
+from engine.commands.run_command import ending_lines, mlflow_line, say_answers
 from engine.execution.console import plain_console
 from engine.tracking.saved_view import page
 from tests.integration.tiny import tiny_config
@@ -38,3 +40,14 @@ def test_the_address_of_the_tracked_run_is_printed_as_it_is(tmp_path: Path) -> N
     console.print(mlflow_line(tiny_config(str(tmp_path)), tmp_path), soft_wrap=True)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"http://127.0.0.1:5000{page(tmp_path)}" in printed and MASK not in printed
+
+
+def test_it_is_said_that_answers_train(tmp_path: Path) -> None:
+    config = tiny_config(str(tmp_path), name="mine")
+    run, console = tmp_path / "mine", plain_console(file=io.StringIO(), width=300)
+    say_answers(config, console)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    run.mkdir()
+    labels.append(run, [Answer(image_id=name, reader="ann", dx="mel") for name in ("a", "b")])
+    say_answers(config, console)
+    assert "2 images that readers labelled are train images" in console.file.getvalue()  # type: ignore[attr-defined]
