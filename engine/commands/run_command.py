@@ -109,6 +109,19 @@ def show(
         step = next_step(folder.layout, report["stopping"]["action"], str(folder.path))
         if step is not None:
             console.print(f"next     {step.command}   ({step.purpose})", soft_wrap=True, highlight=False)
+        for line in query_lines(folder.path, report, config):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def query_lines(run: Path, report: Mapping[str, Any], config: Config) -> list[str]:
+    """Say how to ask readers about images without a diagnosis, where there are some and the run waits for nobody."""
+    images = report["data"].get("unlabelled", 0)
+    if not images or config.loop.labels_from != "readers" or report["stopping"]["action"] != "stop":
+        return []
+    command = shlex.join(["hardcase", "query", str(run), "--count", "50", "--out", "ask"])
+    return [
+        f"or       {command}   (chooses which of {counted(images, 'image')} without a diagnosis to ask about)"
+    ]
 
 
 def say_profile(folder: Path, console: Console) -> None:
