@@ -60,7 +60,8 @@ def test_images_without_a_diagnosis_can_be_asked_about(tmp_path: Path) -> None:
     config = tiny_config(str(tmp_path))
     report = {"data": {"unlabelled": 2000}, "stopping": {"action": "stop"}}
     assert query_lines(Path("runs/mine"), report, config) == [
-        "or       hardcase query runs/mine --count 50 --out ask   (chooses which of 2000 images without a diagnosis to ask about)"
+        "or       hardcase query runs/mine --count 50 --out ask   "
+        "(chooses which of 2000 images without a diagnosis to ask about)"
     ]
     assert query_lines(Path("runs/mine"), report | {"stopping": {"action": "review"}}, config) == []
     assert query_lines(Path("runs/mine"), report | {"data": {}}, config) == []
