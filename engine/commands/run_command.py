@@ -14,6 +14,7 @@ from rich.console import Console
 from engine.arms import ENGINE
 from engine.artifacts import accept
 from engine.artifacts.accept import AcceptFacts
+from engine.artifacts.run_layout import RunLayout
 from engine.checked_config import load
 from engine.commands.labelling_text import counted
 from engine.commands.output_folder import say_output_inside_data
@@ -118,7 +119,10 @@ def query_lines(run: Path, report: Mapping[str, Any], config: Config) -> list[st
     images = report["data"].get("unlabelled", 0)
     if not images or config.loop.labels_from != "readers" or report["stopping"]["action"] != "stop":
         return []
-    command = shlex.join(["hardcase", "query", str(run), "--count", "50", "--out", "ask"])
+    queries = RunLayout(run).queries
+    earlier = len(list(queries.iterdir())) if queries.is_dir() else 0
+    out = f"ask_{earlier + 1}" if earlier else "ask"
+    command = shlex.join(["hardcase", "query", str(run), "--count", "50", "--out", out])
     return [
         f"or       {command}   (chooses which of {counted(images, 'image')} without a diagnosis to ask about)"
     ]

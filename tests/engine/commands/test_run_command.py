@@ -65,3 +65,7 @@ def test_images_without_a_diagnosis_can_be_asked_about(tmp_path: Path) -> None:
     ]
     assert query_lines(Path("runs/mine"), report | {"stopping": {"action": "review"}}, config) == []
     assert query_lines(Path("runs/mine"), report | {"data": {}}, config) == []
+    (tmp_path / "queries" / "0000").mkdir(parents=True)
+    assert " --out ask_2 " in query_lines(tmp_path, report, config)[0], (
+        "the folder of the first questions is full"
+    )
