@@ -104,7 +104,7 @@ def _notes(layout: Layout, classes: Classes) -> list[str]:
     if layout.grouped_by == "image":
         notes.append(groups_line(layout.n_grouped, len(table)))
     notes += few_groups(
-        _groups(layout, classes), layout.grouped_by, layout.counts, classes.mapped, FEW_GROUPS
+        _groups(layout, classes), layout.grouped_by, layout.counts, classes.map_labels, FEW_GROUPS
     )
     notes += layout.source.notes
     notes += joined_patients(table, lesion_column="lesion" in layout.data.get("columns", {}))

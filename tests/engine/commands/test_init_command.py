@@ -20,6 +20,7 @@ from engine.artifacts.yaml_text import parse_yaml
 from engine.commands.init_command import Machine, init
 from engine.config import load_config
 from engine.data.diagnoses import recognise
+from engine.data.readers.table import read
 from engine.errors import ConfigError, DataError
 from tests.engine.config.test_data_text import HOSTILE
 
@@ -194,6 +195,17 @@ def test_a_folder_without_diagnoses_is_kept_to_ask_about(root, tmp_path):
     text = console.file.getvalue()
     assert "no classifier learns from the 3 images" in text and "grouped by patient" in text
     assert "# CHECK: data.unlabelled_images: no classifier learns" in out.read_text()
+
+
+def test_a_class_folder_named_unlabelled_is_no_class(root, tmp_path):
+    _folders(root)
+    for number in range(3):
+        _image(root / "Unlabelled" / f"new_{number}.png", (40, 40))
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert tree["data"]["unlabelled"] == "keep" and tree["data"]["map_labels"] == {"Unlabelled": None}
+    assert "without a diagnosis (Unlabelled 3)" in text and "counted as benign" not in text
+    table = read(load_config(tmp_path / "config.yaml").data, 0).table
+    assert table.classes == CLASSES and int((~table.labelled_N).sum()) == 3
 
 
 def test_a_folder_without_diagnoses_stands_beside_image_files_alone(root, tmp_path):
