@@ -173,11 +173,15 @@ def init(
         str | None,
         typer.Option("--label", help="Column of the diagnosis, where a table gives it a name of its own."),
     ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option("--unlabelled", help="Folder of further images that have no diagnosis, to ask about."),
+    ] = None,
 ) -> None:
     """Look at a data folder (or a table) and write a commented config for it."""
     from engine.commands import init_command
 
-    init_command.init(directory, out, plain_console(), images=images, label=label)
+    init_command.init(directory, out, plain_console(), images=images, label=label, unlabelled=unlabelled)
 
 
 @app.command()

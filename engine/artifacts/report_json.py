@@ -162,7 +162,8 @@ class RunReport(JsonRecord):
     data: dict[str, Any] = Field(
         default_factory=dict,
         description="format, n_images, n_lesions, grouped_by, masks, n_skipped, counts; duplicates_apart (pairs of "
-        "near-duplicates in two parts) where there are some",
+        "near-duplicates in two parts), without_group ('20 of 320' images in use have no id), unlabelled (images without a "
+        "diagnosis) and answered (train images whose class readers gave outside the rounds) where there are some",
     )
     stopping: Stopping = Field(default_factory=Stopping, description="how the run ended, or stands")
     champion: dict[str, Any] | None = Field(None, description="champion.json; null where nobody was crowned")

@@ -12,7 +12,7 @@ from rich.table import Table
 from engine.artifacts.decoded_images import DataFacts
 from engine.artifacts.split import SplitFacts
 from engine.data.readers.image_names import left_out_line
-from engine.data.table import groups_line, n_grouped
+from engine.data.table import groups_line, groups_of_some, n_grouped
 from engine.types import SPLITS, FloatArray, LesionTable, StrArray
 
 SHOWN_SKIPPED = 10
@@ -29,10 +29,11 @@ def figures_of(table: LesionTable, facts: DataFacts, split: SplitFacts | None, p
         "n_images": facts.n_images,
         "n_lesions": facts.n_lesions,
         "n_used": len(table),
+        "n_used_lesions": len(np.unique(table.lesion_id)),
         "unlabelled": facts.unlabelled if split is None else split.unlabelled,
         "held_back": 0 if split is None else split.left_out,
         "image_size": facts.image_size,
-        "grouped_by": facts.grouped_by,
+        "grouped_by": groups_of_some(table, facts.grouped_by),
         "counts": {part: _by_class(table, classes, part) for part in parts},
         "lesions": {part: _by_class(table, classes, part, whole=True) for part in parts},
         "views_per_lesion": round(len(table) / len(np.unique(table.lesion_id)), 3),
@@ -102,7 +103,7 @@ def print_counts(figures: dict[str, Any], console: Console) -> None:
         table.add_row(dx, *(f"{images} ({lesions})" for images, lesions in pairs))
     console.print(table)
     console.print(
-        f"{figures['n_used']} of {figures['n_images']} images in use, {figures['n_lesions']} lesions, "
+        f"{figures['n_used']} of {figures['n_images']} images in use, {figures['n_used_lesions']} lesions, "
         f"{figures['views_per_lesion']:.2f} images per lesion; grouped by {figures['grouped_by']}"
     )
     if figures["unlabelled"]:

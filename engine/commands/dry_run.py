@@ -15,6 +15,7 @@ from engine import build
 from engine.arms import ARMS, ENGINE
 from engine.artifacts import decoded_images, split
 from engine.artifacts.run_layout import CACHE
+from engine.commands.labelling_text import counted
 from engine.commands.planned_memory import MemoryPlan
 from engine.commands.planned_work import Work, plan_work
 from engine.config import BackendConfig, Config, DistillConfig
@@ -180,10 +181,11 @@ def _sizes(config: Config, data: Mapping[str, StageFolder]) -> Sizes:
 
 def _sizes_line(config: Config, data: Mapping[str, StageFolder]) -> str:
     info, parts = decoded_images.read(data["images"].path), _parts(data)
+    unlabelled = f" ({info.unlabelled} without a diagnosis)" if info.unlabelled else ""
     return (
-        f"{info.n_images} images of {info.n_lesions} lesions at {config.data.image_size} px; "
+        f"{info.n_images} images{unlabelled} of {info.n_lesions} lesions at {config.data.image_size} px; "
         + ", ".join(f"{part} {count}" for part, count in parts.items())
-        + f"; {config.loop.rounds} rounds, arms {', '.join(config.loop.arms)}"
+        + f"; {counted(config.loop.rounds, 'round')}, arms {', '.join(config.loop.arms)}"
         + f", {config.loop.made_per_round} samples per round"
     )
 

@@ -15,6 +15,10 @@ from engine.data.diagnoses import ORDER, PREMALIGNANT_NOTE, UMBRELLAS, Diagnosis
 from engine.data.readers.metadata import given
 
 MELANOMA: Final = "mel"
+NO_DIAGNOSIS: Final = frozenset(
+    {"unlabelled", "unlabeled", "undiagnosed", "not labelled", "not labeled", "no label"}
+)
+"""Names, normalised, of a label or a class folder that say that its images have no diagnosis yet."""
 SHOWN: Final = 12
 WHILE_EMPTY: Final = (
     "while it is empty, every malignant figure (AUC, sensitivity, operating point) is left out"
@@ -25,7 +29,8 @@ WHILE_EMPTY: Final = (
 class Classes:
     """What ``data.map_labels``, ``data.malignant`` and ``evaluation.melanoma`` become, and what a person should check.
 
-    ``unlabelled`` counts the images of each label that is a word for unknown: these have no diagnosis.
+    ``unlabelled`` counts the images of each label that is a word for unknown, or says that there is none: these have no
+    diagnosis.
     """
 
     names: tuple[str, ...]
@@ -34,6 +39,11 @@ class Classes:
     malignant: tuple[str, ...]
     melanoma: str | None
     checks: tuple[str, ...]
+
+    @property
+    def map_labels(self) -> dict[str, str | None]:
+        """Return ``data.map_labels``: null where only the words of a label say that there is no diagnosis."""
+        return dict(self.mapped) | {label: None for label in self.unlabelled if given(label)}
 
     def name_of(self, label: str) -> str | None:
         """Return the class of a label, None where it is none."""
@@ -48,7 +58,7 @@ def classes_of(counts: Mapping[str, int], must_map: Sequence[str], *, lesions: b
         must_map: labels that need a name of the user's.
         lesions: whether the images show skin lesions; else no class is malignant and nothing is asked.
     """
-    unlabelled = {label: count for label, count in counts.items() if lesions and not given(label)}
+    unlabelled = {label: count for label, count in counts.items() if lesions and _no_diagnosis(label)}
     labels = {label: count for label, count in counts.items() if label not in unlabelled}
     mapped = _mapped(labels, must_map) if lesions else {}
     names = tuple(sorted({mapped.get(label, label) for label in labels}))
@@ -70,6 +80,10 @@ def classes_of(counts: Mapping[str, int], must_map: Sequence[str], *, lesions: b
         melanoma=melanoma[0] if len(melanoma) == 1 else None,
         checks=tuple(checks),
     )
+
+
+def _no_diagnosis(label: str) -> bool:
+    return not given(label) or normalised(label) in NO_DIAGNOSIS
 
 
 def _mapped(counts: Mapping[str, int], must_map: Sequence[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from engine.commands.found import Layout
 from engine.commands.init_classes import Classes, classes_of, few_groups
 from engine.commands.init_values import Machine, costs_of, values_of
 from engine.commands.layout import recognise
+from engine.commands.unlabelled_folder import left_aside, with_unlabelled
 from engine.config import parse_config
 from engine.config.data_text import flow_value, one_line
 from engine.config.known_keys import all_keys
@@ -36,12 +38,13 @@ def init(
     *,
     images: Path | None = None,
     label: str | None = None,
+    unlabelled: Path | None = None,
     machine: Machine | None = None,
 ) -> Path:
     """Recognise the data in ``directory``, print what it holds, write a config to ``out`` and return ``out``.
 
     ``images`` is the folder of the images where they lie apart from the table, ``label`` the column of the diagnosis where
-    no known name says which it is.
+    no known name says which it is, ``unlabelled`` a folder of images that have none.
 
     Raises:
         DataError: no layout is recognised, or the data is broken.
@@ -50,6 +53,11 @@ def init(
     _refuse_existing(out)
     with listed_once():
         layout = recognise(directory, images, label)
+        if unlabelled is not None:
+            layout = with_unlabelled(layout, unlabelled)
+        else:
+            aside = left_aside(layout, directory.expanduser().absolute())
+            layout = replace(layout, checks=(*layout.checks, *aside))
         text = render(layout, machine or Machine.here(), out)
     parse_config(parse_yaml(text, str(out)), source=str(out))
     _refuse_existing(out)
@@ -96,7 +104,7 @@ def _notes(layout: Layout, classes: Classes) -> list[str]:
     if layout.grouped_by == "image":
         notes.append(groups_line(layout.n_grouped, len(table)))
     notes += few_groups(
-        _groups(layout, classes), layout.grouped_by, layout.counts, classes.mapped, FEW_GROUPS
+        _groups(layout, classes), layout.grouped_by, layout.counts, classes.map_labels, FEW_GROUPS
     )
     notes += layout.source.notes
     notes += joined_patients(table, lesion_column="lesion" in layout.data.get("columns", {}))

@@ -59,8 +59,8 @@ def values_of(layout: Layout, classes: Classes, machine: Machine) -> dict[str, A
     values |= {"data.mask": masks, "data.malignant": list(classes.malignant)}
     if classes.unlabelled:
         values["data.unlabelled"] = "keep"
-    if classes.mapped:
-        values["data.map_labels"] = dict(classes.mapped)
+    if classes.map_labels:
+        values["data.map_labels"] = classes.map_labels
     values |= {f"data.split.{part}": share for part, share in
                (("train", 0.60), ("mine", 0.15), ("val", 0.10), ("test", 0.15))}  # fmt: skip
     if (table.split != "").any():

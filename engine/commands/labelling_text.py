@@ -96,7 +96,7 @@ def _show_guess(found: WithModel, console: Console) -> None:
     """Print how often answers are the model's, with its guess in sight and without."""
     for n, agree, how in (
         (found.shown, found.shown_agree, "with the model's guess shown before"),
-        (found.unseen, found.unseen_agree, "without it"),
+        (found.unseen, found.unseen_agree, "without the model's guess shown"),
     ):
         if n:
             share = percent(agree / n)

@@ -90,7 +90,9 @@ def query(
         _write_folder(chosen, questions, facts.classes, target)
         kept = _keep(folder.layout, stage)
     console.print(
-        f"{len(questions)} of {facts.open} images to ask about, by {chosen.marked}, in {out}", markup=False
+        f"{len(questions)} of {facts.open} images to ask about, chosen by {spec['name']} with the classifier of "
+        f"{chosen.marked}, in {out}",
+        markup=False,
     )
     if facts.left_out:
         console.print(f"left out: {_why(facts)}", markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -51,7 +52,17 @@ def review(
         lambda address: _say(address, "label and review", console),
         open_browser=open_browser,
     )
-    console.print(f"closed   every answer is in {run}; the same command goes on where this one stopped")
+    say_closed(run, console)
+
+
+def say_closed(run: Path, console: Console) -> None:
+    """Say where the answers are, and what trains with them."""
+    config = RunLayout(run).config
+    for line in (
+        f"closed   every answer is in {run}; the same command goes on where this one stopped",
+        f"next     hardcase run {shlex.quote(str(config))}   (goes on with the answers)",
+    ):
+        console.print(line, soft_wrap=True, highlight=False)
 
 
 def watch(

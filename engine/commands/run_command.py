@@ -14,7 +14,9 @@ from rich.console import Console
 from engine.arms import ENGINE
 from engine.artifacts import accept
 from engine.artifacts.accept import AcceptFacts
+from engine.artifacts.run_layout import RunLayout
 from engine.checked_config import load
+from engine.commands.labelling_text import counted
 from engine.commands.output_folder import say_output_inside_data
 from engine.config import Config
 from engine.config.places import is_url
@@ -50,12 +52,29 @@ def run(
         plan(config, console)
         return
     say_output_inside_data(config, console)
+    say_answers(config, console)
     start = time.monotonic()
     folder, report = build.run(config, listener=RichListener(console), fresh=fresh, profile=profile)
     console.print(f"{time.monotonic() - start:.0f} s in all", style="dim")
     if profile:
         say_profile(folder.layout.profile, console)
     show(folder, report, config, console, in_study=in_study)
+
+
+def say_answers(config: Config, console: Console) -> None:
+    """Say how many images train because readers labelled them after `hardcase query`, and what new answers cost."""
+    from engine.labelling.answers import Answers
+
+    if is_url(config.output):
+        return
+    answered = len(Answers(run=Path(config.output) / config.name).of_no_round())
+    if answered:
+        are = "is a train image" if answered == 1 else "are train images"
+        console.print(
+            f"answers  {counted(answered, 'image')} that readers labelled {are}; after new ones all that learns from train "
+            "is computed anew, and its figures replace those of this run",
+            soft_wrap=True,
+        )
 
 
 def show(
@@ -91,6 +110,22 @@ def show(
         step = next_step(folder.layout, report["stopping"]["action"], str(folder.path))
         if step is not None:
             console.print(f"next     {step.command}   ({step.purpose})", soft_wrap=True, highlight=False)
+        for line in query_lines(folder.path, report, config):
+            console.print(line, soft_wrap=True, highlight=False)
+
+
+def query_lines(run: Path, report: Mapping[str, Any], config: Config) -> list[str]:
+    """Say how to ask readers about images without a diagnosis, where there are some and the run waits for nobody."""
+    images = report["data"].get("unlabelled", 0)
+    if not images or config.loop.labels_from != "readers" or report["stopping"]["action"] != "stop":
+        return []
+    queries = RunLayout(run).queries
+    earlier = len(list(queries.iterdir())) if queries.is_dir() else 0
+    out = f"ask_{earlier + 1}" if earlier else "ask"
+    command = shlex.join(["hardcase", "query", str(run), "--count", "50", "--out", out])
+    return [
+        f"or       {command}   (chooses which of {counted(images, 'image')} without a diagnosis to ask about)"
+    ]
 
 
 def say_profile(folder: Path, console: Console) -> None:

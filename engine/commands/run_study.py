@@ -11,8 +11,10 @@ from rich.console import Console
 
 from engine.checked_config import load
 from engine.commands import run_command
+from engine.commands.labelling_text import counted
 from engine.config import Config
 from engine.errors import ConfigError
+from engine.labelling.answers import Answers
 from engine.study.study_names import study_name
 
 FOLD, SET = "data.split.folds", "data.split.train_sets"
@@ -53,6 +55,7 @@ def run_study(
         run_command.run(path, next(iter(runs.values())), console, dry_run=True)
         console.print(f"this is the first of {len(runs)} runs; what they share is computed once")
         return
+    say_left_answers(output / base.name, console)
     for number, (name, keys) in enumerate(runs.items(), start=1):
         console.print(f"run {number} of {len(runs)}: {name}", style="bold")
         run_command.run(path, keys, console, fresh=fresh, in_study=True, profile=profile)
@@ -60,6 +63,17 @@ def run_study(
         from engine.commands import report_command
 
         report_command.report([output / name for name in runs], console, out=output / f"{base.name}-study")
+
+
+def say_left_answers(run: Path, console: Console) -> None:
+    """Say that answers to the questions of one run train nothing in the runs of a study, which have folders of their own."""
+    if answered := len(Answers(run=run).of_no_round()):
+        console.print(
+            f"answers  the runs of a study do not train on the {counted(answered, 'image')} that readers labelled in {run}; "
+            "give the data these diagnoses to use them",
+            style="yellow",
+            soft_wrap=True,
+        )
 
 
 def plan(

@@ -122,6 +122,16 @@ def known_groups(table: LesionTable) -> str:
     return "lesion" if np.all(table.lesion_id != "") else "image"
 
 
+def groups_of_some(table: LesionTable, grouped_by: str) -> str:
+    """Return what groups some rows of a data set whose rows all together are grouped by ``grouped_by``.
+
+    Rows without a group, as a folder of unlabelled images has, may not be among them. Takes a table that was prepared.
+    """
+    if grouped_by != "image" or not len(table) or n_grouped(table) < len(table):
+        return grouped_by
+    return "patient" if np.all(table.patient_id != "") else "lesion"
+
+
 def groups_line(known: int, total: int) -> str:
     """Return what to say where some or all images have no lesion or patient id."""
     if not known:

@@ -84,7 +84,7 @@ class Record:
     def protocol(self) -> str:
         """Return the protocol: whether images of a lesion may stand on two sides."""
         images, split = (self.pipeline.stages[name] for name in ("images", "split"))
-        return protocol(self.pipeline.config.loop.mine_from, images, split)
+        return protocol(self.pipeline.config.loop, images, split)
 
     def crown(self, keep_round: int | None = None) -> None:
         """Name the best (round, arm) by val, none after ``keep_round`` where given. A leaky run crowns none."""

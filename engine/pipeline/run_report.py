@@ -8,7 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from engine.artifacts import decoded_images, duplicates, generator_parts, split
+import numpy as np
+
+from engine.arms import ARMS
+from engine.artifacts import decoded_images, duplicates, generator_parts, lesions, split
 from engine.artifacts.champion import Champion
 from engine.artifacts.report_json import (
     DUPLICATES,
@@ -20,7 +23,8 @@ from engine.artifacts.report_json import (
     Stopping,
 )
 from engine.artifacts.run_layout import main_arm
-from engine.config import Config
+from engine.config import Config, LoopConfig
+from engine.data.table import groups_of_some, n_grouped
 from engine.errors import StageError
 from engine.store import StageFolder
 from engine.types import UNLABELLED, Action, Failure, StopDecision
@@ -57,9 +61,9 @@ def run_report(
     return RunReport(
         schema_version=SCHEMA_VERSION,
         name=config.name,
-        protocol=protocol(config.loop.mine_from, foundation["images"], foundation["split"]),
+        protocol=protocol(config.loop, foundation["images"], foundation["split"]),
         config_digest=config_digest,
-        **_data_report(config.data.format, foundation["images"], foundation["split"]),
+        **_data_report(config, foundation["images"], foundation["split"]),
         stopping=_stopping(decision),
         champion=None if champion is None else champion.to_json(),
         foundation_seconds={name: round(stage.seconds, 3) for name, stage in foundation.items()},
@@ -70,17 +74,35 @@ def run_report(
     )
 
 
-def protocol(mine_from: str, images: StageFolder, parts: StageFolder) -> str:
+def protocol(loop: LoopConfig, images: StageFolder, parts: StageFolder) -> str:
     """Return the protocol; ``parts`` is the split's stage.
 
-    Leaky where hard cases come from test, or by near-duplicates in two parts; groups_unknown where images could not be
-    grouped, else safe.
+    Leaky where hard cases come from test, or by near-duplicates in two parts; groups_unknown where images in use could not
+    be grouped, else safe.
     """
-    if mine_from == "test":
+    if loop.mine_from == "test":
         return "leaky"
     if duplicates_apart(images, parts):
         return DUPLICATES
-    return UNKNOWN if decoded_images.read(images.path).grouped_by == "image" else "safe"
+    return UNKNOWN if _grouped_by(loop, images, parts)[0] == "image" else "safe"
+
+
+def _grouped_by(loop: LoopConfig, images: StageFolder, parts: StageFolder) -> tuple[str, str]:
+    """Return what groups the images in use, and "20 of 320" where some of these, not all, have no lesion or patient id.
+
+    Unlabelled images are in use where an arm asks for labels or the generator learns from them. Others may stand apart
+    without a group: nothing trains on them until readers' answers make them train images.
+    """
+    known = decoded_images.read(images.path).grouped_by
+    if known != "image":
+        return known, ""
+    asked = loop.generator_saw == UNLABELLED or any(ARMS[arm].labels for arm in loop.arms)
+    used = split.read(parts.path)
+    names = used.image_id if asked else used.image_id[used.split != UNLABELLED]
+    table = lesions.read(images.path)
+    table = table.take(np.isin(table.image_id, names))
+    apart = len(table) - n_grouped(table)
+    return groups_of_some(table, known), f"{apart} of {len(table)}" if 0 < apart < len(table) else ""
 
 
 def duplicates_apart(images: StageFolder, parts: StageFolder) -> int:
@@ -111,7 +133,7 @@ def tracked_dataset(config: Config, images: StageFolder, parts: StageFolder) -> 
         "digest": facts.digest,
         "counts": facts.counts,
         "n_images": decoded_images.read(images.path).n_images,
-        "protocol": protocol(config.loop.mine_from, images, parts),
+        "protocol": protocol(config.loop, images, parts),
     }
 
 
@@ -175,18 +197,23 @@ def _failed_attempts(failed: Mapping[str, Sequence[Failure]]) -> dict[str, Any]:
     return {"failed_attempts": found} if found else {}
 
 
-def _data_report(data_format: str, images: StageFolder, parts: StageFolder) -> dict[str, Any]:
+def _data_report(config: Config, images: StageFolder, parts: StageFolder) -> dict[str, Any]:
     """Return ``split_digest`` and ``data``: counts, grouping, masks, what was skipped."""
     info, facts = decoded_images.read(images.path), split.read_facts(parts.path)
-    data = {
-        "format": data_format,
+    grouped_by, without_group = _grouped_by(config.loop, images, parts)
+    data: dict[str, Any] = {
+        "format": config.data.format,
         "n_images": info.n_images,
         "n_lesions": info.n_lesions,
-        "grouped_by": info.grouped_by,
+        "grouped_by": grouped_by,
         "masks": info.masks,
         "n_skipped": len(info.skipped),
         "counts": facts.counts,
     }
     if apart := duplicates_apart(images, parts):
         data["duplicates_apart"] = apart
+    if without_group:
+        data["without_group"] = without_group
+    counts = {"unlabelled": facts.unlabelled, "answered": facts.answered}
+    data |= {name: count for name, count in counts.items() if count}
     return {"split_digest": facts.digest, "data": data}

@@ -23,7 +23,7 @@ def summary_table(report: Mapping[str, Any], *, simulated: bool = False) -> Tabl
     title = "Test figures with 95 % intervals" + (f" ({warning})" if warning else "")
     table = Table(title=title, caption="malignant includes premalignant; operating point fixed on val")
     table.add_column("round", justify="right")
-    table.add_column("arm")
+    table.add_column("arm", no_wrap=True)
     for name in FIGURES:
         table.add_column(name.replace(".", " ").replace("_", " "), justify="right")
     table.add_column("accepted/generated", justify="right")
@@ -32,6 +32,16 @@ def summary_table(report: Mapping[str, Any], *, simulated: bool = False) -> Tabl
             str(entry["round"]),
             str(entry["arm"]),
             *(figure_text(entry["test"], name) for name in FIGURES),
-            f"{entry['n_accepted']}/{entry['n_generated']}",
+            _made(entry),
         )
     return table
+
+
+def _made(entry: Mapping[str, Any]) -> str:
+    """Return ``4/20`` images of an arm, ``10/12 labels`` (answered of asked, so far) of one that buys labels, or both."""
+    made = f"{entry['n_accepted']}/{entry['n_generated']}"
+    labels = entry.get("labels")
+    if labels is None:
+        return made
+    bought = f"{labels['answered']}/{labels['asked']} labels"
+    return f"{made}, {bought}" if entry["n_generated"] else bought

@@ -58,9 +58,12 @@ def figure_column(heading: str, name: str, part: str = "test") -> Column:
 
 
 def _added(entry: Entry) -> str:
-    """Images that the pool adds to the classifier's own, of all rounds so far; a dash where the report does not say."""
+    """Images that an arm has beside the real ones of all arms, of all rounds so far: those that its pool adds, and newly
+    labelled ones; a dash where the report does not say.
+    """
     added = (entry.get("pool") or {}).get("added")
-    return NOTHING if added is None else str(sum(added.values()))
+    labelled = (entry.get("labels") or {}).get("answered", 0)
+    return NOTHING if added is None else str(sum(added.values()) + labelled)
 
 
 def _made(entry: Entry) -> str:

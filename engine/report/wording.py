@@ -41,6 +41,13 @@ PROTOCOLS: Mapping[str, tuple[str, str]] = {
 }
 """Title and explanation of each protocol of report.json; ``protocol_words`` fills in what it counted."""
 
+SOME_UNGROUPED = (
+    "{count} images in use have neither a patient id nor a lesion id, so photographs of one lesion may lie both in the "
+    "training part and in the test part. The figures below may be optimistic, and the intervals too narrow. Images of a "
+    "plain folder have no ids; in a table, as rows without a diagnosis, they can have some."
+)
+"""The explanation of groups_unknown where most images have an id."""
+
 VERDICTS: Mapping[Verdict, str] = {
     "helped": "Hard cases helped",
     "hurt": "Hard cases hurt",
@@ -93,6 +100,8 @@ def protocol_words(protocol: str, data: Mapping[str, Any]) -> tuple[str, str]:
     title, explanation = PROTOCOLS.get(
         protocol, (f"Protocol: {protocol}", "This protocol is unknown to the report.")
     )
+    if protocol == "groups_unknown" and "without_group" in data:
+        explanation = SOME_UNGROUPED.format(count=data["without_group"])
     return title, explanation.format(pairs=data.get("duplicates_apart", "an unknown number"))
 
 

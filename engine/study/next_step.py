@@ -35,7 +35,8 @@ def next_step(layout: RunLayout, action: str, run: str) -> NextStep | None:
         return NextStep(command=command, purpose="the rest of the run; what is done is kept")
     if action == Action.REVIEW:
         return NextStep(
-            command=shlex.join(["hardcase", "review", run]), purpose="your verdicts, for which the run waits"
+            command=shlex.join(["hardcase", "review", run]),
+            purpose="answers and verdicts, for which the run waits",
         )
     config = load(layout.config)
     split = config.data.split

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.artifacts import duplicates, split
+from engine.artifacts import duplicates, lesions, split
 from engine.artifacts.decoded_images import DataFacts
 from engine.artifacts.duplicates import DuplicatePairs
 from engine.artifacts.split import SplitTable
-from engine.config import SplitConfig
+from engine.config import LoopConfig, SplitConfig
 from engine.data.assignment import assign
+from engine.data.table import make_table
 from engine.pipeline.run_report import duplicates_apart, protocol
 from engine.store import StageFolder
 from engine.types import UNLABELLED, LesionTable, strings
@@ -77,13 +78,13 @@ def test_sure_pairs_in_two_parts(
 ) -> None:
     images, parts = folders(tmp_path, PARTS, pairs, sure)
     assert duplicates_apart(images, parts) == apart
-    assert protocol("crossfit", images, parts) == said
-    assert protocol("test", images, parts) == "leaky"
+    assert protocol(LoopConfig(mine_from="crossfit"), images, parts) == said
+    assert protocol(LoopConfig(mine_from="test"), images, parts) == "leaky"
 
 
 def test_known_leakage_is_named_before_what_could_be(tmp_path: Path) -> None:
     images, parts = folders(tmp_path, PARTS, [("a", "b")], grouped_by="image")
-    assert protocol("mine", images, parts) == "leaky_by_duplicates"
+    assert protocol(LoopConfig(), images, parts) == "leaky_by_duplicates"
 
 
 @pytest.mark.parametrize(("merge", "said"), [(True, "safe"), (False, "leaky_by_duplicates")])
@@ -100,4 +101,27 @@ def test_merge_duplicates_decides(tmp_path: Path, merge: bool, said: str) -> Non
     found, _ = assign(table, SplitConfig(merge_duplicates=merge), 0, pairs)
     parts = dict(zip(table.image_id.tolist(), found.part_N.tolist(), strict=True))
     images, parted = folders(tmp_path, parts, pairs)
-    assert protocol("crossfit", images, parted) == said
+    assert protocol(LoopConfig(mine_from="crossfit"), images, parted) == said
+
+
+@pytest.mark.parametrize(
+    ("parts", "loop", "said"),
+    [
+        ({"e": UNLABELLED}, LoopConfig(), "safe"),
+        ({"e": "train"}, LoopConfig(), "groups_unknown"),
+        ({"e": UNLABELLED}, LoopConfig(generator_saw="unlabelled"), "groups_unknown"),
+        ({"e": UNLABELLED}, LoopConfig(arms=["real", "hard", "queried"]), "groups_unknown"),
+        ({"e": ""}, LoopConfig(generator_saw="unlabelled"), "safe"),
+    ],
+    ids=["lies apart", "a reader's answer made it train", "the generator learns from it", "an arm asks", "in no part"],
+)  # fmt: skip
+def test_only_images_in_use_need_a_group(
+    tmp_path: Path, parts: dict[str, str], loop: LoopConfig, said: str
+) -> None:
+    """All images but ``e``, of a plain folder, have a lesion id of the data."""
+    images, parted = folders(
+        tmp_path, {name: part for name, part in (PARTS | parts).items() if part}, [], grouped_by="image"
+    )
+    lesion = [f"lesion-{name}" for name in "abcd"] + ["e"]
+    lesions.write(make_table("here", list(PARTS), ["mel"] * 5, lesion_id=lesion), images.path)
+    assert protocol(loop, images, parted) == said

@@ -140,6 +140,19 @@ def test_it_says_for_how_many_images_lesions_are_known(runner, console):
     assert "note     age: 1 values [b]" in said
 
 
+def test_images_without_a_diagnosis_need_no_group(runner, console):
+    """A plain folder of unlabelled images lies beside data that name every lesion."""
+    images = runner.folders["images"]
+    info = json.loads((images / "data.json").read_text())
+    more = {"grouped_by": "image", "n_images": info["n_images"] + 9, "n_lesions": info["n_lesions"] + 9}
+    (images / "data.json").write_text(json.dumps(info | more))
+    figures = data_commands.describe(CONFIG, runner, console)
+    assert figures["grouped_by"] == "lesion"
+    said = _said(console).replace("\n", " ")
+    assert f"images in use, {info['n_lesions']} lesions" in said and "grouped by lesion" in said
+    assert "GROUPS" not in said
+
+
 def test_stages_are_asked_for_under_the_keys_of_a_run(runner, console):
     data_commands.describe(CONFIG, runner, console)
     stages = [stage for stage, _, _, _ in runner.asked]

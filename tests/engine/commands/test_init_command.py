@@ -20,6 +20,7 @@ from engine.artifacts.yaml_text import parse_yaml
 from engine.commands.init_command import Machine, init
 from engine.config import load_config
 from engine.data.diagnoses import recognise
+from engine.data.readers.table import read
 from engine.errors import ConfigError, DataError
 from tests.engine.config.test_data_text import HOSTILE
 
@@ -174,6 +175,48 @@ def test_table_columns_are_found(root, tmp_path):
     assert "grouped by patient" in text
     again, _ = _init(root / "list.csv", tmp_path / "other.yaml")
     assert again["data"]["format"] == "table" and again["name"] == "list"
+
+
+def test_a_folder_without_diagnoses_is_kept_to_ask_about(root, tmp_path):
+    _table(root)
+    for number in range(3):
+        _image(root / "archive" / "2026" / f"new_{number}.jpg")
+    archive, out, console = root / "archive", tmp_path / "config.yaml", Console(file=io.StringIO(), width=200)
+    tree, text = _init(root, out)
+    assert "unlabelled" not in tree["data"] and "images   8 images" in text
+    folder = archive / "2026"
+    assert f"3 images in {folder} are in no row of the table and are not used" in text
+    out.unlink()
+    with pytest.raises(DataError, match=r"absent is no folder"):
+        init(root, out, console, unlabelled=root / "absent")
+    init(root, out, console, unlabelled=archive, machine=CPU)
+    data = load_config(out).data
+    assert (data.unlabelled, data.unlabelled_images) == ("keep", str(archive))
+    text = console.file.getvalue()
+    assert "no classifier learns from the 3 images" in text and "grouped by patient" in text
+    assert "# CHECK: data.unlabelled_images: no classifier learns" in out.read_text()
+
+
+def test_a_class_folder_named_unlabelled_is_no_class(root, tmp_path):
+    _folders(root)
+    for number in range(3):
+        _image(root / "Unlabelled" / f"new_{number}.png", (40, 40))
+    tree, text = _init(root, tmp_path / "config.yaml")
+    assert tree["data"]["unlabelled"] == "keep" and tree["data"]["map_labels"] == {"Unlabelled": None}
+    assert "without a diagnosis (Unlabelled 3)" in text and "counted as benign" not in text
+    table = read(load_config(tmp_path / "config.yaml").data, 0).table
+    assert table.classes == CLASSES and int((~table.labelled_N).sum()) == 3
+
+
+def test_a_folder_without_diagnoses_stands_beside_image_files_alone(root, tmp_path):
+    _medmnist(root)
+    _image(tmp_path / "archive" / "new.jpg")
+    out, console = tmp_path / "config.yaml", Console(file=io.StringIO())
+    with pytest.raises(
+        DataError, match=r"--unlabelled: images are read beside image files, which format: medmnist"
+    ):
+        init(root, out, console, unlabelled=tmp_path / "archive")
+    assert not out.exists()
 
 
 def test_isic_labels_outside_ham10000_get_names_to_check(root, tmp_path):

@@ -60,7 +60,7 @@ def test_from_the_first_answers_to_agreement(run: Path, answers: Path) -> None:
     assert f"  hardcase label {run} --withdraw IMAGE --reader NAME\n" in text
     assert "ann and bob (Cohen)" in text and "both (Fleiss)" in text
     assert "2 answers with the model's guess shown before: 2 name the model's class (100.0\u00a0%)" in text
-    assert "2 answers without it: 1 name the model's class (50.0\u00a0%)" in text
+    assert "2 answers without the model's guess shown: 1 name the model's class (50.0\u00a0%)" in text
     assert "not shown to change once its guess was shown: +50.0 points (+0.0 to +100.0); nobody drew" in text
     assert "SIMULATED" not in text
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from engine.artifacts import labels
+from engine.artifacts.labels import Answer
 from engine.artifacts.secrets import MASK
-from engine.commands.run_command import ending_lines, mlflow_line
+from engine.commands.run_command import ending_lines, mlflow_line, query_lines, say_answers
+from engine.commands.run_study import say_left_answers
 from engine.execution.console import plain_console
 from engine.tracking.saved_view import page
 from tests.integration.tiny import tiny_config
@@ -38,3 +41,31 @@ def test_the_address_of_the_tracked_run_is_printed_as_it_is(tmp_path: Path) -> N
     console.print(mlflow_line(tiny_config(str(tmp_path)), tmp_path), soft_wrap=True)
     printed = console.file.getvalue()  # type: ignore[attr-defined]
     assert f"http://127.0.0.1:5000{page(tmp_path)}" in printed and MASK not in printed
+
+
+def test_it_is_said_that_answers_train(tmp_path: Path) -> None:
+    config = tiny_config(str(tmp_path), name="mine")
+    run, console = tmp_path / "mine", plain_console(file=io.StringIO(), width=300)
+    say_answers(config, console)
+    assert console.file.getvalue() == ""  # type: ignore[attr-defined]
+    run.mkdir()
+    labels.append(run, [Answer(image_id=name, reader="ann", dx="mel") for name in ("a", "b")])
+    say_answers(config, console)
+    assert "2 images that readers labelled are train images" in console.file.getvalue()  # type: ignore[attr-defined]
+    say_left_answers(run, console)
+    assert "do not train on the 2 images" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_images_without_a_diagnosis_can_be_asked_about(tmp_path: Path) -> None:
+    config = tiny_config(str(tmp_path))
+    report = {"data": {"unlabelled": 2000}, "stopping": {"action": "stop"}}
+    assert query_lines(Path("runs/mine"), report, config) == [
+        "or       hardcase query runs/mine --count 50 --out ask   "
+        "(chooses which of 2000 images without a diagnosis to ask about)"
+    ]
+    assert query_lines(Path("runs/mine"), report | {"stopping": {"action": "review"}}, config) == []
+    assert query_lines(Path("runs/mine"), report | {"data": {}}, config) == []
+    (tmp_path / "queries" / "0000").mkdir(parents=True)
+    assert " --out ask_2 " in query_lines(tmp_path, report, config)[0], (
+        "the folder of the first questions is full"
+    )

@@ -178,6 +178,22 @@ def test_banner_names_the_protocol_before_any_figure(
     assert page.index(title) < page.index("recognised")
 
 
+def test_where_some_images_have_no_group_the_banner_counts_them(run: Path, tmp_path: Path) -> None:
+    data = json.loads((run / "report.json").read_text())["data"]
+    some = {"protocol": "groups_unknown", "data": data | {"without_group": "20 of 320"}}
+    text = words(render_report(altered(run, tmp_path, **some)))
+    assert "20 of 320 images in use have neither a patient id nor a lesion id" in text
+    assert "names neither patients nor lesions" not in text
+
+
+def test_images_without_a_diagnosis_and_readers_answers_are_counted(run: Path, tmp_path: Path) -> None:
+    data = json.loads((run / "report.json").read_text())["data"]
+    text = words(render_report(altered(run, tmp_path, data=data | {"unlabelled": 1980, "answered": 20})))
+    assert f"{data['n_images']} images (1980 without a diagnosis)" in text
+    assert "20 of the train images have their class from readers’ answers" in text
+    assert "readers’ answers" not in words(render_report(run))
+
+
 def test_near_duplicates_in_two_parts_are_counted_with_the_remedy_and_allow_no_claim(
     run: Path, tmp_path: Path
 ) -> None:

@@ -32,3 +32,15 @@ def test_every_round_and_arm_is_printed(tmp_path: Path) -> None:
     assert "(LEAKY: mined from test; SIMULATED LABELS)" in both
     assert "LEAKY" in printed(report | {"protocol": "leaky"})
     assert "GROUPS UNKNOWN" in printed(report | {"protocol": "groups_unknown"})
+
+
+def test_an_arm_that_buys_labels_says_how_many_and_keeps_its_name(tmp_path: Path) -> None:
+    report = json.loads((make_run(tmp_path / "demo", lesions=220, rounds=1) / "report.json").read_text())
+    labels, entry = {"asked": 12, "answered": 10}, report["rounds"][-1]
+    rounds = [entry | {"arm": "queried_random", "labels": labels, "n_generated": 0, "n_accepted": 0}]
+    rounds += [entry | {"arm": "hard_and_queried", "labels": labels}]
+    console = Console(file=io.StringIO(), width=80)
+    console.print(summary_table(report | {"rounds": rounds}))
+    assert "queried_random" in console.file.getvalue()  # type: ignore[attr-defined]
+    text = printed(report | {"rounds": rounds})
+    assert " 10/12 labels" in text and "74/120, 10/12 labels" in text

@@ -67,6 +67,9 @@ def test_images_added_are_those_of_the_pool_not_those_accepted(run: RunFiles) ->
     made = {**entry, "n_accepted": 10, "n_generated": 10, "pool": {"added": {"mel": 5, "nv": 3}}}
     assert (texts["Images added"](made), texts["Accepted / generated"](made)) == ("8", "10 / 10")
     assert texts["Images added"]({**made, "pool": None}) == "–"
+    assert texts["Images added"]({**made, "labels": {"answered": 10}}) == "18", (
+        "newly labelled ones are added too"
+    )
     assert texts["Accepted / generated"]({**made, "n_generated": 0}) == "none"
 
 

@@ -108,3 +108,14 @@ def test_what_is_no_run_folder_and_no_address(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=f"--port {port}: cannot be used"):
             listen(Place(port=port))
     assert Place(host="0.0.0.0").open_to_others and not Place(host="localhost").open_to_others
+
+
+def test_a_closed_page_names_what_trains_with_the_answers(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=40)
+    review_command.say_closed(tmp_path / "my run", console)
+    said = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert said[0].startswith("closed   every answer is in ")
+    assert (
+        said[1]
+        == f"next     hardcase run '{tmp_path / 'my run' / 'config.yaml'}'   (goes on with the answers)"
+    )
