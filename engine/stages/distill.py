@@ -93,6 +93,7 @@ def fit(
     data = open_denoiser_data(dataset, rows, inputs, encoder)
     facts = generator_parts.read_denoiser(inputs["denoiser"])
     student = load_denoiser(inputs["denoiser"]).requires_grad_(True).train()
+    student.unet.register_to_config(_name_or_path=facts.pretrained or "")  # not the folder on this machine
     choose_trained(student, config, derive_seed(seed, "distill", "lora"))
     objective = DistillObjective(
         model=student,

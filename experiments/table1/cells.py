@@ -96,7 +96,7 @@ def scored(
         split.read(pipeline.stages["split"].path),
         config.model_dump(mode="json"),
         name=f"set {request.number}",
-        protocol=protocol(config.loop.mine_from, pipeline.stages["images"], pipeline.stages["split"]),
+        protocol=protocol(config.loop, pipeline.stages["images"], pipeline.stages["split"]),
         scored=request.scored,
     )
     return run, {

@@ -53,6 +53,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "data": {"split": NO_MINE},
         "classifier": {"mix": MIX},
     },
+    "student": {"denoiser": {"distill": {"steps": 2}}, "synthesis": {"strength": 0.5}},
     "mined_from_test": {"loop": {"mine_from": "test"}},
     "sets_generator_saw_own": {
         "loop": {"arms": [*SOURCES, "retrieved"], "mine_from": "crossfit", "generator_saw": "own"},

@@ -1,4 +1,4 @@
-"""Two tiny real runs that together reach every stage, and a digest of what each stage read and wrote in them."""
+"""Tiny real runs that together reach every stage, and a digest of what each stage read and wrote in them."""
 
 from __future__ import annotations
 
@@ -41,12 +41,13 @@ SECTIONS: dict[str, Any] = {
 }
 CLASSIFIER = {"model": "resnet10t"}
 """Models are named here, so that the pinned bytes do not depend on what other tests train."""
+DATA: dict[str, Any] = {
+    "phantom": {"lesions": 60, "views": 2, "imbalance": 0.0},
+    "split": {"train": 0.5, "mine": 0.0, "val": 0.25, "test": 0.25},
+}
 RUNS: Mapping[str, Mapping[str, Any]] = {
     "latents": {
-        "data": {
-            "phantom": {"lesions": 60, "views": 2, "imbalance": 0.0},
-            "split": {"train": 0.5, "mine": 0.0, "val": 0.25, "test": 0.25},
-        },
+        "data": DATA,
         "synthesis": {
             "steps": 3,
             "states": 2,
@@ -81,6 +82,12 @@ RUNS: Mapping[str, Mapping[str, Any]] = {
             "crossfit_folds": 2,
         },
         "policy": {"mining": {"name": "medium_hard"}, "budget": {"name": "inverse_sensitivity"}},
+    },
+    "student": {
+        "data": DATA,
+        "denoiser": {"widths": [8, 16], **SHORT, "validations": 1, "distill": {"steps": 2, "train_steps": 3}},
+        "classifier": {**CLASSIFIER, "steps": 3, "round_init": "scratch"},
+        "loop": {"rounds": 1, "budget": 6, "arms": ["hard"], "mine_from": "crossfit", "crossfit_folds": 2},
     },
     "pixels": {
         "data": {

@@ -1,4 +1,4 @@
-"""No stage's output changes unnoticed: two tiny real runs against tests/golden/outputs.json and report.json."""
+"""No stage's output changes unnoticed: tiny real runs against tests/golden/outputs.json and report.json."""
 
 from __future__ import annotations
 

@@ -49,6 +49,7 @@ SMALL = {
     "--count=50": "--count=5",
     "RUN": "runs/mine",
     "DATA_FOLDER": "lesions",
+    "DIR": "others",
     "s3://bucket/team/run": "s3://bucket/team/mine",
 }
 """What is typed in the place of a word."""
@@ -127,6 +128,12 @@ def before(call: list[str]) -> list[str]:
     for name, layout in LAYOUT_OF.items():
         if name in {word.rpartition("=")[2] for word in call} and not Path(name).exists():
             LAYOUTS[layout](Path(name))
+    if "--unlabelled" in call:
+        photographs = sorted(Path("lesions").rglob("*.jpg"))
+        for number, photograph in enumerate(photographs[:5]):
+            place = Path(call[call.index("--unlabelled") + 1]) / f"other_{number}.jpg"
+            place.parent.mkdir(exist_ok=True)
+            shutil.copyfile(photograph, place)
     if call[0] == "init":  # on most pages my.yaml is there already
         Path(call[-1]).unlink(missing_ok=True)
     if "pictures" in call:  # one table, its pictures elsewhere

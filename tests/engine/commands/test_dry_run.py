@@ -65,7 +65,7 @@ def test_the_plan_counts_every_stage_of_a_run(tmp_path: Path, data: dict[str, St
         Work(2, 0),
         Work(1, 0),
     )  # hard's rounds; one sheet per run
-    assert set(NAMES) - set(plan) == {"ask", "crossfit", "gan", "likelihood"}
+    assert set(NAMES) - set(plan) == {"ask", "crossfit", "distill", "gan", "likelihood"}
 
 
 def test_the_plan_counts_questions_and_waits_for_no_reader(
