@@ -19,7 +19,7 @@ from engine.diffusion.trained_part import choose_trained, merge, projections
 from engine.errors import ConfigError
 from engine.stages import denoiser, latents, vae
 from engine.training.checkpoints import learned_tensors
-from tests.fakes import run_stage
+from tests.fakes import kill_at_5, run_stage
 from tests.fakes_diffusion import make_foundation, tiny
 
 WIDTH = 16
@@ -100,15 +100,6 @@ def test_a_killed_training_ends_in_the_same_bytes_and_its_checkpoints_hold_what_
     train: str, tmp_path: Path, inputs: dict[str, Path], pretrained: Path
 ) -> None:
     asked = settings(pretrained, train, checkpoint_every=3)
-
-    def kill_at_5(fit: Any) -> None:
-        from engine.training.plan import TrainEnv
-
-        def progress(what: str, done: int, total: int) -> None:
-            if done == 5:
-                raise KeyboardInterrupt
-
-        fit(TrainEnv(progress=progress))
 
     whole = ran(tmp_path / "whole", inputs, asked)
     with pytest.raises(KeyboardInterrupt):

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, vae
-from tests.fakes import run_stage
+from tests.fakes import kill_at_5, run_stage
 from tests.fakes_diffusion import make_foundation, tiny
 
 
@@ -69,15 +69,6 @@ def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     config = tiny(denoiser={"checkpoint_every": 3})
     run(tmp_path / "whole", inputs, config)
-
-    def kill_at_5(fit):
-        from engine.training.plan import TrainEnv
-
-        def progress(what, done, total):
-            if done == 5:
-                raise KeyboardInterrupt
-
-        fit(TrainEnv(progress=progress))
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=tmp_path / "kept")

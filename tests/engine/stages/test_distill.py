@@ -8,7 +8,7 @@ import pytest
 from engine.errors import StageError
 from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, distill, latents, synthesize, vae
-from tests.fakes import run_stage
+from tests.fakes import kill_at_5, run_stage
 from tests.fakes_diffusion import make_foundation, tiny
 
 TAUGHT = {"steps": 2, "train_steps": 6}
@@ -56,15 +56,6 @@ def test_files_and_facts(tmp_path, inputs):
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     config = taught(denoiser={"checkpoint_every": 2})
     run(tmp_path / "whole", inputs, config)
-
-    def kill_at_5(fit):
-        from engine.training.plan import TrainEnv
-
-        def progress(what, done, total):
-            if done == 5:
-                raise KeyboardInterrupt
-
-        fit(TrainEnv(progress=progress))
 
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=tmp_path / "kept")

@@ -10,7 +10,7 @@ from engine.diffusion.codec import load_codec
 from engine.diffusion.holdout import held_out
 from engine.parts.dataset import open_dataset
 from engine.stages import vae
-from tests.fakes import make_dataset_folders, run_stage
+from tests.fakes import kill_at_5, make_dataset_folders, run_stage
 from tests.fakes_diffusion import tiny
 
 PIXELS = tiny(vae={"kind": "identity", "downsample": 1})
@@ -60,15 +60,6 @@ def test_plain_diffusers_reads_the_scaling(tmp_path, inputs):
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     config = tiny(vae={"checkpoint_every": 3})
     run(tmp_path / "whole", inputs, config)
-
-    def kill_at_5(fit):
-        from engine.training.plan import TrainEnv
-
-        def progress(what, done, total):
-            if done == 5:
-                raise KeyboardInterrupt
-
-        fit(TrainEnv(progress=progress))
 
     checkpoint = tmp_path / "kept"
     with pytest.raises(KeyboardInterrupt):
