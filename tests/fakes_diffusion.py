@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from engine.artifacts.embedder import EmbedderFacts
 from engine.config import Config, parse_config
 from engine.data.captions import captions
+from engine.diffusion.holdout import held_out
 from engine.parts.dataset import open_dataset
 from tests.fakes import make_dataset_folders, run_stage
 
@@ -122,3 +123,19 @@ def run_foundation(tmp: Path) -> dict[str, Path]:
         inputs[name] = run_stage(module, tmp / name, inputs, module.Params.of(tiny()))
     inputs["condition"] = make_condition(tmp / "condition", inputs)
     return inputs
+
+
+def denoiser_weights(folder: Path) -> list[bytes]:
+    """Return the bytes of what stage denoiser, or distill, has learned."""
+    names = ("adapter.safetensors", "unet/diffusion_pytorch_model.safetensors")
+    return [(folder / name).read_bytes() for name in names]
+
+
+def with_other_held_out_latents(folder: Path, inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the inputs with latents, in the new ``folder``, whose held-out lesions are other ones."""
+    dataset = open_dataset(inputs["images"], inputs["split"])
+    values = np.load(inputs["latents"] / "latents.npy")
+    values[held_out(dataset.table.lesion_id[dataset.where("train")])] = 9.0
+    folder.mkdir()
+    np.save(folder / "latents.npy", values)
+    return {**inputs, "latents": folder}

@@ -65,7 +65,7 @@ def synthesize(
     """
     folder = build.open_run(run)
     config = folder.config
-    names = (*PARTS, *parts_sampled(config.synthesis.generator, config.denoiser.distill is not None))
+    names = (*PARTS, *parts_sampled(config.synthesis.generator, config.denoiser))
     parts = {name: folder.stage(foundation_role(name)).path for name in names}
     classes = decoded_images.read(parts["images"]).classes
     if dx not in classes:

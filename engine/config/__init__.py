@@ -29,11 +29,10 @@ from engine.config.loop_sections import (
 )
 from engine.config.schema import Config
 from engine.config.sections import OptimConfig, Section
-from engine.config.synthesis_section import GENERATOR_PARTS, SynthesisConfig, parts_sampled
+from engine.config.synthesis_section import SynthesisConfig, parts_sampled
 from engine.config.tune_section import TuneConfig
 
 __all__ = [
-    "GENERATOR_PARTS",
     "BackendConfig",
     "BigModelConfig",
     "ClassifierConfig",

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
+from engine.config.generator_sections import DenoiserConfig
 from engine.config.sections import Fraction, Section, Steps
 
 GeneratorName = Literal["diffusion", "dcgan", "classical", "retrieved"]
@@ -19,11 +20,10 @@ GENERATOR_PARTS: Mapping[GeneratorName, tuple[str, ...]] = {
 """The trained parts (foundation stages) each generator samples with, the one whose weights make the images last."""
 
 
-def parts_sampled(generator: GeneratorName, distilled: bool) -> tuple[str, ...]:
+def parts_sampled(generator: GeneratorName, denoiser: DenoiserConfig) -> tuple[str, ...]:
     """Return the parts that a generator samples with; a distilled denoiser's student stands in its place."""
-    return tuple(
-        "distill" if distilled and part == "denoiser" else part for part in GENERATOR_PARTS[generator]
-    )
+    sampled = "denoiser" if denoiser.distill is None else "distill"
+    return tuple(sampled if part == "denoiser" else part for part in GENERATOR_PARTS[generator])
 
 
 LARGEST_VAE_CHUNK: Final = 32

@@ -4,7 +4,7 @@ The noise range is cut into a few segments. At each timestep that sampling visit
 from which one step of DDIM goes where the teacher comes in several: progressive distillation (Salimans and Ho 2022) in one
 stage. The teacher is guided, so the student runs once a segment (Meng et al. 2023).
 
-Shape legend: B batch, c h w a latent, P prompt tokens, W prompt width, L levels, D lesion width.
+Shape legend: B batch, c h w a latent, P prompt tokens, W prompt width, L levels, D lesion width, V visited timesteps.
 """
 
 from __future__ import annotations
@@ -59,6 +59,11 @@ class Segments:
             {u for strength in self.strengths for u in visited_timesteps(self.process, self.count, strength)}
         )
 
+    @cached_property
+    def levels_V2(self) -> Tensor:
+        """Signal and noise at each visited timestep, (V, 2)."""
+        return torch.tensor([(self.process.signal(u), self.process.noise(u)) for u in self.visited])
+
     def path(self, timestep: int) -> list[int]:
         """Return the teacher's timesteps from a visited one to where the student shall lead, both included.
 
@@ -100,8 +105,7 @@ class DistillObjective:
         """
         device, process, visited = self.env.device, self.segments.process, self.segments.visited
         place_B = draws.timestep_B * len(visited) // TRAIN_STEPS
-        levels_V2 = torch.tensor([(process.signal(u), process.noise(u)) for u in visited])
-        signal, noise = levels_V2[place_B, :, None, None, None].to(device).unbind(1)
+        signal, noise = self.segments.levels_V2[place_B, :, None, None, None].to(device).unbind(1)
         noisy = signal * self.data.latents(rows, draws).to(device) + noise * draws.noise_Bchw.to(device)
         student, teacher = self.both(rows, draws)
         wanted = torch.empty_like(noisy)
@@ -117,7 +121,7 @@ class DistillObjective:
         return loss_B
 
     def wanted(self, teacher: Predict, noisy_Bchw: Tensor, timestep: int) -> Tensor:
-        """Return the estimate of x_0 (B, c, h, w) from which DDIM goes where the teacher comes (Salimans and Ho, Eq. 43).
+        """Return the estimate of x_0 (B, c, h, w) from which DDIM goes where the teacher comes (Salimans and Ho, App. G).
 
         The teacher steps by DPM-Solver++(2M) (Lu et al. 2022, Alg. 2); at first, and into the clean end, in first order.
         """

@@ -10,7 +10,7 @@ Every worker must see the stage cache under the same path (one machine, or a sha
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -187,13 +187,13 @@ class StageWork:
     def train_here(self, fit: Fit) -> None:
         """Train in this process."""
         call = self.call
-        minutes = self.config.checkpoint_minutes
-        leaving, stop = notice_for([self.home]), StopFile.of(call.out)
-
-        def warned() -> bool:
-            return stop.asked() or leaving()
-
+        minutes, warned = self.config.checkpoint_minutes, self.warned([self.home])
         LocalLaunch(call.threads, call.device, call.precision, self.note, minutes, warned)(fit)
+
+    def warned(self, nodes: Sequence[str]) -> Callable[[], bool]:
+        """Return what tells a training whether a checkpoint is due: the driver is about to end it, or a node to leave."""
+        leaving, stop = notice_for(nodes), StopFile.of(self.call.out)
+        return lambda: stop.asked() or leaving()
 
     def _begin_training(self, fit: Fit) -> Any:
         """Begin a training in a task of its own; return the reference to its end."""

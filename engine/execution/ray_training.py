@@ -12,7 +12,7 @@ import ray
 
 from engine.errors import ConfigError
 from engine.execution.profiling import watched
-from engine.execution.ray_drains import nodes_of_all_workers, notice_for
+from engine.execution.ray_drains import nodes_of_all_workers
 from engine.parts.context import Fit
 from engine.training.plan import TrainEnv
 
@@ -112,7 +112,7 @@ def _train_in(work: StageWork, context: Any, fit: Fit) -> None:
         precision=call.precision,
         progress=work.note,
         checkpoint_minutes=work.config.checkpoint_minutes,
-        warned=notice_for([work.home, *nodes_of_all_workers()]),
+        warned=work.warned([work.home, *nodes_of_all_workers()]),
     )
     env.begin()
     fit(env)

@@ -93,13 +93,19 @@ def _grouped_by(loop: LoopConfig, images: StageFolder, parts: StageFolder) -> tu
     Unlabelled images are in use where an arm asks for labels or the generator learns from them. Others may stand apart
     without a group: nothing trains on them until readers' answers make them train images.
     """
-    known = decoded_images.read(images.path).grouped_by
+    asked = loop.generator_saw == UNLABELLED or any(ARMS[arm].labels for arm in loop.arms)
+    return _groups_of(images.path, parts.path, asked)
+
+
+@functools.cache
+def _groups_of(images: Path, parts: Path, asked: bool) -> tuple[str, str]:
+    """The same of two finished folders, whose files do not change: every round's report asks."""
+    known = decoded_images.read(images).grouped_by
     if known != "image":
         return known, ""
-    asked = loop.generator_saw == UNLABELLED or any(ARMS[arm].labels for arm in loop.arms)
-    used = split.read(parts.path)
+    used = split.read(parts)
     names = used.image_id if asked else used.image_id[used.split != UNLABELLED]
-    table = lesions.read(images.path)
+    table = lesions.read(images)
     table = table.take(np.isin(table.image_id, names))
     apart = len(table) - n_grouped(table)
     return groups_of_some(table, known), f"{apart} of {len(table)}" if 0 < apart < len(table) else ""

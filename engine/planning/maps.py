@@ -19,7 +19,7 @@ from engine.planning import architectures
 from engine.planning.live_memory import autocast, like_a_gpu, peak_of, weights_of
 from engine.planning.one_training import without_gradients
 from engine.planning.setting import Need, Setting, largest
-from engine.planning.trainings import FLOAT, classifier, guided
+from engine.planning.trainings import FLOAT, classifier, guided, guided_timestep
 
 LATENTS_KEPT = 4
 """Latents that a sampler holds besides the denoiser's: noise, the current one, two estimates of second-order samplers."""
@@ -103,9 +103,8 @@ def synthesize(setting: Setting) -> Need | None:
 def _sampling_step(setting: Setting, model: Any) -> Tensor:
     config, count = setting.config.synthesis, setting.config.synthesis.batch_size
     guidance = guidance_of(config) if setting.config.denoiser.distill is None else Guidance()
-    low, high = config.guidance_interval
     step = guided(setting, model, guidance, count)
-    return step(torch.empty(count, *setting.latent), 1000 * (low + high) / 2)
+    return step(torch.empty(count, *setting.latent), guided_timestep(guidance))
 
 
 def _decode(setting: Setting, vae: Any) -> Tensor:

@@ -40,19 +40,17 @@ def denoiser(setting: Setting) -> Need:
 
     Beside the training lie the prompt encoder and the states of all captions. The held-out loss is of batches of 32.
     """
-    config, data = setting.config.denoiser, setting.data
-    model, tower = architectures.denoiser(setting), architectures.text_tower(setting)
-    tokens, width = architectures.prompt_shape(setting)
+    config = setting.config.denoiser
+    model = architectures.denoiser(setting)
     choose_trained(model, config, seed=0)
     prepare_plainly(model.unet, config)
-    levels = setting.config.embedder.levels * architectures.lesion_width(setting)
     return Training(
         model=model.train(),
         loss=lambda: denoiser_loss(setting, model, setting.piece(config)).mean(),
         pieces=setting.accumulate(config),
         averaged=config.ema > 0,
-        data=weights_of(tower) + (data.captions + 1) * tokens * width * FLOAT,
-        host=data.train * (levels * FLOAT + NEIGHBOURS * 8),
+        data=prompts_held(setting),
+        host=images_held(setting),
         look=(lambda: denoiser_loss(setting, model, CHUNK)) if config.validations else None,
         after=lambda: denoiser_loss(setting, model, CHUNK),
     ).need(setting)
@@ -60,24 +58,20 @@ def denoiser(setting: Setting) -> Need:
 
 def distill(setting: Setting) -> Need | None:
     """Return what stage ``distill`` needs (``engine.stages.distill.fit``), its teacher beside it; None without a student."""
-    config, data = setting.config.denoiser, setting.data
+    config = setting.config.denoiser
     if config.distill is None:
         return None
     model, teacher = architectures.denoiser(setting), architectures.denoiser(setting)
     teacher.eval().requires_grad_(False)
-    tower = architectures.text_tower(setting)
-    tokens, width = architectures.prompt_shape(setting)
     choose_trained(model, config, seed=0)
     prepare_plainly(model.unet, config)
-    levels = setting.config.embedder.levels * architectures.lesion_width(setting)
     guidance = guidance_of(setting.config.synthesis)
     count = setting.piece(config)
-    between = TRAIN_STEPS * sum(guidance.interval) / 2  # where guidance acts
 
     def loss() -> Tensor:
         noisy, steps = torch.empty(count, *setting.latent), torch.empty(count, dtype=torch.long)
         with torch.no_grad():
-            wanted = guided(setting, teacher, guidance, count)(noisy, between)
+            wanted = guided(setting, teacher, guidance, count)(noisy, guided_timestep(guidance))
         student = guided(setting, model, Guidance(), count)
         estimate = model(noisy, steps, student.prompt_BPW, student.lesion_BTD, config.beta)
         error: Tensor = (estimate - wanted) ** 2
@@ -88,10 +82,30 @@ def distill(setting: Setting) -> Need | None:
         loss=loss,
         pieces=setting.accumulate(config),
         averaged=config.ema > 0,
-        data=weights_of(tower, teacher) + (data.captions + 1) * tokens * width * FLOAT,
-        host=data.train * (levels * FLOAT + NEIGHBOURS * 8),
-        after=lambda: guided(setting, teacher, guidance, CHUNK)(torch.empty(CHUNK, *setting.latent), 500.0),
+        data=weights_of(teacher) + prompts_held(setting),
+        host=images_held(setting),
+        after=lambda: guided(setting, teacher, guidance, CHUNK)(
+            torch.empty(CHUNK, *setting.latent), guided_timestep(guidance)
+        ),
     ).need(setting)
+
+
+def prompts_held(setting: Setting) -> int:
+    """Return the bytes of the prompt encoder and of the states of all captions, on the device."""
+    tokens, width = architectures.prompt_shape(setting)
+    states = (setting.data.captions + 1) * tokens * width * FLOAT
+    return weights_of(architectures.text_tower(setting)) + states
+
+
+def images_held(setting: Setting) -> int:
+    """Return the bytes of what is known of each train image, in this machine's memory: its embedding and its neighbours."""
+    levels = setting.config.embedder.levels * architectures.lesion_width(setting)
+    return setting.data.train * (levels * FLOAT + NEIGHBOURS * 8)
+
+
+def guided_timestep(guidance: Guidance) -> float:
+    """Return a timestep at which guidance acts, so that all its branches run."""
+    return TRAIN_STEPS * sum(guidance.interval) / 2
 
 
 def guided(setting: Setting, model: Any, guidance: Guidance, count: int) -> GuidedDenoiser:

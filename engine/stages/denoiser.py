@@ -6,27 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-
 from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig, EmbedderConfig
 from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import build_denoiser, save_denoiser
-from engine.diffusion.holdout import held_out
 from engine.diffusion.keep_best import KeepBest
 from engine.diffusion.pretrained import prepare, remade
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserObjective, validation_loss
 from engine.diffusion.trained_part import choose_trained, merge
 from engine.parts.context import StageContext, launch_fit
-from engine.parts.dataset import open_dataset
-from engine.parts.denoiser_data import open_denoiser_data
+from engine.parts.denoiser_data import open_denoiser_images
 from engine.parts.own_images import sees_unlabelled
-from engine.parts.prompts import open_prompts
 from engine.stages import base
 from engine.stages.outputs import File, Folder
 from engine.training.loop import TrainLog, train
-from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
+from engine.training.plan import TrainEnv, TrainPlan, derive_seed
 
 
 class Params(base.GeneratorParams):
@@ -72,26 +67,21 @@ def fit(
 ) -> None:
     """Train in this worker; the main one measures the validation loss and writes."""
     env.begin()
-    dataset = open_dataset(inputs["images"], inputs["split"], unlabelled=unlabelled)
-    rows = dataset.learned()
-    encoder = open_prompts(inputs["embedder"], config.pretrained, env.device)
-    data = open_denoiser_data(dataset, rows, inputs, encoder)
+    images = open_denoiser_images(inputs, config, unlabelled=unlabelled, device=env.device)
+    data = images.data
     channels, side = data.latents_N2chw.shape[2:4]
     width = data.levels_NLD.shape[2]
     model = build_denoiser(
-        config, channels, side, encoder.width, width, derive_seed(seed, "denoiser", "init")
+        config, channels, side, images.prompt_width, width, derive_seed(seed, "denoiser", "init")
     )
     choose_trained(model, config, derive_seed(seed, "denoiser", "lora"))
     noise = scheduler_config(config.schedule, config.prediction)
     objective = DenoiserObjective(
         model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
     )
-    aside = held_out(dataset.group_N[rows])
-    check = np.flatnonzero(aside).astype(np.int64)
-    weights = balanced_weights(dataset.labels[rows], config.balance) * ~aside
-    best = KeepBest(objective, check, seed, moments(config), checkpoint)
+    best = KeepBest(objective, images.aside, seed, moments(config), checkpoint)
     prepare(model.unet, config)
-    log = train(model, objective, weights, _plan(config, seed), env, checkpoint, best)
+    log = train(model, objective, images.weights_N, _plan(config, seed), env, checkpoint, best)
     if env.is_main:
         best.restore()
         merge(model)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from engine.artifacts import generator_parts
 from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig
@@ -13,19 +11,16 @@ from engine.diffusion.adapter import gammas
 from engine.diffusion.denoiser import load_denoiser, save_denoiser
 from engine.diffusion.distill import Distances, DistillObjective, Segments, distances
 from engine.diffusion.guidance import Guidance
-from engine.diffusion.holdout import held_out
 from engine.diffusion.pretrained import prepare
 from engine.diffusion.process import NoiseProcess
 from engine.diffusion.trained_part import choose_trained, merge
 from engine.parts.context import StageContext, launch_fit
-from engine.parts.dataset import open_dataset
-from engine.parts.denoiser_data import open_denoiser_data
+from engine.parts.denoiser_data import open_denoiser_images
 from engine.parts.own_images import sees_unlabelled
-from engine.parts.prompts import open_prompts
 from engine.stages import base
 from engine.stages.outputs import File, Folder
 from engine.training.loop import TrainLog, train
-from engine.training.plan import TrainEnv, TrainPlan, balanced_weights, derive_seed
+from engine.training.plan import TrainEnv, TrainPlan, derive_seed
 
 
 class Params(base.GeneratorParams):
@@ -87,10 +82,7 @@ def fit(
     """Train in this worker; the main one compares student and teacher on held-out lesions and writes."""
     env.begin()
     assert config.distill is not None
-    dataset = open_dataset(inputs["images"], inputs["split"], unlabelled=unlabelled)
-    rows = dataset.learned()
-    encoder = open_prompts(inputs["embedder"], config.pretrained, env.device)
-    data = open_denoiser_data(dataset, rows, inputs, encoder)
+    images = open_denoiser_images(inputs, config, unlabelled=unlabelled, device=env.device)
     facts = generator_parts.read_denoiser(inputs["denoiser"])
     student = load_denoiser(inputs["denoiser"]).requires_grad_(True).train()
     student.unet.register_to_config(_name_or_path=facts.pretrained or "")  # not the folder on this machine
@@ -98,7 +90,7 @@ def fit(
     objective = DistillObjective(
         model=student,
         teacher=load_denoiser(inputs["denoiser"], env.device),
-        data=data,
+        data=images.data,
         config=config,
         guidance=guidance,
         fuse=facts.fuse,
@@ -111,8 +103,6 @@ def fit(
         ),
         env=env,
     )
-    aside = held_out(dataset.group_N[rows])
-    weights = balanced_weights(dataset.labels[rows], config.balance) * ~aside
     plan = TrainPlan.of(
         config,
         name="distill",
@@ -123,13 +113,13 @@ def fit(
         accumulate=config.accumulate,
     )
     prepare(student.unet, config)
-    log = train(student, objective, weights, plan, env, checkpoint)
+    log = train(student, objective, images.weights_N, plan, env, checkpoint)
     if env.is_main:
         merge(student)
         student.eval()
         save_denoiser(student, out)
-        apart = distances(objective, np.flatnonzero(aside).astype(np.int64), seed)
-        _write_facts(out, facts, objective, log, len(np.flatnonzero(aside)), apart)
+        apart = distances(objective, images.aside, seed)
+        _write_facts(out, facts, objective, log, len(images.aside), apart)
 
 
 def _write_facts(

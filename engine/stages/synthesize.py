@@ -78,7 +78,7 @@ class Params(base.Params):
     @property
     def sampled(self) -> tuple[str, ...]:
         """The trained parts of the generator, the one whose weights make the images last."""
-        return parts_sampled(self.synthesis.generator, self.denoiser.distill is not None)
+        return parts_sampled(self.synthesis.generator, self.denoiser)
 
     @property
     def parts(self) -> tuple[str, ...]:

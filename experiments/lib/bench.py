@@ -94,7 +94,7 @@ class Bench:
         folder = open_run(run)
         names = ("images", "split", "embedder", "index", "latents", "judge", "features", "likelihood")
         config = folder.config
-        names += parts_sampled(config.synthesis.generator, config.denoiser.distill is not None)
+        names += parts_sampled(config.synthesis.generator, config.denoiser)
         parts = {
             name: folder.stage(f"foundation/{name}").path
             for name in names

@@ -1,9 +1,9 @@
 """Samples a distilled denoiser: one evaluation for each segment of the noise range.
 
 From a timestep that is visited the student leads by one step of DDIM (Song et al. 2021) to a lower one, at most the next
-that is visited; there the noise in between is drawn anew (gamma-sampling, Zheng et al. 2024, Sec. 4.2). With ``fresh`` 0 it
-leads to the next one itself and the way is deterministic; with 1 to the clean end, as consistency models sample (Song et al.
-2023, Alg. 1).
+that is visited; there the noise in between is drawn anew (strategic stochastic sampling, Zheng et al. 2024). With ``fresh``
+0 it leads to the next one itself and the way is deterministic; with 1 to the clean end, as consistency models sample (Song
+et al. 2023, Alg. 1).
 
 Shape legend: B samples, c h w a latent.
 """

@@ -2,15 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 from diffusers import UNet2DConditionModel
 from safetensors.numpy import load_file
 
-from engine.parts.dataset import open_dataset
 from engine.stages import denoiser, latents, vae
 from tests.fakes import kill_at_5, run_stage
-from tests.fakes_diffusion import make_foundation, tiny
+from tests.fakes_diffusion import denoiser_weights, make_foundation, tiny, with_other_held_out_latents
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +23,6 @@ def inputs(tmp_path_factory):
 def run(folder, inputs, config=None, **context):
     run_stage(denoiser, folder, inputs, denoiser.Params.of(config or tiny()), **context)
     return json.loads((folder / "denoiser.json").read_text())
-
-
-def weights(folder):
-    names = ("adapter.safetensors", "unet/diffusion_pytorch_model.safetensors")
-    return [(folder / name).read_bytes() for name in names]
 
 
 @pytest.mark.slow
@@ -61,8 +54,8 @@ def test_files_and_report(tmp_path, inputs):
 def test_same_seed_same_bytes_other_seed_others(tmp_path, inputs):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run(tmp_path / name, inputs, seed=seed)
-    assert weights(tmp_path / "a") == weights(tmp_path / "b")
-    assert weights(tmp_path / "a") != weights(tmp_path / "c")
+    assert denoiser_weights(tmp_path / "a") == denoiser_weights(tmp_path / "b")
+    assert denoiser_weights(tmp_path / "a") != denoiser_weights(tmp_path / "c")
 
 
 @pytest.mark.slow
@@ -73,7 +66,7 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=tmp_path / "kept")
     run(tmp_path / "again", inputs, config, checkpoint=tmp_path / "kept")
-    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
+    assert denoiser_weights(tmp_path / "again") == denoiser_weights(tmp_path / "whole")
     assert (tmp_path / "again/denoiser.json").read_bytes() == (tmp_path / "whole/denoiser.json").read_bytes()
 
 
@@ -85,15 +78,8 @@ def test_concat_and_zero_beta(tmp_path, inputs):
 
 
 def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
-    from engine.diffusion.holdout import held_out
-
     last = tiny(denoiser={"validations": 0})  # they choose among the weights that training passes through
     run(tmp_path / "before", inputs, last)
-    dataset = open_dataset(inputs["images"], inputs["split"])
-    aside = held_out(dataset.table.lesion_id[dataset.where("train")])
-    (tmp_path / "latents").mkdir()
-    values = np.load(inputs["latents"] / "latents.npy")
-    values[aside] = 9.0
-    np.save(tmp_path / "latents" / "latents.npy", values)
-    run(tmp_path / "after", inputs | {"latents": tmp_path / "latents"}, last)
-    assert weights(tmp_path / "before") == weights(tmp_path / "after")
+    changed = with_other_held_out_latents(tmp_path / "latents", inputs)
+    run(tmp_path / "after", changed, last)
+    assert denoiser_weights(tmp_path / "before") == denoiser_weights(tmp_path / "after")

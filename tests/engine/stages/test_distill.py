@@ -2,14 +2,12 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from engine.errors import StageError
-from engine.parts.dataset import open_dataset
-from engine.stages import denoiser, distill, latents, synthesize, vae
+from engine.stages import denoiser, distill, synthesize
 from tests.fakes import kill_at_5, run_stage
-from tests.fakes_diffusion import make_foundation, tiny
+from tests.fakes_diffusion import denoiser_weights, run_foundation, tiny, with_other_held_out_latents
 
 TAUGHT = {"steps": 2, "train_steps": 6}
 
@@ -20,21 +18,12 @@ def taught(**changes):
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    tmp = tmp_path_factory.mktemp("foundation")
-    inputs = make_foundation(tmp)
-    for name, module in (("vae", vae), ("latents", latents), ("denoiser", denoiser)):
-        inputs[name] = run_stage(module, tmp / name, inputs, module.Params.of(tiny()))
-    return inputs
+    return run_foundation(tmp_path_factory.mktemp("foundation"))
 
 
 def run(folder, inputs, config=None, **context):
     run_stage(distill, folder, inputs, distill.Params.of(config or taught()), **context)
     return json.loads((folder / "denoiser.json").read_text())
-
-
-def weights(folder):
-    names = ("adapter.safetensors", "unet/diffusion_pytorch_model.safetensors")
-    return [(folder / name).read_bytes() for name in names]
 
 
 def test_files_and_facts(tmp_path, inputs):
@@ -50,7 +39,7 @@ def test_files_and_facts(tmp_path, inputs):
     assert all(info[name] == teacher[name] for name in ("scheduler", "fuse", "beta", "parameters"))
     assert 0 < info["distance"] < 10
     assert info["distance"] != info["distance_teacher"]
-    assert weights(tmp_path / "d") != weights(inputs["denoiser"])
+    assert denoiser_weights(tmp_path / "d") != denoiser_weights(inputs["denoiser"])
 
 
 def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
@@ -60,22 +49,15 @@ def test_resume_after_a_kill_gives_the_same_bytes(tmp_path, inputs):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "cut", inputs, config, launch=kill_at_5, checkpoint=tmp_path / "kept")
     run(tmp_path / "again", inputs, config, checkpoint=tmp_path / "kept")
-    assert weights(tmp_path / "again") == weights(tmp_path / "whole")
+    assert denoiser_weights(tmp_path / "again") == denoiser_weights(tmp_path / "whole")
     assert (tmp_path / "again/denoiser.json").read_bytes() == (tmp_path / "whole/denoiser.json").read_bytes()
 
 
 def test_held_out_lesions_are_not_learned_from(tmp_path, inputs):
-    from engine.diffusion.holdout import held_out
-
     run(tmp_path / "before", inputs)
-    dataset = open_dataset(inputs["images"], inputs["split"])
-    aside = held_out(dataset.table.lesion_id[dataset.where("train")])
-    (tmp_path / "latents").mkdir()
-    values = np.load(inputs["latents"] / "latents.npy")
-    values[aside] = 9.0
-    np.save(tmp_path / "latents" / "latents.npy", values)
-    run(tmp_path / "after", inputs | {"latents": tmp_path / "latents"})
-    assert weights(tmp_path / "before") == weights(tmp_path / "after")
+    changed = with_other_held_out_latents(tmp_path / "latents", inputs)
+    run(tmp_path / "after", changed)
+    assert denoiser_weights(tmp_path / "before") == denoiser_weights(tmp_path / "after")
 
 
 def test_strengths_of_edits_are_taught_and_no_others(tmp_path, inputs):
