@@ -140,12 +140,16 @@ def check_models(config: Config) -> None:
 def model_problems(config: Config) -> list[str]:
     """Return a message for each classifier that cannot be built, each path without weights, and each part that does not fit.
 
-    Also where the tracking database could not be addressed, or nodes of a cluster would not see the stages.
+    Also where an optimizer lacks its library, the tracking database could not be addressed, or nodes of a cluster would not
+    see the stages.
     """
+    from engine.training.optimizers import optimizer_problems
+
     return [
         *classifier_problems(config),
         *weights_problems(config),
         *parts_problems(config),
+        *optimizer_problems(config),
         *database_problems(config),
         *scratch_problems(config),
     ]

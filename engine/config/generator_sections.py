@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -12,6 +12,8 @@ from engine.config.sections import Fraction, OptimConfig, Rate, Section, Steps, 
 
 class BigModelConfig(OptimConfig):
     """What large models on a GPU need besides."""
+
+    moments_in_8_bit: ClassVar[bool] = True
 
     accumulate: Steps = Field(
         1, description="pieces a worker's share of the batch is passed through in, to save memory"

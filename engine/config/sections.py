@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import to_jsonable_python
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -65,11 +65,16 @@ class Section(BaseModel):
 class OptimConfig(Section):
     """How a part is trained: AdamW with a one-cycle learning rate unless said otherwise."""
 
+    moments_in_8_bit: ClassVar[bool] = False
+
     steps: Steps = Field(500, description="optimizer steps")
     batch_size: Steps = Field(32, description="images per step, over all workers")
     lr: Rate = Field(1e-3, description="peak learning rate")
     weight_decay: Annotated[float, Field(ge=0.0)] = Field(0.01, description="decoupled weight decay")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: weight decay inside the gradient")
+    optimizer: Literal["adamw", "adam", "adamw8bit"] = Field(
+        "adamw",
+        description="adam: weight decay inside the gradient; adamw8bit: moments in 8 bit, for a big vae or denoiser",
+    )
     lr_schedule: Literal["one_cycle", "cosine", "constant"] = Field(
         "one_cycle", description="learning-rate schedule"
     )
@@ -77,3 +82,9 @@ class OptimConfig(Section):
         1.0, description="largest gradient norm; null: no clipping"
     )
     checkpoint_every: Steps = Field(200, description="steps between checkpoints a killed run resumes from")
+
+    @model_validator(mode="after")
+    def _optimizer_fits(self) -> OptimConfig:
+        if self.optimizer == "adamw8bit" and not self.moments_in_8_bit:
+            raise ValueError("optimizer: adamw8bit is for vae and denoiser; give adamw or adam")
+        return self

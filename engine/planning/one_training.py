@@ -25,6 +25,7 @@ from engine.planning.live_memory import (
 from engine.planning.setting import Need, Setting, largest
 from engine.training.checkpoints import learned_tensors
 from engine.training.loop import attention
+from engine.training.optimizers import moment_bytes, step_bytes
 from engine.training.plan import TrainEnv
 
 
@@ -37,6 +38,7 @@ class Training:
         loss: runs the forward pass of one piece.
         pieces: of a worker's share of a batch.
         averaged: whether an average of the weights is kept.
+        optimizer: as the config names it.
         data: bytes on the device throughout.
         host: bytes in this machine's own memory throughout.
         look: what runs between steps, in float32 and without gradients.
@@ -48,6 +50,7 @@ class Training:
     loss: Callable[[], Tensor]
     pieces: int = 1
     averaged: bool = False
+    optimizer: str = "adamw"
     data: int = 0
     host: int = 0
     look: Callable[[], Any] | None = None
@@ -60,14 +63,17 @@ class Training:
             like_a_gpu(self.model)
         weights, gradients = weights_of(self.model), trainable_of(self.model)
         learned = bytes_of(learned_tensors(self.model))
+        trained = [p for p in self.model.parameters() if p.requires_grad]
         always = {"weights": weights, "data": self.data}
         state = always | {
-            "moments": 2 * gradients,
+            "moments": moment_bytes(trained, self.optimizer),
             "average": learned if self.averaged else 0,
         }
         step = peak_of_step(self.loss, self.model, self.pieces, setting)
         moments = [("in a step", state | {"gradients": gradients, "activations": max(0, step - gradients)})]
         held = state | {"gradients": gradients}
+        if not setting.gpu and (copies := step_bytes(trained, self.optimizer)):
+            moments.append(("while weights are updated", held | {"copies": copies}))
         if self.look is not None:
             moments.append(("in the held-out loss", held | {"activations": without_gradients(self.look)}))
         if self.after is not None:

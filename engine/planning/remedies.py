@@ -1,7 +1,7 @@
 """What to change where a stage does not fit: each setting that could help, planned again with other values.
 
 Settings that leave the training as it is come first (accumulation, gradient checkpointing), then those that change results a
-little (precision, batch size), then the image size.
+little (moments in 8 bit, precision, batch size), then the image size.
 """
 
 from __future__ import annotations
@@ -122,6 +122,8 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield f"{name}.gradient_checkpointing", [True]
         if getattr(section, "validations", 0):
             yield f"{name}.validations", [0]
+        if section.moments_in_8_bit and section.optimizer == "adamw":
+            yield f"{name}.optimizer", ["adamw8bit"]
         if getattr(section, "ema", 0.0):
             yield f"{name}.ema", [0.0]
         if name == "denoiser" and section.pretrained is not None and section.train == "all":

@@ -49,6 +49,7 @@ def denoiser(setting: Setting) -> Need:
         loss=lambda: denoiser_loss(setting, model, setting.piece(config)).mean(),
         pieces=setting.accumulate(config),
         averaged=config.ema > 0,
+        optimizer=config.optimizer,
         data=prompts_held(setting),
         host=images_held(setting),
         look=(lambda: denoiser_loss(setting, model, CHUNK)) if config.validations else None,
@@ -82,6 +83,7 @@ def distill(setting: Setting) -> Need | None:
         loss=loss,
         pieces=setting.accumulate(config),
         averaged=config.ema > 0,
+        optimizer=config.optimizer,
         data=weights_of(teacher) + prompts_held(setting),
         host=images_held(setting),
         after=lambda: guided(setting, teacher, guidance, CHUNK)(
@@ -156,9 +158,13 @@ def vae(setting: Setting) -> Need | None:
         pixels = torch.empty(CHUNK, 3, setting.side, setting.side)
         model.decode(posterior_mean(model, pixels))
 
-    return Training(model=model.train(), loss=loss, pieces=setting.accumulate(config), after=figures).need(
-        setting
-    )
+    return Training(
+        model=model.train(),
+        loss=loss,
+        pieces=setting.accumulate(config),
+        optimizer=config.optimizer,
+        after=figures,
+    ).need(setting)
 
 
 def prepare_plainly(model: Any, config: Any) -> None:

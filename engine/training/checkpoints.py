@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from engine.artifacts.digests import checksum
 from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import whole_file
+from engine.training.optimizers import load_moments, saved_moments
 from engine.training.plan import TrainPlan
 from engine.training.set_aside import set_aside
 
@@ -30,6 +31,8 @@ KEPT = 2
 NAME = re.compile(r"checkpoint-(\d{8})-([0-9a-f]{32})\.safetensors")
 UNSEALED = "checkpoint.safetensors"
 """A checkpoint of a version that wrote no checksum."""
+MOMENTS = "optimizer/"
+"""How the names of an optimizer's tensors begin."""
 HOW = frozenset({"checkpoint_every", "accumulate"})
 """Fields of a plan that say how its steps are computed, not which."""
 
@@ -72,8 +75,7 @@ def save_checkpoint(
     """
     tensors = {f"model/{k}": v for k, v in learned_tensors(model).items()}
     tensors |= {f"ema/{k}": v for k, v in average.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in moments.items()}
+    tensors |= {f"{MOMENTS}{k}": v for k, v in saved_moments(optimizer).items()}
     folder.mkdir(parents=True, exist_ok=True)
     for half_written in folder.glob("*.partial"):
         half_written.unlink(missing_ok=True)
@@ -180,18 +182,6 @@ def _state_of(path: Path, steps: int, identity: str) -> tuple[dict[str, Any], st
 
 
 def _resume_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
-    """Load moments in their parameter's layout in memory: a fused step walks through both side by side."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state: dict[int, dict[str, Tensor]] = {}
     with safe_open(path, framework="pt") as handle:
-        for key in handle.keys():  # noqa: SIM118  (a handle is no dict)
-            part, _, place = key.partition("/")
-            if part != "optimizer":
-                continue
-            index, _, name = place.partition("/")
-            value, parameter = handle.get_tensor(key), parameters[int(index)]
-            same = value.shape == parameter.shape
-            state.setdefault(int(index), {})[name] = (
-                torch.empty_like(parameter).copy_(value) if same else value.clone()
-            )
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        keys = [key for key in handle.keys() if key.startswith(MOMENTS)]  # noqa: SIM118  (a handle is no dict)
+        load_moments(optimizer, ((key.removeprefix(MOMENTS), handle.get_tensor(key)) for key in keys))

@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.errors import StageError
 from engine.training.checkpoints import identity_of, learned_tensors, resume, save_checkpoint
+from engine.training.optimizers import make_optimizer, set_rate
 from engine.training.plan import (
     CheckpointClock,
     FloatWeights,
@@ -99,7 +100,7 @@ def train(
     draw = weights_N if callable(weights_N) else partial(draw_rows, weights_N, plan)
     model.to(env.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = _optimizer(parameters, plan)
+    optimizer = make_optimizer(parameters, plan)
     average = {k: v.detach().clone() for k, v in learned_tensors(model).items()} if plan.ema > 0 else {}
     scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
     identity = identity_of(plan, model)
@@ -107,8 +108,7 @@ def train(
     scaler.load_state_dict(scale) if scale else None
     start, clock = len(losses), CheckpointClock(env.checkpoint_minutes)
     for step in range(start, plan.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(plan, step) * group["lr_scale"]
+        set_rate(optimizer, learning_rate(plan, step))
         torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
         optimizer.zero_grad(set_to_none=True)
         loss = _gradients(objective, draw(step), plan, env, scaler, step)
@@ -205,26 +205,6 @@ def _gradients(
             scaler.scale(share).backward()  # type: ignore[no-untyped-call]
         total = total + share.detach()
     return total
-
-
-def _optimizer(parameters: list[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:
-    """AdamW (or Adam, the paper's VAE) in one fused pass; no decay on biases, norms and gains (1-d tensors).
-
-    A parameter with an attribute ``lr_scale`` learns that much faster: a gate that opens from 0 needs it.
-    """
-    groups = [
-        {
-            "params": [
-                p for p in parameters if (p.ndim > 1) == decays and getattr(p, "lr_scale", 1.0) == scale
-            ],
-            "weight_decay": plan.weight_decay if decays else 0.0,
-            "lr_scale": scale,
-        }
-        for scale in sorted({getattr(p, "lr_scale", 1.0) for p in parameters})
-        for decays in (True, False)
-    ]
-    kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
-    return kind([g for g in groups if g["params"]], lr=plan.lr, betas=plan.betas, fused=True)
 
 
 def _finish_step(

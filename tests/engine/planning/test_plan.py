@@ -61,6 +61,17 @@ def test_a_training_is_weights_gradients_moments_and_average(gpu: bool) -> None:
     assert need.host == (16_000_000 if gpu else 0), "a checkpoint's copies: weights, average, moments"
 
 
+def test_moments_in_8_bit_are_a_quarter() -> None:
+    """Of nn.Linear(1024, 1024): codes and a scale per 256 values; a step works with 20 bytes per value."""
+    with fake_tensors():
+        model = nn.Linear(1024, 1024, bias=False)
+        loss = lambda: model(torch.empty(1, 1024)).sum()  # noqa: E731
+        need = Training(model=model, loss=loss, optimizer="adamw8bit").need(setting({}))
+    assert need.moment == "while weights are updated"
+    assert need.parts["moments"] == 2 * (2**20 + 2**20 // 64)
+    assert need.parts["copies"] == 20 * 2**20
+
+
 def test_workers_average_gradients_in_one_buffer_more_and_share_a_batch() -> None:
     tree = {
         "backend": {"kind": "ray", "train_workers": [3, 8]},

@@ -11,6 +11,7 @@ from engine.planning import remedies as module
 from engine.planning.remedies import Remedy, remedies, with_settings
 from engine.planning.setting import DataSize, Need, Setting
 
+NAMES = ("adamw", "adam", "adamw8bit")
 DATA = DataSize(train=10, classes=2, captions=1, words=9, tokens=9)
 
 
@@ -54,6 +55,14 @@ def test_a_combination_where_no_setting_is_enough_alone() -> None:
 
 def test_nothing_where_all_settings_together_are_not_enough() -> None:
     assert found(11) == []
+
+
+def test_moments_in_8_bit_are_named_where_they_are_not_on() -> None:
+    levers = [
+        dict(module._levers(parse_config({"denoiser": {"optimizer": name}}), "denoiser")) for name in NAMES
+    ]
+    assert [one.get("denoiser.optimizer") for one in levers] == [["adamw8bit"], None, None]
+    assert "classifier.optimizer" not in dict(module._levers(parse_config({}), "classifier"))
 
 
 def test_what_is_on_already_is_not_named() -> None:

@@ -200,6 +200,16 @@ CASES: dict[str, tuple[str, dict[str, Any], tuple[float, float]]] = {
         CLOSE,
     ),
     "in pieces": ("denoiser", {"denoiser": {**TINY_UNET, "accumulate": 4}}, CLOSE),
+    "moments in 8 bit, most in a step": (
+        "denoiser",
+        {"denoiser": {**TINY_UNET, "optimizer": "adamw8bit"}},
+        CLOSE,
+    ),
+    "moments in 8 bit, most where weights are updated": (
+        "denoiser",
+        {"denoiser": {**TINY_UNET, "widths": [64, 256], "batch_size": 1, "optimizer": "adamw8bit"}},
+        CLOSE,
+    ),
     "in bf16": ("denoiser", {"denoiser": TINY_UNET, "backend": {"precision": "bf16"}}, CLOSE),
     "most in a look": ("denoiser", {"denoiser": {**TINY_UNET, "batch_size": 2, "validations": 2}}, CLOSE),
     "a student": ("distill", {"denoiser": {**TINY_UNET, "distill": {}}}, (0.9, 1.02)),
