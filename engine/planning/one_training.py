@@ -27,6 +27,7 @@ from engine.training.checkpoints import learned_tensors
 from engine.training.loop import attention
 from engine.training.optimizers import moment_bytes, step_bytes
 from engine.training.plan import TrainEnv
+from engine.training.workers import bucket_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +82,7 @@ class Training:
             moments.append(("after the training", after))
         saved = learned + state["moments"] + state["average"]
         if setting.world > 1:
-            moments.append(("while workers average", held | {"one buffer": gradients}))
+            moments.append(("while workers average", held | {"one bucket": bucket_bytes(trained)}))
         if not setting.gpu and self.copied:
             moments.append(("in a checkpoint", held | {"copies": round(saved * self.copied)}))
         host = [self.host, *([saved] if setting.gpu else [])]  # a checkpoint is copied from the GPU whole

@@ -36,6 +36,7 @@ from engine.training.plan import (
     step_generator,
 )
 from engine.training.stop_request import deferred, requested
+from engine.training.workers import average_gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +219,7 @@ def _finish_step(
 ) -> float:
     value = loss.detach().float().clone()
     if env.world > 1:
-        _average_gradients(parameters, env)
+        average_gradients(parameters, env.world)
         dist.all_reduce(value)
         value /= env.world
     number = float(value)
@@ -233,20 +234,6 @@ def _finish_step(
     scaler.step(optimizer)  # without fp16 scaling this is optimizer.step()
     scaler.update()
     return number
-
-
-def _average_gradients(parameters: list[nn.Parameter], env: TrainEnv) -> None:
-    """All-reduce one flat buffer; a parameter unused on this worker counts as zero.
-
-    Gradients keep their parameter's layout in memory: a fused step walks through both side by side.
-    """
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= env.world
-    pieces = torch.split(flat, [g.numel() for g in gradients])
-    for parameter, gradient, piece in zip(parameters, gradients, pieces, strict=True):
-        parameter.grad = gradient.copy_(piece.view_as(gradient))
 
 
 def _update_average(average: Mapping[str, Tensor], model: nn.Module, decay: float, step: int) -> None:

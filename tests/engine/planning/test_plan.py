@@ -72,7 +72,7 @@ def test_moments_in_8_bit_are_a_quarter() -> None:
     assert need.parts["copies"] == 20 * 2**20
 
 
-def test_workers_average_gradients_in_one_buffer_more_and_share_a_batch() -> None:
+def test_workers_average_gradients_in_a_bucket_more_and_share_a_batch() -> None:
     tree = {
         "backend": {"kind": "ray", "train_workers": [3, 8]},
         "denoiser": {"batch_size": 8, "accumulate": 2},

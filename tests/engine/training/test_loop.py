@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 
 from engine.errors import StageError
+from engine.training import loop
 from engine.training.checkpoints import checkpoints_in
 from engine.training.loop import train
 from engine.training.plan import (
@@ -27,6 +28,7 @@ from engine.training.plan import (
     learning_rate,
     step_generator,
 )
+from engine.training.workers import BUCKET, average_gradients, bucket_bytes, buckets
 from tests.processes import CONTEXT
 
 X_NF = torch.linspace(-1, 1, 40).reshape(20, 2)
@@ -220,8 +222,9 @@ def test_step_generators_depend_on_the_step_alone() -> None:
     assert not torch.equal(first, torch.randn(3, generator=step_generator(1, "a", 3)))
 
 
-def _worker(rank: int, world: int, folder: str) -> None:
+def _worker(rank: int, world: int, folder: str, most: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+    loop.average_gradients = partial(average_gradients, most=most)  # type: ignore[attr-defined]
     network = model()
     env = TrainEnv(rank=rank, world=world)
 
@@ -236,10 +239,26 @@ def _worker(rank: int, world: int, folder: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [2, 3])
-def test_several_workers_agree_with_one(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize(("workers", "most"), [(2, BUCKET), (3, 4)], ids=["2", "3, a bucket per parameter"])
+def test_several_workers_agree_with_one(tmp_path: Path, workers: int, most: int) -> None:
     start_processes(
-        _worker, (workers, str(tmp_path)), nprocs=workers, start_method=CONTEXT.get_start_method()
+        _worker, (workers, str(tmp_path), most), nprocs=workers, start_method=CONTEXT.get_start_method()
     )
     _, losses, _ = fit(tmp_path / "one")
     assert np.load(tmp_path / "losses.npy") == pytest.approx(losses, abs=1e-5)
+
+
+def test_buckets_hold_all_parameters_in_order_and_no_more_than_asked() -> None:
+    parameters = [nn.Parameter(torch.zeros(size)) for size in (3, 1, 9, 2, 2, 1)]
+    found = list(buckets(parameters, 4 * 5))
+    assert [[p.numel() for p in bucket] for bucket in found] == [[3, 1], [9], [2, 2, 1]]
+    assert [id(p) for bucket in found for p in bucket] == [id(p) for p in parameters]
+    assert list(buckets([], 8)) == []
+
+
+def test_the_largest_bucket_is_at_most_the_largest_parameter_or_the_bound() -> None:
+    with torch.device("meta"):
+        small, big = nn.Linear(1024, 1024), nn.Linear(4096, 4096)
+    many = [small] * 40
+    assert bucket_bytes([p for layer in many for p in layer.parameters()]) <= BUCKET
+    assert bucket_bytes([*small.parameters(), *big.parameters()]) == 4 * 4096**2
