@@ -75,11 +75,12 @@ class Training:
         held = state | {"gradients": gradients}
         if not setting.gpu and (copies := step_bytes(trained, self.optimizer)):
             moments.append(("while weights are updated", held | {"copies": copies}))
+        looked = 0 if self.look is None else without_gradients(self.look)
         if self.look is not None:
-            moments.append(("in the held-out loss", held | {"activations": without_gradients(self.look)}))
+            moments.append(("in the held-out loss", held | {"activations": looked}))
         if self.after is not None:
-            after = always | {"gradients": gradients, "activations": without_gradients(self.after)}
-            moments.append(("after the training", after))
+            left = looked if self.after is self.look else without_gradients(self.after)
+            moments.append(("after the training", always | {"gradients": gradients, "activations": left}))
         saved = learned + state["moments"] + state["average"]
         if setting.world > 1:
             moments.append(("while workers average", held | {"one bucket": bucket_bytes(trained)}))

@@ -44,6 +44,10 @@ def denoiser(setting: Setting) -> Need:
     model = architectures.denoiser(setting)
     choose_trained(model, config, seed=0)
     prepare_plainly(model.unet, config)
+
+    def held_out() -> Tensor:
+        return denoiser_loss(setting, model, CHUNK)
+
     return Training(
         model=model.train(),
         loss=lambda: denoiser_loss(setting, model, setting.piece(config)).mean(),
@@ -52,8 +56,8 @@ def denoiser(setting: Setting) -> Need:
         optimizer=config.optimizer,
         data=prompts_held(setting),
         host=images_held(setting),
-        look=(lambda: denoiser_loss(setting, model, CHUNK)) if config.validations else None,
-        after=lambda: denoiser_loss(setting, model, CHUNK),
+        look=held_out if config.validations else None,
+        after=held_out,
     ).need(setting)
 
 
