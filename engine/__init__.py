@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
+logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+"""diffusers imports it where it is installed; it warns that package `kernels` is absent, and nothing here uses that."""
+
 __version__: str
 """What git's tags made of it when hardcase was installed; ``0.0`` for sources that never were."""
 

@@ -7,7 +7,6 @@ imported before a command runs.
 from __future__ import annotations
 
 import io
-import logging
 import sys
 import traceback
 from pathlib import Path
@@ -202,9 +201,6 @@ def doctor(
 def main() -> None:
     """Entry point of the `hardcase` command."""
     stop_signals.install()
-    logging.getLogger("bitsandbytes").setLevel(
-        logging.ERROR
-    )  # diffusers imports it, and it asks for kernels of no use here
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale that lacks ✓ ends no run

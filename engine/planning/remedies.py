@@ -1,7 +1,7 @@
 """What to change where a stage does not fit: each setting that could help, planned again with other values.
 
-Settings that leave the training as it is come first (accumulation, gradient checkpointing), then those that change results a
-little (moments in 8 bit, precision, batch size), then the image size.
+Settings that leave the training as it is come first (accumulation, gradient checkpointing), then those that change results
+(moments in 8 bit, precision, batch size), then the image size.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield f"{name}.gradient_checkpointing", [True]
         if getattr(section, "validations", 0):
             yield f"{name}.validations", [0]
-        if section.moments_in_8_bit and section.optimizer == "adamw":
+        if getattr(section, "moments_in_8_bit", False) and section.optimizer == "adamw":
             yield f"{name}.optimizer", ["adamw8bit"]
         if getattr(section, "ema", 0.0):
             yield f"{name}.ema", [0.0]

@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor, nn
 
+from engine.errors import StageError
 from engine.training.plan import TrainPlan
 
 if TYPE_CHECKING:
     from engine.config import Config
 
 EIGHT_BIT: Final = "adamw8bit"
+ABSENT: Final = (
+    f"{EIGHT_BIT} needs bitsandbytes; install it with `pip install 'hardcase[big]'`, or give adamw"
+)
 BLOCK: Final = 256
 FEWEST: Final = 4096
 """Values of a weight from which on its moments are quantized."""
@@ -30,14 +34,14 @@ STEP_BYTES: Final = 20
 
 
 def optimizer_problems(config: Config) -> list[str]:
-    """Return a message for each section whose optimizer needs a library that is absent."""
+    """Return a message for each section whose optimizer needs a library that is absent, or another device."""
     asked = [name for name in ("vae", "denoiser") if getattr(config, name).optimizer == EIGHT_BIT]
-    if not asked or importlib.util.find_spec("bitsandbytes") is not None:
+    device = config.backend.device
+    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
+        return [f"{name}.optimizer: {EIGHT_BIT} does not run on mps; give adamw" for name in asked]
+    if importlib.util.find_spec("bitsandbytes") is not None:
         return []
-    return [
-        f"{name}.optimizer: {EIGHT_BIT} needs bitsandbytes; install it with `pip install 'hardcase[big]'`, or give adamw"
-        for name in asked
-    ]
+    return [f"{name}.optimizer: {ABSENT}" for name in asked]
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:
@@ -122,13 +126,17 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
 
 
 def _in_8_bit(groups: list[dict[str, Any]], plan: TrainPlan) -> torch.optim.Optimizer:
-    """Return bitsandbytes's AdamW; on a CPU it would compile its step for small weights, which takes more than it saves."""
-    from bitsandbytes.optim import AdamW8bit
+    """Return bitsandbytes's AdamW. Its first step would lay weights out plainly: done here, a resumed training begins alike.
 
-    class Plainly(AdamW8bit):  # type: ignore[misc]
-        def step(self, closure: Any = None) -> Any:
-            with torch.compiler.set_stance("force_eager"):
-                return super().step(closure)
-
-    made: torch.optim.Optimizer = Plainly(groups, lr=plan.lr, betas=plan.betas, min_8bit_size=FEWEST)
+    Raises:
+        StageError: the library is absent, as it can be on a node of a cluster.
+    """
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise StageError(f"{plan.name}: {ABSENT} (on every node of a cluster)") from error
+    for group in groups:
+        for parameter in group["params"]:
+            parameter.data = parameter.data.contiguous()
+    made: torch.optim.Optimizer = AdamW8bit(groups, lr=plan.lr, betas=plan.betas, min_8bit_size=FEWEST)
     return made

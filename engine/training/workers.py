@@ -16,17 +16,24 @@ BUCKET: Final = 32 * 2**20
 def average_gradients(parameters: Sequence[nn.Parameter], world: int, most: int = BUCKET) -> None:
     """Replace each gradient by its mean over ``world`` workers; a parameter unused on this worker counts as zero.
 
-    Gradients keep their parameter's layout in memory: a fused step walks through both side by side. ``most``: bytes per
-    bucket.
+    ``most``: bytes per bucket.
     """
     for bucket in buckets(parameters, most):
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
-        flat /= world
-        pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for parameter, gradient, piece in zip(bucket, gradients, pieces, strict=True):
-            parameter.grad = gradient.copy_(piece.view_as(gradient))
+        _average(bucket, world)
+
+
+def _average(bucket: Sequence[nn.Parameter], world: int) -> None:
+    """Average one bucket; what it takes is given back before the next one.
+
+    Gradients keep their parameter's layout in memory: a fused step walks through both side by side.
+    """
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(flat)
+    flat /= world
+    pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
+    for parameter, gradient, piece in zip(bucket, gradients, pieces, strict=True):
+        parameter.grad = gradient.copy_(piece.view_as(gradient))
 
 
 def buckets(parameters: Iterable[nn.Parameter], most: int = BUCKET) -> Iterator[list[nn.Parameter]]:

@@ -8,6 +8,7 @@ import pytest
 
 from engine.config import Config, parse_config
 from engine.planning import remedies as module
+from engine.planning.plan import PLANNERS
 from engine.planning.remedies import Remedy, remedies, with_settings
 from engine.planning.setting import DataSize, Need, Setting
 
@@ -55,6 +56,11 @@ def test_a_combination_where_no_setting_is_enough_alone() -> None:
 
 def test_nothing_where_all_settings_together_are_not_enough() -> None:
     assert found(11) == []
+
+
+@pytest.mark.parametrize("stage", sorted(PLANNERS))
+def test_every_planned_stage_has_levers(stage: str) -> None:
+    assert dict(module._levers(parse_config({}), stage))["data.image_size"]
 
 
 def test_moments_in_8_bit_are_named_where_they_are_not_on() -> None:

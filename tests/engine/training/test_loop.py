@@ -29,6 +29,7 @@ from engine.training.plan import (
     step_generator,
 )
 from engine.training.workers import BUCKET, average_gradients, bucket_bytes, buckets
+from tests.engine.planning.allocated import most_allocated
 from tests.processes import CONTEXT
 
 X_NF = torch.linspace(-1, 1, 40).reshape(20, 2)
@@ -254,6 +255,16 @@ def test_buckets_hold_all_parameters_in_order_and_no_more_than_asked() -> None:
     assert [[p.numel() for p in bucket] for bucket in found] == [[3, 1], [9], [2, 2, 1]]
     assert [id(p) for bucket in found for p in bucket] == [id(p) for p in parameters]
     assert list(buckets([], 8)) == []
+
+
+def test_beside_the_gradients_lies_one_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "all_reduce", lambda flat: flat.mul_(3.0))
+    parameters = [nn.Parameter(torch.zeros(1000)) for _ in range(12)]
+    for number, parameter in enumerate(parameters):
+        parameter.grad = torch.full((1000,), float(number))
+    held = most_allocated(lambda: average_gradients(parameters, 3, most=16_000))
+    assert 16_000 <= held < 17_000
+    assert [float(p.grad[0]) for p in parameters if p.grad is not None] == list(range(12))
 
 
 def test_the_largest_bucket_is_at_most_the_largest_parameter_or_the_bound() -> None:
