@@ -145,11 +145,15 @@ def model_problems(config: Config) -> list[str]:
     """
     from engine.training.optimizers import optimizer_problems
 
+    asked = config.backend.device
+    device = (
+        choose_device(config.backend) if asked == "auto" else asked
+    )  # one that is absent is refused elsewhere
     return [
         *classifier_problems(config),
         *weights_problems(config),
         *parts_problems(config),
-        *optimizer_problems(config),
+        *optimizer_problems(config, device),
         *database_problems(config),
         *scratch_problems(config),
     ]

@@ -130,10 +130,5 @@ def weights_of(*modules: nn.Module) -> int:
     return bytes_of([[*module.parameters(), *module.buffers()] for module in modules])
 
 
-def trainable_of(module: nn.Module) -> int:
-    """Return the bytes of the parameters that are trained: those of their gradients, and of each Adam moment."""
-    return bytes_of([p for p in module.parameters() if p.requires_grad])
-
-
 def _storages(values: Any) -> list[Any]:
     return [value.untyped_storage() for value in tree_leaves(values) if isinstance(value, Tensor)]

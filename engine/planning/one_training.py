@@ -19,7 +19,6 @@ from engine.planning.live_memory import (
     bytes_of,
     like_a_gpu,
     peak_of,
-    trainable_of,
     weights_of,
 )
 from engine.planning.setting import Need, Setting, largest
@@ -62,9 +61,9 @@ class Training:
         """Return what the training holds when it holds most."""
         if setting.gpu:
             like_a_gpu(self.model)
-        weights, gradients = weights_of(self.model), trainable_of(self.model)
-        learned = bytes_of(learned_tensors(self.model))
         trained = [p for p in self.model.parameters() if p.requires_grad]
+        weights, gradients = weights_of(self.model), bytes_of(trained)
+        learned = bytes_of(learned_tensors(self.model))
         always = {"weights": weights, "data": self.data}
         state = always | {
             "moments": moment_bytes(trained, self.optimizer),

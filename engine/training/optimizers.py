@@ -33,11 +33,10 @@ STEP_BYTES: Final = 20
 """Bytes per value of the largest weight that a step in 8 bit works with on a CPU; on a GPU one kernel does all in place."""
 
 
-def optimizer_problems(config: Config) -> list[str]:
-    """Return a message for each section whose optimizer needs a library that is absent, or another device."""
+def optimizer_problems(config: Config, device: str) -> list[str]:
+    """Return a message for each section whose optimizer needs a library that is absent, or another ``device``."""
     asked = [name for name in ("vae", "denoiser") if getattr(config, name).optimizer == EIGHT_BIT]
-    device = config.backend.device
-    if device == "mps" or (device == "auto" and torch.backends.mps.is_available()):
+    if device == "mps":
         return [f"{name}.optimizer: {EIGHT_BIT} does not run on mps; give adamw" for name in asked]
     if importlib.util.find_spec("bitsandbytes") is not None:
         return []

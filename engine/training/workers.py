@@ -41,18 +41,15 @@ def buckets(parameters: Iterable[nn.Parameter], most: int = BUCKET) -> Iterator[
     bucket: list[nn.Parameter] = []
     held = 0
     for parameter in parameters:
-        size = parameter.numel() * parameter.element_size()
-        if bucket and held + size > most:
+        if bucket and held + parameter.nbytes > most:
             yield bucket
             bucket, held = [], 0
         bucket.append(parameter)
-        held += size
+        held += parameter.nbytes
     if bucket:
         yield bucket
 
 
 def bucket_bytes(parameters: Iterable[nn.Parameter]) -> int:
     """Return the bytes of the largest bucket."""
-    return max(
-        (sum(p.numel() * p.element_size() for p in bucket) for bucket in buckets(parameters)), default=0
-    )
+    return max((sum(p.nbytes for p in bucket) for bucket in buckets(parameters)), default=0)

@@ -12,7 +12,6 @@ from engine.planning.plan import PLANNERS
 from engine.planning.remedies import Remedy, remedies, with_settings
 from engine.planning.setting import DataSize, Need, Setting
 
-NAMES = ("adamw", "adam", "adamw8bit")
 DATA = DataSize(train=10, classes=2, captions=1, words=9, tokens=9)
 
 
@@ -65,7 +64,8 @@ def test_every_planned_stage_has_levers(stage: str) -> None:
 
 def test_moments_in_8_bit_are_named_where_they_are_not_on() -> None:
     levers = [
-        dict(module._levers(parse_config({"denoiser": {"optimizer": name}}), "denoiser")) for name in NAMES
+        dict(module._levers(parse_config({"denoiser": {"optimizer": name}}), "denoiser"))
+        for name in ("adamw", "adam", "adamw8bit")
     ]
     assert [one.get("denoiser.optimizer") for one in levers] == [["adamw8bit"], None, None]
     assert "classifier.optimizer" not in dict(module._levers(parse_config({}), "classifier"))
