@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,10 +46,11 @@ class SnapshotWatcher:
             set_aside_from(checkpoint, snapshot.step, f"{snapshot.weights.name} is missing or damaged")
         return cls(snapshot=snapshot, model=model, meta=meta)
 
-    def __call__(self, steps_done: int, averaged: Callable[[], AbstractContextManager[None]]) -> None:
+    def looks_at(self, steps_done: int) -> bool:
+        """Whether the weights are written after so many steps."""
+        return steps_done == self.snapshot.step
+
+    def __call__(self, steps_done: int) -> None:
         """Write the weights after their step."""
-        if steps_done != self.snapshot.step:
-            return
-        with averaged():
-            save_classifier(self.model, self.meta, self.snapshot.weights)
+        save_classifier(self.model, self.meta, self.snapshot.weights)
         seal(self.snapshot.weights, self.snapshot.identity)

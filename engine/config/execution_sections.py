@@ -50,6 +50,11 @@ class BackendConfig(Section):
         description="Ray Train workers per training; 0: in the stage's own task; [fewest, most]: as many as the cluster "
         "has room for, also when machines go or come in the middle of a training",
     )
+    shard_optimizer: bool = Field(
+        False,
+        description="of each weight one train worker alone keeps Adam's moments and the average (ZeRO stage 1): less memory "
+        "per worker, same results",
+    )
     map_workers: Annotated[int, Field(ge=0)] = Field(
         0, description="actors per map over images; 0: in the stage's own task"
     )

@@ -107,6 +107,10 @@ class Config(Section):
             yield "classifier.mix.split_batchnorm needs backend.train_workers 0 or 1 (or use several without it)"
         if self.backend.kind == "local" and self.backend.most_train_workers > 1:
             yield "backend.train_workers > 1 needs backend.kind: ray"
+        if self.backend.shard_optimizer and self.backend.most_train_workers < 2:
+            yield "backend.shard_optimizer shares out among train workers; give backend.train_workers 2 or more, or drop it"
+        if self.backend.shard_optimizer and self.backend.precision == "fp16":
+            yield "backend.shard_optimizer does not go with precision fp16, whose scale all gradients decide; give bf16"
         yield from self._batch_problems()
 
     def _distill_problems(self) -> Iterator[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,18 +67,17 @@ class KeepBest:
         """The step whose weights are kept: the lowest loss, of equals the first; None where none was looked at."""
         return min(self.curve, key=lambda step: (self.curve[step], step)) if self.curve else None
 
-    def __call__(self, steps_done: int, averaged: Callable[[], AbstractContextManager[None]]) -> None:
+    def looks_at(self, steps_done: int) -> bool:
+        """Whether a look comes after so many steps, and there is something to look at."""
+        return steps_done in self.moments and len(self.check) > 0
+
+    def __call__(self, steps_done: int) -> None:
         """Look, and keep the weights if they are the best so far."""
-        if steps_done not in self.moments:
-            return
-        with averaged():
-            loss = validation_loss(self.objective, self.check, self.seed)
-            if loss is None:
-                return
-            if math.isfinite(loss):
-                self.curve[steps_done] = loss
-            if self.kept == steps_done:
-                self._save(steps_done)
+        loss = validation_loss(self.objective, self.check, self.seed)
+        if loss is not None and math.isfinite(loss):
+            self.curve[steps_done] = loss
+        if self.kept == steps_done:
+            self._save(steps_done)
         self._write_log()
 
     def restore(self) -> None:

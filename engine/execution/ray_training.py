@@ -113,6 +113,7 @@ def _train_in(work: StageWork, context: Any, fit: Fit) -> None:
         progress=work.note,
         checkpoint_minutes=work.config.checkpoint_minutes,
         warned=work.warned([work.home, *nodes_of_all_workers()]),
+        shares_state=work.config.shard_optimizer,
     )
     env.begin()
     fit(env)

@@ -1,7 +1,8 @@
 """What one training holds: weights, gradients, Adam's moments, the average, its data, and what a step works on.
 
 ``engine.training.loop`` keeps all of them in float32, whatever ``backend.precision`` says; what autocast copies is part of a
-step. A step is run on fake tensors, forward and backward.
+step. A step is run on fake tensors, forward and backward. Where workers share moments and average out, the largest share is
+planned, and that the main worker gathers all of them for a checkpoint.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from engine.training.checkpoints import learned_tensors
 from engine.training.loop import attention
 from engine.training.optimizers import moment_bytes, step_bytes
 from engine.training.plan import TrainEnv
+from engine.training.sharding import deal
 from engine.training.workers import bucket_bytes
 
 
@@ -65,9 +67,11 @@ class Training:
         weights, gradients = weights_of(self.model), bytes_of(trained)
         learned = bytes_of(learned_tensors(self.model))
         always = {"weights": weights, "data": self.data}
+        saved = learned + moment_bytes(trained, self.optimizer) + (learned if self.averaged else 0)
+        own = max(deal(trained, setting.owners), key=lambda part: moment_bytes(part, self.optimizer))
         state = always | {
-            "moments": moment_bytes(trained, self.optimizer),
-            "average": learned if self.averaged else 0,
+            "moments": moment_bytes(own, self.optimizer),
+            "average": learned - bytes_of(trained) + bytes_of(own) if self.averaged else 0,
         }
         step = peak_of_step(self.loss, self.model, self.pieces, setting)
         moments = [("in a step", state | {"gradients": gradients, "activations": max(0, step - gradients)})]
@@ -80,11 +84,11 @@ class Training:
         if self.after is not None:
             left = looked if self.after is self.look else without_gradients(self.after)
             moments.append(("after the training", always | {"gradients": gradients, "activations": left}))
-        saved = learned + state["moments"] + state["average"]
         if setting.world > 1:
             moments.append(("while workers average", held | {"one bucket": bucket_bytes(trained)}))
-        if not setting.gpu and self.copied:
-            moments.append(("in a checkpoint", held | {"copies": round(saved * self.copied)}))
+        gathered = saved - learned - state["moments"] - state["average"]
+        if not setting.gpu and (copies := gathered + round(saved * self.copied)):
+            moments.append(("in a checkpoint", held | {"copies": copies}))
         host = [self.host, *([saved] if setting.gpu else [])]  # a checkpoint is copied from the GPU whole
         return largest(moments, host=host, gpu=setting.gpu)
 

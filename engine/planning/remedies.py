@@ -1,7 +1,7 @@
 """What to change where a stage does not fit: each setting that could help, planned again with other values.
 
-Settings that leave the training as it is come first (accumulation, gradient checkpointing), then those that change results
-(moments in 8 bit, precision, batch size), then the image size.
+Settings that leave the training as it is come first (accumulation, gradient checkpointing, sharding), then those that change
+results (moments in 8 bit, precision, batch size), then the image size.
 """
 
 from __future__ import annotations
@@ -120,6 +120,9 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield from [(f"{name}.accumulate", pieces)] if pieces else []
         if getattr(section, "gradient_checkpointing", True) is False:
             yield f"{name}.gradient_checkpointing", [True]
+        several = config.backend.most_train_workers > 1 and not config.backend.shard_optimizer
+        if several and hasattr(section, "optimizer"):
+            yield "backend.shard_optimizer", [True]
         if getattr(section, "validations", 0):
             yield f"{name}.validations", [0]
         if getattr(section, "moments_in_8_bit", False) and section.optimizer == "adamw":

@@ -58,6 +58,11 @@ class Setting:
         return max(1, fewest) if self.config.backend.kind == "ray" else 1
 
     @property
+    def owners(self) -> int:
+        """Workers among whom moments and average are shared out; 1: each keeps all."""
+        return self.world if self.config.backend.shard_optimizer else 1
+
+    @property
     def latent(self) -> tuple[int, int, int]:
         """(c, h, w) of what is diffused."""
         vae = self.config.vae

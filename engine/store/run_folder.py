@@ -33,8 +33,8 @@ CHECKED_WHEN_OPENED = (".json", ".parquet", ".yaml")
 """Files of a run folder that are small; weights and pictures are checked by who reads them."""
 INDIFFERENT = ("output", "tracking", "search_space", "tune", "backend.kind", "backend.address", "backend.train_workers",
                "backend.map_workers", "backend.gpus_per_worker", "backend.stages_at_once", "backend.checkpoint_minutes",
-               "backend.scratch", "backend.scratch_gb", "data.root", "data.images", "data.unlabelled_images",
-               "data.workers")  # fmt: skip
+               "backend.shard_optimizer", "backend.scratch", "backend.scratch_gb", "data.root", "data.images",
+               "data.unlabelled_images", "data.workers")  # fmt: skip
 """Keys that may change between a run and its rerun: they say where or how fast, not what."""
 CLAIM_SECONDS = 5.0
 """How long to wait for another process that makes the same folder: it writes one file."""

@@ -10,7 +10,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from engine.artifacts.digests import checksum
 from engine.artifacts.json_text import parse_json
 from engine.artifacts.whole_files import whole_file
-from engine.training.optimizers import load_moments, saved_moments
+from engine.training.optimizers import Group, load_moments, saved_moments
 from engine.training.plan import TrainPlan
 from engine.training.set_aside import set_aside
 
@@ -31,8 +32,9 @@ KEPT = 2
 NAME = re.compile(r"checkpoint-(\d{8})-([0-9a-f]{32})\.safetensors")
 UNSEALED = "checkpoint.safetensors"
 """A checkpoint of a version that wrote no checksum."""
+EMA = "ema/"
 MOMENTS = "optimizer/"
-"""How the names of an optimizer's tensors begin."""
+"""How the names of averaged weights, and of an optimizer's tensors, begin."""
 HOW = frozenset({"checkpoint_every", "accumulate"})
 """Fields of a plan that say how its steps are computed, not which."""
 
@@ -59,29 +61,35 @@ def digest_of(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
 
+def state_of(
+    optimizer: torch.optim.Optimizer, average: Mapping[str, Tensor], groups: Sequence[Group]
+) -> dict[str, Tensor]:
+    """Return what a checkpoint holds beside the model: its EMA (empty: none is kept) and the moments, by the names in it."""
+    tensors = {f"{EMA}{k}": v for k, v in average.items()}
+    return tensors | {f"{MOMENTS}{k}": v for k, v in saved_moments(optimizer, groups).items()}
+
+
 def save_checkpoint(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
     losses: list[float],
     folder: Path,
     scaler: Mapping[str, Any],
     *,
     identity: str,
 ) -> None:
-    """Write the state after ``len(losses)`` steps into ``folder``; ``average`` is the EMA (empty: none kept).
+    """Write the model and ``state`` (``state_of``) after ``len(losses)`` steps into ``folder``.
 
     ``scaler`` is the state of fp16's gradient scaling (empty without it); ``identity`` as ``resume`` will be given it.
     """
     tensors = {f"model/{k}": v for k, v in learned_tensors(model).items()}
-    tensors |= {f"ema/{k}": v for k, v in average.items()}
-    tensors |= {f"{MOMENTS}{k}": v for k, v in saved_moments(optimizer).items()}
+    tensors |= state
     folder.mkdir(parents=True, exist_ok=True)
     for half_written in folder.glob("*.partial"):
         half_written.unlink(missing_ok=True)
-    state = json.dumps({"losses": losses, "scaler": dict(scaler), "identity": identity})
+    facts = json.dumps({"losses": losses, "scaler": dict(scaler), "identity": identity})
     unnamed = folder / ".unnamed.safetensors"
-    save_tensors(tensors, unnamed, metadata={"state": state})
+    save_tensors(tensors, unnamed, metadata={"state": facts})
     unnamed.replace(folder / f"checkpoint-{len(losses):08d}-{checksum(unnamed)[:32]}.safetensors")
     for _, older in checkpoints_in(folder)[KEPT:]:
         older.unlink(missing_ok=True)
@@ -136,6 +144,7 @@ def resume(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     average: dict[str, Tensor],
+    groups: Sequence[Group],
     folder: Path,
     *,
     identity: str,
@@ -143,7 +152,7 @@ def resume(
     """Load the newest checkpoint that is whole and of this plan and model; any other on the way is set aside.
 
     The checksum is read in blocks; then the file is opened memory-mapped and copied, one tensor at a time, into the tensors
-    that are there.
+    that are there: of EMA and moments those that ``average`` and ``optimizer`` keep. ``groups`` are of all that is trained.
 
     Returns the losses so far and the state of gradient scaling (both empty where there is none).
     """
@@ -154,8 +163,8 @@ def resume(
         state, why = _state_of(path, steps, identity)
         if not why:
             fill(learned_tensors(model), path, "model/")
-            fill(average, path, "ema/")
-            _resume_moments(optimizer, path)
+            fill(average, path, EMA)
+            _resume_moments(optimizer, groups, path)
             return state["losses"], state["scaler"]
         set_aside(path, why, _then(found[position + 1 :]))
     return [], {}
@@ -181,7 +190,8 @@ def _state_of(path: Path, steps: int, identity: str) -> tuple[dict[str, Any], st
     return state, ""
 
 
-def _resume_moments(optimizer: torch.optim.Optimizer, path: Path) -> None:
+def _resume_moments(optimizer: torch.optim.Optimizer, groups: Sequence[Group], path: Path) -> None:
     with safe_open(path, framework="pt") as handle:
         keys = [key for key in handle.keys() if key.startswith(MOMENTS)]  # noqa: SIM118  (a handle is no dict)
-        load_moments(optimizer, ((key.removeprefix(MOMENTS), handle.get_tensor(key)) for key in keys))
+        saved = ((key.removeprefix(MOMENTS), partial(handle.get_tensor, key)) for key in keys)
+        load_moments(optimizer, groups, saved)

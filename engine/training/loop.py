@@ -2,14 +2,15 @@
 
 The batch and the noise of step t depend on (seed, name, t) alone, so a killed training that resumes from its
 checkpoint ends in the same bits as one that was not killed. With several workers each takes its slice of the same
-global batch and gradients are averaged, so the loss agrees with one worker's up to float32 rounding.
+global batch and gradients are averaged, so the loss agrees with one worker's up to float32 rounding; whether they share
+moments and average out (``engine.training.sharding``) changes no bit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engine.errors import StageError
-from engine.training.checkpoints import identity_of, learned_tensors, resume, save_checkpoint
-from engine.training.optimizers import make_optimizer, set_rate
+from engine.training.checkpoints import identity_of, resume, save_checkpoint, state_of
+from engine.training.optimizers import in_groups, make_optimizer, set_rate
 from engine.training.plan import (
     CheckpointClock,
     FloatWeights,
@@ -35,6 +36,7 @@ from engine.training.plan import (
     learning_rate,
     step_generator,
 )
+from engine.training.sharding import Shares
 from engine.training.stop_request import deferred, requested
 from engine.training.workers import average_gradients
 
@@ -52,12 +54,14 @@ Draw = Callable[[int], npt.NDArray[np.int64]]
 
 
 class Watcher(Protocol):
-    """Looks at a training on its way; ``averaged`` puts the EMA weights into the model while it is open."""
+    """Looks at a training on its way, while the model has its EMA weights."""
 
-    def __call__(
-        self, steps_done: int, averaged: Callable[[], contextlib.AbstractContextManager[None]]
-    ) -> None:
-        """Called on the main worker after every step; steps since the last checkpoint come again after a kill."""
+    def looks_at(self, steps_done: int) -> bool:
+        """Whether it is to be called after so many steps: the same answer on every worker."""
+        ...
+
+    def __call__(self, steps_done: int) -> None:
+        """Called on the main worker after the step; steps since the last checkpoint come again after a kill."""
         ...
 
 
@@ -89,7 +93,8 @@ def train(
 
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but
     not within ``env.checkpoint_minutes`` of the last one, and resumed from where it is whole and of this plan and model.
-    One more is written after a step in which ``env.warned`` tells that a machine is about to go.
+    One more is written after a step in which ``env.warned`` tells that a machine is about to go. Where workers share the
+    state out (``env.shares_state``) the main one gathers it for a checkpoint, which is the same file.
     ``objective`` computes the loss with ``model`` in the mode it was given.
 
     A request to stop (``engine.training.stop_request``) is followed after the step, with a checkpoint of it.
@@ -101,36 +106,41 @@ def train(
     draw = weights_N if callable(weights_N) else partial(draw_rows, weights_N, plan)
     model.to(env.device)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = make_optimizer(parameters, plan)
-    average = {k: v.detach().clone() for k, v in learned_tensors(model).items()} if plan.ema > 0 else {}
+    shares = Shares(parameters, env)
+    groups = in_groups(parameters, plan)
+    optimizer = make_optimizer(groups, plan, shares.owns)
+    average = {k: v.detach().clone() for k, v in shares.own_tensors(model).items()} if plan.ema > 0 else {}
     scaler = torch.amp.GradScaler(env.device.split(":")[0], enabled=env.precision == "fp16")
     identity = identity_of(plan, model)
-    losses, scale = resume(model, optimizer, average, checkpoint, identity=identity)
+    losses, scale = resume(model, optimizer, average, groups, checkpoint, identity=identity)
     scaler.load_state_dict(scale) if scale else None
     start, clock = len(losses), CheckpointClock(env.checkpoint_minutes)
     for step in range(start, plan.steps):
         set_rate(optimizer, learning_rate(plan, step))
         torch.manual_seed(derive_seed(plan.seed, plan.name, "global", step, env.rank))
-        optimizer.zero_grad(set_to_none=True)
+        model.zero_grad(set_to_none=True)
         loss = _gradients(objective, draw(step), plan, env, scaler, step)
         losses.append(_finish_step(loss, parameters, optimizer, plan, env, scaler, step))
+        shares.spread()
         if plan.ema > 0:
             _update_average(average, model, plan.ema, step)
         if env.progress is not None and env.is_main:
             env.progress(plan.name, step + 1, plan.steps)
-        if watcher is not None and env.is_main:
-            watcher(step + 1, partial(_averaged, model, average))
+        if watcher is not None and (env.is_main or shares.shared) and watcher.looks_at(step + 1):
+            with shares.averaged(model, average):
+                watcher(step + 1) if env.is_main else None
         asked = requested()
         due = (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due()
         warned = env.is_main and env.warned is not None and env.warned()
-        if env.is_main and (due or warned or asked is not None):
-            state = scaler.state_dict()
-            save_checkpoint(model, optimizer, average, losses, checkpoint, state, identity=identity)
+        if shares.any_of_us(asked is not None or (env.is_main and (due or warned))):
+            state = shares.gathered(state_of(optimizer, average, groups))
+            if env.is_main:
+                save_checkpoint(model, state, losses, checkpoint, scaler.state_dict(), identity=identity)
             clock.restart()
         if asked is not None:
             raise asked
     if plan.ema > 0:
-        _take(model, average)
+        shares.take(model, average)
     return TrainLog(losses=losses, resumed_from=start)
 
 
@@ -152,35 +162,6 @@ def attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
     """
     plain = env.precision == "bf16" and env.device.startswith("cpu")
     return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _averaged(model: nn.Module, average: Mapping[str, Tensor]) -> Iterator[None]:
-    """Give the model its averaged weights for a while; ``average`` holds its own meanwhile, so no copy is made of either."""
-    state = model.state_dict()
-    values = [(state[name], mean) for name, mean in average.items()]
-    _exchange(values)
-    try:
-        yield
-    finally:
-        _exchange(values[::-1])  # backwards, for parameters that go by two names
-
-
-def _take(model: nn.Module, average: Mapping[str, Tensor]) -> None:
-    """Give the model its averaged weights for good."""
-    with torch.no_grad():
-        state = model.state_dict()
-        for name, mean in average.items():
-            state[name].copy_(mean)
-
-
-def _exchange(pairs: Sequence[tuple[Tensor, Tensor]]) -> None:
-    """Exchange the values of two tensors of each pair, in place and one pair at a time."""
-    with torch.no_grad():
-        for first, second in pairs:
-            kept = first.clone()
-            first.copy_(second)
-            second.copy_(kept)
 
 
 def _gradients(

@@ -8,7 +8,7 @@ than 4,096 values keep moments in float32.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -20,6 +20,8 @@ from engine.training.plan import TrainPlan
 if TYPE_CHECKING:
     from engine.config import Config
 
+Group = dict[str, Any]
+"""An optimizer's parameters under ``params``, and how they are stepped."""
 EIGHT_BIT: Final = "adamw8bit"
 ABSENT: Final = (
     f"{EIGHT_BIT} needs bitsandbytes; install it with `pip install 'hardcase[big]'`, or give adamw"
@@ -43,14 +45,13 @@ def optimizer_problems(config: Config, device: str) -> list[str]:
     return [f"{name}.optimizer: {ABSENT}" for name in asked]
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], plan: TrainPlan) -> torch.optim.Optimizer:
-    """Return the plan's optimizer; no decay on biases, norms and gains (1-d tensors).
+def in_groups(parameters: Iterable[nn.Parameter], plan: TrainPlan) -> list[Group]:
+    """Return the parameters as an optimizer takes them; no decay on biases, norms and gains (1-d tensors).
 
-    AdamW and Adam (the paper's VAE) step in one fused pass. A parameter with an attribute ``lr_scale`` learns that much
-    faster: a gate that opens from 0 needs it.
+    A parameter with an attribute ``lr_scale`` learns that much faster: a gate that opens from 0 needs it.
     """
     chosen = list(parameters)
-    groups = [
+    groups: list[Group] = [
         {
             "params": [p for p in chosen if (p.ndim > 1) == decays and getattr(p, "lr_scale", 1.0) == scale],
             "weight_decay": plan.weight_decay if decays else 0.0,
@@ -59,11 +60,21 @@ def make_optimizer(parameters: Iterable[nn.Parameter], plan: TrainPlan) -> torch
         for scale in sorted({getattr(p, "lr_scale", 1.0) for p in chosen})
         for decays in (True, False)
     ]
-    groups = [group for group in groups if group["params"]]
+    return [group for group in groups if group["params"]]
+
+
+def make_optimizer(
+    groups: Sequence[Group], plan: TrainPlan, owned: Callable[[nn.Parameter], bool] = lambda _: True
+) -> torch.optim.Optimizer:
+    """Return the plan's optimizer for the parameters that this worker owns. AdamW and Adam step in one fused pass."""
     if plan.optimizer == EIGHT_BIT:
-        return _in_8_bit(groups, plan)
+        _lay_out_plainly(groups)
+    own = [group | {"params": [p for p in group["params"] if owned(p)]} for group in groups]
+    own = [group for group in own if group["params"]]
+    if plan.optimizer == EIGHT_BIT:
+        return _in_8_bit(own, plan)
     kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
-    return kind(groups, lr=plan.lr, betas=plan.betas, fused=True)
+    return kind(own, lr=plan.lr, betas=plan.betas, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -85,47 +96,65 @@ def step_bytes(parameters: Iterable[nn.Parameter], optimizer: str) -> int:
     return STEP_BYTES * max(sizes, default=0) if optimizer == EIGHT_BIT else 0
 
 
-def saved_moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return {"<parameter>/<name>": tensor}; quantized moments without the table of their codes, which is a constant."""
+def saved_moments(optimizer: torch.optim.Optimizer, groups: Sequence[Group]) -> dict[str, Tensor]:
+    """Return {"<parameter>/<name>": tensor} of what the optimizer keeps; a parameter is its number in ``groups``.
+
+    Quantized moments go without the table of their codes, which is a constant.
+    """
     return {
         f"{index}/{name}": torch.as_tensor(value)
-        for index, parameter in enumerate(_parameters(optimizer))
+        for index, parameter in enumerate(_parameters(groups))
         for name, value in optimizer.state.get(parameter, {}).items()
         if name not in TABLES
     }
 
 
-def load_moments(optimizer: torch.optim.Optimizer, saved: Iterable[tuple[str, Tensor]]) -> None:
-    """Take up what ``saved_moments`` returned, one tensor at a time.
+def load_moments(
+    optimizer: torch.optim.Optimizer,
+    groups: Sequence[Group],
+    saved: Iterable[tuple[str, Callable[[], Tensor]]],
+) -> None:
+    """Take up what ``saved_moments`` returned, of the parameters that this optimizer steps, one tensor at a time.
 
     Moments get their parameter's layout in memory: a fused step walks through both side by side.
     """
-    parameters = _parameters(optimizer)
+    own = _parameters(optimizer.param_groups)
+    places = {id(parameter): place for place, parameter in enumerate(own)}
+    parameters = _parameters(groups)
     state: dict[int, dict[str, Any]] = {}
-    for key, value in saved:
-        place, _, name = key.partition("/")
-        parameter = parameters[int(place)]
+    for key, read in saved:
+        number, _, name = key.partition("/")
+        parameter = parameters[int(number)]
+        if id(parameter) not in places:
+            continue
+        value = read()
         same = value.shape == parameter.shape
         mine = torch.empty_like(parameter, dtype=value.dtype) if same else torch.empty_like(value)
-        state.setdefault(int(place), {})[name] = mine.copy_(value)
+        state.setdefault(places[id(parameter)], {})[name] = mine.copy_(value)
     tables = getattr(optimizer, "name2qmap", None)
     if tables is None:
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
         return
-    for index, found in state.items():
-        parameter = parameters[index]
+    for place, found in state.items():
+        parameter = own[place]
         on_device = {name: value.to(parameter.device) for name, value in found.items()}
         if "absmax1" in found:
             on_device |= {name: tables[kind].to(parameter.device) for name, kind in TABLES.items()}
         optimizer.state[parameter] = on_device | {"step": int(found["step"])}
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+def _parameters(groups: Sequence[Group]) -> list[nn.Parameter]:
+    return [parameter for group in groups for parameter in group["params"]]
 
 
-def _in_8_bit(groups: list[dict[str, Any]], plan: TrainPlan) -> torch.optim.Optimizer:
-    """Return bitsandbytes's AdamW. Its first step would lay weights out plainly: done here, a resumed training begins alike.
+def _lay_out_plainly(groups: Sequence[Group]) -> None:
+    """Do what the first step of bitsandbytes would do, so that a resumed training begins alike."""
+    for parameter in _parameters(groups):
+        parameter.data = parameter.data.contiguous()
+
+
+def _in_8_bit(groups: Sequence[Group], plan: TrainPlan) -> torch.optim.Optimizer:
+    """Return bitsandbytes's AdamW.
 
     Raises:
         StageError: the library is absent, as it can be on a node of a cluster.
@@ -134,8 +163,5 @@ def _in_8_bit(groups: list[dict[str, Any]], plan: TrainPlan) -> torch.optim.Opti
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise StageError(f"{plan.name}: {ABSENT} (on every node of a cluster)") from error
-    for group in groups:
-        for parameter in group["params"]:
-            parameter.data = parameter.data.contiguous()
     made: torch.optim.Optimizer = AdamW8bit(groups, lr=plan.lr, betas=plan.betas, min_8bit_size=FEWEST)
     return made

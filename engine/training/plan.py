@@ -30,7 +30,8 @@ class TrainEnv:
     """The process a training runs in: its place among the workers, device, threads and where progress goes.
 
     ``checkpoint_minutes`` is the least time between two of its checkpoints. ``warned`` is asked after each step whether a
-    machine of the training is about to go; a true answer brings a checkpoint.
+    machine of the training is about to go; a true answer brings a checkpoint. ``shares_state``:
+    workers share moments and average out (``engine.training.sharding``).
     """
 
     rank: int = 0
@@ -41,6 +42,7 @@ class TrainEnv:
     progress: Progress | None = None
     checkpoint_minutes: float = 0.0
     warned: Callable[[], bool] | None = None
+    shares_state: bool = False
 
     def begin(self) -> None:
         """Set the thread count; reused workers keep the last task's otherwise (results depend on it)."""

@@ -2,7 +2,6 @@
 
 import json
 import random
-from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -27,11 +26,12 @@ def watch(folder, losses, monkeypatch, moments=(2, 4, 6, 8), stop=None):
     """Train a weight that equals the number of steps; the held-out loss after each look is given."""
     objective = Objective()
     given = dict(zip(moments, losses, strict=True))
-    keeper = KeepBest(objective, [], 0, moments, folder)
+    keeper = KeepBest(objective, [0], 0, moments, folder)
     for step in range(1, moments[-1] + 1):
         objective.model.weight.data.fill_(step)
         monkeypatch.setattr(keep_best, "validation_loss", lambda *_, s=step: given[s])
-        keeper(step, nullcontext)
+        if keeper.looks_at(step):
+            keeper(step)
         if step == stop:
             return keeper
     return keeper
@@ -83,12 +83,15 @@ class Trained:
                 raise KeyboardInterrupt
             return noisy_loss(network, rows, step, generator)
 
-        def watch(done, averaged):
-            monkeypatch.setattr(keep_best, "validation_loss", lambda *_: LOSS_AT[done])
-            keeper(done, averaged)
+        class Watch:
+            looks_at = keeper.looks_at
+
+            def __call__(self, done):
+                monkeypatch.setattr(keep_best, "validation_loss", lambda *_: LOSS_AT[done])
+                keeper(done)
 
         try:
-            self.log = train(network, loss, np.ones(20), plan(steps=20), TrainEnv(), folder, watch)
+            self.log = train(network, loss, np.ones(20), plan(steps=20), TrainEnv(), folder, Watch())
             keeper.restore()
         except KeyboardInterrupt:
             self.log = None

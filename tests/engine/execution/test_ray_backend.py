@@ -190,7 +190,7 @@ def train_all(run: Path, root: Path, workers: int) -> dict[str, Path]:
         run_stage(call.stage, context, call.params)
     fits.append(functools.partial(run_job, taught_job(root / "taught")))
     call = replace(next(iter(calls.values())), out=root / "all")
-    config = BackendConfig(kind="ray", train_workers=workers)
+    config = BackendConfig(kind="ray", train_workers=workers, shard_optimizer=workers > 1)
     note = ProgressFile(root / "progress.json")
     work = StageWork(config=config, call=call, cpus_per_task=1, note=note, profile=root / "profile")
     ray.get(ray.remote(launch_all).options(num_cpus=0).remote(work, fits))

@@ -87,6 +87,24 @@ def test_workers_average_gradients_in_a_bucket_more_and_share_a_batch() -> None:
     assert need.peak == 40_000 * (1 + 2 + 1 + 1)
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_workers_that_share_moments_and_average_out_hold_their_part(gpu: bool) -> None:
+    """Five weights of 40,000 bytes on two workers: three are the larger part. For a checkpoint the main one has all."""
+    tree = {"backend": {"kind": "ray", "train_workers": 2, "shard_optimizer": True}}
+    with fake_tensors():
+        model = nn.Sequential(*[nn.Linear(100, 100, bias=False) for _ in range(5)])
+        loss = lambda: model(torch.empty(1, 100)).sum()  # noqa: E731
+        need = Training(model=model, loss=loss, averaged=True).need(setting(tree, gpu=gpu))
+    own, saved = 3 * 40_000 * (2 + 1), 5 * 40_000 * (1 + 2 + 1)
+    assert need.parts["moments"] + need.parts["average"] == own
+    held = 5 * 40_000 * 2 + own
+    if gpu:
+        assert (need.moment, need.peak) == ("while workers average", held + 5 * 40_000)
+        assert need.host == saved
+    else:
+        assert (need.moment, need.peak) == ("in a checkpoint", held + saved - own - 5 * 40_000)
+
+
 def test_the_largest_moment_counts_and_host_memory_is_the_devices_on_a_cpu() -> None:
     moments = [("a", {"x": 3}), ("b", {"x": 2, "y": 2})]
     assert largest(moments, host=[5], gpu=True) == Need(moment="b", parts={"x": 2, "y": 2}, host=5)

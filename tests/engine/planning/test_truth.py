@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,15 +102,32 @@ def denoiser(config: Config, folder: Path) -> Callable[[], Any]:
             model=model, data=data, config=section, fuse=embedder.fuse, abar_T=abar_T, env=env
         )
 
-        def look(_: int, averaged: Any) -> None:
-            with averaged():
-                validation_loss(objective, np.arange(8), 0)
-
         prepare(model.unet, section)
         plan = TrainPlan.of(section, name="d", seed=0, ema=section.ema, accumulate=section.accumulate)
-        train(model, objective, np.ones(DATA.train), plan, env, folder, look if section.validations else None)
+        train(
+            model,
+            objective,
+            np.ones(DATA.train),
+            plan,
+            env,
+            folder,
+            Look(objective) if section.validations else None,
+        )
 
     return work
+
+
+@dataclass(frozen=True)
+class Look:
+    """The held-out loss after each step. No class of a function: those are freed late, within the next measurement."""
+
+    objective: DenoiserObjective
+
+    def looks_at(self, steps_done: int) -> bool:
+        return True
+
+    def __call__(self, steps_done: int) -> None:
+        validation_loss(self.objective, np.arange(8), 0)
 
 
 def teach(teacher: Denoiser, data: DenoiserData, config: Config, env: TrainEnv, folder: Path) -> None:

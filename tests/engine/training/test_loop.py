@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -172,20 +170,42 @@ def _stop_at(
     return noisy_loss(network, rows, step, generator)
 
 
+@dataclass
+class Watching:
+    """Notes the first weight at the steps ``at``, by default at every one."""
+
+    network: nn.Module
+    at: tuple[int, ...] | None = None
+    seen: list[tuple[int, float]] = field(default_factory=list)
+
+    def looks_at(self, steps_done: int) -> bool:
+        return self.at is None or steps_done in self.at
+
+    def __call__(self, steps_done: int) -> None:
+        self.seen.append((steps_done, next(self.network.parameters()).flatten()[0].item()))
+
+
 def test_a_watcher_sees_every_step_and_the_averaged_weights(tmp_path: Path) -> None:
     network = model()
-    seen: list[tuple[int, float, float]] = []
+    plain, watched, raw = model(), Watching(network), []
 
-    def watch(done: int, averaged: Callable[[], AbstractContextManager[None]]) -> None:
-        raw = network.weight[0, 0].item()
-        with averaged():
-            seen.append((done, raw, network.weight[0, 0].item()))
-        assert network.weight[0, 0].item() == raw
+    def loss(rows: npt.NDArray[np.int64], step: int, generator: torch.Generator) -> Tensor:
+        raw.append(network.weight[0, 0].item())
+        return noisy_loss(network, rows, step, generator)
 
-    train(network, partial(noisy_loss, network), np.ones(20), plan(), TrainEnv(), tmp_path, watch)
-    assert [done for done, _, _ in seen] == list(range(1, 13))
-    assert seen[-1][2] == network.weight[0, 0].item()  # the model ends with its average
-    assert seen[-1][1] != seen[-1][2]
+    train(network, loss, np.ones(20), plan(), TrainEnv(), tmp_path / "a", watched)
+    assert [done for done, _ in watched.seen] == list(range(1, 13))
+    assert watched.seen[-1][1] == network.weight[0, 0].item()  # the model ends with its average
+    assert all(one != average for one, (_, average) in zip(raw[1:], watched.seen, strict=False))
+    train(plain, partial(noisy_loss, plain), np.ones(20), plan(), TrainEnv(), tmp_path / "b")
+    assert torch.equal(plain.weight, network.weight), "a look changes nothing"
+
+
+def test_a_watcher_is_called_where_it_looks(tmp_path: Path) -> None:
+    network = model()
+    watched = Watching(network, at=(3, 12))
+    train(network, partial(noisy_loss, network), np.ones(20), plan(), TrainEnv(), tmp_path, watched)
+    assert [done for done, _ in watched.seen] == [3, 12]
 
 
 def test_uniform_weights_show_every_example_once_an_epoch() -> None:

@@ -11,8 +11,6 @@ import os
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from torch import nn
 from engine.training.loop import train
 from engine.training.plan import CheckpointClock, TrainEnv, TrainPlan
 
-Averaged = Callable[[], AbstractContextManager[None]]
 STEADY = 5.0
 MARGIN = 0.6
 
@@ -55,12 +52,15 @@ def loss(rows, step, generator):
     now[0] = "step"
     return model(torch.ones(4, 1024)).square().mean()
 
-def look(done, averaged):
-    now[0] = "validation"
-    with averaged():
+class Look:
+    def looks_at(self, done):
+        now[0] = "validation"
+        return True
+
+    def __call__(self, done):
         model(torch.ones(4, 1024))
         save_tensors(model.state_dict(), folder / "best.safetensors")
-    now[0] = "checkpoint"
+        now[0] = "checkpoint"
 
 warm = nn.Linear(1024, 8)
 small = TrainPlan(name="warm", seed=0, steps=2, batch_size=4, lr=1e-3, checkpoint_every=1, ema=0.9)
@@ -71,7 +71,7 @@ size = sum(p.numel() * 4 for p in model.parameters())
 now[0] = "resume"
 threading.Thread(target=watch, daemon=True).start()
 plan = TrainPlan(name="m", seed=0, steps=steps, batch_size=4, lr=1e-3, checkpoint_every=2, ema=0.9)
-train(model, loss, np.ones(4), plan, TrainEnv(), folder, look)
+train(model, loss, np.ones(4), plan, TrainEnv(), folder, Look())
 now[0] = None
 print(json.dumps({name: (peak - base) / size for name, peak in phases.items()}))
 """
@@ -147,24 +147,24 @@ def test_a_parameter_of_two_names_is_itself_again_after_a_look_at_the_average(tm
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     model[1].weight = model[0].weight
     seen: list[torch.Tensor] = []
+    raw: list[torch.Tensor] = []
 
-    def look(done: int, averaged: Averaged) -> None:
-        before = model[0].weight.detach().clone()
-        with averaged():
+    class Look:
+        def looks_at(self, steps_done: int) -> bool:
+            raw.append(model[0].weight.detach().clone())
+            return True
+
+        def __call__(self, steps_done: int) -> None:
             seen.append(model[0].weight.detach().clone())
-        assert torch.equal(model[0].weight, before)
-        assert done == 1 or not torch.equal(seen[-1], before)
+
+    def loss(*_: object) -> torch.Tensor:
+        assert not raw or torch.equal(model[0].weight, raw[-1])
+        found: torch.Tensor = model(torch.ones(2, 4)).square().mean()
+        return found
 
     plan = TrainPlan(name="m", seed=0, steps=4, batch_size=2, lr=1e-2, ema=0.9)
-    train(
-        model,
-        lambda *_: model(torch.ones(2, 4)).square().mean(),
-        np.ones(2),
-        plan,
-        TrainEnv(),
-        tmp_path,
-        look,
-    )
+    train(model, loss, np.ones(2), plan, TrainEnv(), tmp_path, Look())
+    assert not any(torch.equal(one, other) for one, other in zip(raw[1:], seen[1:], strict=True))
     assert torch.equal(model[0].weight, seen[-1])
 
 
@@ -173,7 +173,7 @@ def test_checkpoints_come_no_closer_than_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, written: list[int]
 ) -> None:
     steps: list[int] = []
-    monkeypatch.setattr("engine.training.loop.save_checkpoint", lambda *args, **_: steps.append(len(args[3])))
+    monkeypatch.setattr("engine.training.loop.save_checkpoint", lambda *args, **_: steps.append(len(args[2])))
     model = nn.Linear(4, 1)
     plan = TrainPlan(name="m", seed=0, steps=6, batch_size=2, lr=1e-2, checkpoint_every=2)
     env = TrainEnv(checkpoint_minutes=minutes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from engine.training.loop import train
 from engine.training.optimizers import (
     EIGHT_BIT,
     STEP_BYTES,
+    in_groups,
     load_moments,
     make_optimizer,
     moment_bytes,
@@ -82,17 +84,22 @@ def of(optimizer: str) -> TrainPlan:
 
 def stepped(model: nn.Module, optimizer: str) -> torch.optim.Optimizer:
     """An optimizer after a step, which makes its moments."""
-    made = make_optimizer(model.parameters(), of(optimizer))
+    made = make_optimizer(in_groups(model.parameters(), of(optimizer)), of(optimizer))
     loss(model, np.arange(64), 0, torch.Generator()).backward()  # type: ignore[no-untyped-call]
     set_rate(made, 1e-3)
     made.step()
     return made
 
 
+def saved(model: nn.Module, optimizer: str) -> dict[str, Tensor]:
+    """What an optimizer saves after a step."""
+    return saved_moments(stepped(model, optimizer), in_groups(model.parameters(), of(optimizer)))
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", EIGHT_BIT])
 def test_moments_hold_as_many_bytes_as_planned(optimizer: str) -> None:
     model = network()
-    moments = {k: v for k, v in saved_moments(stepped(model, optimizer)).items() if not k.endswith("/step")}
+    moments = {k: v for k, v in saved(model, optimizer).items() if not k.endswith("/step")}
     held = sum(tensor.numel() * tensor.element_size() for tensor in moments.values())
     assert held == moment_bytes(model.parameters(), optimizer)
     floats = moment_bytes(model.parameters(), "adamw")
@@ -110,7 +117,7 @@ def test_a_big_model_needs_a_quarter() -> None:
 def test_a_step_works_with_as_many_bytes_as_planned() -> None:
     weight = nn.Parameter(torch.randn(512, 512))
     weight.grad = torch.randn(512, 512)
-    optimizer = make_optimizer([weight], of(EIGHT_BIT))
+    optimizer = make_optimizer(in_groups([weight], of(EIGHT_BIT)), of(EIGHT_BIT))
     optimizer.step()
     assert most_allocated(optimizer.step) == pytest.approx(step_bytes([weight], EIGHT_BIT), rel=0.02)
     assert step_bytes([weight], EIGHT_BIT) == STEP_BYTES * 512 * 512
@@ -154,9 +161,10 @@ def test_a_checkpoint_of_float32_is_of_another_plan(tmp_path: Path, caplog: pyte
 def test_what_is_saved_is_all_there_is(optimizer: str) -> None:
     model = network()
     first = stepped(model, optimizer)
-    second = make_optimizer(model.parameters(), of(optimizer))
-    saved = {name: value.clone() for name, value in saved_moments(first).items()}
-    load_moments(second, saved.items())
+    groups = in_groups(model.parameters(), of(optimizer))
+    second = make_optimizer(groups, of(optimizer))
+    kept = {name: value.clone() for name, value in saved_moments(first, groups).items()}
+    load_moments(second, groups, ((name, partial(torch.clone, value)) for name, value in kept.items()))
     for one, other in zip(first.state.values(), second.state.values(), strict=True):
         assert one.keys() == other.keys()
         for name, value in one.items():
@@ -168,7 +176,7 @@ def test_what_is_saved_is_all_there_is(optimizer: str) -> None:
 def test_rates_are_scaled_per_weight(optimizer: str) -> None:
     slow, fast = nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(4))
     fast.lr_scale = 10.0  # type: ignore[attr-defined]
-    made = make_optimizer([slow, fast], plan(optimizer=optimizer))
+    made = make_optimizer(in_groups([slow, fast], plan(optimizer=optimizer)), plan(optimizer=optimizer))
     set_rate(made, 0.02)
     for weight in (slow, fast):
         weight.grad = torch.ones(4)
@@ -198,7 +206,7 @@ def test_a_node_without_the_library_says_what_to_install_there(monkeypatch: pyte
     with pytest.raises(
         StageError, match=r"fit: adamw8bit needs bitsandbytes.*hardcase\[big\].*on every node"
     ):
-        make_optimizer(network().parameters(), of(EIGHT_BIT))
+        make_optimizer(in_groups(network().parameters(), of(EIGHT_BIT)), of(EIGHT_BIT))
 
 
 @pytest.mark.parametrize("device", ["mps", "auto"])
