@@ -1,27 +1,30 @@
 """Simulates null studies and analyses them like real ones: do 95 % intervals cover 95 %, do 5 % tests reject 5 %?
 
-usage: python -m experiments.statistics [--studies 600] [--draws 300] [--designs shared folds pair] [--name statistics]
+usage: python -m experiments.statistics [--studies 600] [--draws 300] [--designs shared folds pair sets] [--name statistics]
 
 Lesions have one to three photographs. Two arms look at different but equally telling halves of the features, so neither is
 better. Each arm learns a linear discriminant from its training lesions: differences between training sets, the overlap of
 folds and what a lesion does to both arms arise as they do in a study, and are not put in as numbers. Val fixes the
 thresholds. `pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong test one pair of
-classifiers.
+classifiers. `sets` are folds of which each trains on small sets of its own, so that folds share few training lesions: beside
+the study's own t stand the one that knows of no sharing and the one that supposes n_test / (n_test + n_train).
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from engine.evaluation.statistics import paired_p_value
 from engine.study.clustered_tests import delong_clustered, mcnemar_clustered
-from engine.study.comparison import Difference
+from engine.study.comparison import Difference, corrected_t, paired_t
 from engine.study.contrasts import PRIMARY, make_study
+from engine.study.design import Design
 from engine.study.replicates import Endpoints, Part, Replicate
 from engine.types import strings
 from experiments.lib.keeping import provenance, save, script, this_command
@@ -33,6 +36,10 @@ SPREAD = 1.0
 PHOTOGRAPH = 0.6
 TRAIN, VAL, TEST, SETS = 60, 80, 240, 8
 POOL, FOLDS = 400, 5
+SETS_POOL, SETS_PER_FOLD = 600, 2
+SETS_SIZES = {"sets of 20": 20, "sets of 50": 50, "sets of 110": 110}
+"""Training lesions of each set; the more, the more two folds have in common."""
+DESIGNS = ("shared", "folds", "pair", "sets")
 SIGNS = 1000
 """Sign patterns of a sign-flip test: its p values are multiples of 1 / 1001."""
 
@@ -44,12 +51,12 @@ def main() -> None:
     )
     parser.add_argument("--studies", type=int, default=600)
     parser.add_argument("--draws", type=int, default=300)
-    parser.add_argument("--designs", nargs="+", default=["shared", "folds", "pair"])
+    parser.add_argument("--designs", nargs="+", default=[*DESIGNS], choices=DESIGNS)
     parser.add_argument("--name", default="statistics")
     arguments = parser.parse_args()
     start = time.monotonic()
     rows: dict[str, Any] = {}
-    for design in arguments.designs:
+    for design in designs(arguments.designs):
         found = simulate(design, arguments.studies, arguments.draws, seed=0)
         rows[design] = {name: summary(many) for name, many in found.items()}
         print(f"{design}: {time.monotonic() - start:.0f} s")
@@ -60,11 +67,25 @@ def main() -> None:
         "seeds": [0],
         "studies": arguments.studies,
         "draws": arguments.draws,
-        "sizes": {"train": TRAIN, "val": VAL, "test": TEST, "sets": SETS, "pool": POOL, "folds": FOLDS},
+        "sizes": {
+            "train": TRAIN,
+            "val": VAL,
+            "test": TEST,
+            "sets": SETS,
+            "pool": POOL,
+            "folds": FOLDS,
+            "sets_pool": SETS_POOL,
+            "sets_per_fold": SETS_PER_FOLD,
+        },
         "seconds": round(time.monotonic() - start, 1),
         "designs": rows,
     }
     print(save(arguments.name, result))
+
+
+def designs(asked: Sequence[str]) -> list[str]:
+    """Return the designs to simulate: `sets` is one of each size."""
+    return [one for name in asked for one in (SETS_SIZES if name == "sets" else [name])]
 
 
 def simulate(design: str, studies: int, draws: int, *, seed: int) -> dict[str, list[Difference]]:
@@ -76,7 +97,10 @@ def simulate(design: str, studies: int, draws: int, *, seed: int) -> dict[str, l
             for name, difference in pair_tests(rng):
                 found.setdefault(name, []).append(difference)
             continue
-        runs = list(shared_study(rng) if design == "shared" else folds_study(rng))
+        if design in SETS_SIZES:
+            runs = list(sets_study(rng, SETS_SIZES[design]))
+        else:
+            runs = list(shared_study(rng) if design == "shared" else folds_study(rng))
         study = make_study(runs, draws=draws, seed=number)
         for figure in FIGURES:
             contrast = study.contrast(figure, "real")
@@ -85,6 +109,9 @@ def simulate(design: str, studies: int, draws: int, *, seed: int) -> dict[str, l
             found.setdefault(f"{figure}: headline", []).append(contrast.difference)
             for procedure in contrast.procedures:
                 found.setdefault(f"{figure}: {procedure.method}", []).append(procedure)
+            if design in SETS_SIZES:
+                for rule, difference in other_rules(np.array(contrast.values), study.design):
+                    found.setdefault(f"{figure}: {rule}", []).append(difference)
     return found
 
 
@@ -115,6 +142,26 @@ def folds_study(rng: np.random.Generator) -> Iterator[Replicate]:
         test, val = pool.only(fold == number), pool.only(fold == (number + 1) % FOLDS)
         train = pool.only((fold != number) & (fold != (number + 1) % FOLDS))
         yield replicate(f"fold {number}", 0, train, val, test)
+
+
+def sets_study(rng: np.random.Generator, size: int) -> Iterator[Replicate]:
+    """A cross-validation with disjoint training sets in each fold: half of what is not test is val, the rest gives sets."""
+    pool = Lesions(rng, SETS_POOL, "p")
+    fold = np.arange(SETS_POOL) // 3 % FOLDS  # every third lesion is malignant
+    for number in range(FOLDS):
+        rest = (3 * rng.permutation(np.flatnonzero(fold[::3] != number))[:, None] + np.arange(3)).ravel()
+        val, others = rest[: len(rest) // 2], rest[len(rest) // 2 :]
+        for place in range(SETS_PER_FOLD):
+            chosen = others[place * size : (place + 1) * size]
+            parts = [pool.only(np.isin(np.arange(SETS_POOL), rows)) for rows in (chosen, val)]
+            name = f"fold {number}, set {place}"
+            yield replace(replicate(name, 0, *parts, pool.only(fold == number)), whole=False)
+
+
+def other_rules(value_R: Any, design: Design) -> Iterator[tuple[str, Difference]]:
+    """Return what the t over folds would be with no correlation, and with the one that test and training parts suppose."""
+    yield "paired t, no correlation", paired_t(value_R)
+    yield "corrected resampled t", corrected_t(value_R, design.n_test / (design.n_test + design.n_train))
 
 
 def pair_tests(rng: np.random.Generator) -> Iterator[tuple[str, Difference]]:

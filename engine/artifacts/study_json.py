@@ -23,7 +23,10 @@ class StudyRecord(JsonRecord):
     schema_version: int = Field(description="version of this layout")
     answer: dict[str, Any] = Field(description="sentence, verdict and reason")
     protocol: str = Field(description=PROTOCOL)
-    design: dict[str, Any] = Field(description="kind, unit, number of replicates, lesions, objection")
+    design: dict[str, Any] = Field(
+        description="kind, unit, number of replicates, lesions, objection; since 0.3 the share of training lesions that "
+        "replicates have in common, and the correlation that their t interval takes"
+    )
     endpoints: dict[str, Any] = Field(
         description="malignant classes, melanoma, their operating points, and the planned figures"
     )

@@ -72,15 +72,21 @@ def paired_t(difference_R: Floats, level: float = LEVEL, *, unit: str = "trainin
     return _t_interval(difference_R, 1.0 / len(difference_R), f"paired t over {unit}", level)
 
 
-def corrected_resampled_t(
-    difference_R: Floats, n_train: float, n_test: float, level: float = LEVEL
+def corrected_t(
+    difference_R: Floats, correlation: float, level: float = LEVEL, *, unit: str = "folds"
 ) -> Difference:
-    """Corrected resampled t for cross-validation (Nadeau and Bengio 2003, Sec. 4): variance s^2 (1 / R + n_test / n_train).
+    """Student's t over replicates whose differences correlate by rho: variance s^2 (1 / R + rho / (1 - rho)).
 
-    Folds share training data, so their differences are correlated and a plain t interval is too narrow.
+    What replicates have in common does not show in s^2. With rho = n_test / (n_test + n_train) it is the corrected resampled
+    t (Nadeau and Bengio 2003, Sec. 4), with 0 the paired t. ``correlation`` is rho: ``engine.study.design``.
+
+    Raises:
+        ValueError: fewer than two replicates.
     """
-    share = 1.0 / len(difference_R) + n_test / n_train
-    return _t_interval(difference_R, share, "corrected resampled t", level)
+    if correlation == 0.0:
+        return paired_t(difference_R, level, unit=unit)
+    share = 1.0 / len(difference_R) + correlation / (1.0 - correlation)
+    return _t_interval(difference_R, share, f"corrected t over {unit}", level)
 
 
 def _t_interval(difference_R: Floats, share: float, method: str, level: float) -> Difference:

@@ -5,8 +5,8 @@ of a confirmatory baseline and an endpoint. An arm that trained on the same imag
 in the family, so that a run in which nothing was accepted makes no other claim easier.
 
 Each contrast has two intervals. Their outer ends are its headline, which excludes 0 where both do: crossed bootstrap and
-paired t where replicates share one test set; bootstrap of lesions within folds and corrected resampled t in
-cross-validation. One run has the bootstrap alone.
+paired t where replicates share one test set; bootstrap of lesions within folds and a t over folds, corrected for training
+lesions that they share, in cross-validation. One run has the bootstrap alone.
 
 Shape legend: R replicates, B bootstrap draws.
 """
@@ -112,12 +112,15 @@ class Study:
         return next((c for c in self.contrasts if (c.figure, c.baseline) == (figure, baseline)), None)
 
 
-def make_study(runs: Sequence[Replicate], *, draws: int, seed: int = 0, objection: str = "") -> Study:
+def make_study(
+    runs: Sequence[Replicate], *, draws: int, seed: int = 0, objection: str = "", design: Design | None = None
+) -> Study:
     """Compare arms over the runs; DataError where they make no study (see ``find_design``).
 
     ``objection`` is a flaw that the runs themselves do not show and that forbids a claim: a protocol's unfinished study.
+    ``design`` says how the runs make a study, where a protocol says something else than the runs tell.
     """
-    design = find_design(runs)
+    design = design or find_design(runs)
     design = replace(design, objection=design.objection or objection)
     arms = [arm for arm in runs[0].arms if all(arm in run.arms for run in runs)]
     found = {arm: _over_replicates(runs, design, arm, draws, seed) for arm in arms}

@@ -27,8 +27,8 @@ class Design:
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
     averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
-    ``disjoint`` says that no two replicates have a training lesion in common; ``objection`` is a flaw that forbids a claim,
-    "" for none.
+    ``in_common`` is the share of its training lesions that a replicate has in common with another one, the mean over pairs;
+    ``objection`` is a flaw that forbids a claim, "" for none.
     """
 
     kind: Kind
@@ -36,13 +36,26 @@ class Design:
     groups: tuple[tuple[int, ...], ...]
     n_train: float
     n_test: float
-    disjoint: bool = False
+    in_common: float = 0.0
     objection: str = ""
 
     @property
     def replicates(self) -> int:
         """How many replicates there are."""
         return len(self.groups)
+
+    @property
+    def correlation(self) -> float:
+        """Correlation that training lesions in common bring into the differences of two folds, at most; else 0.
+
+        Were a difference the sum of what each training lesion adds, the part that comes from training would correlate by the
+        share in common, and the part that comes from test lesions, which folds do not share, not at all. Where folds share
+        most of their training, n_test / (n_test + n_train) is less (Nadeau and Bengio 2003, Sec. 4); where they share little
+        it is far too much. The smaller of the two is taken (experiments/results/statistics).
+        """
+        if self.kind != "cross-validation":
+            return 0.0
+        return min(self.in_common, self.n_test / (self.n_test + self.n_train))
 
 
 def find_design(runs: Sequence[Replicate]) -> Design:
@@ -69,13 +82,17 @@ def find_design(runs: Sequence[Replicate]) -> Design:
         groups=groups,
         n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
         n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
-        disjoint=_disjoint([frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in groups]),
+        in_common=_in_common(
+            [frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in groups]
+        ),
         objection=_objection(runs, kind, unit),
     )
 
 
-def _disjoint(train: Sequence[frozenset[str]]) -> bool:
-    return all(not one & other for one, other in combinations(train, 2))
+def _in_common(train: Sequence[frozenset[str]]) -> float:
+    """Return the mean share that the training lesions of two replicates have in common; 0 for one replicate."""
+    shares = [len(one & other) / np.sqrt(len(one) * len(other)) for one, other in combinations(train, 2)]
+    return float(np.mean(shares)) if shares else 0.0
 
 
 def _check_alike(runs: Sequence[Replicate]) -> None:

@@ -33,9 +33,7 @@ def intervals(
     unit = f"{design.unit}s"
     if design.kind == "cross-validation":
         lesions = compare.fold_bootstrap(value_R, drawn_RB, level)
-        if design.disjoint:
-            return (lesions, compare.paired_t(value_R, level, unit=unit))
-        return (lesions, compare.corrected_resampled_t(value_R, design.n_train, design.n_test, level))
+        return (lesions, compare.corrected_t(value_R, design.correlation, level, unit=unit))
     rng = np.random.default_rng([seed, len(value_R)])
     return (
         compare.crossed_bootstrap(value_R, drawn_RB, rng, level, unit=unit),

@@ -38,7 +38,7 @@ class Plan:
         seeds: classifier seeds per training set.
         lesions: test lesions (of a fold, where replicates are folds).
         shared: whether all replicates share one test part.
-        overlap: test lesions per training lesion where the training sets of folds overlap (Nadeau and Bengio 2003), else 0.
+        correlation: of two folds, by the training lesions that they share (``engine.study.design.Design.correlation``).
     """
 
     replicates: int
@@ -46,7 +46,12 @@ class Plan:
     seeds: int = 1
     lesions: float
     shared: bool = True
-    overlap: float = 0.0
+    correlation: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Variance of a mean over replicates as a share of that between them, as ``corrected_t`` takes it."""
+        return 1.0 / self.replicates + self.correlation / (1.0 - self.correlation)
 
     @property
     def training_sets(self) -> int:
@@ -102,7 +107,7 @@ def power(effect: float, noise: Noise, plan: Plan, level: float) -> float:
         return 0.0
     scatter = stats.chi2.ppf((np.arange(_POINTS) + 0.5) / _POINTS, count - 1) / (count - 1)
     seen = noise.between * scatter
-    share = 1.0 / count + plan.overlap
+    share = plan.share
     needed = stats.t.ppf(0.5 + level / 2, count - 1) * np.sqrt(seen * share)
     if plan.shared:
         # What 2 (V_L + V_R) - V_both of the crossed bootstrap comes to, never less than V_L: a resample of R replicates
@@ -122,7 +127,7 @@ def detectable(noise: Noise, plan: Plan, level: float, wanted: float = POWER) ->
     """Return the smallest true difference that a study of this plan shows with the wanted chance; None: it shows none."""
     if plan.replicates < FEWEST_REPLICATES:
         return None
-    error = float(np.sqrt(noise.common + noise.between * (1.0 / plan.replicates + plan.overlap)))
+    error = float(np.sqrt(noise.common + noise.between * plan.share))
     if error == 0.0:
         return 0.0
     high = error

@@ -97,7 +97,9 @@ class PowerStudy:
         }
 
 
-def power_study(runs: Sequence[Replicate], *, draws: int, effect: float, seed: int = 0) -> PowerStudy:
+def power_study(
+    runs: Sequence[Replicate], *, draws: int, effect: float, seed: int = 0, design: Design | None = None
+) -> PowerStudy:
     """Return the power of the study that the runs make, for its endpoints against real and the confirmatory baselines.
 
     Args:
@@ -105,11 +107,12 @@ def power_study(runs: Sequence[Replicate], *, draws: int, effect: float, seed: i
         draws: bootstrap draws of lesions.
         effect: size of the true difference that is asked about, in the figures' units.
         seed: of the draws.
+        design: how the runs make a study; None: as they tell.
 
     Raises:
         DataError: the runs make no study, have one training set alone, or no endpoint is defined in any of them.
     """
-    design = find_design(runs)
+    design = design or find_design(runs)
     plan = finished_plan(runs, design)
     arms = [arm for arm in runs[0].arms if all(arm in run.arms for run in runs)]
     references = frozenset().union(*(run.references for run in runs))
@@ -170,7 +173,7 @@ def finished_plan(runs: Sequence[Replicate], design: Design) -> Plan:
         seeds=max(1, round(cells / sets)),
         lesions=design.n_test,
         shared=shared,
-        overlap=0.0 if shared or design.disjoint else design.n_test / design.n_train,
+        correlation=design.correlation,
     )
 
 

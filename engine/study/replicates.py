@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -41,9 +42,11 @@ class Endpoints:
     primary: tuple[str, ...] = FIRST_PRIMARY
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Part:
     """Val or test of a replicate, rows sorted by image id; ``prob`` holds (N, C) probabilities of each arm's first seed.
+
+    It equals itself alone.
 
     ``group_N`` names what a bootstrap draws as one: a lesion, or what it belongs to (a patient, near-duplicates).
     ``further`` holds the probabilities of an arm's further classifier seeds, in the order of the seeds; none: one seed.
@@ -154,36 +157,48 @@ def mean_figures(found: Sequence[Figures]) -> Figures:
 
 
 def seed_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> list[Figures]:
-    """Return ``arm_figures`` of each of the arm's classifier seeds."""
-    val, test = replicate.val.seeds(arm), replicate.test.seeds(arm)
-    return [
+    """Return ``arm_figures`` of each of the arm's classifier seeds.
+
+    Those of the last few arms are remembered: a study, its power and its label curves read the same draws.
+    """
+    return list(
+        _seed_figures(replicate.val, replicate.test, replicate.classes, replicate.endpoints, arm, draws, seed)
+    )
+
+
+@lru_cache(maxsize=128)
+def _seed_figures(
+    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, draws: int, seed: int
+) -> tuple[Figures, ...]:
+    return tuple(
         _classifier_figures(
-            replace(
-                replicate,
-                val=replace(replicate.val, prob={arm: val_NC}, further={}),
-                test=replace(replicate.test, prob={arm: test_NC}, further={}),
-            ),
+            replace(val, prob={arm: val_NC}, further={}),
+            replace(test, prob={arm: test_NC}, further={}),
+            classes,
+            endpoints,
             arm,
             draws,
             seed,
         )
-        for val_NC, test_NC in zip(val, test, strict=True)
-    ]
-
-
-def _classifier_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> Figures:
-    split = ScoredSplit(
-        prob_NC=replicate.test.prob[arm],
-        label_N=replicate.test.label_N,
-        lesion_id=replicate.test.lesion_id,
-        group_N=replicate.test.group_N,
-        classes=replicate.classes,
-        malignant=replicate.endpoints.malignant,
-        specificity=replicate.endpoints.specificity,
+        for val_NC, test_NC in zip(val.seeds(arm), test.seeds(arm), strict=True)
     )
-    point, drawn = bootstrap_figures(split, draws=draws, rng=_generator(replicate.test, "test", seed))
+
+
+def _classifier_figures(
+    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, draws: int, seed: int
+) -> Figures:
+    split = ScoredSplit(
+        prob_NC=test.prob[arm],
+        label_N=test.label_N,
+        lesion_id=test.lesion_id,
+        group_N=test.group_N,
+        classes=classes,
+        malignant=endpoints.malignant,
+        specificity=endpoints.specificity,
+    )
+    point, drawn = bootstrap_figures(split, draws=draws, rng=_generator(test, "test", seed))
     for name in ("malignant", "melanoma"):
-        read = _operating_point(replicate, arm, name)
+        read = _operating_point(val, test, classes, endpoints, arm, name)
         if read is not None:
             plain, many = (read.shares(count, seed) for count in (None, draws))
             for figure, value, values_B in zip(("sensitivity", "specificity"), plain, many, strict=True):
@@ -221,20 +236,21 @@ class _Reading:
         return sensitivity, specificity
 
 
-def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | None:
+def _operating_point(
+    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, name: str
+) -> _Reading | None:
     """None where the data has no such class (or nothing else)."""
-    wanted = replicate.endpoints.malignant if name == "malignant" else (replicate.endpoints.melanoma,)
-    columns = [c for c, dx in enumerate(replicate.classes) if dx in wanted]
-    if not columns or len(columns) == len(replicate.classes):
+    wanted = endpoints.malignant if name == "malignant" else (endpoints.melanoma,)
+    columns = [c for c, dx in enumerate(classes) if dx in wanted]
+    if not columns or len(columns) == len(classes):
         return None
-    val, test = replicate.val, replicate.test
     return _Reading(
         val=val,
         test=test,
         scores=(malignant_score(val.prob[arm], columns), malignant_score(test.prob[arm], columns)),
         truths=(np.isin(val.label_N, columns), np.isin(test.label_N, columns)),
         by_specificity=name == "malignant",
-        target=replicate.endpoints.specificity if name == "malignant" else replicate.endpoints.melanoma_sensitivity,
+        target=endpoints.specificity if name == "malignant" else endpoints.melanoma_sensitivity,
     )  # fmt: skip
 
 

@@ -159,7 +159,6 @@ def _over_replicates(
         "replicates": len(value_R),
     }
     if design.kind == "cross-validation":
-        corrected = compare.corrected_resampled_t(value_R, design.n_train, design.n_test)
-        interval = compare.paired_t(value_R) if design.disjoint else corrected
+        interval = compare.corrected_t(value_R, design.correlation)
         found |= {"low": interval.low, "high": interval.high}
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from engine.artifacts.whole_files import write_text
 from engine.errors import ConfigError
 from engine.store.files import write_json
 from engine.study.contrasts import ARM, Contrast, Study, make_study
+from engine.study.design import Design, find_design
 from engine.study.power import POWER
 from engine.study.power_study import PowerRow, power_study
 from engine.study.record import study_record
@@ -62,14 +64,23 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
             f"evaluation.primary: the protocol names {', '.join(planned)}, these replicates have "
             f"{', '.join(runs[0].endpoints.primary)}; run them with the committed config"
         )
-    study = make_study(runs, draws=draws, objection=unfinished(files))
+    design = as_planned(find_design(runs))
+    study = make_study(runs, draws=draws, objection=unfinished(files), design=design)
     facts = [{name: file[name] for name in ("fold", "set", "split_digest")} for file in files]
     enough = study.design.replicates > 1
-    rows = power_study(runs, draws=draws, effect=EFFECT).rows if enough else ()
+    rows = power_study(runs, draws=draws, effect=EFFECT, design=design).rows if enough else ()
     record = {**study_record(study, facts), "power": [row.to_json() for row in rows]}
     write_json(folder / "result.json", {**provenance(this_command()), "study": record})
     draw_contrasts(study, folder / "contrasts.png", PANELS)
     return write_text(folder / "table.md", "\n".join(lines(study, rows)) + "\n")
+
+
+def as_planned(design: Design) -> Design:
+    """Return the design with the correlation of folds that the engine supposed when the study was frozen.
+
+    It was n_test / (n_test + n_train), whatever share of training lesions folds had in common (PROTOCOL.md, changes).
+    """
+    return replace(design, in_common=1.0)
 
 
 def unfinished(files: Sequence[Mapping[str, Any]]) -> str:

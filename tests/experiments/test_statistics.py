@@ -12,16 +12,23 @@ import pytest
 from experiments import statistics
 from experiments.lib import keeping
 
+RULES = ("paired t, no correlation", "corrected t over folds", "corrected resampled t")
+
 
 def test_every_design_leaves_its_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeping, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["statistics.py", "--studies", "2", "--draws", "20"])
     statistics.main()
     found = json.loads((tmp_path / "statistics" / "result.json").read_text())
-    assert list(found["designs"]) == ["shared", "folds", "pair"]
-    shared, folds, pair = found["designs"].values()
+    assert list(found["designs"]) == ["shared", "folds", "pair", *statistics.SETS_SIZES]
+    shared, folds, pair, *sets = found["designs"].values()
+    for rows in sets:
+        t = [rows[f"malignant.auc: {rule}"]["width"] for rule in RULES]
+        assert t == sorted(t), (
+            "no correlation, that of the lesions in common, that of test and training parts"
+        )
     assert shared["malignant.sensitivity: paired t over training sets"]["n"] == 2
-    assert "malignant.sensitivity: corrected resampled t" in folds
+    assert "malignant.sensitivity: corrected t over folds" in folds
     assert 0.0 <= pair["clustered DeLong"]["covered"] <= 1.0
     assert pair["clustered sign-flip"].keys() == {"n", "rejected"}, "a test without an interval"
 

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from engine.study.comparison import (
     Difference,
-    corrected_resampled_t,
+    corrected_t,
     crossed_bootstrap,
     fewest_draws,
     fold_bootstrap,
@@ -37,12 +37,13 @@ def test_paired_t_is_scipys() -> None:
         paired_t(VALUES[:1])
 
 
-def test_corrected_resampled_t_widens_by_the_test_share() -> None:
-    # 5 folds: variance s^2 (1/5 + 1/4) instead of s^2 / 5
-    found, plain = corrected_resampled_t(VALUES[:5], 4.0, 1.0), paired_t(VALUES[:5])
+def test_the_corrected_t_widens_by_the_correlation() -> None:
+    # 5 folds: rho = 1 / (1 + 4), variance s^2 (1/5 + 1/4) instead of s^2 / 5
+    found, plain = corrected_t(VALUES[:5], 0.2), paired_t(VALUES[:5], unit="folds")
     assert found.width == pytest.approx(plain.width * math.sqrt((1 / 5 + 1 / 4) / (1 / 5)), rel=1e-6)
     t = VALUES[:5].mean() / math.sqrt(np.var(VALUES[:5], ddof=1) * 0.45)
     assert found.p_value == pytest.approx(2 * stats.t.sf(t, 4), rel=1e-6)
+    assert corrected_t(VALUES[:5], 0.0) == plain
 
 
 def test_holm_is_statsmodels() -> None:
@@ -104,7 +105,7 @@ def fold_studies(seed: int, common: float) -> dict[str, list[Difference]]:
         own = rng.normal(0, 0.3, (5, 40))
         shift = rng.normal(0, 0.3 / math.sqrt(40)) * math.sqrt(common)
         value, drawn = own.mean(axis=1) + shift, np.einsum("fl,fbl->fb", own, pool[number % 25]) + shift
-        corrected, lesions = corrected_resampled_t(value, 4.0, 1.0), fold_bootstrap(value, drawn)
+        corrected, lesions = corrected_t(value, 0.2), fold_bootstrap(value, drawn)
         found["corrected t"].append(corrected)
         found["lesions"].append(lesions)
         found["headline"].append(headline(corrected, lesions))

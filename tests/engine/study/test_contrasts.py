@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from engine.report.study_page import write_study as write_page
 from engine.study import comparison as compare
 from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
+from engine.study.design import find_design
 from engine.study.lesions import behind
 from engine.study.record import study_record
 from engine.study.replicates import Endpoints, Part, Replicate, arm_figures
@@ -98,11 +100,9 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
 
 @pytest.mark.slow
 @pytest.mark.no_cover
-def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
+def test_melanomas_that_cannot_be_scored_forbid_helped(gaining: list[Replicate]) -> None:
     """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
-    paths = write_study(tmp_path, arms=ALL, gain={"hard": 0.4}, lesions=2500)
-    runs = [open_replicate(read_run(path)) for path in paths]
-    classes = runs[0].classes
+    classes = gaining[0].classes
     mel, bcc = classes.index("mel"), classes.index("bcc")
 
     def without(run: Replicate) -> Replicate:
@@ -110,7 +110,7 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(tmp_path: Path) -> None:
         return replace(run, test=replace(run.test, label_N=label))
 
     answers = [
-        make_study([change(run) for run in runs], draws=400).answer for change in (lambda r: r, without)
+        make_study([change(run) for run in gaining], draws=400).answer for change in (lambda r: r, without)
     ]
     assert answers[0].verdict == "helped"
     assert answers[1].verdict == "not shown"
@@ -319,7 +319,7 @@ def test_two_methods_by_design(tmp_path: Path) -> None:
     folds, _ = study_of(tmp_path / "b", replicates=4, lesions=300, folds=True)
     methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
     assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
-    assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
+    assert methods[1] == ["bootstrap of lesions within folds", "corrected t over folds"]
     assert (shared["design"]["kind"], folds["design"]["kind"]) == ("shared test", "cross-validation")
 
 
@@ -609,6 +609,44 @@ def test_folds_of_disjoint_training_sets_need_no_correction(tmp_path: Path) -> N
     found, _ = study_of(tmp_path, replicates=3, lesions=300, folds=True)
     methods = [p["method"] for p in found["contrasts"][0]["procedures"]]
     assert methods == ["bootstrap of lesions within folds", "paired t over folds"]
+
+
+def folds_with(base: Replicate, shared: int, own: int, test: int, sets: int = 1) -> list[Replicate]:
+    """Five folds of so many test lesions, with ``sets`` training sets each that share ``shared`` lesions across folds."""
+    found = []
+    for fold, k in product(range(5), range(sets)):
+        parts = {
+            "train": frozenset(
+                {f"s{k}_{n}" for n in range(shared)} | {f"o{fold}_{k}_{n}" for n in range(own)}
+            ),
+            "val": frozenset({"v"}),
+            "test": frozenset(f"t{fold}_{n}" for n in range(test)),
+        }
+        found.append(replace(base, name=f"fold {fold}, set {k}", seed=k, parts=parts, whole=False))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shared", "own", "test", "correlation"),
+    [(0, 40, 80, 0.0), (4, 36, 80, 0.1), (30, 10, 80, 80 / 120), (30, 10, 10, 0.2), (39, 1, 160, 0.8)],
+    ids=["nothing", "little", "much, and test larger", "much, and test smaller", "nearly all"],
+)
+def test_folds_correlate_by_what_their_training_sets_share_at_most(
+    runs: list[Replicate], shared: int, own: int, test: int, correlation: float
+) -> None:
+    design = find_design(folds_with(runs[0], shared, own, test))
+    assert design.in_common == pytest.approx(shared / (shared + own))
+    assert design.correlation == pytest.approx(correlation)
+
+
+def test_sets_of_one_fold_are_taken_together(runs: list[Replicate]) -> None:
+    """Each of two disjoint sets per fold has 8 of 40 lesions in common with one set of every other fold."""
+    design = find_design(folds_with(runs[0], 8, 32, 80, sets=2))
+    assert (design.replicates, design.in_common) == (5, pytest.approx(16 / 80))
+
+
+def test_one_test_part_needs_no_correction_for_folds(runs: list[Replicate]) -> None:
+    assert find_design(runs).correlation == 0.0
 
 
 def test_a_run_made_before_the_key_was_planned_on_the_sensitivity(tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ def test_lesions_alone_decide_as_a_normal_test() -> None:
 def test_overlapping_folds_need_a_larger_effect() -> None:
     plan = Plan(replicates=5, lesions=100, shared=False)
     noise = Noise(between=0.02**2, own=0.0, common=0.0)
-    wide, plain = detectable(noise, replace(plan, overlap=0.25), 0.95), detectable(noise, plan, 0.95)
+    wide, plain = detectable(noise, replace(plan, correlation=0.2), 0.95), detectable(noise, plan, 0.95)
     assert wide is not None and plain is not None
     assert wide / plain == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)), rel=1e-6)
 
