@@ -245,7 +245,11 @@ def _pilot(config: Config, sizes: Sizes, listener: PilotListener, console: Conso
                 ),
             }
         )
-        console.print("timing a pilot of every stage: a few steps each, on a share of the data", style="dim")
+        console.print(
+            f"timing a pilot of every stage: {PILOT_STEPS} steps each, on {small.data.limit} images; minutes on a CPU, "
+            "most of them start-up. Each stage is listed when it is done",
+            style="dim",
+        )
         listener.shown = RichListener(console)
         try:
             build.wire(small, listener=listener, track=False).loop().play()

@@ -81,6 +81,7 @@ def render(layout: Layout, machine: Machine, out: Path) -> str:
         f"# Images per class: {counts}.",
         f"# Look:  hardcase data describe {shlex.quote(str(out))}",
         f"# Cost:  hardcase run {shlex.quote(str(out))} --dry-run   (plan, sizes, hours here)",
+        "#        What stands beside a key after 'here' holds for the values that init wrote, not for yours.",
         f"# Run:   hardcase run {shlex.quote(str(out))}",
         "# Every other key keeps its default: hardcase config explain [KEY]",
     ]
