@@ -35,7 +35,11 @@ class Machine:
 
 
 def values_of(layout: Layout, classes: Classes, machine: Machine) -> dict[str, Any]:
-    """Return the keys to write, in order."""
+    """Return the keys to write, in order.
+
+    Labels are soft and no gate asks the judge: of what the targeted study tried on val that was best
+    (``experiments/results/targeted/development.md``). The schema's defaults stay, for configs that name neither.
+    """
     table, images = layout.source.table, len(layout.source.table)
     masks = (
         "file"
@@ -68,6 +72,7 @@ def values_of(layout: Layout, classes: Classes, machine: Machine) -> dict[str, A
     values |= _work(images)
     values |= {
         "policy.mining": {"name": "misclassified"},
+        "policy.acceptance": {"name": "not_memorized"},
         "evaluation.melanoma": classes.melanoma,
         "evaluation.bootstrap": Config().evaluation.bootstrap,
         "backend.kind": "local",
@@ -89,6 +94,7 @@ def _work(images: int) -> dict[str, Any]:
         "denoiser.steps": default.denoiser.steps // 2 if few else default.denoiser.steps,
         "denoiser.batch_size": default.denoiser.batch_size,
         "synthesis.steps": default.synthesis.steps,
+        "synthesis.labels": "soft",
         "classifier.model": default.classifier.model,
         "classifier.steps": 500 if few else default.classifier.steps,
         "classifier.round_steps": 200 if few else default.classifier.round_steps,

@@ -14,7 +14,7 @@ from typing import Any, Final
 from engine.config import Config, parse_config
 from engine.errors import ConfigError
 from engine.planning.plan import plan_stage
-from engine.planning.setting import Need, Setting
+from engine.planning.setting import Need, Setting, fewest_workers
 
 Fits = Callable[[Need], bool]
 
@@ -120,9 +120,9 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield from [(f"{name}.accumulate", pieces)] if pieces else []
         if getattr(section, "gradient_checkpointing", True) is False:
             yield f"{name}.gradient_checkpointing", [True]
-        several = config.backend.most_train_workers > 1 and not config.backend.shard_optimizer
-        if several and hasattr(section, "optimizer"):
-            yield "backend.shard_optimizer", [True]
+        backend = config.backend
+        if fewest_workers(backend) > 1 and not backend.shard_optimizer and hasattr(section, "optimizer"):
+            yield from [("backend.shard_optimizer", [True])] if backend.precision != "fp16" else []
         if getattr(section, "validations", 0):
             yield f"{name}.validations", [0]
         if getattr(section, "moments_in_8_bit", False) and section.optimizer == "adamw":
@@ -133,7 +133,7 @@ def _levers(config: Config, stage: str) -> Iterator[tuple[str, list[Any]]]:
             yield "denoiser.train", ["lora", "adapter"]
         if config.backend.precision == "float32":
             yield "backend.precision", ["bf16"]
-        smaller = _halved(batch, 1)
+        smaller = _halved(batch, max(2 if name == "embedder" else 1, backend.most_train_workers))
         yield from [(f"{name}.batch_size", smaller)] if smaller else []
     sides = _halved(config.data.image_size, SMALLEST_SIDE)
     yield from [("data.image_size", sides)] if sides else []

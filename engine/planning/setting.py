@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from engine.config import Config
+from engine.config import BackendConfig, Config
 from engine.config.sections import OptimConfig
 
 
@@ -53,9 +53,7 @@ class Setting:
     @property
     def world(self) -> int:
         """Workers that share a training: the fewest, whose shares of a batch are largest."""
-        workers = self.config.backend.train_workers
-        fewest = workers if isinstance(workers, int) else workers[0]
-        return max(1, fewest) if self.config.backend.kind == "ray" else 1
+        return fewest_workers(self.config.backend)
 
     @property
     def owners(self) -> int:
@@ -80,6 +78,13 @@ class Setting:
     def accumulate(section: OptimConfig) -> int:
         """Return in how many pieces a worker's share of a batch is passed through."""
         return int(getattr(section, "accumulate", 1))
+
+
+def fewest_workers(backend: BackendConfig) -> int:
+    """Return how many workers share a training at least."""
+    workers = backend.train_workers
+    fewest = workers if isinstance(workers, int) else workers[0]
+    return max(1, fewest) if backend.kind == "ray" else 1
 
 
 @dataclass(frozen=True, kw_only=True)

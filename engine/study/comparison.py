@@ -69,7 +69,7 @@ def paired_t(difference_R: Floats, level: float = LEVEL, *, unit: str = "trainin
     Raises:
         ValueError: fewer than two replicates.
     """
-    return _t_interval(difference_R, 1.0 / len(difference_R), f"paired t over {unit}", level)
+    return _t_interval(difference_R, 0.0, f"paired t over {unit}", level)
 
 
 def corrected_t(
@@ -85,16 +85,16 @@ def corrected_t(
     """
     if correlation == 0.0:
         return paired_t(difference_R, level, unit=unit)
-    share = 1.0 / len(difference_R) + correlation / (1.0 - correlation)
-    return _t_interval(difference_R, share, f"corrected t over {unit}", level)
+    return _t_interval(difference_R, correlation / (1.0 - correlation), f"corrected t over {unit}", level)
 
 
-def _t_interval(difference_R: Floats, share: float, method: str, level: float) -> Difference:
+def _t_interval(difference_R: Floats, added: float, method: str, level: float) -> Difference:
+    """The variance of the mean is s^2 (1 / R + ``added``)."""
     count = len(difference_R)
     if count < 2:
         raise ValueError(f"{method} needs two replicates or more, got {count}")
     mean = float(np.mean(difference_R))
-    error = math.sqrt(float(np.var(difference_R, ddof=1)) * share)
+    error = math.sqrt(float(np.var(difference_R, ddof=1)) * (1.0 / count + added))
     half = float(stats.t.ppf(0.5 + level / 2, count - 1)) * error
     p_value = (
         float(2 * stats.t.sf(abs(mean) / error, count - 1)) if error > 0 else (1.0 if mean == 0 else 0.0)

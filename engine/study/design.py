@@ -5,7 +5,8 @@ The runs themselves tell: their test lesions are the same, or disjoint. Anything
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -27,8 +28,9 @@ class Design:
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
     averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
-    ``in_common`` is the share of its training lesions that a replicate has in common with another one, the mean over pairs;
-    ``objection`` is a flaw that forbids a claim, "" for none.
+    ``in_common`` is the share of the lesions it learned from that a replicate has in common with another one, the mean over
+    pairs. ``supposed`` is a correlation of folds that a protocol takes whatever they share. ``objection`` is a flaw that
+    forbids a claim, "" for none.
     """
 
     kind: Kind
@@ -37,6 +39,7 @@ class Design:
     n_train: float
     n_test: float
     in_common: float = 0.0
+    supposed: float | None = None
     objection: str = ""
 
     @property
@@ -46,16 +49,22 @@ class Design:
 
     @property
     def correlation(self) -> float:
-        """Correlation that training lesions in common bring into the differences of two folds, at most; else 0.
+        """Correlation between the differences of two folds that their t interval takes; 0 for another kind of study.
 
-        Were a difference the sum of what each training lesion adds, the part that comes from training would correlate by the
-        share in common, and the part that comes from test lesions, which folds do not share, not at all. Where folds share
-        most of their training, n_test / (n_test + n_train) is less (Nadeau and Bengio 2003, Sec. 4); where they share little
-        it is far too much. The smaller of the two is taken (experiments/results/statistics).
+        What training adds to a difference does not depend on the order of the lesions. Two such values correlate by no more
+        than the share of lesions in common (Hoeffding 1948, Sec. 5: the inequalities of zeta_c), and what test lesions add
+        not at all, since folds share none. Where folds share most of their training, n_test / (n_test + n_train) is less
+        (Nadeau and Bengio 2003, Sec. 4); where they share little it is far too much. The smaller of the two is taken
+        (``experiments/results/statistics``). Not counted: lesions of val, and those that train in one fold and test another.
         """
         if self.kind != "cross-validation":
             return 0.0
-        return min(self.in_common, self.n_test / (self.n_test + self.n_train))
+        return min(self.in_common, self.cap) if self.supposed is None else self.supposed
+
+    @property
+    def cap(self) -> float:
+        """The correlation of folds that the numbers of their lesions suggest."""
+        return self.n_test / (self.n_test + self.n_train)
 
 
 def find_design(runs: Sequence[Replicate]) -> Design:
@@ -82,17 +91,40 @@ def find_design(runs: Sequence[Replicate]) -> Design:
         groups=groups,
         n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
         n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
-        in_common=_in_common(
-            [frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in groups]
-        ),
+        in_common=_in_common(runs, groups),
         objection=_objection(runs, kind, unit),
     )
 
 
-def _in_common(train: Sequence[frozenset[str]]) -> float:
-    """Return the mean share that the training lesions of two replicates have in common; 0 for one replicate."""
-    shares = [len(one & other) / np.sqrt(len(one) * len(other)) for one, other in combinations(train, 2)]
+def _in_common(runs: Sequence[Replicate], groups: Sequence[Sequence[int]]) -> float:
+    """Return the mean share that two replicates have in common of what they learned from; 0 for one replicate.
+
+    That is the classifier's training lesions, or with them those that the generator saw, whichever share is larger. Images
+    without a label are the same in all replicates.
+    """
+    if len(groups) > 1 and any(run.generator_saw == "unlabelled" for run in runs):
+        return 1.0
+    own, seen = ([Counter(x for r in rows for x in of(runs[r])) for rows in groups] for of in (_own, _seen))
+    shares = [
+        max(_share(*classifier), _share(*generator))
+        for classifier, generator in zip(combinations(own, 2), combinations(seen, 2), strict=True)
+    ]
     return float(np.mean(shares)) if shares else 0.0
+
+
+def _own(run: Replicate) -> frozenset[str]:
+    return run.lesions("train")
+
+
+def _seen(run: Replicate) -> frozenset[str]:
+    """All train lesions, also outside the classifier's own set; an older run does not say that its generator saw fewer."""
+    return _own(run) if run.generator_saw == "own" else _own(run) | run.lesions("pool")
+
+
+def _share(one: Counter[str], other: Counter[str]) -> float:
+    """Return the correlation of two sums over lesions, each as often as runs of the replicate learned from it."""
+    scale = math.sqrt(sum(n * n for n in one.values()) * sum(n * n for n in other.values()))
+    return sum(one[x] * other[x] for x in one.keys() & other.keys()) / scale if scale else 0.0
 
 
 def _check_alike(runs: Sequence[Replicate]) -> None:

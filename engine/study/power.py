@@ -38,7 +38,7 @@ class Plan:
         seeds: classifier seeds per training set.
         lesions: test lesions (of a fold, where replicates are folds).
         shared: whether all replicates share one test part.
-        correlation: of two folds, by the training lesions that they share (``engine.study.design.Design.correlation``).
+        in_common, cap: of two folds, as in ``engine.study.design.Design``; the smaller one is their correlation.
     """
 
     replicates: int
@@ -46,12 +46,14 @@ class Plan:
     seeds: int = 1
     lesions: float
     shared: bool = True
-    correlation: float = 0.0
+    in_common: float = 0.0
+    cap: float = 0.0
 
     @property
     def share(self) -> float:
         """Variance of a mean over replicates as a share of that between them, as ``corrected_t`` takes it."""
-        return 1.0 / self.replicates + self.correlation / (1.0 - self.correlation)
+        correlation = min(self.in_common, self.cap)
+        return 1.0 / self.replicates + correlation / (1.0 - correlation)
 
     @property
     def training_sets(self) -> int:
@@ -59,8 +61,13 @@ class Plan:
         return self.replicates * self.sets
 
     def with_sets(self, count: int) -> Plan:
-        """Return the plan with more training sets: more replicates, or (folds stay) more sets per fold."""
-        return replace(self, replicates=count) if self.shared else replace(self, sets=count)
+        """Return the plan with more training sets: more replicates, or (folds stay) more sets per fold.
+
+        The more sets a fold has, the more it shares with another one: sets of one size, drawn from the same lesions.
+        """
+        if self.shared:
+            return replace(self, replicates=count)
+        return replace(self, sets=count, in_common=min(1.0, self.in_common * count / self.sets))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -173,7 +173,8 @@ def finished_plan(runs: Sequence[Replicate], design: Design) -> Plan:
         seeds=max(1, round(cells / sets)),
         lesions=design.n_test,
         shared=shared,
-        correlation=design.correlation,
+        in_common=0.0 if shared else design.in_common if design.supposed is None else 1.0,
+        cap=design.cap if design.supposed is None else design.supposed,
     )
 
 

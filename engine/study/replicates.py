@@ -10,9 +10,10 @@ Shape legend: B bootstrap draws, N images, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from typing import Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -159,14 +160,19 @@ def mean_figures(found: Sequence[Figures]) -> Figures:
 def seed_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> list[Figures]:
     """Return ``arm_figures`` of each of the arm's classifier seeds.
 
-    Those of the last few arms are remembered: a study, its power and its label curves read the same draws.
+    They are remembered as long as the test part is there: a study and its power read the same draws.
     """
-    return list(
-        _seed_figures(replicate.val, replicate.test, replicate.classes, replicate.endpoints, arm, draws, seed)
-    )
+    val, test, classes, endpoints = replicate.val, replicate.test, replicate.classes, replicate.endpoints
+    known, asked = _KNOWN.setdefault(test, {}), (val, classes, endpoints, arm, draws, seed)
+    if asked not in known:
+        known[asked] = _seed_figures(val, test, classes, endpoints, arm, draws, seed)
+    return list(known[asked])
 
 
-@lru_cache(maxsize=128)
+_KNOWN: Final[WeakKeyDictionary[Part, dict[Hashable, tuple[Figures, ...]]]] = WeakKeyDictionary()
+"""Of each test part that is there, the figures of what was asked about it."""
+
+
 def _seed_figures(
     val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, draws: int, seed: int
 ) -> tuple[Figures, ...]:

@@ -89,6 +89,8 @@ def train(
 ) -> TrainLog:
     """Train ``model`` in place for ``plan.steps`` steps; on return it holds the EMA weights where ``ema`` > 0.
 
+    Buffers are the main worker's business: where workers share the state out, it alone has their average.
+
     Batches are drawn by weights (``draw_rows``), or by a function of the step.
 
     A checkpoint (model, EMA, optimizer, step, losses) is written to ``checkpoint`` every ``checkpoint_every`` steps, but

@@ -67,17 +67,17 @@ class Shares:
         if not self.shared:
             return dict(own)
         if not self.is_main:
-            dist.send_object_list([list(own)], dst=0)
+            dist.send_object_list([list(own)], dst=0, device=torch.device(self.device))
             for value in own.values():
-                dist.send_object_list([value.detach().cpu()], dst=0)
+                dist.send_object_list([value.detach().cpu()], dst=0, device=torch.device(self.device))
             return {}
         found = dict(own)
         for source in range(1, len(self.parts)):
             names: list[list[str]] = [[]]
-            dist.recv_object_list(names, src=source)
+            dist.recv_object_list(names, src=source, device=torch.device(self.device))
             for name in names[0]:
                 box: list[Tensor] = [torch.empty(0)]
-                dist.recv_object_list(box, src=source)
+                dist.recv_object_list(box, src=source, device=torch.device(self.device))
                 found[name] = box[0]
         return found
 

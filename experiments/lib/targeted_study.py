@@ -76,11 +76,11 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
 
 
 def as_planned(design: Design) -> Design:
-    """Return the design with the correlation of folds that the engine supposed when the study was frozen.
+    """Return the design with the correlation of folds that the frozen engine supposed, whatever they have in common.
 
-    It was n_test / (n_test + n_train), whatever share of training lesions folds had in common (PROTOCOL.md, changes).
+    It was n_test / (n_test + n_train), or none where they share nothing (PROTOCOL.md, changes to the analysis).
     """
-    return replace(design, in_common=1.0)
+    return replace(design, supposed=design.cap if design.in_common else 0.0)
 
 
 def unfinished(files: Sequence[Mapping[str, Any]]) -> str:

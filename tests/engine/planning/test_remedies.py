@@ -89,6 +89,36 @@ def test_a_pretrained_unet_may_be_frozen(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found(29) == []
 
 
+def shared_out(setting: Setting, _: str) -> Need:
+    """100 bytes of moments, dealt out among the workers where that is asked for, and 4 per example of a piece."""
+    moments = 100 // setting.owners
+    parts = {"moments": moments, "activations": 4 * setting.piece(setting.config.denoiser)}
+    return Need(moment="a step", parts=parts)
+
+
+@pytest.mark.parametrize(
+    ("backend", "named"),
+    [
+        ({"train_workers": 2}, True),
+        ({"train_workers": [2, 4]}, True),
+        ({"train_workers": [1, 4]}, False),
+        ({"train_workers": 2, "precision": "fp16"}, False),
+        ({"train_workers": 2, "shard_optimizer": True}, False),
+    ],
+)
+def test_workers_are_told_to_share_out_where_that_helps(
+    monkeypatch: pytest.MonkeyPatch, backend: dict[str, Any], named: bool
+) -> None:
+    monkeypatch.setattr(module, "plan_stage", shared_out)
+    config = parse_config({"denoiser": {"batch_size": 8}, "backend": {"kind": "ray", **backend}})
+    setting = Setting(config=config, data=DATA, gpu=False)
+    peak = shared_out(setting, "").peak
+    room = peak - 40 if named else peak - 5
+    found = remedies(setting, "denoiser", lambda one: one.peak <= room)
+    assert ({"backend.shard_optimizer": True} in [one.settings for one in found]) == named
+    assert found, "several workers do not keep a smaller batch from being named"
+
+
 def test_a_config_that_would_be_refused_is_no_remedy() -> None:
     config = parse_config({})
     assert with_settings(config, {"data.image_size": 3}) is None

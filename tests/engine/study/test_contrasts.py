@@ -645,6 +645,49 @@ def test_sets_of_one_fold_are_taken_together(runs: list[Replicate]) -> None:
     assert (design.replicates, design.in_common) == (5, pytest.approx(16 / 80))
 
 
+@pytest.mark.parametrize(("saw", "in_common"), [("own", 0.1), ("train", 0.5), ("", 0.5), ("unlabelled", 1.0)])
+def test_what_the_generator_saw_is_in_common_too(runs: list[Replicate], saw: str, in_common: float) -> None:
+    """Beside 40 lesions of its own set each fold's generator saw 40 of a pool; 36 of them were the others' too."""
+    folds = [
+        replace(
+            run,
+            generator_saw=saw,
+            parts={
+                **run.parts,
+                "pool": frozenset({f"p{n}" for n in range(36)} | {f"q{fold}_{n}" for n in range(4)}),
+            },
+        )
+        for fold, run in enumerate(folds_with(runs[0], 4, 36, 80))
+    ]
+    assert find_design(folds).in_common == pytest.approx(in_common)
+
+
+def test_a_lesion_of_several_sets_of_a_fold_weighs_more(runs: list[Replicate]) -> None:
+    """Both sets of a fold hold the same 50 lesions, which every other fold's hold too, and 50 of their own."""
+    folds = [
+        replace(
+            run,
+            parts={
+                **run.parts,
+                "train": frozenset({f"core{n}" for n in range(50)} | {f"{run.name}_{n}" for n in range(50)}),
+            },
+        )
+        for run in folds_with(runs[0], 1, 1, 80, sets=2)
+    ]
+    assert find_design(folds).in_common == pytest.approx(50 * 4 / (50 * 4 + 100))
+
+
+def test_a_replicate_without_a_known_training_lesion_shares_none(runs: list[Replicate]) -> None:
+    folds = [replace(run, parts={**run.parts, "train": frozenset()}) for run in folds_with(runs[0], 1, 1, 80)]
+    assert find_design(folds).in_common == 0.0
+
+
+def test_a_protocol_may_suppose_a_correlation(runs: list[Replicate]) -> None:
+    design = find_design(folds_with(runs[0], 4, 36, 80))
+    supposing = replace(design, supposed=0.4)
+    assert (supposing.correlation, supposing.in_common) == (0.4, design.in_common)
+
+
 def test_one_test_part_needs_no_correction_for_folds(runs: list[Replicate]) -> None:
     assert find_design(runs).correlation == 0.0
 

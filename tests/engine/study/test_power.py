@@ -112,7 +112,10 @@ def test_lesions_alone_decide_as_a_normal_test() -> None:
 def test_overlapping_folds_need_a_larger_effect() -> None:
     plan = Plan(replicates=5, lesions=100, shared=False)
     noise = Noise(between=0.02**2, own=0.0, common=0.0)
-    wide, plain = detectable(noise, replace(plan, correlation=0.2), 0.95), detectable(noise, plan, 0.95)
+    wide, plain = (
+        detectable(noise, replace(plan, in_common=0.3, cap=0.2), 0.95),
+        detectable(noise, plan, 0.95),
+    )
     assert wide is not None and plain is not None
     assert wide / plain == pytest.approx(np.sqrt((1 / 5 + 1 / 4) / (1 / 5)), rel=1e-6)
 
@@ -157,3 +160,14 @@ def test_a_study_that_may_claim_nothing_has_no_power(shared: bool) -> None:
     assert power(1.0, still, four, 0.95) == 0.0 and detectable(still, four, 0.95) is None
     components = Components(difference=0.0, training_sets=0.01**2, seeds=0.0, **NO_LESIONS)
     assert sets_needed(1.0, components, 100, four, 0.95) == (5 if shared else None)
+
+
+def test_more_sets_per_fold_have_more_in_common() -> None:
+    """Ten sets of 50 hold five times as many of a fold's lesions as two do, so that folds share five times as many."""
+    plan = Plan(replicates=5, sets=2, lesions=100, shared=False, in_common=0.1, cap=0.7)
+    shares = [plan.with_sets(count).share for count in (2, 10, 14, 40)]
+    assert shares == pytest.approx([1 / 5 + rho / (1 - rho) for rho in (0.1, 0.5, 0.7, 0.7)])
+    components = Components(difference=0.0, training_sets=0.012**2, seeds=0.0, **NO_LESIONS)
+    apart = replace(plan, in_common=0.0)
+    needed = [sets_needed(0.015, components, 100, one, 0.95) for one in (plan, apart)]
+    assert needed == [25, 10], "more sets share more"
