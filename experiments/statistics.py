@@ -7,7 +7,7 @@ better. Each arm learns a linear discriminant from its training lesions: differe
 folds and what a lesion does to both arms arise as they do in a study, and are not put in as numbers. Val fixes the
 thresholds. `pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong test one pair of
 classifiers. `sets` are folds of which each trains on small sets of its own, so that folds share few training lesions: beside
-the study's own t stand the one that knows of no sharing and the one that supposes n_test / (n_test + n_train).
+the study's own t stand three others: it takes no correlation, that of training lesions in common, or that of the parts' sizes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ def simulate(design: str, studies: int, draws: int, *, seed: int) -> dict[str, l
             for procedure in contrast.procedures:
                 found.setdefault(f"{figure}: {procedure.method}", []).append(procedure)
             if design in SETS_SIZES:
-                for rule, difference in other_rules(np.array(contrast.values), study.design):
+                for rule, difference in other_rules(np.array(contrast.values), study.design, runs):
                     found.setdefault(f"{figure}: {rule}", []).append(difference)
     return found
 
@@ -158,9 +159,12 @@ def sets_study(rng: np.random.Generator, size: int) -> Iterator[Replicate]:
             yield replace(replicate(name, 0, *parts, pool.only(fold == number)), whole=False)
 
 
-def other_rules(value_R: Any, design: Design) -> Iterator[tuple[str, Difference]]:
-    """Return what the t over folds would be with no correlation, and with the one that test and training parts suppose."""
+def other_rules(value_R: Any, design: Design, runs: Sequence[Replicate]) -> Iterator[tuple[str, Difference]]:
+    """Return the t over folds by other correlations: none, training lesions in common alone, what the parts' sizes suppose."""
     yield "paired t, no correlation", paired_t(value_R)
+    train = [frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in design.groups]
+    share = np.mean([len(one & other) / len(one) for one, other in combinations(train, 2)])
+    yield "t by training lesions in common alone", corrected_t(value_R, float(share))
     yield "corrected resampled t", corrected_t(value_R, design.n_test / (design.n_test + design.n_train))
 
 

@@ -28,9 +28,9 @@ class Design:
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
     averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
-    ``in_common`` is the share of the lesions it learned from that a replicate has in common with another one, the mean over
-    pairs. ``supposed`` is a correlation of folds that a protocol takes whatever they share. ``objection`` is a flaw that
-    forbids a claim, "" for none.
+    ``in_common`` is the largest correlation that lesions in common can bring between two replicates (``_in_common``).
+    ``supposed`` is a correlation of folds that a protocol takes whatever they share. ``objection`` is a flaw that forbids a
+    claim, "" for none.
     """
 
     kind: Kind
@@ -51,11 +51,9 @@ class Design:
     def correlation(self) -> float:
         """Correlation between the differences of two folds that their t interval takes; 0 for another kind of study.
 
-        What training adds to a difference does not depend on the order of the lesions. Two such values correlate by no more
-        than the share of lesions in common (Hoeffding 1948, Sec. 5: the inequalities of zeta_c), and what test lesions add
-        not at all, since folds share none. Where folds share most of their training, n_test / (n_test + n_train) is less
-        (Nadeau and Bengio 2003, Sec. 4); where they share little it is far too much. The smaller of the two is taken
-        (``experiments/results/statistics``). Not counted: lesions of val, and those that train in one fold and test another.
+        Where folds share most of their training it is n_test / (n_test + n_train) (Nadeau and Bengio 2003, Sec. 4). Where
+        they share little that is far too much, and the largest that lesions in common can bring is less. The smaller of the
+        two is taken (``experiments/results/statistics_sets``). Lesions of val are not counted.
         """
         if self.kind != "cross-validation":
             return 0.0
@@ -97,19 +95,29 @@ def find_design(runs: Sequence[Replicate]) -> Design:
 
 
 def _in_common(runs: Sequence[Replicate], groups: Sequence[Sequence[int]]) -> float:
-    """Return the mean share that two replicates have in common of what they learned from; 0 for one replicate.
+    """Return the largest correlation that lesions in common can bring between two replicates: the mean over pairs.
 
-    That is the classifier's training lesions, or with them those that the generator saw, whichever share is larger. Images
+    A difference is taken for a sum of what each training lesion and each test lesion adds. What two trainings add correlates
+    by the share of lesions in common (for whatever does not depend on their order by no more: Hoeffding 1948, Sec. 5, the
+    inequalities of zeta_c). What a lesion adds to one replicate in training and to another in testing correlates by 1 at
+    most. Lesions that the generator saw count, where their share is larger than that of the classifier's own. Images
     without a label are the same in all replicates.
     """
     if len(groups) > 1 and any(run.generator_saw == "unlabelled" for run in runs):
         return 1.0
-    own, seen = ([Counter(x for r in rows for x in of(runs[r])) for rows in groups] for of in (_own, _seen))
-    shares = [
-        max(_share(*classifier), _share(*generator))
-        for classifier, generator in zip(combinations(own, 2), combinations(seen, 2), strict=True)
-    ]
-    return float(np.mean(shares)) if shares else 0.0
+    own, seen, tested = (
+        [Counter(x for r in rows for x in of(runs[r])) for rows in groups] for of in (_own, _seen, _tested)
+    )
+    found = [
+        max(_share(learned[i], learned[j]) + (_share(learned[i], tested[j]) + _share(tested[i], learned[j])) / 2
+            for learned in (own, seen))
+        for i, j in combinations(range(len(groups)), 2)
+    ]  # fmt: skip
+    return min(1.0, float(np.mean(found))) if found else 0.0
+
+
+def _tested(run: Replicate) -> frozenset[str]:
+    return run.lesions("test")
 
 
 def _own(run: Replicate) -> frozenset[str]:
