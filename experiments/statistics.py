@@ -7,7 +7,7 @@ better. Each arm learns a linear discriminant from its training lesions: differe
 folds and what a lesion does to both arms arise as they do in a study, and are not put in as numbers. Val fixes the
 thresholds. `pair` keeps both classifiers fixed at the true direction: McNemar, sign-flip and DeLong test one pair of
 classifiers. `sets` are folds of which each trains on small sets of its own, so that folds share few training lesions: beside
-the study's own t stand three others: it takes no correlation, that of training lesions in common, or that of the parts' sizes.
+the study's own t stand others, with no correlation, that of training lesions in common, and that of the parts' sizes.
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ def sets_study(rng: np.random.Generator, size: int) -> Iterator[Replicate]:
 
 
 def other_rules(value_R: Any, design: Design, runs: Sequence[Replicate]) -> Iterator[tuple[str, Difference]]:
-    """Return the t over folds by other correlations: none, training lesions in common alone, what the parts' sizes suppose."""
+    """Return the t over folds by other correlations: none, training lesions in common alone, what the sizes suppose."""
     yield "paired t, no correlation", paired_t(value_R)
     train = [frozenset().union(*(runs[r].lesions("train") for r in rows)) for rows in design.groups]
     share = np.mean([len(one & other) / len(one) for one, other in combinations(train, 2)])

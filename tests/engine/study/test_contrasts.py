@@ -604,11 +604,14 @@ def test_the_order_of_runs_changes_no_point(runs: list[Replicate]) -> None:
         assert other.values == pytest.approx(contrast.values[::-1])
 
 
-def test_folds_of_disjoint_training_sets_need_no_correction(tmp_path: Path) -> None:
-    """Nadeau and Bengio's correction is for training sets that overlap; those of three folds here are one fold each."""
-    found, _ = study_of(tmp_path, replicates=3, lesions=300, folds=True)
+def test_folds_that_train_on_what_others_test_are_corrected(tmp_path: Path) -> None:
+    """Each of three folds trains on one fold: the training sets share nothing, and each is another fold's test part."""
+    found, page = study_of(tmp_path, replicates=3, lesions=300, folds=True)
     methods = [p["method"] for p in found["contrasts"][0]["procedures"]]
-    assert methods == ["bootstrap of lesions within folds", "paired t over folds"]
+    assert methods == ["bootstrap of lesions within folds", "corrected t over folds"]
+    design = found["design"]
+    assert 0 < design["correlation"] <= design["in_common"] < 1
+    assert f"for correlated by {design['correlation']:.2f}, since they share lesions" in words(page)
 
 
 def folds_with(base: Replicate, shared: int, own: int, test: int, sets: int = 1) -> list[Replicate]:
@@ -660,6 +663,16 @@ def test_what_the_generator_saw_is_in_common_too(runs: list[Replicate], saw: str
         for fold, run in enumerate(folds_with(runs[0], 4, 36, 80))
     ]
     assert find_design(folds).in_common == pytest.approx(in_common)
+
+
+def test_a_lesion_that_trains_one_fold_and_tests_another_counts(runs: list[Replicate]) -> None:
+    """Of each fold's 40 training lesions ten are test lesions of every other fold, which has 90."""
+    folds = []
+    for fold, run in enumerate(folds_with(runs[0], 0, 0, 90)):
+        others = [f"t{other}_{n}" for other in range(5) if other != fold for n in range(10)]
+        folds.append(replace(run, parts={**run.parts, "train": frozenset(others)}))
+    training = 30 / 40  # two folds train on ten test lesions of each of three others
+    assert find_design(folds).in_common == pytest.approx(training + 10 / np.sqrt(40 * 90))
 
 
 def test_a_lesion_of_several_sets_of_a_fold_weighs_more(runs: list[Replicate]) -> None:
