@@ -16,7 +16,9 @@ from engine.artifacts.run_files import read_run
 from engine.config import Config
 from engine.errors import ConfigError
 from engine.store.files import read_json, write_json
+from engine.study.comparison import corrected_t
 from engine.study.contrasts import make_study
+from engine.study.design import find_design
 from engine.study.replicates import Replicate
 from engine.study.run_replicates import open_replicate
 from experiments import targeted
@@ -97,11 +99,15 @@ def test_folds_become_contrasts_of_both_endpoints(tmp_path: Path, monkeypatch: p
     assert {row["baseline"] for row in study_of(folder)["power"]} == set(arms) - {"hard"}
     table = (folder / "table.md").read_text()
     assert study_of(folder)["answer"]["sentence"] in table
-    (row,) = [line for line in table.splitlines() if line.startswith("| log_loss | random | -")]
+    row, since = [line for line in table.splitlines() if line.startswith("| log_loss | random | -")]
     first = next(
         c for c in study_of(folder)["contrasts"] if (c["figure"], c["baseline"]) == ("log_loss", "random")
     )
     assert row.split(" | ")[3] == f"{100 * first['values'][0]:+.2f}"
+    found = find_design(runs)
+    planned, today = study_of(folder)["design"], corrected_t(np.array(first["values"]), found.correlation)
+    assert (planned["correlation"], planned["in_common"]) == (found.cap, found.in_common)
+    assert f"({100 * today.low:+.2f} to {100 * today.high:+.2f}) | {today.p_value:.3f} |" in since
     assert (folder / "contrasts.png").stat().st_size > 10_000
     keep(folder, runs[3], 3, denoiser={"steps": 7})
     with pytest.raises(ConfigError, match=r"fold 3, set 0: .*denoiser\.steps"):
