@@ -109,7 +109,11 @@ def simulate(design: str, studies: int, draws: int, *, seed: int) -> dict[str, l
                 continue
             found.setdefault(f"{figure}: headline", []).append(contrast.difference)
             for procedure in contrast.procedures:
-                found.setdefault(f"{figure}: {procedure.method}", []).append(procedure)
+                ours = (
+                    design in SETS_SIZES and " t" in procedure.method
+                )  # also where it is the corrected resampled t
+                method = "corrected t over folds" if ours else procedure.method
+                found.setdefault(f"{figure}: {method}", []).append(procedure)
             if design in SETS_SIZES:
                 for rule, difference in other_rules(np.array(contrast.values), study.design, runs):
                     found.setdefault(f"{figure}: {rule}", []).append(difference)

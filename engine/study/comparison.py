@@ -73,7 +73,7 @@ def paired_t(difference_R: Floats, level: float = LEVEL, *, unit: str = "trainin
 
 
 def corrected_t(
-    difference_R: Floats, correlation: float, level: float = LEVEL, *, unit: str = "folds"
+    difference_R: Floats, correlation: float, level: float = LEVEL, *, method: str = "corrected t over folds"
 ) -> Difference:
     """Student's t over replicates whose differences correlate by rho: variance s^2 (1 / R + rho / (1 - rho)).
 
@@ -84,8 +84,8 @@ def corrected_t(
         ValueError: fewer than two replicates.
     """
     if correlation == 0.0:
-        return paired_t(difference_R, level, unit=unit)
-    return _t_interval(difference_R, correlation / (1.0 - correlation), f"corrected t over {unit}", level)
+        return paired_t(difference_R, level, unit="folds")
+    return _t_interval(difference_R, correlation / (1.0 - correlation), method, level)
 
 
 def _t_interval(difference_R: Floats, added: float, method: str, level: float) -> Difference:

@@ -33,7 +33,9 @@ def intervals(
     unit = f"{design.unit}s"
     if design.kind == "cross-validation":
         lesions = compare.fold_bootstrap(value_R, drawn_RB, level)
-        return (lesions, compare.corrected_t(value_R, design.correlation, level, unit=unit))
+        capped = design.correlation == design.cap
+        method = "corrected resampled t" if capped else "corrected t over folds"
+        return (lesions, compare.corrected_t(value_R, design.correlation, level, method=method))
     rng = np.random.default_rng([seed, len(value_R)])
     return (
         compare.crossed_bootstrap(value_R, drawn_RB, rng, level, unit=unit),

@@ -32,7 +32,7 @@ def test_every_design_leaves_its_rates(tmp_path: Path, monkeypatch: pytest.Monke
         t = [rows[f"malignant.auc: {rule}"]["width"] for rule in RULES]
         assert t == sorted(t)
     assert shared["malignant.sensitivity: paired t over training sets"]["n"] == 2
-    assert "malignant.sensitivity: corrected t over folds" in folds
+    assert "malignant.sensitivity: corrected resampled t" in folds
     assert 0.0 <= pair["clustered DeLong"]["covered"] <= 1.0
     assert pair["clustered sign-flip"].keys() == {"n", "rejected"}, "a test without an interval"
 

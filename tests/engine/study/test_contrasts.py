@@ -21,6 +21,7 @@ from engine.study import comparison as compare
 from engine.study.comparison import holm
 from engine.study.contrasts import PRIMARY, make_study
 from engine.study.design import find_design
+from engine.study.design_intervals import intervals
 from engine.study.lesions import behind
 from engine.study.record import study_record
 from engine.study.replicates import Endpoints, Part, Replicate, arm_figures
@@ -319,7 +320,7 @@ def test_two_methods_by_design(tmp_path: Path) -> None:
     folds, _ = study_of(tmp_path / "b", replicates=4, lesions=300, folds=True)
     methods = [[p["method"] for p in found["contrasts"][0]["procedures"]] for found in (shared, folds)]
     assert methods[0] == ["crossed bootstrap of training sets and lesions", "paired t over training sets"]
-    assert methods[1] == ["bootstrap of lesions within folds", "corrected t over folds"]
+    assert methods[1] == ["bootstrap of lesions within folds", "corrected resampled t"]
     assert (shared["design"]["kind"], folds["design"]["kind"]) == ("shared test", "cross-validation")
 
 
@@ -608,7 +609,7 @@ def test_folds_that_train_on_what_others_test_are_corrected(tmp_path: Path) -> N
     """Each of three folds trains on one fold: the training sets share nothing, and each is another fold's test part."""
     found, page = study_of(tmp_path, replicates=3, lesions=300, folds=True)
     methods = [p["method"] for p in found["contrasts"][0]["procedures"]]
-    assert methods == ["bootstrap of lesions within folds", "corrected t over folds"]
+    assert methods == ["bootstrap of lesions within folds", "corrected resampled t"]
     design = found["design"]
     assert 0 < design["correlation"] <= design["in_common"] < 1
     assert f"for correlated by {design['correlation']:.2f}, since they share lesions" in words(page)
@@ -640,6 +641,22 @@ def test_folds_correlate_by_what_their_training_sets_share_at_most(
     design = find_design(folds_with(runs[0], shared, own, test))
     assert design.in_common == pytest.approx(shared / (shared + own))
     assert design.correlation == pytest.approx(correlation)
+
+
+@pytest.mark.parametrize(
+    ("shared", "test", "method"),
+    [(0, 80, "paired t over folds"), (4, 80, "corrected t over folds"), (30, 10, "corrected resampled t")],
+    ids=["nothing", "little", "much"],
+)
+def test_the_t_over_folds_is_named_by_its_correlation(
+    runs: list[Replicate], shared: int, test: int, method: str
+) -> None:
+    design = find_design(folds_with(runs[0], shared, 40 - shared, test))
+    value_R = np.arange(5.0)
+    _, t = intervals(value_R, np.tile(value_R[:, None], 8), design, 0)
+    plain = compare.paired_t(value_R)
+    widened = np.sqrt(1 + 5 * design.correlation / (1 - design.correlation))
+    assert (t.method, t.width) == (method, pytest.approx(plain.width * widened))
 
 
 def test_sets_of_one_fold_are_taken_together(runs: list[Replicate]) -> None:
