@@ -146,9 +146,8 @@ def model_problems(config: Config) -> list[str]:
     from engine.training.optimizers import optimizer_problems
 
     asked = config.backend.device
-    device = (
-        choose_device(config.backend) if asked == "auto" else asked
-    )  # one that is absent is refused elsewhere
+    # a device that is named and absent is refused elsewhere
+    device = choose_device(config.backend) if asked == "auto" else asked
     return [
         *classifier_problems(config),
         *weights_problems(config),

@@ -24,8 +24,8 @@ class StudyRecord(JsonRecord):
     answer: dict[str, Any] = Field(description="sentence, verdict and reason")
     protocol: str = Field(description=PROTOCOL)
     design: dict[str, Any] = Field(
-        description="kind, unit, number of replicates, lesions, objection; since 0.3 the share of training lesions that "
-        "replicates have in common, and the correlation that their t interval takes"
+        description="kind, unit, number of replicates, lesions, objection; since 0.3 the largest correlation of folds that "
+        "lesions in common can bring, and the one that their t interval takes"
     )
     endpoints: dict[str, Any] = Field(
         description="malignant classes, melanoma, their operating points, and the planned figures"

@@ -28,7 +28,7 @@ class Design:
 
     ``groups`` lists the runs (by position) of each replicate: further seeds of one training set, or of one fold, are
     averaged. ``unit`` names a replicate in prose; ``n_train`` and ``n_test`` are mean numbers of lesions per run;
-    ``in_common`` is the largest correlation that lesions in common can bring between two replicates (``_in_common``).
+    ``in_common`` is the largest correlation that lesions in common can bring between two folds (``_in_common``), else 0.
     ``supposed`` is a correlation of folds that a protocol takes whatever they share. ``objection`` is a flaw that forbids a
     claim, "" for none.
     """
@@ -55,8 +55,6 @@ class Design:
         they share little that is far too much, and the largest that lesions in common can bring is less. The smaller of the
         two is taken (``experiments/results/statistics_sets``). Lesions of val are not counted.
         """
-        if self.kind != "cross-validation":
-            return 0.0
         return min(self.in_common, self.cap) if self.supposed is None else self.supposed
 
     @property
@@ -89,7 +87,7 @@ def find_design(runs: Sequence[Replicate]) -> Design:
         groups=groups,
         n_train=float(np.mean([len(run.lesions("train")) for run in runs])),
         n_test=float(np.mean([len(run.lesions("test")) for run in runs])),
-        in_common=_in_common(runs, groups),
+        in_common=_in_common(runs, groups) if kind == "cross-validation" else 0.0,
         objection=_objection(runs, kind, unit),
     )
 

@@ -166,15 +166,16 @@ def finished_plan(runs: Sequence[Replicate], design: Design) -> Plan:
             "(data.split.train_sets.use, or data.split.folds.use)"
         )
     cells = sum(max(len(run.test.seeds(arm)) for arm in run.arms) for run in runs)
-    shared = design.kind == "shared test"
+    supposed = design.supposed
+    in_common, cap = (design.in_common, design.cap) if supposed is None else (1.0, supposed)
     return Plan(
         replicates=design.replicates,
         sets=max(1, round(sets / design.replicates)),
         seeds=max(1, round(cells / sets)),
         lesions=design.n_test,
-        shared=shared,
-        in_common=0.0 if shared else design.in_common if design.supposed is None else 1.0,
-        cap=design.cap if design.supposed is None else design.supposed,
+        shared=design.kind == "shared test",
+        in_common=in_common,
+        cap=cap,
     )
 
 

@@ -10,7 +10,7 @@ Shape legend: B bootstrap draws, N images, C classes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 from weakref import WeakKeyDictionary
@@ -162,10 +162,10 @@ def seed_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> list[
 
     They are remembered as long as the test part is there: a study and its power read the same draws.
     """
-    val, test, classes, endpoints = replicate.val, replicate.test, replicate.classes, replicate.endpoints
-    known, asked = _KNOWN.setdefault(test, {}), (val, classes, endpoints, arm, draws, seed)
+    known = _KNOWN.setdefault(replicate.test, {})
+    asked = (replicate.val, replicate.classes, replicate.endpoints, arm, draws, seed)
     if asked not in known:
-        known[asked] = _seed_figures(val, test, classes, endpoints, arm, draws, seed)
+        known[asked] = tuple(_each_seed(replicate, arm, draws, seed))
     return list(known[asked])
 
 
@@ -173,38 +173,36 @@ _KNOWN: Final[WeakKeyDictionary[Part, dict[Hashable, tuple[Figures, ...]]]] = We
 """Of each test part that is there, the figures of what was asked about it."""
 
 
-def _seed_figures(
-    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, draws: int, seed: int
-) -> tuple[Figures, ...]:
-    return tuple(
+def _each_seed(replicate: Replicate, arm: str, draws: int, seed: int) -> Iterator[Figures]:
+    val, test = replicate.val.seeds(arm), replicate.test.seeds(arm)
+    yield from (
         _classifier_figures(
-            replace(val, prob={arm: val_NC}, further={}),
-            replace(test, prob={arm: test_NC}, further={}),
-            classes,
-            endpoints,
+            replace(
+                replicate,
+                val=replace(replicate.val, prob={arm: val_NC}, further={}),
+                test=replace(replicate.test, prob={arm: test_NC}, further={}),
+            ),
             arm,
             draws,
             seed,
         )
-        for val_NC, test_NC in zip(val.seeds(arm), test.seeds(arm), strict=True)
+        for val_NC, test_NC in zip(val, test, strict=True)
     )
 
 
-def _classifier_figures(
-    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, draws: int, seed: int
-) -> Figures:
+def _classifier_figures(replicate: Replicate, arm: str, draws: int, seed: int) -> Figures:
     split = ScoredSplit(
-        prob_NC=test.prob[arm],
-        label_N=test.label_N,
-        lesion_id=test.lesion_id,
-        group_N=test.group_N,
-        classes=classes,
-        malignant=endpoints.malignant,
-        specificity=endpoints.specificity,
+        prob_NC=replicate.test.prob[arm],
+        label_N=replicate.test.label_N,
+        lesion_id=replicate.test.lesion_id,
+        group_N=replicate.test.group_N,
+        classes=replicate.classes,
+        malignant=replicate.endpoints.malignant,
+        specificity=replicate.endpoints.specificity,
     )
-    point, drawn = bootstrap_figures(split, draws=draws, rng=_generator(test, "test", seed))
+    point, drawn = bootstrap_figures(split, draws=draws, rng=_generator(replicate.test, "test", seed))
     for name in ("malignant", "melanoma"):
-        read = _operating_point(val, test, classes, endpoints, arm, name)
+        read = _operating_point(replicate, arm, name)
         if read is not None:
             plain, many = (read.shares(count, seed) for count in (None, draws))
             for figure, value, values_B in zip(("sensitivity", "specificity"), plain, many, strict=True):
@@ -242,21 +240,20 @@ class _Reading:
         return sensitivity, specificity
 
 
-def _operating_point(
-    val: Part, test: Part, classes: tuple[str, ...], endpoints: Endpoints, arm: str, name: str
-) -> _Reading | None:
+def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | None:
     """None where the data has no such class (or nothing else)."""
-    wanted = endpoints.malignant if name == "malignant" else (endpoints.melanoma,)
-    columns = [c for c, dx in enumerate(classes) if dx in wanted]
-    if not columns or len(columns) == len(classes):
+    wanted = replicate.endpoints.malignant if name == "malignant" else (replicate.endpoints.melanoma,)
+    columns = [c for c, dx in enumerate(replicate.classes) if dx in wanted]
+    if not columns or len(columns) == len(replicate.classes):
         return None
+    val, test = replicate.val, replicate.test
     return _Reading(
         val=val,
         test=test,
         scores=(malignant_score(val.prob[arm], columns), malignant_score(test.prob[arm], columns)),
         truths=(np.isin(val.label_N, columns), np.isin(test.label_N, columns)),
         by_specificity=name == "malignant",
-        target=endpoints.specificity if name == "malignant" else endpoints.melanoma_sensitivity,
+        target=replicate.endpoints.specificity if name == "malignant" else replicate.endpoints.melanoma_sensitivity,
     )  # fmt: skip
 
 

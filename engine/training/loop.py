@@ -130,7 +130,8 @@ def train(
             env.progress(plan.name, step + 1, plan.steps)
         if watcher is not None and (env.is_main or shares.shared) and watcher.looks_at(step + 1):
             with shares.averaged(model, average):
-                watcher(step + 1) if env.is_main else None
+                if env.is_main:
+                    watcher(step + 1)
         asked = requested()
         due = (step + 1) % plan.checkpoint_every == 0 and step + 1 < plan.steps and clock.due()
         warned = env.is_main and env.warned is not None and env.warned()

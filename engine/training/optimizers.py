@@ -67,11 +67,10 @@ def make_optimizer(
     groups: Sequence[Group], plan: TrainPlan, owned: Callable[[nn.Parameter], bool] = lambda _: True
 ) -> torch.optim.Optimizer:
     """Return the plan's optimizer for the parameters that this worker owns. AdamW and Adam step in one fused pass."""
-    if plan.optimizer == EIGHT_BIT:
-        _lay_out_plainly(groups)
     own = [group | {"params": [p for p in group["params"] if owned(p)]} for group in groups]
     own = [group for group in own if group["params"]]
     if plan.optimizer == EIGHT_BIT:
+        _lay_out_plainly(groups)  # those of other workers too
         return _in_8_bit(own, plan)
     kind = torch.optim.Adam if plan.optimizer == "adam" else torch.optim.AdamW
     return kind(own, lr=plan.lr, betas=plan.betas, fused=True)

@@ -30,8 +30,8 @@ class TrainEnv:
     """The process a training runs in: its place among the workers, device, threads and where progress goes.
 
     ``checkpoint_minutes`` is the least time between two of its checkpoints. ``warned`` is asked after each step whether a
-    machine of the training is about to go; a true answer brings a checkpoint. ``shares_state``:
-    workers share moments and average out (``engine.training.sharding``).
+    machine of the training is about to go; a true answer brings a checkpoint. ``shares_state`` says whether workers share
+    moments and average out (``engine.training.sharding``).
     """
 
     rank: int = 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from engine.training.checkpoints import learned_tensors
 from engine.training.plan import TrainEnv
-from engine.training.workers import buckets
+from engine.training.workers import buckets, together
 
 
 class Shares:
@@ -28,7 +29,7 @@ class Shares:
     def __init__(self, parameters: Sequence[nn.Parameter], env: TrainEnv) -> None:
         """Deal the trained ``parameters`` out where ``env`` asks for it and each worker gets one."""
         self.shared = env.shares_state and env.world > 1 and len(parameters) >= env.world
-        self.is_main, self.rank, self.device = env.is_main, env.rank, env.device
+        self.is_main, self.device = env.is_main, torch.device(env.device)
         self.parts = deal(parameters, env.world) if self.shared else [list(parameters)]
         self._own = {id(parameter) for parameter in self.parts[env.rank if self.shared else 0]}
 
@@ -52,32 +53,24 @@ class Shares:
         with torch.no_grad():
             for owner, part in enumerate(self.parts):
                 for bucket in buckets(part):
-                    self._send(bucket, owner)
-
-    def _send(self, bucket: Sequence[nn.Parameter], owner: int) -> None:
-        flat = torch.cat([parameter.flatten() for parameter in bucket])
-        dist.broadcast(flat, src=owner)
-        if self.rank != owner:
-            pieces = torch.split(flat, [parameter.numel() for parameter in bucket])
-            for parameter, piece in zip(bucket, pieces, strict=True):
-                parameter.copy_(piece.view_as(parameter))
+                    together(bucket, partial(dist.broadcast, src=owner))
 
     def gathered(self, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return what all workers own, on the main one, in its machine's memory; elsewhere nothing."""
         if not self.shared:
             return dict(own)
         if not self.is_main:
-            dist.send_object_list([list(own)], dst=0, device=torch.device(self.device))
+            dist.send_object_list([list(own)], dst=0, device=self.device)
             for value in own.values():
-                dist.send_object_list([value.detach().cpu()], dst=0, device=torch.device(self.device))
+                dist.send_object_list([value.detach().cpu()], dst=0, device=self.device)
             return {}
         found = dict(own)
         for source in range(1, len(self.parts)):
             names: list[list[str]] = [[]]
-            dist.recv_object_list(names, src=source, device=torch.device(self.device))
+            dist.recv_object_list(names, src=source, device=self.device)
             for name in names[0]:
                 box: list[Tensor] = [torch.empty(0)]
-                dist.recv_object_list(box, src=source, device=torch.device(self.device))
+                dist.recv_object_list(box, src=source, device=self.device)
                 found[name] = box[0]
         return found
 

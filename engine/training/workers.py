@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 BUCKET: Final = 32 * 2**20
 """Bytes of gradients that go to the other workers together; a larger parameter goes alone."""
@@ -28,12 +29,23 @@ def _average(bucket: Sequence[nn.Parameter], world: int) -> None:
     Gradients keep their parameter's layout in memory: a fused step walks through both side by side.
     """
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in bucket]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    together(gradients, partial(_mean, world=world))
+    for parameter, gradient in zip(bucket, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def _mean(flat: Tensor, world: int) -> None:
     dist.all_reduce(flat)
     flat /= world
-    pieces = torch.split(flat, [gradient.numel() for gradient in gradients])
-    for parameter, gradient, piece in zip(bucket, gradients, pieces, strict=True):
-        parameter.grad = gradient.copy_(piece.view_as(gradient))
+
+
+def together(tensors: Sequence[Tensor], exchange: Callable[[Tensor], object]) -> None:
+    """Give the tensors the values that ``exchange`` leaves in one flat copy of all of them."""
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    exchange(flat)
+    pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+    for tensor, piece in zip(tensors, pieces, strict=True):
+        tensor.copy_(piece.view_as(tensor))
 
 
 def buckets(parameters: Iterable[nn.Parameter], most: int = BUCKET) -> Iterator[list[nn.Parameter]]:

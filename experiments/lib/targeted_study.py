@@ -65,7 +65,8 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
             f"evaluation.primary: the protocol names {', '.join(planned)}, these replicates have "
             f"{', '.join(runs[0].endpoints.primary)}; run them with the committed config"
         )
-    design = as_planned(find_design(runs))
+    told = find_design(runs)
+    design = as_planned(told)
     study = make_study(runs, draws=draws, objection=unfinished(files), design=design)
     facts = [{name: file[name] for name in ("fold", "set", "split_digest")} for file in files]
     enough = study.design.replicates > 1
@@ -73,7 +74,7 @@ def collect_study(folder: Path, draws: int = DRAWS) -> Path | None:
     record = {**study_record(study, facts), "power": [row.to_json() for row in rows]}
     write_json(folder / "result.json", {**provenance(this_command()), "study": record})
     draw_contrasts(study, folder / "contrasts.png", PANELS)
-    found = [*lines(study, rows), *(afterwards(study, find_design(runs)) if enough else ())]
+    found = [*lines(study, rows), *(afterwards(study, told) if enough else ())]
     return write_text(folder / "table.md", "\n".join(found) + "\n")
 
 
