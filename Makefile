@@ -23,9 +23,12 @@ demo: $(STAMP)
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one.
 # Coverage is counted over both parts. The other files of tests are not collected a second time.
 test: RAY = $(shell grep -rl --include='test_*.py' 'mark\.ray' tests)
+test: COUNTED = $(BIN)/python -m slipcover --json --out build/coverage
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not ray and not heavy" --cov --cov-report= --durations=15
-	$(BIN)/python -m pytest $(RAY) -m "ray and not heavy" --cov --cov-append --cov-fail-under=85 --durations=15
+	@rm -rf build/coverage && mkdir -p build/coverage
+	$(COUNTED)/without_ray.json -m pytest -n 2 --dist worksteal -m "not ray and not heavy" --durations=15
+	$(COUNTED)/ray.json -m pytest $(RAY) -m "ray and not heavy" --durations=15
+	@$(BIN)/python -m slipcover --merge build/coverage/*.json --out build/coverage/both.json --skip-covered --fail-under 85
 
 test-fast: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not ray and not real_data and not heavy" --durations=5
@@ -61,4 +64,4 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage*
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,9 +21,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from tests import coverage_pause
-
-FIRST_PART = "hardcase/first part of make test"
+FIRST_PART, SECOND_PART = "not ray and not heavy", "ray and not heavy"
+"""What `make test` asks for."""
+COUNTS = "hardcase/first part of make test"
 MEMORY = Path("/dev/shm")
 """Linux keeps what is written here in memory."""
 GIB = 2**30
@@ -48,28 +48,19 @@ settings.load_profile("patient")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say at the end of `make test`'s second part (it appends coverage) how the first part ended."""
+    """Say at the end of `make test`'s second part how the first part ended."""
     if not hasattr(config, "cache"):  # pytest -p no:cacheprovider
         return
-    if config.getoption("cov_append", default=False):
-        terminalreporter.write_line(f"before these, tests without ray: {config.cache.get(FIRST_PART, '?')}")
-    elif config.getoption("markexpr") == "not ray and not heavy":
+    if config.getoption("markexpr") == SECOND_PART:
+        terminalreporter.write_line(f"before these, tests without ray: {config.cache.get(COUNTS, '?')}")
+    elif config.getoption("markexpr") == FIRST_PART:
         counts = {name: len(terminalreporter.stats.get(name, ())) for name in ("passed", "skipped", "failed")}
-        config.cache.set(FIRST_PART, ", ".join(f"{count} {name}" for name, count in counts.items()))
-
-
-def pytest_sessionstart(session: pytest.Session) -> None:
-    coverage_pause.remember(session.config)
+        config.cache.set(COUNTS, ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
-    """Collect without coverage: what it counts then is import lines, and those are counted before."""
-    if session.config.pluginmanager.hasplugin("dsession"):  # pytest -n: its processes collect
-        return (yield)
-    coverage_pause.import_code()
-    with coverage_pause.counting(False):
-        found = yield
+def pytest_collection() -> Generator[None, object, object]:
+    found = yield
     gc.freeze()  # modules and tests stay: no garbage collection need look at them
     return found
 
@@ -79,19 +70,8 @@ def pytest_unconfigure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole runs first: one process plays them and shares their fixtures, and what is quick is left to balance.
-
-    Coverage counts neither tests of experiments, which it is not about, nor those of real images, which not all have.
-    """
+    """Put whole runs first: one process plays them and shares their fixtures, and what is quick is left to balance."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/integration/"))
-    for item in items:
-        if item.nodeid.startswith("tests/experiments/") or item.get_closest_marker("real_data"):
-            item.add_marker("no_cover")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
-    yield from coverage_pause.setup(item)
 
 
 @pytest.fixture(autouse=True)
@@ -108,17 +88,13 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def once(folder: Path, make: Callable[[], object], counted: bool = True) -> Path:
-    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it.
-
-    Coverage of it is counted or not, whichever test asks first.
-    """
+def once(folder: Path, make: Callable[[], object]) -> Path:
+    """Call ``make``, which fills ``folder``, in the process that comes first; the others wait for it."""
     made = folder.with_name(f"{folder.name}.made")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder.with_name(f"{folder.name}.made.lock")):
         if not made.exists():
-            with coverage_pause.counting(counted):
-                make()
+            make()
             made.touch()
     return folder
 
@@ -153,4 +129,4 @@ def mlflow_tables(shared_folder: Path) -> Path:
         SqlAlchemyStore(f"sqlite:///{folder / 'mlflow.db'}", folder.as_uri()).engine.dispose()
 
     folder = shared_folder / "mlflow_tables"
-    return once(folder, make, counted=False) / "mlflow.db"
+    return once(folder, make) / "mlflow.db"

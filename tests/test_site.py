@@ -139,7 +139,6 @@ def test_init_writes_what_a_page_shows(page: str, layout: str, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_the_tutorial_plays(tmp_path: Path) -> None:
     """With fewer steps, and no gate: what each block prints begins as it does on the page, and every picture is there."""
     text = play.TUTORIAL.read_text(encoding="utf-8")
@@ -214,7 +213,6 @@ class Links(HTMLParser):
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_the_site_builds_and_is_whole(site: Path) -> None:
     """No warning; nothing is loaded from elsewhere; every link leads to a file; README's sections are in their pages."""
     for page in site.rglob("*.html"):

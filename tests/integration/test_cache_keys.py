@@ -13,8 +13,6 @@ from tests.golden.cache_keys import FILE, REMEDY, differences, keys_of, named
 
 PINNED: dict[str, dict[str, str]] = json.loads(FILE.read_text(encoding="utf-8"))
 
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -16,7 +16,7 @@ from engine.errors import ConfigError
 from experiments.lib import keeping
 from tests.integration.tiny import tiny_tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 
 def play(name: str, results: Path, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> dict[str, Any]:

@@ -16,8 +16,6 @@ PINNED: dict[str, Any] = json.loads(outputs.FILE.read_text(encoding="utf-8"))
 REPORT: dict[str, Any] = json.loads(outputs.REPORT.read_text(encoding="utf-8"))
 Played = dict[str, tuple[dict[str, dict[str, Any]], dict[str, Any]]]
 
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Played:

@@ -20,8 +20,6 @@ from engine.store.files import checksums
 from tests.fakes import add_train_sets, hide, make_context, make_dataset_folders
 from tests.integration.tiny import TINY, tiny_config
 
-pytestmark = pytest.mark.no_cover  # every stage has tests of its own; tracing twice as slow adds nothing
-
 LEARNED = {
     "embedder": ("clip/",),
     "index": ("levels.npy", "fused.npy", "index.json"),

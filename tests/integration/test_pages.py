@@ -29,7 +29,7 @@ from tests.engine.review.served import served
 from tests.integration.tiny import TINY, copy_stages, tiny_config
 from tests.test_site import DOCS, PAGES, ROOT, fenced
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 NOT_TYPED = {
     "make demo": "played from a fresh clone before every release; tests/integration/test_whole_runs.py is smaller",

@@ -19,7 +19,7 @@ from experiments.table1 import command, plan
 from experiments.table1.set_files import read_set
 from tests.integration.tiny import tiny_tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 ARMS = ["real", "classical", "mined", "retrieved", "random", "dcgan", "hard", "synthetic"]
 SMALL = ("--pixels", 16)

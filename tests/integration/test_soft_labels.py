@@ -14,7 +14,7 @@ from engine.parts.soft_labels import SoftLabels
 from engine.store import RunFolder
 from tests.integration.tiny import SOFT, labels_config
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

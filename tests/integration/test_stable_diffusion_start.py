@@ -145,7 +145,7 @@ def started(shared: Path, image_size: int, unet: str, **sections: Any) -> Config
 @pytest.mark.parametrize(
     ("unet", "image_size"),
     [
-        *(pytest.param(unet, 24, marks=pytest.mark.no_cover) for unet in UNETS),
+        *((unet, 24) for unet in UNETS),
         *(pytest.param(unet, size, marks=pytest.mark.heavy) for unet in UNETS for size in (16, 32)),
     ],
 )

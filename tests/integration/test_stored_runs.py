@@ -19,7 +19,7 @@ from engine.store.stored_run import StoredRun, run_at
 from tests.integration.tiny import copy_stages, tiny_config
 from tests.s3_server import Proxy
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 
 def hardcase(*arguments: object) -> tuple[int, str]:

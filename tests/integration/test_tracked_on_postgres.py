@@ -16,7 +16,7 @@ from engine.tracking import registry, run_log
 from tests.integration.postgres import Cluster, Server, cluster_and_server
 from tests.integration.tiny import tiny_config
 
-pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.no_cover, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.faults, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 ITS_OWN = ("hardcase.key", "hardcase.run", "hardcase.model_id", "mlflow.parentRunId", "mlflow.user")
 """Tags whose values are ids."""

@@ -22,7 +22,6 @@ from engine.execution.progress import QuietListener
 from engine.store import RunFolder
 from engine.tuning import ray_tune, sweep
 from experiments import tune
-from tests import coverage_pause
 from tests.engine.tuning.test_sweep import InProcess
 from tests.integration.test_kill_resume import finish
 from tests.integration.tiny import copy_stages, tiny_tree
@@ -84,8 +83,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path, mlflow_table
     command(root, "whole")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ray_tune, "Cluster", InProcess)
-        with coverage_pause.counting(False):  # test_sweep.py covers it
-            sweep.tune(build.load(root / "whole.yaml"), listener=QuietListener())
+        sweep.tune(build.load(root / "whole.yaml"), listener=QuietListener())
     killed = command(root, "killed", tracking={"kind": "mlflow", "uri": f"sqlite:///{root}/mlflow.db"})
     shutil.copy(mlflow_tables, root / "mlflow.db")
     kill_half_way(root, "killed", killed)
@@ -182,7 +180,6 @@ def test_each_trial_is_a_child_run_of_one_parent(swept: Path) -> None:
     }
 
 
-@pytest.mark.no_cover
 def test_the_experiment_counts_a_stage_once_and_pairs_the_winner_with_random(
     swept: Path, tmp_path: Path
 ) -> None:

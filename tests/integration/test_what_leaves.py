@@ -30,7 +30,7 @@ from engine.data.readers.table import read
 from tests.engine.data import layouts
 from tests.integration.tiny import tiny_tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.no_cover]
+pytestmark = pytest.mark.slow
 
 MARK = "PLANTEDMARK"
 """Stands in EXIF, GPS, XMP, ICC, comments and text chunks of every photograph."""

@@ -64,7 +64,6 @@ def test_other_generators_take_the_place_of_diffusion(output: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_a_student_samples_in_the_denoisers_place(output: Path, tmp_path: Path) -> None:
     """In two evaluations from noise, in one for the mildest edits; the denoiser itself is the cached one."""
     settings = {"rounds": 1, "arms": ["real", "random", "hard"]}
@@ -98,7 +97,6 @@ def test_a_student_samples_in_the_denoisers_place(output: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_adversarial_guidance_in_the_loop(output: Path) -> None:
     """Hard cases are made against the classifier, random ones are not; the guiding fold does not judge them."""
     guided = {"adversarial_scale": 2.0, "gradient_interval": [0.0, 1.0]}
@@ -127,7 +125,6 @@ def test_adversarial_guidance_in_the_loop(output: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_how_added_images_are_mixed_in_changes_the_arms_that_add_some_and_no_other(output: Path) -> None:
     mix = {"share": 0.5, "finish_on_real": 2, "split_batchnorm": True}
     predictions = {}

@@ -369,7 +369,6 @@ def test_a_class_name_with_a_newline_writes_no_config_keys(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @settings(max_examples=25, deadline=None)
 @given(name=st.one_of(st.sampled_from([*HOSTILE, INJECTED]), st.text(min_size=1, max_size=20)))
 def test_no_class_name_changes_the_config(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:

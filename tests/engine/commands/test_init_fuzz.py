@@ -31,7 +31,6 @@ from engine.errors import HardcaseError
 from tests.engine.data.any_folder import make
 
 pytestmark = [
-    pytest.mark.no_cover,  # the readers have tests of their own; tracing twice as slow adds nothing
     pytest.mark.filterwarnings("ignore"),
 ]
 

@@ -50,7 +50,6 @@ def test_every_endpoint_and_baseline_has_its_row(runs: list[Path], tmp_path: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_a_larger_effect_is_shown_more_often(runs: list[Path]) -> None:
     small, large = (said(runs, effect=effect, figure="log_loss")[1]["rows"] for effect in (0.01, 0.3))
     for one, other in zip(small, large, strict=True):

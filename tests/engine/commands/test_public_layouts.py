@@ -217,7 +217,6 @@ TINY_ARGUMENTS = [
 ]
 
 
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=[] if n == RUN_IN_THE_NORMAL_SUITE else pytest.mark.heavy) for n in LAYOUTS],

@@ -315,7 +315,6 @@ def decodes_or_is_named(folder: Path, content: bytes) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.filterwarnings("ignore")
 @settings(max_examples=3_000, deadline=None)
 @given(kind=st.sampled_from(FORMATS), seed=st.integers(0, 2**32))

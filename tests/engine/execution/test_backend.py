@@ -48,7 +48,6 @@ class Watched:
         """Hold nothing."""
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_stages_train_and_map_as_their_specs_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     watched = Watched()

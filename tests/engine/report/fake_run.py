@@ -14,7 +14,6 @@ from PIL import Image, ImageDraw, ImageFilter
 from engine.evaluation.scoring import ScoredSplit, score_split
 from engine.evaluation.subgroups import subgroup_figures
 from engine.types import StrArray, strings
-from tests.coverage_pause import counting
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 MALIGNANT = ("mel", "bcc", "akiec")
@@ -29,7 +28,6 @@ tracking: {{uri: "https://user:secret@mlflow.example/"}}
 """
 
 
-@counting(False)  # coverage is not about what tests are made of
 def make_run(
     path: Path,
     *,

@@ -158,7 +158,6 @@ def test_page_prints_on_a_dozen_pages(run_page: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.skipif(shutil.which("pdftoppm") is None, reason="no pdftoppm on this machine")
 def test_pictures_of_the_docs_are_of_the_sizes_that_the_docs_show(run_page: Path, tmp_path: Path) -> None:
     pictures_of_docs.main(run_page.parent, tmp_path, run_page)

@@ -27,13 +27,11 @@ from engine.pipeline.publish import Publisher
 from engine.store import RunFolder
 from engine.store.attempt_folders import AttemptFolder
 from engine.types import Verdicts, strings
-from tests.coverage_pause import counting
 from tests.integration.tiny import tiny_config
 
 CLASSES = ("akiec", "bcc", "bkl", "df", "mel", "nv", "vasc")
 
 
-@counting(False)  # coverage is not about what tests are made of
 def photographs(
     root: Path,
     labelled: int = 56,
@@ -56,7 +54,6 @@ def photographs(
     return root
 
 
-@counting(False)  # coverage is not about what tests are made of
 def make_run(
     output: Path, root: Path, *, questions: int = 8, samples: int = 0, name: str = "demo", **data: Any
 ) -> Path:

@@ -15,7 +15,6 @@ from engine.evaluation.operating_points import specificity_thresholds
 from engine.evaluation.scoring import ScoredSplit, malignant_score, score_split
 from engine.evaluation.subgroups import subgroup_figures
 from engine.types import strings
-from tests.coverage_pause import counting
 
 CLASSES = ("bcc", "bkl", "mel", "nv")
 MALIGNANT = ("mel", "bcc")
@@ -24,7 +23,6 @@ SKILL = 1.2
 SECONDS = {"classifier": 60.0, "predict": 4.0, "evaluate": 1.0}
 
 
-@counting(False)  # coverage is not about what tests are made of
 def write_study(
     root: Path,
     *,

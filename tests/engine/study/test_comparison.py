@@ -112,7 +112,6 @@ def fold_studies(seed: int, common: float) -> dict[str, list[Difference]]:
     return found
 
 
-@pytest.mark.no_cover
 @pytest.mark.slow
 def test_cross_validation_covers_and_holds_its_level() -> None:
     """The corrected t is right under its own assumption; the bootstrap alone forgets training and is too narrow there."""

@@ -100,7 +100,6 @@ def test_the_first_sentence_is_right(tmp_path: Path, what: dict[str, Any], verdi
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_melanomas_that_cannot_be_scored_forbid_helped(gaining: list[Replicate]) -> None:
     """A gain on the other malignant lesions is no gain where nobody can tell what became of the melanomas."""
     classes = gaining[0].classes
@@ -119,7 +118,6 @@ def test_melanomas_that_cannot_be_scored_forbid_helped(gaining: list[Replicate])
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_few_draws_and_holms_p_forbid_a_claim(
     gaining: list[Replicate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +135,6 @@ def test_few_draws_and_holms_p_forbid_a_claim(
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_random_with_fewer_images_is_no_bar_that_was_cleared(gaining: list[Replicate]) -> None:
     """Hard had 600 images of melanoma and random 10: a gain over it is one of more images."""
     runs = [replace(run, added={"hard": {"mel": 120}, "random": {"mel": 2}}) for run in gaining]
@@ -149,7 +146,6 @@ def test_random_with_fewer_images_is_no_bar_that_was_cleared(gaining: list[Repli
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("saw", "others", "told"),
     [("train", True, "train images outside"), ("train", False, ""), ("own", True, ""), ("unlabelled", True, "unlabelled")],
@@ -190,7 +186,6 @@ def gaining(tmp_path_factory: pytest.TempPathFactory) -> list[Replicate]:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("few", "why"),
     [
@@ -273,7 +268,6 @@ def test_a_missing_arm_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_confirmatory_contrasts_are_holms_and_the_rest_exploratory(tmp_path: Path) -> None:
     record, page = study_of(
         tmp_path, arms=("real", "classical", "mined", "retrieved", "random", "hard"), lesions=400
@@ -500,7 +494,6 @@ NEW = ("malignant.auc", "log_loss")
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 def test_a_study_planned_on_two_figures_has_one_family_over_both(tmp_path: Path) -> None:
     arms = ("real", "classical", "random", "hard")
     record, page = study_of(tmp_path, arms=arms, primary=NEW, gain={"hard": 0.4}, lesions=1500, draws=1600)
@@ -574,7 +567,6 @@ def test_where_random_has_the_pool_of_hard_real_is_compared_and_the_family_keeps
     assert "nothing was tested against random synthesis" in same.answer.sentence
 
 
-@pytest.mark.no_cover
 def test_an_untested_baseline_makes_no_other_claim_easier(tmp_path: Path) -> None:
     arms = ("real", "classical", "random", "hard")
     paths = write_study(tmp_path, arms=arms, lesions=300, replicates=3)

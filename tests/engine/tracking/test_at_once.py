@@ -12,8 +12,6 @@ from engine.tracking.mlflow_tracker import quiet_mlflow
 from engine.tracking.outbox import Entry, Outbox
 from tests.engine.tracking import test_mlflow_tracker as single
 
-pytestmark = pytest.mark.no_cover
-
 
 @pytest.fixture
 def place(tmp_path: Path, mlflow_tables: Path) -> Path:

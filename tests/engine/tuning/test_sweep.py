@@ -134,7 +134,6 @@ def test_trials_share_round_zero_and_val_picks_the_best(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.no_cover
 @pytest.mark.parametrize(
     "reports", [(1, 4, 7), pytest.param((2, 3, 5, 6), marks=pytest.mark.heavy)], ids=["sample", "others"]
 )
