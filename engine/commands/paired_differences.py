@@ -12,7 +12,7 @@ from engine.artifacts.run_layout import seed_folder
 from engine.commands.finished_run import Chosen
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
-from engine.evaluation.statistics import Interval, interval
+from engine.evaluation.statistics import Interval, group_weights, interval
 from engine.study.replicates import Figures, mean_figures
 from engine.study.run_replicates import further_seeds
 from engine.training.plan import derive_seed
@@ -35,12 +35,18 @@ def paired_differences(
             f"{other.folder}: predicts other test images than {first.folder}; rerun one of the runs"
         )
     lesions = len(set(ours[0][0].lesion_id.tolist()))
+    if not np.array_equal(ours[0][0].group_N, theirs[0][0].group_N):
+        raise DataError(
+            f"{other.folder}: groups test lesions by other patients or near-duplicates than {first.folder}: their intervals "
+            "would not be paired; rerun one with the other's data.split and patients"
+        )
+    groups = np.unique(ours[0][0].group_N)
+    weights_BG = group_weights(len(groups), draws, np.random.default_rng(derive_seed(seed, "compare")))
     found = []
     for splits, _ in (ours, theirs):
         each = []
         for scored in splits:
-            rng = np.random.default_rng(derive_seed(seed, "compare"))  # the same lesions are drawn for each
-            point, drawn = bootstrap_figures(scored, draws=draws, rng=rng)
+            point, drawn = bootstrap_figures(scored, weights_BG)
             each.append(Figures(point=point, drawn=drawn))
         found.append(mean_figures(each))
     before, after = found

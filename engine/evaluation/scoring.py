@@ -79,11 +79,10 @@ def score_seeds(
     Raises:
         ValueError: arrays differ in length.
     """
-    seeds = rng.bit_generator.state
-    found = []
-    for split in splits:
-        rng.bit_generator.state = seeds  # the same lesions are drawn for each
-        found.append(bootstrap_figures(split, draws=draws, rng=rng))
+    weights_BG = group_weights(
+        len(np.unique(splits[0].group_N)), draws, rng
+    )  # the same lesions are drawn for each
+    found = [bootstrap_figures(split, weights_BG) for split in splits]
     figures = {
         name: interval(
             float(metrics.mean_defined(np.array([[point[name] for point, _ in found]]))[0]),
@@ -94,23 +93,25 @@ def score_seeds(
     return _arrange(splits[0], figures), [point for point, _ in found]
 
 
-def bootstrap_figures(
-    split: ScoredSplit, *, draws: int, rng: np.random.Generator
-) -> tuple[dict[str, float], dict[str, Floats]]:
-    """Return every figure under its dotted name, and its values (B,) in the bootstrap draws of lesions.
+def bootstrap_figures(split: ScoredSplit, weights_BG: Floats) -> tuple[dict[str, float], dict[str, Floats]]:
+    """Return every figure under its dotted name, and its values (B,) in bootstrap draws of lesions.
 
-    The draws depend on the lesions and ``rng`` alone: two classifiers on the same images are drawn alike, so that
-    the difference of their draws is that of a paired bootstrap.
+    Args:
+        split: the predictions and the truth.
+        weights_BG: how often each group of lesions is drawn, groups in the order of their names. Given the same, two
+            classifiers on the same images are drawn alike: the difference of their draws is that of a paired bootstrap.
 
     Raises:
-        ValueError: arrays differ in length.
+        ValueError: arrays differ in length, or ``weights_BG`` is of another number of groups.
     """
     if not len(split.prob_NC) == len(split.label_N) == len(split.lesion_id) == len(split.group_N):
         raise ValueError("prob_NC, label_N, lesion_id and group_N differ in length")
     groups, group_N = np.unique(split.group_N, return_inverse=True)
+    if weights_BG.shape[1] != len(groups):
+        raise ValueError(f"{weights_BG.shape[1]} groups are weighted, the split has {len(groups)}")
     group_N = group_N.astype(np.int64)
     point = _figures(split, group_N, np.ones((1, len(groups))))
-    weights_BG = group_weights(len(groups), draws, rng)
+    draws = len(weights_BG)
     block = max(1, _BLOCK_ELEMENTS // max(1, len(group_N)))
     parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, draws, block)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -200,7 +201,7 @@ def _classifier_figures(replicate: Replicate, arm: str, draws: int, seed: int) -
         malignant=replicate.endpoints.malignant,
         specificity=replicate.endpoints.specificity,
     )
-    point, drawn = bootstrap_figures(split, draws=draws, rng=_generator(replicate.test, "test", seed))
+    point, drawn = bootstrap_figures(split, lesion_weights(replicate.test, "test", draws, seed))
     for name in ("malignant", "melanoma"):
         read = _operating_point(replicate, arm, name)
         if read is not None:
@@ -259,11 +260,18 @@ def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | No
 
 def lesion_weights(part: Part, kind: str, draws: int | None, seed: int) -> Floats:
     """Return how often each group of lesions counts in each draw, (draws, G); None: one row in which all count once."""
-    count = len(np.unique(part.group_N))
-    return np.ones((1, count)) if draws is None else group_weights(count, draws, _generator(part, kind, seed))
+    groups = np.unique(part.group_N)
+    if draws is None:
+        return np.ones((1, len(groups)))
+    text = "\n".join(
+        [kind, *groups.tolist()]
+    )  # the same lesions are drawn alike, whichever replicate they belong to
+    return _drawn(len(groups), draws, seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
 
 
-def _generator(part: Part, kind: str, seed: int) -> np.random.Generator:
-    """Draws of the same lesions are the same, whichever replicate they belong to."""
-    text = "\n".join([kind, *np.unique(part.group_N).tolist()])
-    return np.random.default_rng([seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")])
+@lru_cache(maxsize=4)
+def _drawn(count: int, draws: int, *entropy: int) -> Floats:
+    """Val's and test's draws are remembered: every arm, classifier seed and operating point asks for them in turn."""
+    weights_BG = group_weights(count, draws, np.random.default_rng(list(entropy)))
+    weights_BG.flags.writeable = False
+    return weights_BG

@@ -65,6 +65,15 @@ def test_other_images_are_refused(tmp_path):
         paired_differences(choose(runs[0]), choose(runs[1]), draws=10, seed=0)
 
 
+def test_other_groups_are_refused(tmp_path):
+    """Bootstrap draws of patients and of lesions cannot be paired."""
+    runs = [make_run(tmp_path / name, [1] * 6) for name in "ab"]
+    file = runs[1] / "split.parquet"
+    pd.read_parquet(file).assign(group="P1").to_parquet(file)
+    with pytest.raises(DataError, match="by other patients or near-duplicates"):
+        paired_differences(choose(runs[0]), choose(runs[1]), draws=10, seed=0)
+
+
 @pytest.mark.parametrize(
     ("value", "low", "high", "text"),
     [

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from engine.evaluation.scoring import ScoredSplit, malignant_score, null_split, score_split
+from engine.evaluation.scoring import (
+    ScoredSplit,
+    bootstrap_figures,
+    malignant_score,
+    null_split,
+    score_split,
+)
 
 CLASSES = ("akiec", "bcc", "mel", "nv")
 
@@ -169,6 +175,11 @@ def test_draws_agree_with_an_explicit_resample() -> None:
         )
         assert result["auc"][b] == pytest.approx(sk.roc_auc_score(label, prob, multi_class="ovr"))
         assert result["log_loss"][b] == pytest.approx(sk.log_loss(label, prob))
+
+
+def test_draws_of_other_groups_are_refused() -> None:
+    with pytest.raises(ValueError, match="29 groups are weighted, the split has 30"):
+        bootstrap_figures(make_split(60), np.ones((2, 29)))
 
 
 def test_same_seed_same_object_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:

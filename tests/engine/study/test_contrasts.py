@@ -16,6 +16,7 @@ import pytest
 from engine.artifacts.run_files import read_run
 from engine.errors import DataError
 from engine.evaluation.scoring import ScoredSplit, bootstrap_figures
+from engine.evaluation.statistics import group_weights
 from engine.report.study_page import write_study as write_page
 from engine.study import comparison as compare
 from engine.study.comparison import holm
@@ -372,7 +373,8 @@ def test_a_threshold_read_again_widens_the_interval(runs: list[Replicate]) -> No
         malignant=run.endpoints.malignant,
         threshold=float(np.quantile(score[benign], 0.9)),
     )
-    plain = bootstrap_figures(fixed, draws=400, rng=np.random.default_rng(0))[1]["malignant.specificity"]
+    weights = group_weights(len(np.unique(fixed.group_N)), 400, np.random.default_rng(0))
+    plain = bootstrap_figures(fixed, weights)[1]["malignant.specificity"]
     assert np.nanstd(draws) > 1.3 * np.nanstd(plain)
 
 
