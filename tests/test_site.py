@@ -140,13 +140,13 @@ def test_init_writes_what_a_page_shows(page: str, layout: str, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_tutorial_plays(tmp_path: Path) -> None:
-    """With fewer steps, and no gate: what each block prints begins as it does on the page, and every picture is there."""
+    """With fewer steps and lesions, and no gate: what each block prints begins as on the page, and every picture is there."""
     text = play.TUTORIAL.read_text(encoding="utf-8")
-    short = re.sub(r"\bsteps: \d+", "steps: 4", text)
-    short = short.replace(
+    short = re.sub(r"steps: \d+", "steps: 4", text)
+    short = short.replace("lesions: 240", "lesions: 120").replace(
         "tracking: {kind: none}", "tracking: {kind: none}\npolicy: {acceptance: {name: all}}"
     )
-    assert "steps: 4," in short and "name: all" in short
+    assert "round_steps: 4," in short and "name: all" in short and "lesions: 120" in short
     played = list(play.play(short, tmp_path))
     for now, then in zip(
         play.OUTPUT.finditer(play.with_outputs(short, played)), play.OUTPUT.finditer(text), strict=True

@@ -39,7 +39,7 @@ SECTIONS: dict[str, Any] = {
     "judge": {"model": "mobilenetv3_small_050", **SHORT},
     "backend": {"device": "cpu"},
 }
-CLASSIFIER = {"model": "resnet10t"}
+CLASSIFIER = {"model": "test_resnet"}
 """Models are named here, so that the pinned bytes do not depend on what other tests train."""
 DATA: dict[str, Any] = {
     "phantom": {"lesions": 60, "views": 2, "imbalance": 0.0},

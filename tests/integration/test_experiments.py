@@ -87,7 +87,7 @@ def test_samplers(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_distill(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = (run, "--count", 14, "--steps", 4, 1, "--train-steps", 3)
+    arguments = (run, "--count", 7, "--steps", 4, 1, "--train-steps", 3)
     found = play("distill", tmp_path, monkeypatch, *arguments)
     assert [(row["way"], row["steps"], row["nfe"]) for row in found["rows"]] == [
         ("denoiser, dpmpp_sde", 3, 6),
