@@ -140,7 +140,7 @@ def test_init_writes_what_a_page_shows(page: str, layout: str, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_the_tutorial_plays(tmp_path: Path) -> None:
-    """With fewer steps and lesions, and no gate: what each block prints begins as on the page, and every picture is there."""
+    """With fewer steps and lesions, no gate: each block prints what begins as on the page, and every picture is there."""
     text = play.TUTORIAL.read_text(encoding="utf-8")
     short = re.sub(r"steps: \d+", "steps: 4", text)
     short = short.replace("lesions: 240", "lesions: 120").replace(
