@@ -21,7 +21,8 @@ demo: $(STAMP)
 	$(BIN)/hardcase demo
 
 # Tests that start Ray come second and alone: its processes are niced and starve beside a busy one. The other files of tests
-# are not collected a second time. Coverage is counted in the first part: Ray cannot send a function that holds a probe.
+# are not collected a second time. Coverage is counted in the first part: Ray cannot send a function that holds a probe. It is
+# checked by a call of its own: beside pytest -n, slipcover's own check takes the counts away from what is printed.
 test: RAY = $(shell grep -rl --include='test_*.py' 'mark\.ray' tests)
 test: $(STAMP)
 	@mkdir -p build

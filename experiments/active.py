@@ -53,8 +53,9 @@ DEVELOPING: Final = (
     "embedder.steps=20",
     "vae.steps=20",
     "denoiser.steps=20",
+    "policy.query={name: margin}",
 )
-"""Keys of every policy that is tried: no arm that is looked at has a synthetic image."""
+"""Keys of every policy that is tried, whichever was chosen since: no arm that is looked at has a synthetic image."""
 RUNS: Final[Mapping[str, tuple[str, ...]]] = {
     "policy": (),
     "margin": ("policy.query={name: margin}", "loop.arms=[hard, queried, queried_random]"),

@@ -36,10 +36,12 @@ class _Rules(Composer, SafeConstructor, Resolver):
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def __init__(self) -> None:
-        Composer.__init__(self)
-        SafeConstructor.__init__(self)
-        Resolver.__init__(self)
+    reader: Any
+    """The loader of PyYAML that takes the text apart."""
+
+    def __init__(self, stream: str) -> None:
+        self.reader.__init__(self, stream)
+        Composer.__init__(self)  # libyaml's loader has a composer of its own
         self._sizes: dict[int, int] = {}
         self._aliased = self._depth = 0
 
@@ -98,9 +100,7 @@ class _Rules(Composer, SafeConstructor, Resolver):
 class _Loader(_Rules, yaml.SafeLoader):
     """Reads in Python: slowly, and its messages are the better ones."""
 
-    def __init__(self, stream: str) -> None:
-        yaml.SafeLoader.__init__(self, stream)
-        _Rules.__init__(self)
+    reader = yaml.SafeLoader
 
 
 _Libyaml: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -109,9 +109,7 @@ _Libyaml: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _FastLoader(_Rules, _Libyaml):  # type: ignore[misc]
     """Has libyaml read, where PyYAML was built with it: a fifth of the time."""
 
-    def __init__(self, stream: str) -> None:
-        _Libyaml.__init__(self, stream)
-        _Rules.__init__(self)
+    reader = _Libyaml
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:
@@ -159,7 +157,7 @@ def _load(text: str) -> Any:
     """Read with libyaml; what it refuses is refused in the words of PyYAML."""
     try:
         return yaml.load(text, Loader=_FastLoader)  # noqa: S506 (a SafeLoader)
-    except yaml.MarkedYAMLError:
+    except (yaml.YAMLError, UnicodeEncodeError):
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
 
 

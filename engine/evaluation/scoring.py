@@ -79,9 +79,8 @@ def score_seeds(
     Raises:
         ValueError: arrays differ in length.
     """
-    weights_BG = group_weights(
-        len(np.unique(splits[0].group_N)), draws, rng
-    )  # the same lesions are drawn for each
+    groups = np.unique(splits[0].group_N)
+    weights_BG = group_weights(len(groups), draws, rng)  # the same lesions are drawn for each
     found = [bootstrap_figures(split, weights_BG) for split in splits]
     figures = {
         name: interval(
@@ -111,9 +110,8 @@ def bootstrap_figures(split: ScoredSplit, weights_BG: Floats) -> tuple[dict[str,
         raise ValueError(f"{weights_BG.shape[1]} groups are weighted, the split has {len(groups)}")
     group_N = group_N.astype(np.int64)
     point = _figures(split, group_N, np.ones((1, len(groups))))
-    draws = len(weights_BG)
     block = max(1, _BLOCK_ELEMENTS // max(1, len(group_N)))
-    parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, draws, block)]
+    parts = [_figures(split, group_N, weights_BG[i : i + block]) for i in range(0, len(weights_BG), block)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in point}
     return {name: float(value[0]) for name, value in point.items()}, drawn
 

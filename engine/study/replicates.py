@@ -259,19 +259,21 @@ def _operating_point(replicate: Replicate, arm: str, name: str) -> _Reading | No
 
 
 def lesion_weights(part: Part, kind: str, draws: int | None, seed: int) -> Floats:
-    """Return how often each group of lesions counts in each draw, (draws, G); None: one row in which all count once."""
+    """Return how often each group of lesions counts in each draw, (draws, G); None: one row in which all count once.
+
+    The same lesions are drawn alike, whichever replicate they belong to.
+    """
     groups = np.unique(part.group_N)
     if draws is None:
         return np.ones((1, len(groups)))
-    text = "\n".join(
-        [kind, *groups.tolist()]
-    )  # the same lesions are drawn alike, whichever replicate they belong to
-    return _drawn(len(groups), draws, seed, int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big"))
+    text = "\n".join([kind, *groups.tolist()])
+    lesions = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+    return _drawn(len(groups), draws, seed, lesions)
 
 
-@lru_cache(maxsize=4)
-def _drawn(count: int, draws: int, *entropy: int) -> Floats:
+@lru_cache(maxsize=2)
+def _drawn(count: int, draws: int, seed: int, lesions: int) -> Floats:
     """Val's and test's draws are remembered: every arm, classifier seed and operating point asks for them in turn."""
-    weights_BG = group_weights(count, draws, np.random.default_rng(list(entropy)))
+    weights_BG = group_weights(count, draws, np.random.default_rng([seed, lesions]))
     weights_BG.flags.writeable = False
     return weights_BG

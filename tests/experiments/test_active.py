@@ -88,8 +88,10 @@ def test_nothing_to_collect_is_said(tmp_path: Path) -> None:
 
 def test_policies_and_runs_are_configs_of_the_study() -> None:
     path = keeping.EXPERIMENTS / "configs" / "active_32.yaml"
-    for more in active.POLICIES.values():
-        assert build.load(path, [*active.DEVELOPING, *more]).data.split.seal == "test"
+    tried = {name: build.load(path, [*active.DEVELOPING, *more]) for name, more in active.POLICIES.items()}
+    assert {config.data.split.seal for config in tried.values()} == {"test"}
+    assert tried["margin"].policy.query == {"name": "margin"}, "whatever was chosen for the study"
+    assert len({json.dumps(config.policy.query) for config in tried.values()}) == len(active.POLICIES)
     kinds = {kind: build.load(path, more) for kind, more in active.RUNS.items()}
     assert kinds["saw"].loop.generator_saw == "unlabelled" and kinds["margin"].policy.query == {
         "name": "margin"

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.artifacts.yaml_text import ALIASED, as_argument, dump_values, parse_yaml, yaml_key
+from engine.artifacts.yaml_text import ALIASED, _Loader, as_argument, dump_values, parse_yaml, yaml_key
 from engine.config.loading import read_tree
 from engine.errors import ConfigError
 
@@ -77,7 +77,9 @@ def test_every_mistake_is_one_line_with_its_place_and_the_remedy(text: str, part
     ],
 )
 def test_values_are_read_as_written(text: str, value: object) -> None:
+    """By libyaml, and by PyYAML where that is missing."""
     assert parse_yaml(text, "c.yaml") == value
+    assert yaml.load(text, Loader=_Loader) == value
 
 
 @pytest.mark.parametrize(

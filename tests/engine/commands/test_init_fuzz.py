@@ -30,9 +30,7 @@ from engine.data.readers.table import read
 from engine.errors import HardcaseError
 from tests.engine.data.any_folder import make
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore")
 
 MACHINE = Machine(cores=2, gpu=False)
 CHANGES = {
