@@ -2,12 +2,12 @@
 
 usage: python -m experiments.active develop CONFIG --set K [--only NAME ...] [--with key=value ...]
        python -m experiments.active run CONFIG --set K [--with key=value ...]
-       python -m experiments.active collect --runs FOLDER
+       python -m experiments.active collect
 
 ``develop`` plays query policies on val of one start, test sealed; arms with synthetic images are not looked at, so the
 generator is hardly trained. ``run`` plays the frozen config for one start: with its own query policy, with margin sampling,
-and with a generator that saw unlabelled images. Both resume. ``collect`` reads the finished runs in FOLDER, and what was
-developed, and writes results/active/.
+and with a generator that saw unlabelled images; each is kept in results/active/study_K_*.json when it is done. Both resume.
+``collect`` writes development.md and, of the starts whose runs are all kept, result.json, table.md and curves.png.
 """
 
 from __future__ import annotations
@@ -23,15 +23,26 @@ from engine.artifacts.run_files import read_run
 from engine.artifacts.whole_files import write_text
 from engine.errors import ConfigError
 from engine.report.blocks.labels import savings_sentence, worth_sentence
-from engine.study.label_curves import QUERY, RANDOM
+from engine.study.label_scores import QUERY, RANDOM
 from experiments.lib import keeping
 from experiments.lib.active_figures import ActiveStudy, read_study
+from experiments.lib.active_kept import is_kept, keep, path_of, read_kept
 from experiments.lib.active_plot import draw_curves
-from experiments.lib.keeping import provenance, require_frozen, run_or_collect, save, script, this_command
+from experiments.lib.keeping import (
+    provenance,
+    require_engine,
+    require_frozen,
+    run_or_collect,
+    save,
+    script,
+    this_command,
+)
 from experiments.lib.settings import develop, kept, on_val, played
 from experiments.lib.study_tables import points
 
 NAME: Final = "active"
+FROZEN: Final = "f08c423"
+"""The commit whose engine scores the study."""
 POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
     "margin": (),
     "badge": ("policy.query={name: badge}",),
@@ -66,20 +77,20 @@ RUNS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def main() -> None:
     """Develop on a start, score a start, or collect."""
-    parser, collecting, trying, scoring = run_or_collect(__doc__, "develop", "run")
+    parser, _, trying, scoring = run_or_collect(__doc__, "develop", "run")
     for one in (trying, scoring):
         one.add_argument("--set", type=int, required=True)
     trying.add_argument("--only", nargs="+", choices=tuple(POLICIES), default=tuple(POLICIES), metavar="NAME")
-    collecting.add_argument("--runs", type=Path, default=None, help="folder that the finished runs lie in")
     found = parser.parse_args()
     folder = keeping.RESULTS / NAME
     if found.action == "develop":
         overrides = [*DEVELOPING, *found.overrides]
         print(develop(found.config, found.set, POLICIES, found.only, overrides, folder, every_round))
     elif found.action == "run":
-        print(*score(found.config, found.set, found.overrides), sep="\n")
+        require_frozen(found.config, found.overrides)
+        print(*score(found.config, found.set, found.overrides, folder, FROZEN), sep="\n")
     else:
-        print(collect(folder, found.runs))
+        print(*collect(folder), sep="\n")
 
 
 def every_round(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,52 +108,45 @@ def every_round(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def score(config_path: Path, number: int, overrides: Sequence[str]) -> list[Path]:
-    """Play the runs of start ``number`` and return their folders (ConfigError: the config is not frozen)."""
-    require_frozen(config_path, overrides)
-    folders = []
-    for name, more in RUNS.items():
-        config = build.load(config_path, [*overrides, f"data.split.train_sets.use=[{number}]", *more])
-        title = run_name(config.name, name, number)
-        played(config, title)
-        folders.append(Path(config.output) / title)
-    return folders
-
-
-def run_name(config: str, kind: str, number: int) -> str:
-    """Return the name of one run of a start; ``kind`` is one of RUNS."""
-    return f"{config}-{kind}-{number}"
-
-
-def collect(folder: Path, runs: Path | None) -> Path:
-    """Write what was developed and, of every start whose runs are all finished, the study.
+def score(config_path: Path, number: int, overrides: Sequence[str], folder: Path, frozen: str) -> list[Path]:
+    """Play the runs of start ``number`` and keep each; return the files. What is kept already is not played again.
 
     Raises:
-        ConfigError: neither is there.
+        ConfigError: this is not the study's engine, or a file was made with another config.
     """
+    require_engine(frozen, "engine", "policies", what="the starts")
+    files = []
+    for kind, more in RUNS.items():
+        config = build.load(config_path, [*overrides, f"data.split.train_sets.use=[{number}]", *more])
+        path = path_of(folder, number, kind)
+        if not is_kept(path, config):
+            title = f"{config.name}-{kind}-{number}"
+            played(config, title)
+            keep(path, read_run(Path(config.output) / title), config, number, kind)
+        files.append(path)
+    return files
+
+
+def collect(folder: Path) -> list[Path]:
+    """Write what was developed and, of every start whose runs are all kept, the study; return what was written.
+
+    Raises:
+        ConfigError: nothing is there.
+    """
+    written = []
     if any(folder.glob("development_*.json")):
-        write_text(folder / "development.md", "\n".join(tried(kept(folder))) + "\n")
-    starts = finished(runs) if runs is not None else []
-    if not starts:
-        if not (folder / "development.md").is_file():
-            raise ConfigError(
-                "--runs: holds no finished start, and nothing was developed; run develop or run first"
-            )
-        return folder / "development.md"
-    study = read_study([{kind: read_run(path) for kind, path in start.items()} for start in starts])
-    save(NAME, {**provenance(this_command()), "starts": len(starts), **study.to_json()})
-    draw_curves(study, folder / "curves.png")
-    return write_text(folder / "table.md", "\n".join(table(study)) + "\n")
-
-
-def finished(runs: Path) -> list[dict[str, Path]]:
-    """Return the run folders of every start that has all its runs, by kind, in the order of starts."""
-    starts: dict[str, dict[str, Path]] = {}
-    for kind in RUNS:
-        for path in runs.glob(f"*-{kind}-*"):
-            if read_run(path).report.finished:
-                starts.setdefault(path.name.rpartition("-")[2], {})[kind] = path
-    return [starts[number] for number in sorted(starts, key=int) if len(starts[number]) == len(RUNS)]
+        written.append(write_text(folder / "development.md", "\n".join(tried(kept(folder))) + "\n"))
+    starts = read_kept(folder, RUNS)
+    if starts:
+        study = read_study(starts)
+        save(NAME, {**provenance(this_command()), "starts": len(starts), **study.to_json()})
+        draw_curves(study, folder / "curves.png")
+        written.append(write_text(folder / "table.md", "\n".join(table(study)) + "\n"))
+    if not written:
+        raise ConfigError(
+            f"{folder}: nothing was developed, and no start is scored; run develop or run first"
+        )
+    return written
 
 
 def tried(files: Sequence[Mapping[str, Any]]) -> list[str]:

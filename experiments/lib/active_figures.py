@@ -12,16 +12,17 @@ from typing import Any, Final
 import numpy as np
 
 from engine.arms import ENGINE, START
-from engine.artifacts.run_files import RunFiles
 from engine.errors import DataError
 from engine.study.comparison import Difference, holm
 from engine.study.design import Design, find_design
 from engine.study.design_intervals import headline_of, intervals
-from engine.study.label_curves import QUERY, RANDOM, label_curves, level
+from engine.study.label_curves import label_curves, level
+from engine.study.label_scores import QUERY, RANDOM, LabelScores
 from engine.study.labels import Amount, Curve, Savings
-from engine.study.run_replicates import open_replicate
 
 DRAWS: Final = 2000
+STARTS: Final = 5
+"""Starts that PROTOCOL.md plans; nothing is claimed of fewer."""
 MARGIN: Final = "queried by margin"
 SAW: Final = "hard, generator saw unlabelled"
 BOTH: Final = "hard_and_queried"
@@ -57,10 +58,11 @@ class ActiveStudy:
     contrasts: tuple[Contrast, ...]
 
     def sentence(self) -> str:
-        """Return the answer in one sentence."""
+        """Return the answer in one sentence; no gain is shown before all planned starts are scored."""
         found = {one.name: one for one in self.contrasts}
+        whole = self.design.replicates >= STARTS
         said = [
-            f"{words} {'gained' if _shown(found[name]) else 'is not shown to gain'} "
+            f"{words} {'gained' if whole and _shown(found[name]) else 'is not shown to gain'} "
             f"({100 * found[name].difference.value:+.1f} points of AUROC, {100 * found[name].difference.low:+.1f} to "
             f"{100 * found[name].difference.high:+.1f})"
             for words, name in (
@@ -68,7 +70,12 @@ class ActiveStudy:
                 ("a generator that saw the unlabelled images", _title(SAW, ENGINE)),
             )
         ]
-        return f"Over {self.design.replicates} starts, SIMULATED LABELS: {'; '.join(said)}."
+        starts = (
+            f"{self.design.replicates} starts"
+            if whole
+            else f"{self.design.replicates} of {STARTS} planned starts"
+        )
+        return f"Over {starts}, SIMULATED LABELS: {'; '.join(said)}."
 
     def to_json(self) -> dict[str, Any]:
         """Return what result.json keeps."""
@@ -98,14 +105,14 @@ class ActiveStudy:
         ]
 
 
-def read_study(starts: Sequence[Mapping[str, RunFiles]], draws: int = DRAWS) -> ActiveStudy:
+def read_study(starts: Sequence[Mapping[str, LabelScores]], draws: int = DRAWS) -> ActiveStudy:
     """Return the study of finished starts: ``policy``, ``margin`` and ``saw`` are the runs of one.
 
     Raises:
         DataError: the runs are of no one study, or their predictions are not all there.
     """
     of = {kind: [start[kind] for start in starts] for kind in ("policy", "margin", "saw")}
-    design = find_design([open_replicate(run) for run in of["policy"]])
+    design = find_design([run.replicate for run in of["policy"]])
     own, margin = (label_curves(of[kind], design, draws=draws) for kind in ("policy", "margin"))
     if own is None or margin is None or not {QUERY, RANDOM} <= set(own.curves):
         raise DataError("a run has no predictions of every round of the arms that buy labels; run it again")

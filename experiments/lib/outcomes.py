@@ -60,7 +60,7 @@ def pack_arm(run: Replicate, arm: str) -> dict[str, Any]:
     Those of further classifier seeds are ``further``, a list of such objects.
     """
     first, *further = [
-        {name: _pack(prob_NC) for name, prob_NC in zip(PARTS, of_seed, strict=True)}
+        {name: pack_levels(prob_NC) for name, prob_NC in zip(PARTS, of_seed, strict=True)}
         for of_seed in zip(*(getattr(run, name).seeds(arm) for name in PARTS), strict=True)
     ]
     alone: list[dict[str, Any]] = [
@@ -80,7 +80,7 @@ def unpack(cases: Mapping[str, Any], arms: Mapping[str, Mapping[str, Any]]) -> R
         _unpack_part(
             cases[name],
             {
-                arm: [_unpack(packed.get(name, packed["val"]), count) for packed in many]
+                arm: [unpack_levels(packed.get(name, packed["val"]), count) for packed in many]
                 for arm, many in seeds.items()
             },
         )
@@ -142,12 +142,13 @@ def _unpack_part(found: Mapping[str, str], prob: Mapping[str, Sequence[FloatArra
     )
 
 
-def _pack(prob_NC: FloatArray) -> str:
-    """Text of probabilities: 16 bits each, column by column (zlib likes them so), zlib, base64."""
+def pack_levels(prob_NC: FloatArray) -> str:
+    """Return text of probabilities: 16 bits each, column by column (zlib likes them so), zlib, base64."""
     level_CN = np.ascontiguousarray(np.rint(np.asarray(prob_NC).T * _LEVELS).astype("<u2"))
     return base64.b64encode(zlib.compress(level_CN.tobytes(), 9)).decode("ascii")
 
 
-def _unpack(text: str, classes: int) -> FloatArray:
+def unpack_levels(text: str, classes: int) -> FloatArray:
+    """Return the probabilities (N, C) of ``pack``."""
     level = np.frombuffer(zlib.decompress(base64.b64decode(text)), dtype="<u2")
     return level.reshape(classes, -1).T.astype(np.float64) / _LEVELS

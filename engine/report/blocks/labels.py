@@ -18,7 +18,8 @@ from engine.report.curve_chart import CurveLine, curve_chart
 from engine.report.wording import NOTHING, figure_text, number_interval, percent, percent_interval
 from engine.study.design import Design
 from engine.study.design_intervals import headline_of, intervals
-from engine.study.label_curves import FIGURE, QUERY, RANDOM, LabelCurves, asked, bought, label_curves
+from engine.study.label_curves import FIGURE, LabelCurves, label_curves
+from engine.study.label_scores import QUERY, RANDOM, asked, bought, read_scores
 from engine.study.labels import Amount, Curve, Savings
 from engine.study.run_replicates import endpoints_of
 
@@ -42,7 +43,7 @@ def run_labels(run: RunFiles, design: Design | None, draws: int) -> dict[str, An
         return None
     primary = endpoints_of(run.config).primary[0]
     figures = [FIGURE, *([primary] if primary != FIGURE else [])]
-    curves = label_curves([run], design, draws=draws) if design is not None else None
+    curves = None if design is None else _curves([run], design, draws)
     return {
         "replicates": 1,
         "unit": "run",
@@ -60,7 +61,7 @@ def study_labels(files: Sequence[RunFiles], design: Design, draws: int) -> dict[
     arms = bought(files)
     if not arms:
         return None
-    curves = label_curves(files, design, draws=draws)
+    curves = _curves(files, design, draws)
     return {
         "replicates": design.replicates,
         "unit": design.unit,
@@ -71,6 +72,12 @@ def study_labels(files: Sequence[RunFiles], design: Design, draws: int) -> dict[
         "readers": [],
         **_worth(curves),
     }
+
+
+def _curves(files: Sequence[RunFiles], design: Design, draws: int) -> LabelCurves | None:
+    """None where predictions of a round are not there."""
+    scores = [found for run in files if (found := read_scores(run)) is not None]
+    return label_curves(scores, design, draws=draws) if len(scores) == len(files) else None
 
 
 def _legend(arms: Sequence[str], report: RunReport) -> list[tuple[str, Any]]:

@@ -11,8 +11,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from engine.artifacts.run_files import read_run
+from engine.evaluation.scoring import malignant_score
 from engine.study.design import find_design
 from engine.study.label_curves import LabelCurves, label_curves, malignant_auc
+from engine.study.label_scores import read_scores
 from engine.study.replicates import arm_figures
 from engine.study.run_replicates import open_replicate
 from tests.engine.study.fake_labels import ASKED, write_label_study
@@ -29,7 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def curves_of(runs: list[Path]) -> LabelCurves:
     files = [read_run(path) for path in runs]
-    found = label_curves(files, find_design([open_replicate(run) for run in files]), draws=60)
+    scores = [one for file in files if (one := read_scores(file)) is not None]
+    found = label_curves(scores, find_design([open_replicate(run) for run in files]), draws=60)
     assert found is not None
     return found
 
@@ -59,7 +62,9 @@ def test_every_point_is_the_auc_of_its_round(runs: list[Path]) -> None:
 
 def test_the_draws_are_those_of_the_studys_other_figures(runs: list[Path]) -> None:
     replicate = open_replicate(read_run(runs[0]))
-    value, drawn_B = malignant_auc(replicate, "hard", 50, 3)
+    columns = replicate.malignant_columns
+    scores = [malignant_score(prob_NC, columns) for prob_NC in replicate.test.seeds("hard")]
+    value, drawn_B = malignant_auc(replicate.test, columns, scores, 50, 3)
     figures = arm_figures(replicate, "hard", 50, 3)
     assert value == pytest.approx(figures.point["malignant.auc"])
     assert drawn_B == pytest.approx(figures.drawn["malignant.auc"])
@@ -94,6 +99,4 @@ def test_one_label_in_synthetic_images(runs: list[Path]) -> None:
 def test_without_predictions_of_a_round_there_are_no_curves(tmp_path: Path) -> None:
     (run,) = write_label_study(tmp_path, GAIN, replicates=1, lesions=300)
     (run / "rounds/0000/predictions.parquet").unlink()
-    files = [read_run(run)]
-    design = find_design([open_replicate(files[0])])
-    assert label_curves(files, design, draws=20) is None
+    assert read_scores(read_run(run)) is None
