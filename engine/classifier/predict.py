@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from engine.artifacts import decoded_images
-from engine.classifier.inputs import memory_format, normalise, to_unit
+from engine.classifier.inputs import normalise, to_unit
 from engine.classifier.weights import ClassifierMeta, load_classifier
 from engine.errors import DataError
+from engine.training.layout import memory_format
 from engine.types import ImageArray
 
 CHUNK = 32

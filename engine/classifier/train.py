@@ -15,7 +15,7 @@ from engine.artifacts import classifier_fit
 from engine.artifacts.classifier_fit import FitFacts
 from engine.classifier.augment import augment
 from engine.classifier.batchnorm import globalize_batch_norm
-from engine.classifier.inputs import ImageRows, OpenImages, memory_format, normalise, to_unit
+from engine.classifier.inputs import ImageRows, OpenImages, normalise, to_unit
 from engine.classifier.mixing import MixedBatches
 from engine.classifier.model import build_model
 from engine.classifier.small_maps import shorten_small_maps
@@ -25,6 +25,7 @@ from engine.classifier.targets import batch_loss
 from engine.classifier.weights import ClassifierMeta, describe, load_classifier, save_classifier
 from engine.config import ClassifierConfig, JudgeConfig, MixConfig
 from engine.errors import DataError
+from engine.training.layout import memory_format
 from engine.training.loop import Draw, TrainLog, train
 from engine.training.plan import FloatWeights, TrainEnv, TrainPlan, balanced_weights, derive_seed
 from engine.types import BoolArray, FloatArray

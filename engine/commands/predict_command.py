@@ -192,9 +192,9 @@ def probabilities(chosen: Chosen, pixels_NHWC: ImageArray) -> FloatArray:
     """Return calibrated probabilities (N, C) in float64, in fixed chunks of 32 as everywhere."""
     import torch
 
-    from engine.classifier.inputs import memory_format
     from engine.classifier.predict import chunk_logits, softmax
     from engine.classifier.weights import load_classifier
+    from engine.training.layout import memory_format
 
     config = local(chosen.run.config)
     torch.set_num_threads(config.backend.threads)

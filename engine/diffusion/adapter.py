@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from engine.diffusion.attention import plain_attention
+
 GATE_SPEED = 10.0
 """Learning rate of gamma relative to the rest: at 1 the gates are still shut after hundreds of steps."""
 
@@ -24,7 +26,8 @@ GATE_SPEED = 10.0
 class LesionAdapter(nn.Module):
     """Eq. 2 for one block; ``gamma`` starts at 0, so that a fresh adapter changes nothing.
 
-    Only the rows of the self-attention that belong to visual tokens are computed: the others are thrown away.
+    Only the rows of the self-attention that belong to visual tokens are computed: the others are thrown away. ``plain`` says
+    whether it attends by plain products (``engine.diffusion.attention``).
     """
 
     def __init__(self, width: int, lesion_width: int, heads: int) -> None:
@@ -38,6 +41,7 @@ class LesionAdapter(nn.Module):
         self.out = nn.Linear(width, width)
         self.gamma = nn.Parameter(torch.zeros(()))
         self.gamma.lr_scale = GATE_SPEED  # type: ignore[attr-defined]
+        self.plain = False
 
     def forward(self, visual_BNC: Tensor, lesion: tuple[Tensor, float]) -> Tensor:
         """Return the adapted visual tokens (B, N, C); ``lesion`` is (tokens_BTD, beta)."""
@@ -53,7 +57,8 @@ class LesionAdapter(nn.Module):
             layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer, tokens in ((self.query, visual), (self.key, sequence), (self.value, sequence))
         )
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        attention = plain_attention if self.plain else F.scaled_dot_product_attention
+        mixed = attention(query, key, value)
         attended: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return attended
 

@@ -5,7 +5,8 @@ Shape legend: B images, H height, W width, c latent channels, h w latent side.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from torch import Tensor
 
 from engine.artifacts import generator_parts
 from engine.diffusion.pretrained import PLAIN_LOADING
+from engine.training.layout import lay_out
+from engine.training.loop import autocast
+from engine.training.plan import TrainEnv
 from engine.types import ImageArray
 
 MODEL = "vae"
@@ -96,6 +100,11 @@ class LatentCodec:
         return torch.tensor(self.mean, device=self.device)[None, :, None, None]
 
 
+def coding(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
+    """bf16 autocast for a codec's passes where the config asks for bf16; not fp16, in which a large VAE overflows."""
+    return autocast(replace(env, precision="bf16" if env.precision == "bf16" else "float32"))
+
+
 def padded_chunks(images_BHWC: ImageArray, size: int = CHUNK) -> list[ImageArray]:
     """Cut images into chunks of ``size``; the last is filled up with its first image."""
     chunks = [np.asarray(images_BHWC[i : i + size]) for i in range(0, len(images_BHWC), size)]
@@ -127,6 +136,7 @@ def load_codec(folder: Path, device: str = "cpu", chunk: int = CHUNK) -> LatentC
             **PLAIN_LOADING,
         )
         vae = vae.to(device).eval().requires_grad_(False)
+        lay_out(vae, device)
     return LatentCodec(
         vae=vae,
         mean=facts.latents_mean,

@@ -7,8 +7,11 @@ from typing import Any
 from engine.config import BigModelConfig, VaeConfig
 from engine.config.local_weights import as_path
 from engine.config.safe_weights import unsafe_reason
+from engine.diffusion.attention import choose_attention
 from engine.diffusion.compiling import compile_if_possible
 from engine.errors import ConfigError
+from engine.training.layout import lay_out
+from engine.training.plan import TrainEnv
 
 REMADE = "_hardcase_remade"
 PLAIN_LOADING = {"low_cpu_mem_usage": False}
@@ -57,12 +60,27 @@ def load_part(
     )
 
 
-def prepare(model: Any, config: BigModelConfig) -> None:
-    """Switch on what the config asks for to train a large diffusers model: gradient checkpointing, torch.compile."""
+def prepare(model: Any, config: BigModelConfig, env: TrainEnv) -> None:
+    """Make a network ready for a training as stages, plans and tests train it; its weights keep their values.
+
+    A VAE's convolutions are laid out as its images are, a denoiser attends as is fastest in ``env``, and what the config asks
+    for is switched on: gradient checkpointing, torch.compile.
+
+    Args:
+        model: an AutoencoderKL with a VaeConfig, else a Denoiser.
+        config: its section.
+        env: the process that trains it.
+    """
+    if isinstance(config, VaeConfig):
+        lay_out(model, env.device)
+        network = model
+    else:
+        choose_attention(model, env)
+        network = model.unet
     if config.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+        network.enable_gradient_checkpointing()
     if config.compile:
-        compile_if_possible(model, f"{'vae' if isinstance(config, VaeConfig) else 'denoiser'}.compile")
+        compile_if_possible(network, f"{'vae' if isinstance(config, VaeConfig) else 'denoiser'}.compile")
 
 
 def refit(source: Any, **changes: Any) -> Any:

@@ -60,11 +60,12 @@ class EmbedImages:
     crop: str
     device: str
     threads: int
+    precision: str
 
     def load(self) -> EmbedChunk:
         """Open the image tower and the memmaps; return the function from row numbers to levels."""
         torch.set_num_threads(self.threads)
-        embedder = LevelEmbedder(self.clip, self.layers, self.tokens, self.device)
+        embedder = LevelEmbedder(self.clip, self.layers, self.tokens, self.device, self.precision)
         images_NHWC = decoded_images.open_file(self.images)
         masks_NHW = None if self.masks is None else decoded_images.open_mask_file(self.masks)
 
@@ -90,6 +91,7 @@ def embed_rows(
     cut: Extraction,
     images: Path | None = None,
     masks: Path | None = None,
+    precision: str | None = None,
 ) -> Float32Array:
     """Return levels (N, L, D) of the given rows with the stage's ``embedder`` input, masked by Eq. 1.
 
@@ -101,6 +103,7 @@ def embed_rows(
         cut: how a lesion is taken out of its image.
         images: another file of images (N, H, W, 3) uint8, such as synthetic ones; None: the data set's.
         masks: their masks (N, H, W) uint8; None with ``images``: found as ``cut.mask`` says (Otsu, or whole).
+        precision: of the tower; None: the run's.
     """
     facts = embedder_file.read(context.inputs["embedder"])
     worker = EmbedImages(
@@ -113,6 +116,7 @@ def embed_rows(
         crop=cut.crop,
         device=context.device,
         threads=context.threads,
+        precision=precision or context.precision,
     )
     chunks = [rows[at : at + CHUNK] for at in range(0, len(rows), CHUNK)]
     empty = np.zeros((0, len(facts.levels), facts.width), dtype=np.float32)

@@ -41,7 +41,8 @@ def extract(
 ) -> Float32Array:
     """Return features (N, F) of rows of an images file, in about unit scale per entry.
 
-    Whole images, not extracted lesions: a wrong background is a flaw too, and generated images have no drawn mask.
+    Whole images, not extracted lesions: a wrong background is a flaw too, and generated images have no drawn mask. In
+    float32 whatever the run's precision: these are figures, and no search.
 
     Args:
         context: needs the input ``embedder`` for CLIP's features, ``judge`` for the judge's.
@@ -55,7 +56,9 @@ def extract(
         DataError: ``evaluation.inception`` names no file of Inception weights.
     """
     if choice.features == "clip":
-        levels_NLD = embed_rows(context, rows_N, what, tokens=tokens, cut=WHOLE, images=images)
+        levels_NLD = embed_rows(
+            context, rows_N, what, tokens=tokens, cut=WHOLE, images=images, precision="float32"
+        )
         unit_NF = fuse(levels_NLD, "mean")
         return np.asarray(unit_NF * np.sqrt(unit_NF.shape[1]), dtype=np.float32)
     inception = choice.features == "inception"

@@ -15,6 +15,7 @@ from engine.config.pretrained_parts import read_facts
 from engine.diffusion.denoiser import Denoiser, build_denoiser
 from engine.diffusion.vae import build_vae
 from engine.planning.setting import Setting
+from engine.training.layout import lay_out
 
 SD_UNET: Final[Mapping[str, Any]] = {
     "block_out_channels": (320, 640, 1280, 1280),
@@ -102,11 +103,14 @@ def autoencoder(setting: Setting) -> Any:
     if config.kind == "identity":
         return None
     if config.pretrained is None:
-        return build_vae(config, setting.side, seed=0)
-    from diffusers import AutoencoderKL
+        vae = build_vae(config, setting.side, seed=0)
+    else:
+        from diffusers import AutoencoderKL
 
-    facts = read_facts(config.pretrained, "vae") or SD_VAE
-    return AutoencoderKL.from_config({**_plain(facts), "latent_channels": config.latent_channels})
+        facts = read_facts(config.pretrained, "vae") or SD_VAE
+        vae = AutoencoderKL.from_config({**_plain(facts), "latent_channels": config.latent_channels})
+    lay_out(vae, "cpu")
+    return vae
 
 
 def text_tower(setting: Setting) -> Any:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD, memory_format
-from engine.diffusion.codec import CHUNK, posterior_mean
+from engine.classifier.inputs import IMAGENET_MEAN, IMAGENET_STD
+from engine.diffusion.codec import CHUNK, coding, posterior_mean
 from engine.diffusion.guidance import Guidance
 from engine.diffusion.steering import Steering
 from engine.diffusion.synthesis import guidance_of
@@ -20,6 +20,8 @@ from engine.planning.live_memory import autocast, like_a_gpu, peak_of, weights_o
 from engine.planning.one_training import without_gradients
 from engine.planning.setting import Need, Setting, largest
 from engine.planning.trainings import FLOAT, classifier, guided, guided_timestep
+from engine.retrieval.embedding import DTYPES
+from engine.training.layout import memory_format
 
 LATENTS_KEPT = 4
 """Latents that a sampler holds besides the denoiser's: noise, the current one, two estimates of second-order samplers."""
@@ -31,7 +33,8 @@ def latents(setting: Setting) -> Need | None:
     if model is None:
         return None
     all_latents = setting.data.train * 2 * int(torch.Size(setting.latent).numel()) * FLOAT
-    chunk = without_gradients(lambda: posterior_mean(model, _pixels(CHUNK, setting.side)))
+    with coding(setting.env):
+        chunk = without_gradients(lambda: posterior_mean(model, _pixels(CHUNK, setting.side)))
     held = {"weights": weights_of(model)}
     if setting.gpu:
         return largest([("in a chunk", held | {"activations": chunk})], host=[2 * all_latents], gpu=True)
@@ -44,11 +47,12 @@ def latents(setting: Setting) -> Need | None:
 
 def index(setting: Setting) -> Need:
     """Return what stage ``index`` needs: the image tower on 32 images, and every train image's levels."""
-    tower = architectures.clip(setting).vision_model
+    dtype = DTYPES[setting.precision]
+    tower = architectures.clip(setting).vision_model.to(dtype)
     config = setting.config.embedder
     side = int(tower.config.image_size)
     chunk = without_gradients(
-        lambda: tower(pixel_values=_pixels(CHUNK, side), output_hidden_states=True).hidden_states
+        lambda: tower(pixel_values=_pixels(CHUNK, side).to(dtype), output_hidden_states=True).hidden_states
     )
     levels = setting.data.train * config.levels * architectures.lesion_width(setting) * FLOAT
     moments = [("in a chunk", {"weights": weights_of(tower), "activations": chunk})]

@@ -26,7 +26,6 @@ from engine.planning.setting import Need, Setting, largest
 from engine.training.checkpoints import learned_tensors
 from engine.training.loop import attention
 from engine.training.optimizers import moment_bytes, step_bytes
-from engine.training.plan import TrainEnv
 from engine.training.sharding import deal
 from engine.training.workers import bucket_bytes
 
@@ -99,9 +98,8 @@ def peak_of_step(loss: Callable[[], Tensor], model: nn.Module, pieces: int, sett
     With several pieces the second one finds the gradients of the first.
     """
     model.zero_grad(set_to_none=True)
-    env = TrainEnv(device="cuda" if setting.gpu else "cpu", precision=setting.precision)
     live = LiveMemory()
-    with live, attention(env):
+    with live, attention(setting.env):
         for _ in range(min(2, pieces)):
             with autocast(setting.precision):
                 value = loss()

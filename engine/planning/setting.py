@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from engine.config import BackendConfig, Config
 from engine.config.sections import OptimConfig
+from engine.training.plan import TrainEnv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,11 @@ class Setting:
     def precision(self) -> str:
         """Precision of autocast."""
         return self.config.backend.precision
+
+    @property
+    def env(self) -> TrainEnv:
+        """The process of one of its trainings, as far as a plan goes."""
+        return TrainEnv(device="cuda" if self.gpu else "cpu", precision=self.precision)
 
     @property
     def world(self) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.classifier.inputs import memory_format
 from engine.classifier.model import bare_model, choose_stem
 from engine.classifier.small_maps import shorten_small_maps
 from engine.classifier.targets import batch_loss
 from engine.config import ClassifierConfig, JudgeConfig
+from engine.diffusion.attention import choose_attention
 from engine.diffusion.codec import CHUNK, posterior_mean
 from engine.diffusion.dcgan import build_gan, hinge_losses
 from engine.diffusion.guidance import Guidance, GuidedDenoiser
@@ -29,6 +29,7 @@ from engine.planning import architectures
 from engine.planning.live_memory import bytes_of, faked, real_tensors, weights_of
 from engine.planning.one_training import Training
 from engine.planning.setting import Need, Setting, largest
+from engine.training.layout import memory_format
 
 FLOAT = 4
 NEIGHBOURS = 5
@@ -43,7 +44,7 @@ def denoiser(setting: Setting) -> Need:
     config = setting.config.denoiser
     model = architectures.denoiser(setting)
     choose_trained(model, config, seed=0)
-    prepare_plainly(model.unet, config)
+    prepare_plainly(model, config, setting)
 
     def held_out() -> Tensor:
         return denoiser_loss(setting, model, CHUNK)
@@ -69,7 +70,8 @@ def distill(setting: Setting) -> Need | None:
     model, teacher = architectures.denoiser(setting), architectures.denoiser(setting)
     teacher.eval().requires_grad_(False)
     choose_trained(model, config, seed=0)
-    prepare_plainly(model.unet, config)
+    prepare_plainly(model, config, setting)
+    choose_attention(teacher, setting.env)
     guidance = guidance_of(setting.config.synthesis)
     count = setting.piece(config)
 
@@ -149,7 +151,7 @@ def vae(setting: Setting) -> Need | None:
     model = architectures.autoencoder(setting)
     if model is None:
         return None
-    prepare_plainly(model, config)
+    prepare_plainly(model, config, setting)
 
     def loss() -> Tensor:
         pixels = torch.empty(setting.piece(config), 3, setting.side, setting.side)
@@ -168,12 +170,13 @@ def vae(setting: Setting) -> Need | None:
         pieces=setting.accumulate(config),
         optimizer=config.optimizer,
         after=figures,
+        copied=relaid_share(model),
     ).need(setting)
 
 
-def prepare_plainly(model: Any, config: Any) -> None:
-    """Switch gradient checkpointing on where the config does; compiling changes no plan (it may lower the peak)."""
-    prepare(model, config.model_copy(update={"compile": False}))
+def prepare_plainly(model: Any, config: Any, setting: Setting) -> None:
+    """Make a network ready as for its training; compiling changes no plan (it may lower the peak)."""
+    prepare(model, config.model_copy(update={"compile": False}), setting.env)
 
 
 def gan(setting: Setting) -> Need:
@@ -207,14 +210,15 @@ def fit(setting: Setting, config: ClassifierConfig | JudgeConfig) -> Need:
         label = torch.empty(count, dtype=torch.long)
         return batch_loss(model(pixels).float(), label, config.label_smoothing, None, None)
 
-    state = list(model.state_dict().values())
+    copied = relaid_share(model)
+    return Training(model=model.train(), loss=loss, averaged=config.ema > 0, copied=copied).need(setting)
+
+
+def relaid_share(model: nn.Module) -> float:
+    """Return the share of a model's bytes that a checkpoint copies, as they lie in memory otherwise than in a file."""
+    state, layout = list(model.state_dict().values()), memory_format("cpu")
     relaid = [v for v in state if v.ndim == 4 and not v.contiguous(memory_format=layout).is_contiguous()]
-    return Training(
-        model=model.train(),
-        loss=loss,
-        averaged=config.ema > 0,
-        copied=bytes_of(relaid) / max(1, bytes_of(state)),
-    ).need(setting)
+    return bytes_of(relaid) / max(1, bytes_of(state))
 
 
 def classifier(setting: Setting, config: ClassifierConfig | JudgeConfig) -> nn.Module:

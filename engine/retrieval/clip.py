@@ -129,14 +129,16 @@ def copy_pretrained(source: str, folder: Path) -> dict[str, Any]:
     return {"layers": vision.num_hidden_layers, "width": vision.hidden_size, "text": text}
 
 
-def open_vision(folder: Path, device: str) -> tuple[CLIPVisionModel, tuple[float, ...], tuple[float, ...]]:
-    """Return the image tower saved in ``folder`` for inference, and the RGB mean and std of its input.
+def open_vision(
+    folder: Path, device: str, dtype: torch.dtype = torch.float32
+) -> tuple[CLIPVisionModel, tuple[float, ...], tuple[float, ...]]:
+    """Return the image tower saved in ``folder`` for inference, its weights as ``dtype``, and the RGB mean and std it takes.
 
     Raises:
         DataError: the folder is missing or broken.
     """
     with quiet(), _readable(str(folder)):
-        model = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, **SAFE_MODEL)
+        model = CLIPVisionModel.from_pretrained(folder, dtype=dtype, **SAFE_MODEL)
         mean, std = _read_preprocessing(folder / _PREPROCESSOR)
     return model.to(device).eval().requires_grad_(False), mean, std
 

@@ -20,6 +20,8 @@ from engine.errors import ConfigError
 from engine.retrieval.clip import open_vision
 from engine.types import FloatArray, ImageArray
 
+DTYPES: Final = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""What ``backend.precision`` makes of a tower's weights."""
 CHUNK: Final = 32
 """Images a forward pass, always: float32 results depend on the batch size, so the last pass is padded."""
 
@@ -43,7 +45,10 @@ def level_layers(layers: int, levels: int) -> tuple[int, ...]:
 
 
 class LevelEmbedder:
-    """The image tower of a saved CLIP as a function from images to levels; always float32, in fixed chunks."""
+    """The image tower of a saved CLIP as a function from images to levels, in fixed chunks.
+
+    With ``bf16`` or ``fp16`` its weights and states have 16 bits; what comes out is float32 in any case.
+    """
 
     def __init__(
         self,
@@ -51,9 +56,11 @@ class LevelEmbedder:
         layers: Sequence[int],
         tokens: Literal["cls", "patches"] = "cls",
         device: str = "cpu",
+        precision: str = "float32",
     ) -> None:
         """Open ``folder`` (Hugging Face layout); ``layers`` are 1-based, see ``level_layers``."""
-        self._model, mean, std = open_vision(folder, device)
+        self._dtype = DTYPES[precision]
+        self._model, mean, std = open_vision(folder, device, self._dtype)
         self._layers = tuple(layers)
         self._tokens = tokens
         self._device = device
@@ -77,14 +84,16 @@ class LevelEmbedder:
             to_pixels(padded).to(self._device), self._model.config.image_size, self._mean_C11, self._std_C11
         )
         with torch.inference_mode():
-            states = self._model(pixel_values=pixels_NCHW, output_hidden_states=True).hidden_states
+            states = self._model(
+                pixel_values=pixels_NCHW.to(self._dtype), output_hidden_states=True
+            ).hidden_states
             levels_NLD = torch.stack([level(states[layer], self._tokens) for layer in self._layers], dim=1)
         return np.asarray(levels_NLD[: len(images_NHWC)].cpu().numpy(), dtype=np.float32)
 
 
 def level(state_NPD: Tensor, tokens: str) -> Tensor:
     """Return one level (N, D) of a layer's hidden state: the class token or the mean patch, layer-normed."""
-    chosen_ND = state_NPD[:, 0] if tokens == "cls" else state_NPD[:, 1:].mean(dim=1)
+    chosen_ND = (state_NPD[:, 0] if tokens == "cls" else state_NPD[:, 1:].float().mean(dim=1)).float()
     return F.layer_norm(chosen_ND, chosen_ND.shape[-1:])
 
 

@@ -240,7 +240,7 @@ def _labels(dx_S: StrArray, classes: tuple[str, ...], weights: str) -> IntArray:
 
 STAGE = base.Stage(
     name="accept",
-    version=6,
+    version=7,
     params=Params,
     run=run,
     inputs=("images", "split", "synthesize", "condition", "judge", "embedder", "index"),

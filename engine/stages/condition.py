@@ -266,7 +266,7 @@ def _any_cases(dataset: Dataset, params: Params, rng: np.random.Generator) -> tu
 
 STAGE = base.Stage(
     name="condition",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "index"),

@@ -80,7 +80,7 @@ def fit(
         model=model, data=data, config=config, fuse=fuse, abar_T=alphas_bar(noise), env=env
     )
     best = KeepBest(objective, images.aside, seed, moments(config), checkpoint)
-    prepare(model.unet, config)
+    prepare(model, config, env)
     log = train(model, objective, images.weights_N, _plan(config, seed), env, checkpoint, best)
     if env.is_main:
         best.restore()
@@ -123,7 +123,7 @@ def _write_facts(out: Path, best: KeepBest, log: TrainLog, noise: dict[str, Any]
 
 STAGE = base.Stage(
     name="denoiser",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "index", "latents"),

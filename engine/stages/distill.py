@@ -8,6 +8,7 @@ from engine.artifacts import generator_parts
 from engine.artifacts.generator_parts import DenoiserFacts
 from engine.config import Config, DenoiserConfig
 from engine.diffusion.adapter import gammas
+from engine.diffusion.attention import choose_attention
 from engine.diffusion.denoiser import load_denoiser, save_denoiser
 from engine.diffusion.distill import Distances, DistillObjective, Segments, distances
 from engine.diffusion.guidance import Guidance
@@ -112,7 +113,8 @@ def fit(
         ema=config.ema,
         accumulate=config.accumulate,
     )
-    prepare(student.unet, config)
+    prepare(student, config, env)
+    choose_attention(objective.teacher, env)
     log = train(student, objective, images.weights_N, plan, env, checkpoint)
     if env.is_main:
         merge(student)
@@ -150,6 +152,7 @@ def _write_facts(
 
 STAGE = base.Stage(
     name="distill",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "index", "latents", "denoiser"),

@@ -59,6 +59,7 @@ def run(context: StageContext, params: Params) -> None:
 
 STAGE = base.Stage(
     name="index",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder"),

@@ -12,11 +12,12 @@ import torch
 
 from engine.artifacts import generator_parts
 from engine.config import Config, VaeConfig
-from engine.diffusion.codec import CHUNK, load_codec
+from engine.diffusion.codec import CHUNK, coding, load_codec
 from engine.parts.context import StageContext
 from engine.parts.dataset import open_dataset
 from engine.parts.own_images import sees_unlabelled
 from engine.stages import base
+from engine.training.plan import TrainEnv
 from engine.types import IntArray
 
 
@@ -30,6 +31,7 @@ class EncodeWorker:
     unlabelled: bool
     device: str
     threads: int
+    precision: str
 
     def load(self) -> Callable[[IntArray], npt.NDArray[np.float32]]:
         """Open the VAE and the images once."""
@@ -39,7 +41,8 @@ class EncodeWorker:
 
         def encode(positions: IntArray) -> npt.NDArray[np.float32]:
             images = np.asarray(dataset.images_NHWC[dataset.rows[positions]])
-            both = [codec.encode(view).cpu().numpy() for view in (images, images[:, :, ::-1])]
+            with coding(TrainEnv(device=self.device, precision=self.precision)):
+                both = [codec.encode(view).cpu().numpy() for view in (images, images[:, :, ::-1])]
             return np.stack(both, axis=1)
 
         return encode
@@ -68,6 +71,7 @@ def run(context: StageContext, params: Params) -> None:
         unlabelled=unlabelled,
         device=context.device,
         threads=context.threads,
+        precision=context.precision,
     )
     chunks = [rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK)]
     pieces = list(context.map(worker, chunks, "latents"))
@@ -76,6 +80,7 @@ def run(context: StageContext, params: Params) -> None:
 
 STAGE = base.Stage(
     name="latents",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "vae"),

@@ -6,13 +6,14 @@ import numpy as np
 
 from engine.artifacts import conditioning, synthesized
 from engine.config import Config, VaeConfig
-from engine.diffusion.codec import LatentCodec, load_codec
+from engine.diffusion.codec import LatentCodec, coding, load_codec
 from engine.diffusion.holdout import held_out
 from engine.parts.context import StageContext
 from engine.parts.dataset import Dataset, open_dataset
 from engine.report.sheets import class_sheet
 from engine.stages import base
 from engine.stages.outputs import File
+from engine.training.plan import TrainEnv
 from engine.types import ImageArray, IntArray
 
 SHOWN = 4
@@ -42,7 +43,8 @@ def run(context: StageContext, _params: Params) -> None:
         name: np.asarray(dataset.images_NHWC[dataset.rows[positions]])
         for name, positions in _shown(dataset).items()
     }
-    recon = _reconstructed(codec, real) if codec is not None and real else {}
+    with coding(TrainEnv(device=context.device, precision=context.precision)):
+        recon = _reconstructed(codec, real) if codec is not None and real else {}
     class_sheet(real, recon, _synthetic(context), context.out / "contact_sheet.png")
 
 
@@ -73,6 +75,7 @@ def _synthetic(context: StageContext) -> dict[str, ImageArray]:
 
 STAGE = base.Stage(
     name="preview",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split"),

@@ -149,7 +149,7 @@ def batches(strength_S: FloatArray, size: int) -> list[IntArray]:
 
 STAGE = base.Stage(
     name="synthesize",
-    version=2,
+    version=3,
     params=Params,
     run=run,
     inputs=("images", "split", "condition"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from engine.artifacts.generator_parts import VaeFacts
 from engine.config import Config, VaeConfig
@@ -71,7 +72,7 @@ def fit(
         vae = build_vae(config, side, derive_seed(seed, "vae", "init"))
         if starts_linear(config):
             start_linear(vae, source(evenly_spaced(learn, most_images(side))))
-        prepare(vae, config)
+        prepare(vae, config, env)
         objective = VaeObjective(vae=vae, images=lambda rows: source(learn[rows]), config=config, env=env)
         log = train(vae, objective, np.ones(len(learn)), _plan(config, seed), env, checkpoint)
         vae.eval().requires_grad_(False)
@@ -107,6 +108,7 @@ def _write(
     figures = reconstruction_figures(codec, source, check)
     if vae is not None:
         vae.register_to_config(scaling_factor=scale, latents_mean=list(mean), latents_std=[1.0] * len(mean))
+        vae.to(memory_format=torch.contiguous_format)  # as safetensors takes it
         vae.save_pretrained(out / MODEL, safe_serialization=True)
     facts = VaeFacts(
         kind=config.kind,
@@ -124,7 +126,7 @@ def _write(
 
 STAGE = base.Stage(
     name="vae",
-    version=3,
+    version=4,
     params=Params,
     run=run,
     inputs=("images", "split"),

@@ -163,8 +163,12 @@ def attention(env: TrainEnv) -> contextlib.AbstractContextManager[None]:
 
     From 256 on it is no slower, from 1,024 twice as fast (``experiments/results/train_speed``), which is no work for a CPU.
     """
-    plain = env.precision == "bf16" and env.device.startswith("cpu")
-    return sdpa_kernel(SDPBackend.MATH) if plain else contextlib.nullcontext()
+    return sdpa_kernel(SDPBackend.MATH) if fused_is_slow(env) else contextlib.nullcontext()
+
+
+def fused_is_slow(env: TrainEnv) -> bool:
+    """Whether torch's fused attention is slow in training: in bf16 on a CPU."""
+    return env.precision == "bf16" and env.device.startswith("cpu")
 
 
 def _gradients(

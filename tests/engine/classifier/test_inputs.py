@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.classifier.inputs import ImageRows, memory_format, normalise, to_unit
+from engine.classifier.inputs import ImageRows, normalise, to_unit
+from engine.training.layout import memory_format
 
 
 def test_uint8_to_normalised():

@@ -7,8 +7,16 @@ import pytest
 import torch
 
 from engine.config import VaeConfig
-from engine.diffusion.codec import LatentCodec, images_to_tensor, load_codec, padded_chunks, tensor_to_images
+from engine.diffusion.codec import (
+    LatentCodec,
+    coding,
+    images_to_tensor,
+    load_codec,
+    padded_chunks,
+    tensor_to_images,
+)
 from engine.diffusion.vae import build_vae
+from engine.training.plan import TrainEnv
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (35, 16, 16, 3)).astype(np.uint8)
 
@@ -81,4 +89,20 @@ def test_load_codec(tmp_path, kind):
         pixels = images_to_tensor(padded_chunks(IMAGES[:2])[0])
         with torch.no_grad():
             expected = (vae.eval().encode(pixels).latent_dist.mean[:2] - 0.25) * 3.0
-        assert torch.equal(codec.encode(IMAGES[:2]), expected)
+        torch.testing.assert_close(codec.encode(IMAGES[:2]), expected, rtol=1e-4, atol=1e-5)
+        weight = codec.vae.encoder.conv_in.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last) and not weight.is_contiguous()
+
+
+def test_bf16_codes_as_float32_does_but_for_rounding():
+    vae = build_vae(VaeConfig(widths=[8, 16], downsample=2, latent_channels=4), 16, seed=0).eval()
+    codec = LatentCodec(vae=vae, mean=(0.0,) * 4, scale=1.0)
+    with coding(TrainEnv(precision="bf16")):
+        latent, images = codec.encode(IMAGES), codec.decode(codec.encode(IMAGES))
+    plain = codec.encode(IMAGES)
+    assert latent.dtype == torch.float32 and not torch.equal(latent, plain)
+    assert float((latent - plain).std() / plain.std()) < 0.02
+    assert np.abs(images.astype(int) - codec.decode(plain)).max() <= 4
+    for precision in ("float32", "fp16"):
+        with coding(TrainEnv(precision=precision)):
+            assert torch.equal(codec.encode(IMAGES), plain), "a large VAE overflows in fp16"

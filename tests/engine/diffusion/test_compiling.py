@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from engine.config import VaeConfig
 from engine.diffusion import compiling
 from engine.diffusion.pretrained import prepare
+from engine.training.plan import TrainEnv
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def gradients(compile: bool, branch: bool = False) -> tuple[Tensor, list[Tensor]
 
     torch.manual_seed(0)
     model = Net(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-    prepare(model, VaeConfig(compile=compile))
+    prepare(model, VaeConfig(compile=compile), TrainEnv())
     loss = model(torch.ones(5, 3)).square().sum()
     loss.backward()
     return loss.detach(), [p.grad for p in model.parameters() if p.grad is not None]

@@ -47,7 +47,6 @@ def denoiser(**settings: Any) -> tuple[nn.Module, Callable[[TrainEnv], Any], Den
     for adapter in model.adapters.values():
         nn.init.constant_(adapter.gamma, 1.0)
     abar_T = alphas_bar(scheduler_config(config.schedule, config.prediction))
-    prepare(model.unet, config)
     return (
         model,
         lambda env: DenoiserObjective(
@@ -68,7 +67,6 @@ def vae(**settings: Any) -> tuple[nn.Module, Callable[[TrainEnv], Any], VaeConfi
         block_out_channels=(8, 16),
         norm_num_groups=2,
     )
-    prepare(model, config)
     return (
         model,
         lambda env: VaeObjective(vae=model, images=lambda rows: images[rows], config=config, env=env),
@@ -84,8 +82,9 @@ def one_step(
     model.train()
     plan = TrainPlan.of(config, name="part", seed=0, accumulate=pieces, grad_clip=None)
     env = TrainEnv(precision=precision)
+    prepare(model, config, env)
     log = train(model, objective(env), np.ones(IMAGES), plan, env, folder)
-    gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+    gradients = [p.grad.contiguous().flatten() for p in model.parameters() if p.grad is not None]
     return log.losses[0], torch.cat(gradients)
 
 

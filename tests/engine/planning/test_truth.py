@@ -102,7 +102,7 @@ def denoiser(config: Config, folder: Path) -> Callable[[], Any]:
             model=model, data=data, config=section, fuse=embedder.fuse, abar_T=abar_T, env=env
         )
 
-        prepare(model.unet, section)
+        prepare(model, section, env)
         plan = TrainPlan.of(section, name="d", seed=0, ema=section.ema, accumulate=section.accumulate)
         train(
             model,
@@ -155,7 +155,7 @@ def vae(config: Config, folder: Path) -> Callable[[], Any]:
 
     def work() -> None:
         model = build_vae(section, side, 0)
-        prepare(model, section)
+        prepare(model, section, env)
         objective = VaeObjective(vae=model, images=lambda rows: pictures[rows], config=section, env=env)
         plan = TrainPlan.of(section, name="v", seed=0, accumulate=section.accumulate)
         train(model, objective, np.ones(DATA.train), plan, env, folder)

@@ -33,6 +33,19 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (one * other).sum(-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
+
+
+@pytest.mark.parametrize("tokens", ["cls", "patches"])
+def test_16_bits_embed_as_float32_does_but_for_rounding(tower: Path, tokens: str) -> None:
+    plain = LevelEmbedder(tower, (2, 4), tokens)(pictures(40))
+    for precision, least in (("bf16", 0.999), ("fp16", 0.99999)):
+        levels = LevelEmbedder(tower, (2, 4), tokens, precision=precision)(pictures(40))
+        assert levels.dtype == np.float32 and not np.array_equal(levels, plain)
+        assert cosine(levels, plain).min() > least, precision
+
+
 def pictures(count: int, side: int = 16) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
 
