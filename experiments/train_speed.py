@@ -15,7 +15,7 @@ import argparse
 import contextlib
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from engine.classifier.train import FitJob, fit, make_plan, starting_model
 from engine.config import Config
 from engine.data.readers.arrays import DERMAMNIST as CLASSES
 from engine.diffusion.denoiser import build_denoiser
+from engine.diffusion.pretrained import prepare
 from engine.diffusion.schedule import alphas_bar, scheduler_config
 from engine.diffusion.train import DenoiserData, DenoiserObjective
 from engine.retrieval import train as embedder_train
@@ -64,11 +65,19 @@ def _unfused() -> contextlib.AbstractContextManager[Any]:
     return mock.patch("torch.optim.AdamW", lambda *given, **named: adamw(*given, **{**named, "fused": False}))
 
 
+@contextlib.contextmanager
+def _fused() -> Iterator[None]:
+    never = {"fused_is_slow": lambda _: False}
+    with (
+        mock.patch.multiple("engine.training.loop", **never),
+        mock.patch.multiple("engine.diffusion.attention", **never),
+    ):
+        yield
+
+
 SHORTCUTS: dict[str, Undo] = {
     "fused Adam": _unfused,
-    "plain attention": lambda: mock.patch(
-        "engine.training.loop._attention", lambda _: contextlib.nullcontext()
-    ),
+    "plain attention": _fused,
     "small maps": lambda: mock.patch("engine.classifier.train.shorten_small_maps", lambda _: None),
 }
 PARTS: dict[str, tuple[str, ...]] = {
@@ -219,6 +228,7 @@ def denoiser(config: Config, env: TrainEnv, steps: int, scratch: Path) -> TrainL
         model=model, data=data, config=config.denoiser, fuse=config.embedder.fuse, abar_T=noise, env=env
     )
     plan = TrainPlan.of(config.denoiser, name="speed", seed=0, steps=steps, ema=config.denoiser.ema)
+    prepare(model, config.denoiser, env)
     return train(model.train(), objective, np.ones(IMAGES), plan, env, scratch)
 
 

@@ -79,7 +79,8 @@ class BackendConfig(Section):
         100.0, description="copies of stages that no process uses are removed above this"
     )
     precision: Literal["float32", "bf16", "fp16"] = Field(
-        "float32", description="autocast precision; bf16 or fp16 for a GPU"
+        "float32",
+        description="autocast precision; bf16 for a GPU, or a CPU that multiplies it natively; fp16 for a GPU",
     )
 
     @property

@@ -63,8 +63,8 @@ def load_part(
 def prepare(model: Any, config: BigModelConfig, env: TrainEnv) -> None:
     """Make a network ready for a training as stages, plans and tests train it; its weights keep their values.
 
-    A VAE's convolutions are laid out as its images are, a denoiser attends as is fastest in ``env``, and what the config asks
-    for is switched on: gradient checkpointing, torch.compile.
+    A VAE's convolutions are laid out as its images are, a denoiser attends as is fastest in ``env``, and what the config
+    asks for is switched on: gradient checkpointing, torch.compile.
 
     Args:
         model: an AutoencoderKL with a VaeConfig, else a Denoiser.

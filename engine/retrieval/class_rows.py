@@ -1,34 +1,33 @@
 """Exact nearest rows inside one class: products for whole blocks of queries, then the few best summed again as FAISS does.
 
-Shape legend: C rows of the class, M queries, B queries of a block, T rows of a tile, G groups of a tile, D width,
+Shape legend: C rows of the class, M queries, B queries of a block, G groups of a tile, A rows asked for, D width,
 K neighbours, P pairs of a query and a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import faiss
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from engine.retrieval.embedding import Float32Array
+from engine.retrieval.products import GROUP, Bf16Products, Products, multiplies_bf16
 from engine.types import IntArray
 
 MISSING: Final = -1
 """Row number of a neighbour that does not exist."""
-QUERIES: Final = 256
-"""Queries of a block, TILE rows at a time: their products take 8 MiB, whatever the class holds."""
-TILE: Final = 8192
-GROUP: Final = 16
-"""Products whose largest stands for them while the bound is sought."""
+QUERIES: Final = 512
+"""Queries of a block."""
 MANY_GROUPS: Final = 64
 """A class is grouped where it has this many rows per row asked for; below, groups would share the best rows."""
-UNIT_ROUNDOFF: Final = 2.0**-24
-"""Of float32."""
+COARSE_ROWS: Final = 4096
+"""Rows from which on coarse products pay."""
+COARSE_PAIRS: Final = 16
+COARSE_SHARE: Final = 32
+"""Coarse products pay while they leave no more pairs per query than so many per row asked for, or one row in so many."""
 
 
 class Pairs(NamedTuple):
@@ -62,9 +61,9 @@ class ClassRows:
     """The unit rows of one class, searched for the nearest rows of distinct lesions.
 
     A search gives the rows and the bits that FAISS's flat index gives one query at a time, several times as fast. Matrix
-    products over all rows find candidates. Their sums are rounded in another order, so all rows are kept that come within
-    the bound of the rounding error; these few are summed by FAISS's own function. Nothing approximate is left, and the
-    result depends neither on the number of queries nor on threads.
+    products over all rows find candidates. They are rounded otherwise, in bf16 coarsely, so all rows are kept that come
+    within the bound of the error; these few are summed by FAISS's own function. Nothing approximate is left, and the result
+    depends neither on the processor, nor on the number of queries or threads.
 
     Classes of every size are searched whole: 143,000 rows take half a millisecond per query, and a round asks a few hundred.
     An IVF took 5 s to build and was slower at a recall of 0.96 where rows have no clusters
@@ -84,8 +83,9 @@ class ClassRows:
         self._lesion_C = lesion_C
         self._lesions = int(lesion_C.max(initial=0)) + 1
         self._repeats = len(np.unique(lesion_C)) < self.count
-        steps = self.width + 4  # a unit row's norm and the bound itself are rounded too
-        self._error = 2 * steps * UNIT_ROUNDOFF / (1 - steps * UNIT_ROUNDOFF)
+        self._products = Products(self._rows_CD, self.count)
+        coarse = self.count >= COARSE_ROWS and multiplies_bf16()
+        self._coarse = Bf16Products(self._rows_CD, self.count) if coarse else None
 
     def search(self, query_MD: Float32Array, own_M: IntArray, k: int) -> Nearest:
         """Return the nearest rows of each query, one a lesion, never of the query's own lesion.
@@ -115,38 +115,44 @@ class ClassRows:
         return int(min(QUERIES, 2 ** (32 - self.count.bit_length())))
 
     def _candidates(self, query_BD: Float32Array, ask: int) -> Pairs:
-        """Return pairs that hold each query's ``ask`` nearest rows, and all rows as near as the last of them.
+        """Return pairs that hold each query's ``ask`` nearest rows, and all rows as near as the last of them."""
+        group = GROUP if self.count >= MANY_GROUPS * ask else 1
+        if self._coarse is not None and group > 1:
+            most = len(query_BD) * max(COARSE_PAIRS * ask, self.count // COARSE_SHARE)
+            found = self._candidates_of(self._coarse, query_BD, ask, group, most)
+            if found is not None:
+                return found
+            self._coarse = None  # rows too near each other: float32 from now on
+        found = self._candidates_of(self._products, query_BD, ask, group)
+        assert found is not None
+        return found
+
+    def _candidates_of(
+        self, products: Products, query_BD: Float32Array, ask: int, group: int, most: int | None = None
+    ) -> Pairs | None:
+        """Return the pairs by some products; None where they cannot tell, or leave more than ``most`` pairs.
 
         A query's ``ask``-th largest product so far bounds what can still be among its nearest: rows fall short of it by
-        at most the rounding of two sums. The largest product of a group stands for its GROUP rows: as many groups reach
+        at most the error of two products. The largest product of a group stands for its GROUP rows: as many groups reach
         a value as rows, or fewer.
         """
-        group = GROUP if self.count >= MANY_GROUPS * ask else 1
         best_BA = np.full((len(query_BD), ask), -np.inf, dtype=np.float32)
+        error_B = products.error(query_BD)
         kept: list[tuple[IntArray, IntArray, Float32Array]] = []
-        for start, product_BT in self._products(query_BD, group):
-            product_BIG = product_BT.reshape(len(query_BD), group, -1)
-            largest_BG = product_BIG.max(axis=1) if group > 1 else product_BT
+        for tile in products.tiles(query_BD, group):
+            largest_BG = tile.largest() if group > 1 else tile.value_BIG[:, 0]
             both = np.concatenate([best_BA, largest_BG], axis=1)
             best_BA = np.partition(both, both.shape[1] - ask, axis=1)[:, -ask:]
-            least_B = best_BA[:, 0] - 2 * self._error
-            query_X, group_X = _places(largest_BG >= least_B[:, None])
-            product_XI = product_BIG[query_X, :, group_X]
-            x_P, i_P = _places(product_XI >= least_B[query_X, None])
-            row_P = start + i_P * product_BIG.shape[2] + group_X[x_P]
-            kept.append((query_X[x_P], row_P, product_XI[x_P, i_P]))
+            least_B = best_BA[:, 0] - 2 * error_B
+            if products.bits and not (least_B > 0).all():
+                return None
+            kept.append(tile.at_least(largest_BG, least_B))
         query_P, row_P, product_P = (np.concatenate(column) for column in zip(*kept, strict=True))
-        stays_P = (product_P >= (best_BA[:, 0] - 2 * self._error)[query_P]) & (row_P < self.count)
-        return Pairs(query_P[stays_P], row_P[stays_P], best_BA[:, 0] - self._error)
-
-    def _products(self, query_BD: Float32Array, group: int) -> Iterator[tuple[int, Float32Array]]:
-        """Yield the first row of each tile and its products (B, T); T is filled up to whole groups with -inf."""
-        query, rows = torch.from_numpy(query_BD), torch.from_numpy(self._rows_CD)
-        end = self.count + -self.count % group
-        for start in range(0, end, TILE):
-            product_BT = (query @ rows[start : min(start + TILE, end)].T).numpy()
-            product_BT[:, self.count - start :] = -np.inf
-            yield start, product_BT
+        stays_P = (product_P >= least_B[query_P]) & (row_P < self.count)
+        if most is not None and stays_P.sum() > most:
+            return None
+        floor_B = best_BA[:, 0] - error_B + products.offset(query_BD)
+        return Pairs(query_P[stays_P], row_P[stays_P], floor_B)
 
     def _keep(
         self, pairs: Pairs, query_MD: Float32Array, own_M: IntArray, block_B: IntArray, found: Nearest
@@ -187,12 +193,6 @@ class ClassRows:
         row_P = (key_P & np.uint64(2**bits - 1)).astype(np.int64)
         similarity_P = _similarity((key_P >> np.uint64(bits)).astype(np.uint32))
         return (key_P >> np.uint64(32 + bits)).astype(np.int64), row_P, similarity_P
-
-
-def _places(mask_XY: npt.NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
-    """Return what ``np.nonzero`` does, in a third of the time where little is set."""
-    first, second = np.divmod(np.flatnonzero(mask_XY), mask_XY.shape[1])
-    return first, second
 
 
 def _falling(values: Float32Array) -> npt.NDArray[np.uint32]:

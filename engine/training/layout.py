@@ -16,4 +16,6 @@ def lay_out(model: nn.Module, device: str) -> None:
     layout = memory_format(device)
     for value in model.parameters():
         if value.ndim == 4:
-            value.data = value.data.contiguous(memory_format=layout)  # not .to(): fake tensors cannot be swapped
+            value.data = value.data.contiguous(
+                memory_format=layout
+            )  # not .to(): fake tensors cannot be swapped

@@ -35,7 +35,7 @@ def provenance(command: str, config: Config | None = None) -> dict[str, Any]:
         "date": datetime.date.today().isoformat(),
         "commit": _git("rev-parse", "--short", "HEAD")
         + (" with changes" if _git("status", "--porcelain", "--", ":/", f":(exclude){RESULTS}") else ""),
-        "machine": f"{os.cpu_count()} x {platform.machine()}, Python {platform.python_version()}, torch {_torch()}",
+        "machine": f"{os.cpu_count()} x {_processor()}, Python {platform.python_version()}, torch {_torch()}",
     }
     if config is not None:
         found |= {
@@ -192,6 +192,14 @@ def _git(*arguments: str) -> str:
         ["git", *arguments], capture_output=True, text=True, check=False, cwd=Path(__file__).parent
     )
     return done.stdout.strip()
+
+
+def _processor() -> str:
+    """The processor's name as the system has it: figures of two kinds are not compared."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text("utf-8").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names and names[0] else platform.machine()
 
 
 def _torch() -> str:

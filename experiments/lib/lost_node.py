@@ -57,13 +57,14 @@ def hold(sign: Path, at: str) -> None:
 
 
 def held_task(call: StageCall, work: StageWork, sign: Path) -> None:
-    """Make an attempt that holds in its midst, or at its start where the stage has no steps."""
+    """Make an attempt that holds in its midst; at its start where the stage has no steps, at its end where it took none."""
     stage = find(call.stage)
     if stage.trains or stage.maps:
         work = replace(work, note=Holding(work.note, sign))
     else:
         hold(sign, "its start")
     stage_task(call, work)
+    hold(sign, "its end")
 
 
 class HoldingBackend(RayBackend):
