@@ -5,8 +5,8 @@ usage: python -m experiments.lost_nodes run CONFIG [--nodes 3] [--with key=value
 
 ``run`` plays the config three times: in this process, on a cluster of so many nodes on this machine (each a raylet of its
 own), and on such a cluster where each stage's first attempt loses the node it runs on in the midst of its work (at its start
-or end where it has no steps), and another node comes. All three must give the same report.json, but for seconds and attempts, and
-the same files of every stage. ``collect`` writes results/lost_nodes/README.md.
+or end where it has no steps), and another node comes. All three must give the same report.json, but for seconds and
+attempts, and the same files of every stage. ``collect`` writes results/lost_nodes/README.md.
 """
 
 from __future__ import annotations
