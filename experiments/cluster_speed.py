@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,8 +126,12 @@ def _in_turn(
                 start = time.perf_counter()
                 folder, report = build.run(loaded)
                 seconds = time.perf_counter() - start
-                ran = [line.seconds for line in run_stages.read_log(folder.path) if line.ran]
-            found.append({"way": way, "seconds": seconds, "in_stages": sum(ran), "stages": len(ran)})
+                ran = [line for line in run_stages.read_log(folder.path) if line.ran]
+            by_stage: Counter[str] = Counter()
+            for line in ran:
+                by_stage[line.stage] += line.seconds
+            inside = {"in_stages": by_stage.total(), "stages": len(ran), "by_stage": dict(by_stage)}
+            found.append({"way": way, "seconds": seconds, **inside})
             reports.append(untimed(report))
             print(found[-1], flush=True)
     if any(report != reports[0] for report in reports):
@@ -293,7 +298,29 @@ def _overhead(kept: Mapping[str, Any]) -> list[str]:
         f"{_spread(ray)}; {more:+.1f} s, of which {OVERHEAD_SECONDS:.0f} s may be fixed. The rest is {100 * beyond:.1f} % "
         f"of the {np.median(inside):.0f} s in stages (target: under {100 * OVERHEAD_SHARE:.0f} %): {met}. All figures "
         "are equal.",
+        *_slower_stages(kept),
     ]
+
+
+def _slower_stages(kept: Mapping[str, Any]) -> list[str]:
+    """Where Ray took longer: the stages in which most of the difference lies."""
+    plays = [play for play in kept["plays"] if "by_stage" in play]
+    if not plays:
+        return []
+    median = {
+        way: {
+            stage: float(np.median([p["by_stage"][stage] for p in plays if p["way"] == way]))
+            for stage in one["by_stage"]
+        }
+        for way, one in ((play["way"], play) for play in plays)
+    }
+    more = {stage: median["ray"][stage] - local for stage, local in median["local"].items()}
+    largest = sorted(more, key=lambda stage: -more[stage])[:5]
+    told = ", ".join(
+        f"`{stage}` {more[stage]:+.1f} s ({median['local'][stage]:.1f} on the local backend)"
+        for stage in largest
+    )
+    return ["", f"Where most of it lies: {told}."]
 
 
 def _beside(kept: Mapping[str, Any]) -> list[str]:
