@@ -20,6 +20,7 @@ from engine.planning.live_memory import autocast, like_a_gpu, peak_of, weights_o
 from engine.planning.one_training import without_gradients
 from engine.planning.setting import Need, Setting, largest
 from engine.planning.trainings import FLOAT, classifier, guided, guided_timestep
+from engine.retrieval.clip import fold_quick_gelu
 from engine.retrieval.embedding import DTYPES
 from engine.training.layout import memory_format
 
@@ -48,7 +49,9 @@ def latents(setting: Setting) -> Need | None:
 def index(setting: Setting) -> Need:
     """Return what stage ``index`` needs: the image tower on 32 images, and every train image's levels."""
     dtype = DTYPES[setting.precision]
-    tower = architectures.clip(setting).vision_model.to(dtype)
+    tower = architectures.clip(setting).vision_model
+    fold_quick_gelu(tower)
+    tower = tower.to(dtype)
     config = setting.config.embedder
     side = int(tower.config.image_size)
     chunk = without_gradients(

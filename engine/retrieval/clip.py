@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import torch
 import transformers
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -19,6 +20,8 @@ from transformers import (
     CLIPVisionConfig,
     CLIPVisionModel,
 )
+from transformers.activations import QuickGELUActivation
+from transformers.models.clip.modeling_clip import CLIPMLP
 
 from engine.artifacts.json_text import parse_json
 from engine.config import EmbedderConfig
@@ -30,6 +33,7 @@ CLIP_MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
 """RGB mean CLIP was trained with (Radford et al. 2021); used where a checkpoint has no preprocessor_config.json."""
 CLIP_STD: Final = (0.26862954, 0.26130258, 0.27577711)
 
+QUICK_GELU: Final = 1.702
 _HEAD_WIDTH = 32
 _PREPROCESSOR = "preprocessor_config.json"
 
@@ -138,9 +142,25 @@ def open_vision(
         DataError: the folder is missing or broken.
     """
     with quiet(), _readable(str(folder)):
-        model = CLIPVisionModel.from_pretrained(folder, dtype=dtype, **SAFE_MODEL)
+        model = CLIPVisionModel.from_pretrained(folder, dtype=torch.float32, **SAFE_MODEL)
         mean, std = _read_preprocessing(folder / _PREPROCESSOR)
-    return model.to(device).eval().requires_grad_(False), mean, std
+    model.eval().requires_grad_(False)
+    fold_quick_gelu(model)
+    return model.to(device, dtype), mean, std
+
+
+@torch.no_grad()
+def fold_quick_gelu(model: nn.Module) -> None:
+    """Let a tower compute the activation x sigmoid(1.702 x) in one pass over memory; for inference, as weights change.
+
+    With s = 1.702, x sigmoid(s x) = silu(s x) / s: the layer before is scaled by s, the layer behind by 1 / s.
+    """
+    for block in model.modules():
+        if isinstance(block, CLIPMLP) and isinstance(block.activation_fn, QuickGELUActivation):
+            block.fc1.weight.mul_(QUICK_GELU)
+            block.fc1.bias.mul_(QUICK_GELU)
+            block.fc2.weight.div_(QUICK_GELU)
+            block.activation_fn = nn.SiLU(inplace=True)
 
 
 def write_preprocessing(

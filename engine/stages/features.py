@@ -52,6 +52,7 @@ def run(context: StageContext, params: Params) -> None:
 
 STAGE = base.Stage(
     name="features",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "judge"),

@@ -87,6 +87,7 @@ def run(context: StageContext, params: Params) -> None:
 
 STAGE = base.Stage(
     name="fidelity",
+    version=2,
     params=Params,
     run=run,
     inputs=("images", "split", "embedder", "judge", "features", "condition", "synthesize"),

@@ -10,7 +10,7 @@ import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from engine.errors import ConfigError, DataError
-from engine.retrieval.clip import write_preprocessing
+from engine.retrieval.clip import open_vision, write_preprocessing
 from engine.retrieval.embedding import LevelEmbedder, fuse, level_layers, normalise, to_pixels, unit_rows
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -35,6 +35,31 @@ def tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one * other).sum(-1) / np.linalg.norm(one, axis=-1) / np.linalg.norm(other, axis=-1)
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+def test_an_activation_folded_into_its_layers_changes_nothing(tmp_path: Path, activation: str) -> None:
+    torch.manual_seed(0)
+    config = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=4, num_attention_heads=2, image_size=16, patch_size=8,
+        hidden_act=activation,
+    )  # fmt: skip
+    model = CLIPVisionModel(config).eval()
+    for block in model.modules():
+        if isinstance(block, torch.nn.Linear):
+            torch.nn.init.normal_(block.bias)  # zeros would not tell
+    model.save_pretrained(tmp_path)
+    write_preprocessing(tmp_path, 16, MEAN, STD)
+    opened = open_vision(tmp_path, "cpu")[0]
+    pixels = torch.randn(3, 3, 16, 16)
+    with torch.inference_mode():
+        states, expected = (
+            m(pixel_values=pixels, output_hidden_states=True).hidden_states for m in (opened, model)
+        )
+    for found, wanted in zip(states, expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    folded = [m for m in opened.modules() if isinstance(m, torch.nn.SiLU)]
+    assert len(folded) == (4 if activation == "quick_gelu" else 0)
 
 
 @pytest.mark.parametrize("tokens", ["cls", "patches"])
