@@ -23,6 +23,7 @@ from experiments.benchmarks import (
     neighbours,
     retrieval,
     rounds,
+    sampling,
     training_steps,
     vae_decode,
 )  # fmt: skip
@@ -41,6 +42,7 @@ ROWS: dict[str, Callable[[int, bool], dict[str, Any]]] = {
     "vae_decode": vae_decode.measure,
     "embedding": embedding.measure,
     "forward": forward.measure,
+    "sampling": sampling.measure,
     "commands": commands.measure,
     "rounds": rounds.measure,
 }
