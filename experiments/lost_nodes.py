@@ -6,7 +6,7 @@ usage: python -m experiments.lost_nodes run CONFIG [--nodes 3] [--with key=value
 ``run`` plays the config three times: in this process, on a cluster of so many nodes on this machine (each a raylet of its
 own), and on such a cluster where each stage's first attempt loses the node it runs on in the midst of its work (at its start
 or end where it has no steps), and another node comes. All three must give the same report.json, but for seconds and
-attempts, and the same files of every stage. ``collect`` writes results/lost_nodes/README.md.
+attempts, and the same files of every stage. ``collect`` writes results/lost_nodes/README.md of every config that was played.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def main() -> None:
     found = parser.parse_args()
     if found.action == "run":
         figures = run(found.config, found.overrides, found.nodes)
-        save("lost_nodes", {**provenance(this_command()), **figures})
+        save(f"lost_nodes/{found.config.stem}", {**provenance(this_command()), **figures})
     print(collect())
 
 
@@ -111,13 +111,20 @@ def play(config: Path, overrides: Sequence[str], output: Path) -> dict[str, Any]
 
 def collect() -> Path:
     """Write README.md of what is kept."""
-    kept = read_result(FOLDER / "result.json")
+    lines = ["# A run whose stages lose their nodes ends as one on one machine"]
+    for path in sorted(FOLDER.glob("*/result.json")):
+        lines += ["", *_section(read_result(path))]
+    return write_text(FOLDER / "README.md", "\n".join(lines) + "\n")
+
+
+def _section(kept: Mapping[str, Any]) -> list[str]:
+    """The lines of one config."""
     met = Counter(one["stage"].rpartition("-")[0] for one in kept["taken"])
     same, seconds = kept["same"], kept["seconds"]
-    lines = [
-        "# A run whose stages lose their nodes ends as one on one machine",
+    return [
+        f"## {kept['config']}",
         "",
-        f"`{kept['config']}` on {kept['nodes']} nodes of {CPUS} CPU. Report and files of all stages equal those of the",
+        f"On {kept['nodes']} nodes of {CPUS} CPU. Report and files of all stages equal those of the",
         f"local backend: on it **{_said(same['cluster'])}**, with the losses below **{_said(same['losing'])}**.",
         "",
         f"{len(kept['taken'])} losses: {dict(Counter(one['what'] for one in kept['taken']))}. What the driver counted: "
@@ -132,7 +139,6 @@ def collect() -> Path:
         "",
         f"`{kept['command']}`, {kept['date']}, {kept['commit']}, {kept['machine']}.",
     ]
-    return write_text(FOLDER / "README.md", "\n".join(lines) + "\n")
 
 
 def _said(same: bool) -> str:
