@@ -25,6 +25,8 @@ MANY_GROUPS: Final = 64
 """A class is grouped where it has this many rows per row asked for; below, groups would share the best rows."""
 COARSE_ROWS: Final = 4096
 """Rows from which on coarse products pay."""
+PATIENCE: Final = 3
+"""Blocks of queries that coarse products may fail: one query far from the class is no reason to give them up."""
 COARSE_PAIRS: Final = 16
 COARSE_SHARE: Final = 32
 """Coarse products pay while they leave no more pairs per query than so many per row asked for, or one row in so many."""
@@ -86,6 +88,7 @@ class ClassRows:
         self._products = Products(self._rows_CD, self.count)
         coarse = self.count >= COARSE_ROWS and multiplies_bf16()
         self._coarse = Bf16Products(self._rows_CD, self.count) if coarse else None
+        self._patience = PATIENCE
 
     def search(self, query_MD: Float32Array, own_M: IntArray, k: int) -> Nearest:
         """Return the nearest rows of each query, one a lesion, never of the query's own lesion.
@@ -122,7 +125,9 @@ class ClassRows:
             found = self._candidates_of(self._coarse, query_BD, ask, group, most)
             if found is not None:
                 return found
-            self._coarse = None  # rows too near each other: float32 from now on
+            self._patience -= 1
+            if self._patience == 0:
+                self._coarse = None  # rows too near each other: float32 from now on
         found = self._candidates_of(self._products, query_BD, ask, group)
         assert found is not None
         return found

@@ -96,9 +96,18 @@ def test_coarse_products_that_cannot_tell_are_given_up():
     rows_CD = unit_rows(rng.normal(size=32) + 1e-4 * rng.normal(size=(5000, 32)))
     away = unit_rows(np.ones((5000, 32)) + 0.01 * rng.random((5000, 32)))
     for rows, query_MD in ((rows_CD, rows_CD[:5]), (away, -away[:5])):
-        found = class_rows_of(rows, np.arange(5000), coarse=True)
         check(rows, np.arange(5000), query_MD, np.full(5, -1), 3)
-        found.search(query_MD, np.full(5, -1), 3)
+
+
+def test_one_strange_block_of_queries_does_not_end_coarse_products():
+    rng = np.random.default_rng(7)
+    rows = class_rows_of(unit_rows(rng.normal(size=(5000, 32))), np.arange(5000), coarse=True)
+    query_MD, own_M = unit_rows(rng.normal(size=(5, 32))), np.full(5, -1)
+    used = []
+    for failing in (True, False, True, True):
+        rows.search(np.zeros((5, 32), dtype=np.float32) if failing else query_MD, own_M, 3)
+        used.append(rows._coarse is not None)
+    assert used == [True, True, True, False]
 
 
 @pytest.mark.parametrize("width", [1, 16, 512])
