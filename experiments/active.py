@@ -41,7 +41,7 @@ from experiments.lib.settings import develop, kept, on_val, played
 from experiments.lib.study_tables import points
 
 NAME: Final = "active"
-FROZEN: Final = "55e1dd6"
+FROZEN: Final = "f32c12d"
 """The commit whose engine scores the study."""
 POLICIES: Final[Mapping[str, tuple[str, ...]]] = {
     "margin": (),
